@@ -1,0 +1,1 @@
+//! krafka's admin client behind kutover's LagSource and ClusterAdmin ports.

@@ -1,0 +1,1 @@
+//! The tokio driver of the cutover machine: configuration, journal, resume, progress events.

@@ -1,0 +1,269 @@
+//! The chain: what order means across clusters.
+//!
+//! Each generation owns one segment of every partition: `[start, end)` offsets on one cluster. A partition's history is
+//! the list of its segments, oldest first. A reader that wants order reads them in turn, never two at once, and leaves
+//! an open one only when it is closed and read to its end.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::{ClusterId, Colour, Generation, Offset, TopicPartition};
+
+/// Why a segment's end is final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClosedBy {
+    /// Every leader refused records and the log's end stood still.
+    Fence,
+    /// The absence of a fence was waived; nothing came for the quiet window. Promises no order between clusters.
+    Quiet,
+}
+
+/// Where a segment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state")]
+pub enum SegmentEnd {
+    /// It still takes records.
+    Open,
+    /// Its end is final.
+    Closed {
+        /// The first offset that is not part of it.
+        end: Offset,
+        /// Why it is final.
+        by: ClosedBy,
+    },
+    /// Its cluster is dead: what stands in it past what was read cannot be had.
+    Unreadable,
+}
+
+/// One generation's part of a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Segment {
+    /// Whose part this is.
+    pub generation: Generation,
+    /// The colour it stands on.
+    pub colour: Colour,
+    /// The cluster it stands on.
+    pub cluster_id: ClusterId,
+    /// The first offset that can be part of it.
+    pub start: Offset,
+    /// Where it ends.
+    pub end: SegmentEnd,
+}
+
+/// Why a change to the chain was refused; the chain is as it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainError {
+    /// Generations only grow along a partition's chain.
+    #[error("{place}: generation {new} cannot follow generation {last}")]
+    NotNewer {
+        /// The partition.
+        place: TopicPartition,
+        /// The newest generation there.
+        last: Generation,
+        /// The one that was to be opened.
+        new: Generation,
+    },
+    /// No segment of that generation stands in the partition.
+    #[error("{place}: no segment of generation {generation}")]
+    NoSegment {
+        /// The partition.
+        place: TopicPartition,
+        /// The generation.
+        generation: Generation,
+    },
+    /// A closed end never changes.
+    #[error("{place}: generation {generation} is closed at {known}, not at {new}")]
+    EndMoved {
+        /// The partition.
+        place: TopicPartition,
+        /// The generation.
+        generation: Generation,
+        /// The end it has.
+        known: Offset,
+        /// The end it was to get.
+        new: Offset,
+    },
+    /// A segment cannot end before it starts.
+    #[error("{place}: generation {generation} starts at {start} and cannot end at {end}")]
+    EndBeforeStart {
+        /// The partition.
+        place: TopicPartition,
+        /// The generation.
+        generation: Generation,
+        /// Its start.
+        start: Offset,
+        /// The end it was to get.
+        end: Offset,
+    },
+}
+
+/// The segments of every partition of a deployment.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Chain {
+    #[serde(with = "partitions_as_list")]
+    partitions: BTreeMap<TopicPartition, Vec<Segment>>,
+}
+
+/// JSON objects need text keys, so the map is written as a list of pairs.
+mod partitions_as_list {
+    use super::{BTreeMap, Deserialize, Segment, Serialize, TopicPartition};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        map: &BTreeMap<TopicPartition, Vec<Segment>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        map.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<TopicPartition, Vec<Segment>>, D::Error> {
+        Ok(Vec::<(TopicPartition, Vec<Segment>)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+impl Chain {
+    /// Opens a generation's segment in a partition. Doing it again with the same values changes nothing.
+    ///
+    /// # Errors
+    /// [`ChainError::NotNewer`] if the partition already has this or a newer generation with other values.
+    pub fn open(
+        &mut self,
+        place: TopicPartition,
+        generation: Generation,
+        colour: Colour,
+        cluster_id: ClusterId,
+        start: Offset,
+    ) -> Result<(), ChainError> {
+        let segments = self.partitions.entry(place.clone()).or_default();
+        if let Some(last) = segments.last() {
+            let same = last.generation == generation && last.cluster_id == cluster_id && last.start == start;
+            if same {
+                return Ok(());
+            }
+            if last.generation >= generation {
+                return Err(ChainError::NotNewer { place, last: last.generation, new: generation });
+            }
+        }
+        segments.push(Segment { generation, colour, cluster_id, start, end: SegmentEnd::Open });
+        Ok(())
+    }
+
+    /// Closes a generation's segment in a partition. Doing it again with the same end changes nothing.
+    ///
+    /// # Errors
+    /// The segment is not there, its end is another already, or it would end before it starts.
+    pub fn close(
+        &mut self,
+        place: &TopicPartition,
+        generation: Generation,
+        end: Offset,
+        by: ClosedBy,
+    ) -> Result<(), ChainError> {
+        let segment = self
+            .partitions
+            .get_mut(place)
+            .and_then(|segments| segments.iter_mut().find(|segment| segment.generation == generation))
+            .ok_or_else(|| ChainError::NoSegment { place: place.clone(), generation })?;
+        if end < segment.start {
+            return Err(ChainError::EndBeforeStart {
+                place: place.clone(),
+                generation,
+                start: segment.start,
+                end,
+            });
+        }
+        match segment.end {
+            SegmentEnd::Closed { end: known, .. } if known != end => {
+                Err(ChainError::EndMoved { place: place.clone(), generation, known, new: end })
+            }
+            SegmentEnd::Closed { .. } => Ok(()),
+            SegmentEnd::Open | SegmentEnd::Unreadable => {
+                segment.end = SegmentEnd::Closed { end, by };
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts one partition's segments in place as they were read from a control topic.
+    pub fn replace(&mut self, place: TopicPartition, segments: Vec<Segment>) {
+        self.partitions.insert(place, segments);
+    }
+
+    /// A partition's segments, oldest first.
+    pub fn segments(&self, place: &TopicPartition) -> &[Segment] {
+        self.partitions.get(place).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every partition with its segments.
+    pub fn iter(&self) -> impl Iterator<Item = (&TopicPartition, &[Segment])> {
+        self.partitions.iter().map(|(place, segments)| (place, segments.as_slice()))
+    }
+
+    /// The closed ends of a generation; `None` while one of its segments is open or unreadable, or if it has none.
+    pub fn closed_ends(&self, generation: Generation) -> Option<BTreeMap<TopicPartition, Offset>> {
+        let mut ends = BTreeMap::new();
+        for (place, segments) in &self.partitions {
+            for segment in segments.iter().filter(|segment| segment.generation == generation) {
+                let SegmentEnd::Closed { end, .. } = segment.end else { return None };
+                ends.insert(place.clone(), end);
+            }
+        }
+        (!ends.is_empty()).then_some(ends)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place() -> TopicPartition {
+        TopicPartition::new("orders", 3)
+    }
+
+    fn opened(generation: u64, start: i64) -> Chain {
+        let mut chain = Chain::default();
+        chain.open(place(), Generation(generation), Colour::Blue, "b".into(), Offset(start)).unwrap();
+        chain
+    }
+
+    #[test]
+    fn a_closed_end_never_moves() {
+        let mut chain = opened(6, 0);
+        assert_eq!(chain.closed_ends(Generation(6)), None);
+        chain.close(&place(), Generation(6), Offset(812), ClosedBy::Fence).unwrap();
+        chain.close(&place(), Generation(6), Offset(812), ClosedBy::Fence).unwrap();
+        let error = chain.close(&place(), Generation(6), Offset(813), ClosedBy::Fence).unwrap_err();
+        assert_eq!(error.to_string(), "topic orders, partition 3: generation 6 is closed at 812, not at 813");
+        assert_eq!(chain.closed_ends(Generation(6)), Some([(place(), Offset(812))].into()));
+    }
+
+    #[test]
+    fn generations_only_grow() {
+        let mut chain = opened(7, 10);
+        chain.open(place(), Generation(7), Colour::Blue, "b".into(), Offset(10)).unwrap();
+        assert!(matches!(
+            chain.open(place(), Generation(7), Colour::Green, "g".into(), Offset(0)),
+            Err(ChainError::NotNewer { .. })
+        ));
+        chain.open(place(), Generation(8), Colour::Green, "g".into(), Offset(0)).unwrap();
+        assert_eq!(chain.segments(&place()).len(), 2);
+    }
+
+    #[test]
+    fn an_end_before_the_start_is_refused() {
+        let mut chain = opened(7, 10);
+        let error = chain.close(&place(), Generation(7), Offset(9), ClosedBy::Fence).unwrap_err();
+        assert!(matches!(error, ChainError::EndBeforeStart { .. }));
+    }
+
+    #[test]
+    fn a_chain_survives_json() {
+        let chain = opened(7, 10);
+        let json = serde_json::to_string(&chain).unwrap();
+        assert_eq!(serde_json::from_str::<Chain>(&json).unwrap(), chain);
+    }
+}

@@ -1,0 +1,325 @@
+//! The drain proof: a pure function of what was observed. Unknown is never zero (L9).
+//!
+//! A group has drained a partition when nothing that is data lies between what it has committed and the partition's
+//! end. Three things make that less plain than a subtraction: transaction markers and aborted records take up offsets
+//! that nobody ever commits (L10), an empty partition has no commit at all, and a commit below the start of the log
+//! says that retention ate records before they were read (L11).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::{GroupId, Offset, TopicName, TopicPartition};
+
+/// What was read between a group's commit and the end of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Tail {
+    /// Nobody read it.
+    NotRead,
+    /// It was read to the end at the group's isolation level: no data record stands in it.
+    NoData,
+    /// It was read, and at least one data record stands in it.
+    Data,
+}
+
+/// What was answered about one partition's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct LogRange {
+    /// The first offset still there.
+    pub start: Offset,
+    /// The first offset that is not there yet (high watermark).
+    pub end: Offset,
+}
+
+/// What was answered about one group on one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct GroupProgress {
+    /// What the group has committed: the next offset it would read. `None` if it has no commit there.
+    pub committed: Option<Offset>,
+    /// What stands between the commit and the end.
+    pub tail: Tail,
+}
+
+/// All that was observed, at one time. What is absent was not answered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// Fresh log ranges, by partition. `Err` is the reason why a partition did not answer.
+    pub logs: BTreeMap<TopicPartition, Result<LogRange, String>>,
+    /// Progress by group and partition. `Err` is the reason why it was not answered.
+    pub progress: BTreeMap<(GroupId, TopicPartition), Result<GroupProgress, String>>,
+}
+
+/// What has to be drained.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Required {
+    /// Each group that must read, with the topics it must read to their end.
+    pub groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+    /// Every partition of those topics, with its closed end where it has one.
+    pub partitions: Vec<(TopicPartition, Option<Offset>)>,
+}
+
+/// Why one (group, partition) is not drained.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "why")]
+pub enum NotDrained {
+    /// The log's range was not answered.
+    LogUnknown {
+        /// Why not.
+        reason: String,
+    },
+    /// The group's progress was not answered.
+    ProgressUnknown {
+        /// Why not.
+        reason: String,
+    },
+    /// The group has no commit there, and there are records to read.
+    NeverCommitted {
+        /// How many offsets there are.
+        records: i64,
+    },
+    /// Records are unread.
+    Unread {
+        /// How many offsets lie before the end.
+        records: i64,
+    },
+    /// Retention deleted records before the group had read them.
+    Lost {
+        /// How many offsets are gone.
+        records: i64,
+    },
+    /// The log goes on past the end that was closed: somebody wrote behind the fence.
+    PastClosedEnd {
+        /// The end that was closed.
+        closed: Offset,
+        /// The end that is there.
+        found: Offset,
+    },
+    /// The log ends before the end that was closed: records are gone.
+    ShortOfClosedEnd {
+        /// The end that was closed.
+        closed: Offset,
+        /// The end that is there.
+        found: Offset,
+    },
+}
+
+/// One reason why the drain is not proven.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Remaining {
+    /// The group; `None` where the partition itself is at fault.
+    pub group: Option<GroupId>,
+    /// The partition.
+    pub place: TopicPartition,
+    /// Why.
+    pub why: NotDrained,
+}
+
+impl fmt::Display for Remaining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(group) = &self.group {
+            write!(f, "group {group}, ")?;
+        }
+        write!(f, "{}: ", self.place)?;
+        match &self.why {
+            NotDrained::LogUnknown { reason } => write!(f, "its log did not answer ({reason})"),
+            NotDrained::ProgressUnknown { reason } => write!(f, "its offset was not answered ({reason})"),
+            NotDrained::NeverCommitted { records } => write!(f, "no commit, {records} records unread"),
+            NotDrained::Unread { records } => write!(f, "{records} records unread"),
+            NotDrained::Lost { records } => {
+                write!(f, "retention deleted {records} records before they were read")
+            }
+            NotDrained::PastClosedEnd { closed, found } => {
+                write!(f, "closed at {closed}, but the log goes on to {found}")
+            }
+            NotDrained::ShortOfClosedEnd { closed, found } => {
+                write!(f, "closed at {closed}, but the log ends at {found}")
+            }
+        }
+    }
+}
+
+/// What the proof came to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DrainVerdict {
+    /// (group, partition) pairs that were looked at.
+    pub pairs: usize,
+    /// Unread offsets in all, as far as they are known.
+    pub unread: i64,
+    /// Why it is not drained, in order of group and partition; empty means drained.
+    pub remaining: Vec<Remaining>,
+}
+
+impl DrainVerdict {
+    /// Whether every required group has read every partition to its end.
+    pub fn is_drained(&self) -> bool {
+        self.remaining.is_empty()
+    }
+}
+
+/// Judges an observation. A group or partition without an answer is not drained.
+pub fn prove(required: &Required, seen: &Observation) -> DrainVerdict {
+    let mut verdict = DrainVerdict { pairs: 0, unread: 0, remaining: Vec::new() };
+    let mut readable: BTreeMap<&TopicPartition, LogRange> = BTreeMap::new();
+    for (place, closed) in &required.partitions {
+        match judge_log(seen.logs.get(place), *closed) {
+            Ok(range) => {
+                readable.insert(place, range);
+            }
+            Err(why) => verdict.remaining.push(Remaining { group: None, place: place.clone(), why }),
+        }
+    }
+    for (group, topics) in &required.groups {
+        for topic in topics {
+            let mut places = required.partitions.iter().filter(|(place, _)| place.topic == *topic).peekable();
+            if places.peek().is_none() {
+                verdict.remaining.push(Remaining {
+                    group: Some(group.clone()),
+                    place: TopicPartition { topic: topic.clone(), partition: -1 },
+                    why: NotDrained::LogUnknown { reason: "the topic's partitions are not known".into() },
+                });
+            }
+            for (place, _) in places {
+                verdict.pairs += 1;
+                let Some(range) = readable.get(place) else { continue };
+                let progress = seen.progress.get(&(group.clone(), place.clone()));
+                if let Err(why) = judge_group(*range, progress) {
+                    if let NotDrained::Unread { records } | NotDrained::NeverCommitted { records } = why {
+                        verdict.unread += records;
+                    }
+                    verdict.remaining.push(Remaining {
+                        group: Some(group.clone()),
+                        place: place.clone(),
+                        why,
+                    });
+                }
+            }
+        }
+    }
+    verdict
+}
+
+fn judge_log(log: Option<&Result<LogRange, String>>, closed: Option<Offset>) -> Result<LogRange, NotDrained> {
+    let range = match log {
+        None => return Err(NotDrained::LogUnknown { reason: "no answer".into() }),
+        Some(Err(reason)) => return Err(NotDrained::LogUnknown { reason: reason.clone() }),
+        Some(Ok(range)) => *range,
+    };
+    match closed {
+        Some(closed) if range.end > closed => Err(NotDrained::PastClosedEnd { closed, found: range.end }),
+        Some(closed) if range.end < closed => Err(NotDrained::ShortOfClosedEnd { closed, found: range.end }),
+        _ => Ok(range),
+    }
+}
+
+fn judge_group(range: LogRange, progress: Option<&Result<GroupProgress, String>>) -> Result<(), NotDrained> {
+    let progress = match progress {
+        None => return Err(NotDrained::ProgressUnknown { reason: "no answer".into() }),
+        Some(Err(reason)) => return Err(NotDrained::ProgressUnknown { reason: reason.clone() }),
+        Some(Ok(progress)) => progress,
+    };
+    if range.end == Offset(0) {
+        return Ok(()); // Nothing was ever written.
+    }
+    match progress.committed {
+        None if range.start == range.end => Ok(()),
+        None if progress.tail == Tail::NoData => Ok(()),
+        None => Err(NotDrained::NeverCommitted { records: range.end.0 - range.start.0 }),
+        Some(committed) if committed < range.start => {
+            Err(NotDrained::Lost { records: range.start.0 - committed.0 })
+        }
+        Some(committed) if committed >= range.end => Ok(()),
+        Some(_) if progress.tail == Tail::NoData => Ok(()),
+        Some(committed) => Err(NotDrained::Unread { records: range.end.0 - committed.0 }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(partition: i32) -> TopicPartition {
+        TopicPartition::new("orders", partition)
+    }
+
+    fn required(closed: Option<i64>) -> Required {
+        Required {
+            groups: [(GroupId::new("billing"), [TopicName::new("orders")].into())].into(),
+            partitions: vec![(place(3), closed.map(Offset))],
+        }
+    }
+
+    fn seen(start: i64, end: i64, committed: Option<i64>, tail: Tail) -> Observation {
+        Observation {
+            logs: [(place(3), Ok(LogRange { start: Offset(start), end: Offset(end) }))].into(),
+            progress: [(
+                ("billing".into(), place(3)),
+                Ok(GroupProgress { committed: committed.map(Offset), tail }),
+            )]
+            .into(),
+        }
+    }
+
+    fn words(required: &Required, seen: &Observation) -> Vec<String> {
+        prove(required, seen).remaining.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn says_why_not_in_an_operators_terms() {
+        let unread = words(&required(None), &seen(0, 100, Some(59), Tail::NotRead));
+        assert_eq!(unread, ["group billing, topic orders, partition 3: 41 records unread"]);
+        assert_eq!(prove(&required(None), &seen(0, 100, Some(59), Tail::Data)).unread, 41);
+        let never = words(&required(None), &seen(10, 12, None, Tail::NotRead));
+        assert_eq!(never, ["group billing, topic orders, partition 3: no commit, 2 records unread"]);
+    }
+
+    /// L9: a partition or group without an answer is not drained.
+    #[test]
+    fn unanswered_is_not_drained() {
+        assert_eq!(
+            words(&required(None), &Observation::default()),
+            ["topic orders, partition 3: its log did not answer (no answer)"]
+        );
+        let mut half = seen(0, 1, Some(1), Tail::NotRead);
+        half.progress.clear();
+        assert_eq!(
+            words(&required(None), &half),
+            ["group billing, topic orders, partition 3: its offset was not answered (no answer)"]
+        );
+        let unknown_topic = Required { partitions: vec![], ..required(None) };
+        assert!(!prove(&unknown_topic, &seen(0, 0, None, Tail::NotRead)).is_drained());
+    }
+
+    /// L10: what nobody can commit past is read to see.
+    #[test]
+    fn markers_and_empty_partitions_count_as_drained() {
+        assert!(prove(&required(None), &seen(0, 11, Some(10), Tail::NoData)).is_drained());
+        assert!(!prove(&required(None), &seen(0, 11, Some(10), Tail::NotRead)).is_drained());
+        assert!(prove(&required(None), &seen(0, 0, None, Tail::NotRead)).is_drained());
+        assert!(prove(&required(None), &seen(7, 7, None, Tail::NotRead)).is_drained());
+    }
+
+    /// L11: what retention ate is reported, not taken for read.
+    #[test]
+    fn a_commit_below_the_start_is_a_loss() {
+        assert_eq!(
+            words(&required(None), &seen(20, 20, Some(15), Tail::NotRead)),
+            ["group billing, topic orders, partition 3: retention deleted 5 records before they were read"]
+        );
+    }
+
+    /// L12: records past a closed end re-open it as a hold.
+    #[test]
+    fn a_closed_end_must_stand() {
+        assert!(prove(&required(Some(100)), &seen(0, 100, Some(100), Tail::NotRead)).is_drained());
+        assert_eq!(
+            words(&required(Some(100)), &seen(0, 101, Some(101), Tail::NotRead)),
+            ["topic orders, partition 3: closed at 100, but the log goes on to 101"]
+        );
+        assert_eq!(
+            words(&required(Some(100)), &seen(0, 99, Some(99), Tail::NotRead)),
+            ["topic orders, partition 3: closed at 100, but the log ends at 99"]
+        );
+    }
+}

@@ -1,0 +1,233 @@
+//! What stands in the two topics `kutover.control` and `kutover.members`, as JSON.
+//!
+//! Both topics have one partition and are compacted; [`ControlMessage::key`] and [`MemberState::key`] say under which
+//! key a message stands. After a claim, messages of lower terms are ignored ([`ControlView`] does that).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{Chain, Segment};
+use crate::owner::{Intent, Target};
+use crate::words::{ClusterId, Colour, Generation, InstanceName, Nonce, Term, TopicName, TopicPartition};
+
+/// A message of the controller in `kutover.control`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControlMessage {
+    /// The controller that says it.
+    pub term: Term,
+    /// What it says.
+    pub body: ControlBody,
+}
+
+/// What the controller says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum ControlBody {
+    /// A controller's first word: from here on lower terms are ignored.
+    Claim {
+        /// The attempt.
+        nonce: Nonce,
+    },
+    /// Where producers belong. Said only after the owner record's compare-and-set.
+    Announce {
+        /// The target.
+        target: Target,
+    },
+    /// A rollback has been decided on: refusals are parked, not returned.
+    Intent {
+        /// The rollback, or `None` when it is over.
+        intent: Option<Intent>,
+    },
+    /// A fence stands, or is about to stand, on this colour: a refusal there is a hint to look for a newer target.
+    Fence {
+        /// The fenced colour.
+        colour: Colour,
+        /// Whether it stands (or is about to).
+        up: bool,
+    },
+    /// The chain of one topic, whole.
+    Chain {
+        /// The topic.
+        topic: TopicName,
+        /// Its partitions' segments, oldest first.
+        partitions: BTreeMap<i32, Vec<Segment>>,
+    },
+}
+
+impl ControlMessage {
+    /// The key under which compaction keeps the newest message.
+    pub fn key(&self) -> String {
+        match &self.body {
+            ControlBody::Claim { .. } => "claim".into(),
+            ControlBody::Announce { .. } => "target".into(),
+            ControlBody::Intent { .. } => "intent".into(),
+            ControlBody::Fence { colour, .. } => format!("fence/{colour}"),
+            ControlBody::Chain { topic, .. } => format!("chain/{topic}"),
+        }
+    }
+}
+
+/// What the control topic of one cluster says as a whole, folded from its messages in log order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ControlView {
+    /// The highest term that has claimed the topic.
+    pub term: Term,
+    /// The target of the highest generation.
+    pub target: Option<Target>,
+    /// A rollback under way.
+    pub intent: Option<Intent>,
+    /// The colours under an announced fence.
+    pub fenced: Vec<Colour>,
+    /// The chain.
+    pub chain: Chain,
+}
+
+impl ControlView {
+    /// Takes in the next message. Returns whether it counted: one of a term below the highest claim does not.
+    pub fn apply(&mut self, message: &ControlMessage) -> bool {
+        if message.term < self.term {
+            return false;
+        }
+        match &message.body {
+            ControlBody::Claim { .. } => self.term = message.term,
+            ControlBody::Announce { target } => {
+                if self.target.as_ref().is_none_or(|known| known.generation < target.generation) {
+                    self.target = Some(target.clone());
+                }
+            }
+            ControlBody::Intent { intent } => self.intent.clone_from(intent),
+            ControlBody::Fence { colour, up } => {
+                self.fenced.retain(|fenced| fenced != colour);
+                if *up {
+                    self.fenced.push(*colour);
+                }
+            }
+            ControlBody::Chain { topic, partitions } => {
+                for (partition, segments) in partitions {
+                    let place = TopicPartition { topic: topic.clone(), partition: *partition };
+                    self.chain.replace(place, segments.clone());
+                }
+            }
+        }
+        true
+    }
+}
+
+/// What a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MemberKind {
+    /// A `BlueGreenProducer`.
+    Producer,
+    /// A reader of the chain.
+    Consumer,
+}
+
+/// A producer's word that it moved: progress, not proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The generation it moved to.
+    pub generation: Generation,
+    /// The cluster it left.
+    pub from: ClusterId,
+    /// The cluster it is on.
+    pub to: ClusterId,
+    /// Records acknowledged on the cluster it left, over the life of that client.
+    pub acknowledged: u64,
+    /// Records of unknown fate that were sent again: the bound on duplicates of this switch.
+    pub possibly_duplicated: u64,
+    /// Records returned to the caller by this switch.
+    pub returned: u64,
+    /// Milliseconds the gate was closed.
+    pub sealed_ms: u64,
+    /// Producer ids that the client it left was given, from librdkafka's statistics.
+    pub producer_ids: Vec<i64>,
+}
+
+/// All that a member says of itself: each message carries the whole of it, so that compaction loses nothing.
+/// A tombstone (no value) under its [`key`](MemberState::key) says that it ended properly.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemberState {
+    /// What it is.
+    pub kind: MemberKind,
+    /// Its name.
+    pub instance: InstanceName,
+    /// One run of it: a random text, other at every start.
+    pub incarnation: String,
+    /// Counts this incarnation's messages, from 1: liveness is a number that grows, not a clock.
+    pub heartbeat: u64,
+    /// The generation it is in.
+    pub generation: Generation,
+    /// The cluster that its records go to.
+    pub cluster_id: ClusterId,
+    /// Every move of this incarnation, oldest first.
+    pub receipts: Vec<Receipt>,
+}
+
+impl MemberState {
+    /// The key under which the newest state stands.
+    pub fn key(&self) -> String {
+        let kind = match self.kind {
+            MemberKind::Producer => "producer",
+            MemberKind::Consumer => "consumer",
+        };
+        format!("{kind}/{}/{}", self.instance, self.incarnation)
+    }
+
+    /// The receipt for a move to a generation, if it has given one.
+    pub fn receipt_for(&self, generation: Generation) -> Option<&Receipt> {
+        self.receipts.iter().find(|receipt| receipt.generation == generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(generation: u64) -> Target {
+        Target {
+            generation: Generation(generation),
+            colour: Colour::Green,
+            cluster_id: "g".into(),
+            bootstrap: vec!["127.0.0.3:9092".into()],
+        }
+    }
+
+    fn say(term: u64, body: ControlBody) -> ControlMessage {
+        ControlMessage { term: Term(term), body }
+    }
+
+    /// L20: after a claim, what a controller of an older term still writes counts for nothing.
+    #[test]
+    fn lower_terms_are_ignored_after_a_claim() {
+        let mut view = ControlView::default();
+        assert!(view.apply(&say(1, ControlBody::Announce { target: target(1) })));
+        assert!(view.apply(&say(2, ControlBody::Claim { nonce: "n".into() })));
+        assert!(!view.apply(&say(1, ControlBody::Announce { target: target(2) })));
+        assert_eq!(view.target.as_ref().map(|t| t.generation), Some(Generation(1)));
+        assert!(view.apply(&say(2, ControlBody::Announce { target: target(3) })));
+        assert!(
+            view.apply(&say(2, ControlBody::Announce { target: target(2) })),
+            "counts, but moves nobody back"
+        );
+        assert_eq!(view.target.as_ref().map(|t| t.generation), Some(Generation(3)));
+    }
+
+    #[test]
+    fn a_fence_goes_up_and_down_per_colour() {
+        let mut view = ControlView::default();
+        view.apply(&say(1, ControlBody::Fence { colour: Colour::Blue, up: true }));
+        view.apply(&say(1, ControlBody::Fence { colour: Colour::Blue, up: true }));
+        assert_eq!(view.fenced, [Colour::Blue]);
+        view.apply(&say(1, ControlBody::Fence { colour: Colour::Blue, up: false }));
+        assert!(view.fenced.is_empty());
+    }
+
+    #[test]
+    fn messages_survive_json() {
+        let message = say(4, ControlBody::Announce { target: target(9) });
+        let json = serde_json::to_string(&message).unwrap();
+        assert_eq!(serde_json::from_str::<ControlMessage>(&json).unwrap(), message);
+    }
+}

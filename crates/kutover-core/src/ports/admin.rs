@@ -1,0 +1,200 @@
+//! What the controller does to a cluster besides asking for lag.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ProviderResult;
+use crate::words::{ClusterId, GroupId, Offset, TopicId, TopicName, TopicPartition};
+
+/// Who a cluster is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ClusterIdentity {
+    /// Kafka's own id of it.
+    pub cluster_id: ClusterId,
+    /// `host:port` of every broker as it advertises itself to clients, in ascending order.
+    pub brokers: BTreeSet<String>,
+    /// Its version as far as it can be told ("4.x", "3.9"), for people.
+    pub version: Option<String>,
+}
+
+/// A topic as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TopicDescription {
+    /// Its name.
+    pub name: TopicName,
+    /// Its id, where the cluster knows topic ids.
+    pub id: Option<TopicId>,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// How many replicas each of them has.
+    pub replication: i16,
+    /// Configs set on the topic itself (not defaults). `None` where the cluster cannot tell (embedded).
+    pub configs: Option<BTreeMap<String, String>>,
+}
+
+/// A topic to be made.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct NewTopic {
+    /// Its name.
+    pub name: TopicName,
+    /// How many partitions.
+    pub partitions: i32,
+    /// How many replicas each; the cluster may have fewer brokers, then as many as it has.
+    pub replication: i16,
+    /// Configs to set.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// The groups of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "state", content = "groups")]
+pub enum GroupListing {
+    /// All of them, with the topics on which each has committed offsets.
+    Listed(BTreeMap<GroupId, BTreeSet<TopicName>>),
+    /// The cluster cannot list groups (embedded): only groups that the plan names are known.
+    Unsupported,
+}
+
+/// How a cluster is made to refuse records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FenceKind {
+    /// Deny Write for everyone on each topic, with Allow Read where a topic had no ACL at all.
+    Acl,
+    /// The embedded cluster's own hook.
+    Hook,
+}
+
+/// The proof that a fence stands: every leader refused, and the ends stood still.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct FenceProof {
+    /// The kind of fence.
+    pub kind: FenceKind,
+    /// The topics' ids and partition counts at the time.
+    pub topics: BTreeMap<TopicName, (Option<TopicId>, i32)>,
+    /// Each partition's end and the leader epoch it was read in.
+    pub ends: Vec<PartitionEnd>,
+}
+
+/// The end of one partition's log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PartitionEnd {
+    /// The partition.
+    pub place: TopicPartition,
+    /// The first offset still there.
+    pub start: Offset,
+    /// The high watermark: what readers can get to.
+    pub high_watermark: Offset,
+    /// The leader's own log end, where the cluster can tell; where it differs, replicas are behind.
+    pub leader_end: Option<Offset>,
+    /// The leader epoch, where known.
+    pub epoch: Option<i32>,
+}
+
+/// What the controller does to one cluster.
+///
+/// # Contract
+///
+/// 1. `identity` asks the cluster itself each time.
+/// 2. `create_topic` of a topic that exists with at least that many partitions is `Ok`; with fewer, partitions are
+///    added. A config that the cluster does not know is `Refused`, names the config, and creates nothing.
+/// 3. `set_start_offsets` never touches a partition where the group has a commit; it gives back the ones it left alone.
+/// 4. `raise_fence` and `lift_fence` are repeatable. `lift_fence` takes away all that `raise_fence` ever added and
+///    nothing else, also after a crash between its parts. Readers keep reading under the fence.
+/// 5. `prove_fence` writes nothing, is done as an ordinary client, per partition leader, and is `Ok` only if every
+///    one refused and the ends were the same in two reads; a leader that accepts or is silent is an error that names
+///    the partition.
+/// 6. kutover's own topics and Kafka's internal ones are never fenced, whatever is asked.
+#[async_trait]
+pub trait ClusterAdmin: Send + Sync {
+    /// Who the cluster is.
+    ///
+    /// # Errors
+    /// Unreachable.
+    async fn identity(&self) -> ProviderResult<ClusterIdentity>;
+
+    /// Every topic that is not internal to Kafka.
+    ///
+    /// # Errors
+    /// Unreachable; a topic that was not described is an error, not left out.
+    async fn topics(&self) -> ProviderResult<Vec<TopicDescription>>;
+
+    /// Makes sure that a topic is there.
+    ///
+    /// # Errors
+    /// As the contract says.
+    async fn create_topic(&self, topic: &NewTopic) -> ProviderResult<()>;
+
+    /// Deletes topics that this cutover created; a topic that is not there is `Ok`.
+    ///
+    /// # Errors
+    /// Unreachable, not authorised.
+    async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()>;
+
+    /// The cluster's consumer groups.
+    ///
+    /// # Errors
+    /// Unreachable; a group that did not answer is an error, not left out.
+    async fn groups(&self) -> ProviderResult<GroupListing>;
+
+    /// The ends of all partitions of some topics.
+    ///
+    /// # Errors
+    /// A partition without an answer is an error that names it.
+    async fn ends(&self, topics: &[TopicName]) -> ProviderResult<Vec<PartitionEnd>>;
+
+    /// Sets a group's start offsets where it has none. Gives the partitions it left alone because of a commit.
+    ///
+    /// # Errors
+    /// Unreachable, or the group has live members and the cluster refuses.
+    async fn set_start_offsets(
+        &self,
+        group: &GroupId,
+        offsets: &BTreeMap<TopicPartition, Offset>,
+    ) -> ProviderResult<Vec<TopicPartition>>;
+
+    /// Makes the cluster refuse records for these topics.
+    ///
+    /// # Errors
+    /// `Unsupported` where the cluster has nothing to fence with; the text says what the user can do.
+    async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind>;
+
+    /// Proves that the fence stands, and reads the ends behind it.
+    ///
+    /// # Errors
+    /// As the contract says.
+    async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof>;
+
+    /// Takes the fence away, whole.
+    ///
+    /// # Errors
+    /// Unreachable, not authorised.
+    async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()>;
+}
+
+/// What makes a cluster refuse records: the part of [`ClusterAdmin`] that differs from fence to fence.
+///
+/// # Contract
+///
+/// 1. `raise` and `lift` are repeatable and touch the named topics only, never kutover's own or Kafka's internal ones.
+/// 2. `lift` takes away all that `raise` ever added, also by an earlier process that died half way.
+/// 3. Readers keep reading while it is up.
+#[async_trait]
+pub trait FenceSwitch: Send + Sync {
+    /// Which fence this is.
+    fn kind(&self) -> FenceKind;
+
+    /// Puts it up.
+    ///
+    /// # Errors
+    /// `Unsupported` where the cluster has nothing to fence with.
+    async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()>;
+
+    /// Takes it away.
+    ///
+    /// # Errors
+    /// Unreachable, not authorised.
+    async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()>;
+}

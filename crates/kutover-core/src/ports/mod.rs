@@ -1,0 +1,27 @@
+//! The ports: what kutover needs from the world, as object-safe async traits chosen at run time by configuration.
+//!
+//! Each trait has a `# Contract`; the conformance suites of kutover-testkit test it clause by clause. Two rules hold
+//! for all of them: a mutation that timed out is [`Outcome::Unknown`](crate::error::Outcome::Unknown), never "did not
+//! happen"; and every mutation is repeatable, so that a caller who does not know may ask again.
+
+mod admin;
+mod dns;
+mod journal;
+mod lag;
+mod producer;
+mod provision;
+mod registry;
+
+pub use admin::{
+    ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewTopic, PartitionEnd,
+    TopicDescription,
+};
+pub use dns::{DnsProvider, EndpointAnswer, EndpointWatch, Published, RecordData, RecordSet};
+pub use journal::{Journal, JournalEntry};
+pub use lag::{LagBatch, LagQuery, LagSource};
+pub use producer::{
+    ClientEvents, Delivery, DeliveryFate, ProducerClient, ProducerFactory, RecordBody, RecordRef, Refusal,
+    Token,
+};
+pub use provision::{ClusterProvisioner, Incarnation};
+pub use registry::{MemberLink, Registry};

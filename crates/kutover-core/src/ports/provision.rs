@@ -1,0 +1,71 @@
+//! Where clusters come from.
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+use crate::error::ProviderResult;
+use crate::owner::RemovalMark;
+use crate::ports::RecordData;
+use crate::words::{Colour, IncarnationId, Nonce};
+
+/// One particular set of infrastructure behind a colour.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Incarnation {
+    /// Its id: names it for ever, also after it is gone.
+    pub id: IncarnationId,
+    /// The colour it stands behind.
+    pub colour: Colour,
+    /// `host:port` of the bootstrap servers that clients use for this colour.
+    pub bootstrap: Vec<String>,
+    /// `host:port` of bootstrap servers that still answer while the incarnation is isolated. The same as `bootstrap`
+    /// where the provisioner cannot isolate.
+    pub controller_bootstrap: Vec<String>,
+    /// What the deployment's endpoints must point at to lead here.
+    pub endpoint: RecordData,
+}
+
+/// Makes, describes, isolates and destroys incarnations.
+///
+/// # Contract
+///
+/// 1. `provision` is keyed by `request`: called again with the same one it gives the same incarnation, never a second.
+///    It returns once the cluster serves.
+/// 2. `describe` of a colour with nothing behind it is `Ok(None)`.
+/// 3. `isolate` shuts clients out while `controller_bootstrap` still answers and the data stays; the isolation is a
+///    resource of its own, named by `nonce`. `put_back` with the same nonce undoes it; a late `put_back` of another
+///    nonce undoes nothing. A provisioner that cannot isolate answers `Unsupported`.
+/// 4. `destroy` removes the marked incarnation only, and refuses (`Refused`, `NotDone`) when the cluster found there
+///    has another id than the mark. An incarnation that is gone already is `Ok`. A cluster that somebody else manages
+///    (`static`) is released, not destroyed.
+#[async_trait]
+pub trait ClusterProvisioner: Send + Sync {
+    /// Makes sure that there is an incarnation behind the colour, and gives it.
+    ///
+    /// # Errors
+    /// Whatever the platform says, with the first failed resource's own reason.
+    async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation>;
+
+    /// The incarnation behind a colour, if there is one.
+    ///
+    /// # Errors
+    /// Unreachable, or a state file that makes no sense.
+    async fn describe(&self, colour: Colour) -> ProviderResult<Option<Incarnation>>;
+
+    /// Shuts clients out of an incarnation.
+    ///
+    /// # Errors
+    /// As the contract says.
+    async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()>;
+
+    /// Undoes the isolation that carries this nonce.
+    ///
+    /// # Errors
+    /// Unreachable.
+    async fn put_back(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()>;
+
+    /// Removes the incarnation that the mark names.
+    ///
+    /// # Errors
+    /// As the contract says.
+    async fn destroy(&self, mark: &RemovalMark) -> ProviderResult<()>;
+}

@@ -1,0 +1,1 @@
+//! The switch: one producer moving from one cluster to the other.

@@ -1,0 +1,1 @@
+//! Mocks for kutover's ports and one conformance suite per port.
