@@ -20,8 +20,8 @@ pub use dns::{DnsProvider, EndpointAnswer, EndpointWatch, Published, RecordData,
 pub use journal::{Journal, JournalEntry};
 pub use lag::{LagBatch, LagQuery, LagSource};
 pub use producer::{
-    ClientEvents, Delivery, DeliveryFate, ProducerClient, ProducerFactory, RecordBody, RecordRef, Refusal,
-    Token,
+    ClientEvents, Delivery, DeliveryFate, ErrorCode, HeaderList, HeadersRef, ProducerClient, ProducerFactory,
+    RecordBody, RecordRef, Refusal, Token,
 };
 pub use provision::{ClusterProvisioner, Incarnation};
-pub use registry::{MemberLink, Registry};
+pub use registry::{MemberLink, MemberLinks, Registry};

@@ -1,5 +1,7 @@
 //! The data path: a client per cluster, made anew for every cluster.
 
+use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -32,6 +34,34 @@ impl Token {
     }
 }
 
+/// Headers in order; a `None` value is null.
+pub type HeaderList = Vec<(String, Option<Vec<u8>>)>;
+
+/// A record's headers as they are offered. A client library's own header object goes through untouched, because
+/// taking it apart and putting it together again would cost an allocation per header and send.
+#[derive(Clone, Copy, Default)]
+pub enum HeadersRef<'a> {
+    /// No headers.
+    #[default]
+    None,
+    /// A plain list, as a record that came back from a client carries it.
+    List(&'a [(String, Option<Vec<u8>>)]),
+    /// `Cell<Option<H>>` where `H` is the client library's own header type (`rdkafka::message::OwnedHeaders`). The
+    /// client takes the value out when it takes the record and leaves it in when it refuses. A client that does not know `H`
+    /// refuses the record.
+    Native(&'a dyn Any),
+}
+
+impl fmt::Debug for HeadersRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HeadersRef::None => f.write_str("None"),
+            HeadersRef::List(list) => f.debug_tuple("List").field(&list.len()).finish(),
+            HeadersRef::Native(_) => f.write_str("Native"),
+        }
+    }
+}
+
 /// A record as it is offered: borrowed, with null and empty kept apart.
 #[derive(Clone, Copy, Debug)]
 pub struct RecordRef<'a> {
@@ -45,8 +75,8 @@ pub struct RecordRef<'a> {
     pub payload: Option<&'a [u8]>,
     /// Milliseconds since the Unix epoch, stamped at acceptance where the caller gave none.
     pub timestamp_ms: i64,
-    /// Headers in order; a `None` value is null.
-    pub headers: &'a [(String, Option<Vec<u8>>)],
+    /// Headers.
+    pub headers: HeadersRef<'a>,
 }
 
 /// A record that came back from a client, owned.
@@ -58,8 +88,8 @@ pub struct RecordBody {
     pub key: Option<Vec<u8>>,
     /// The payload; null and empty are kept apart.
     pub payload: Option<Vec<u8>>,
-    /// Headers in order; a `None` value is null.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Headers.
+    pub headers: HeaderList,
 }
 
 /// What is known of a record that was not acknowledged, from librdkafka's message status alone.
@@ -72,6 +102,21 @@ pub enum DeliveryFate {
     Unknown,
 }
 
+/// A client's error code. Decide by the number, show the name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ErrorCode {
+    /// Kafka's number of the error; librdkafka's own (local) ones are negative.
+    pub number: i32,
+    /// Its Kafka name ("TopicAuthorizationFailed").
+    pub name: String,
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.number)
+    }
+}
+
 /// A delivery report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delivery {
@@ -81,6 +126,8 @@ pub enum Delivery {
         partition: i32,
         /// At which offset; negative where the cluster did not say (`acks=0`).
         offset: i64,
+        /// Milliseconds since the Unix epoch, where the broker stamped the record itself (`LogAppendTime`).
+        append_time_ms: Option<i64>,
     },
     /// It was not acknowledged; the record comes back whole.
     Failed {
@@ -88,8 +135,8 @@ pub enum Delivery {
         fate: DeliveryFate,
         /// The partition it was meant for, where one was chosen.
         partition: Option<i32>,
-        /// The client's error code, by its Kafka name ("TopicAuthorizationFailed").
-        code: String,
+        /// The client's error code.
+        code: ErrorCode,
         /// The record.
         record: RecordBody,
     },
@@ -100,21 +147,21 @@ pub enum Delivery {
 pub enum Refusal {
     /// The local queue is full: offer it again later.
     QueueFull,
-    /// The cluster or the client refuses it (`TopicAuthorizationFailed` under a fence, `MessageSizeTooLarge`):
-    /// the client's error code, by its Kafka name.
-    Refused(String),
+    /// The cluster or the client refuses it (`TopicAuthorizationFailed` under a fence, `MessageSizeTooLarge`).
+    Refused(ErrorCode),
     /// The client is dead for good: the reason.
     Fatal(String),
 }
 
-/// What a client tells its owner. Called from the client's own threads; must not block.
+/// What a client tells its owner. Called from the client's own threads, from several of them at once if it likes; must
+/// not block.
 pub trait ClientEvents: Send + Sync {
     /// A delivery report. Comes exactly once for each record that `try_send` took.
     fn delivered(&self, token: Token, delivery: Delivery);
 
     /// An acknowledgement: the common case of [`ClientEvents::delivered`], without a value to build.
-    fn acknowledged(&self, token: Token, partition: i32, offset: i64) {
-        self.delivered(token, Delivery::Acknowledged { partition, offset });
+    fn acknowledged(&self, token: Token, partition: i32, offset: i64, append_time_ms: Option<i64>) {
+        self.delivered(token, Delivery::Acknowledged { partition, offset, append_time_ms });
     }
 
     /// The client became fatal for good: it must be rebuilt.
@@ -158,8 +205,8 @@ pub trait ProducerClient: Send + Sync {
 ///
 /// # Contract
 ///
-/// 1. `connect` returns a client that has spoken with the cluster: its id is known and is the target's (where the
-///    target names one), metadata of `topics` is loaded, connections and the producer id are warm.
+/// 1. `connect` returns a client that has spoken with the cluster: its id is known and is the target's (an empty
+///    cluster id in the target names none), metadata of `topics` is loaded, connections and the producer id are warm.
 /// 2. A cluster with another id is an error of kind `Refused` that names both.
 /// 3. Every call makes a new client; nothing of an older one is used again.
 #[async_trait]

@@ -1,9 +1,12 @@
 //! The two small topics that carry what DNS cannot: `kutover.control` and `kutover.members`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::error::ProviderResult;
 use crate::messages::{ControlMessage, ControlView, MemberState};
+use crate::owner::Target;
 
 /// The controller's side, on one cluster.
 ///
@@ -72,4 +75,19 @@ pub trait MemberLink: Send + Sync {
     /// # Errors
     /// Unreachable, not authorised.
     async fn end(&self, state: &MemberState) -> ProviderResult<()>;
+}
+
+/// Opens members' links.
+///
+/// # Contract
+///
+/// `open` returns without waiting for the topics: an unreadable topic shows in the link's own calls. Every call makes a
+/// link of its own; dropping it ends what it reads.
+#[async_trait]
+pub trait MemberLinks: Send + Sync {
+    /// Opens a link to the target's cluster.
+    ///
+    /// # Errors
+    /// The client properties of that colour are wrong.
+    async fn open(&self, target: &Target) -> ProviderResult<Arc<dyn MemberLink>>;
 }
