@@ -1,1 +1,3 @@
 //! The tokio driver of the cutover machine: configuration, journal, resume, progress events.
+
+pub mod config;

@@ -1,0 +1,281 @@
+//! The one TOML file that describes a deployment and its cutover.
+//!
+//! ```toml
+//! deployment = "orders"
+//! journal = "orders.journal"              # relative to this file
+//! endpoints = [{ name = "kafka.orders.test", port = 9092 }]
+//!
+//! [dns]
+//! kind = "local"
+//! zone = "orders.test"
+//! listen = "127.0.0.1:5353"
+//! ttl_s = 30
+//!
+//! [clusters.blue.provisioner]
+//! kind = "static"
+//! bootstrap = ["10.0.0.1:9092"]
+//! endpoint = { addresses = ["10.0.0.1"] }
+//!
+//! [clusters.green.provisioner]
+//! kind = "lab"
+//! kafka = "apache:4.3.1"
+//! brokers = 3
+//!
+//! [clusters.green.properties]
+//! "sasl.password" = "never shown"
+//!
+//! [plan]
+//! groups = ["billing"]
+//! approve = "manual"
+//! soak = "10m"
+//! ```
+//!
+//! What a field does not say has a default, except where guessing could do harm. Unknown fields are refused, so that a
+//! misspelt safety option is never a silent default. Every error names the field, its line and the fix.
+
+mod check;
+mod error;
+mod names;
+mod provisioner;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId};
+use serde::{Deserialize, Serialize};
+
+pub use error::ConfigError;
+pub use names::TopicSelection;
+pub use provisioner::{LabKafka, ProvisionerConfig};
+pub use values::{Properties, SecretText};
+
+/// A deployment and the cutover that is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The deployment's name; must be the owner record's.
+    #[serde(deserialize_with = "names::deployment")]
+    pub deployment: DeploymentName,
+    /// The journal's file. A relative path is taken from the directory of the configuration file.
+    pub journal: PathBuf,
+    /// The names that clients bootstrap from. The first one holds the authoritative owner record and with it the term.
+    pub endpoints: Vec<Endpoint>,
+    /// Where the endpoints' records are kept.
+    pub dns: DnsConfig,
+    /// The two colours.
+    pub clusters: Clusters,
+    /// What the cutover does and how patient it is.
+    #[serde(default)]
+    pub plan: Plan,
+}
+
+/// A name that clients bootstrap from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// The DNS name.
+    #[serde(deserialize_with = "names::dns_name")]
+    pub name: DnsName,
+    /// The port that clients use with it.
+    pub port: NonZeroU16,
+}
+
+/// Where the endpoints' records are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DnsConfig {
+    /// What keeps them.
+    pub kind: DnsKind,
+    /// The zone that every endpoint lies in.
+    #[serde(deserialize_with = "names::dns_name")]
+    pub zone: DnsName,
+    /// Where the authoritative server of kind `local` listens, UDP and TCP. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The records' time to live in ordinary times, in seconds: how long a client may go on using an old answer.
+    pub ttl_s: u32,
+    /// The resolvers that producers ask; empty means the authoritative server itself.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub resolvers: Vec<SocketAddr>,
+}
+
+/// What keeps the records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DnsKind {
+    /// kutover's own authoritative server, run by the controller.
+    Local,
+}
+
+/// The two colours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clusters {
+    /// The blue one.
+    pub blue: ClusterConfig,
+    /// The green one.
+    pub green: ClusterConfig,
+}
+
+impl Clusters {
+    /// One of them.
+    pub fn get(&self, colour: Colour) -> &ClusterConfig {
+        match colour {
+            Colour::Blue => &self.blue,
+            Colour::Green => &self.green,
+        }
+    }
+}
+
+/// One colour.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Where its cluster comes from.
+    pub provisioner: ProvisionerConfig,
+    /// Client properties by librdkafka's names, for the controller's own clients on this colour. Never shown.
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    pub properties: Properties,
+}
+
+/// What the cutover does and how patient it is. Durations are texts with a unit, as in `"1m 30s"`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Plan {
+    /// The colour that is active when kutover sees the deployment for the first time. Default blue. Later the owner
+    /// record says it, and this is not looked at.
+    pub active: Colour,
+    /// The topics that are moved: `"*"` (default) or a list. Reserved topics never are.
+    pub topics: TopicSelection,
+    /// Groups that must have drained the old cluster. Where a cluster can list its groups, those are added.
+    pub groups: BTreeSet<GroupId>,
+    /// Who says yes before the switch and before the removal. Default automatic.
+    pub approve: Approve,
+    /// Whether the old cluster must be made to refuse records. Default required; waived needs `approve = "manual"`
+    /// for the removal.
+    pub fence: FencePolicy,
+    /// Topics whose history may die with the old cluster (L18): nothing (default), a list, or `"*"`.
+    pub waive_history: TopicSelection,
+    /// Whether the old cluster is removed at the end. Default true.
+    pub remove_old: bool,
+    /// The records' time to live around the switch, in whole seconds and not above `dns.ttl_s`. Default: `dns.ttl_s`.
+    #[serde(with = "values::duration_option", skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<Duration>,
+    /// How long producers have to hand in their receipts before the fence decides. Default 60 s.
+    #[serde(with = "values::duration")]
+    pub converge_deadline: Duration,
+    /// For how long an unfenced old cluster must have taken no record before it counts as quiet. Default 60 s.
+    #[serde(with = "values::duration")]
+    pub quiet_window: Duration,
+    /// How long the new cluster must have served, drained and undisturbed, before the old one is isolated. Default 30 s.
+    #[serde(with = "values::duration")]
+    pub soak: Duration,
+    /// How long a hold may last before the cutover gives up waiting and takes the safe way out. Default 15 m.
+    #[serde(with = "values::duration")]
+    pub hold_limit: Duration,
+    /// How long one command may take before its outcome counts as unknown. Default 30 s.
+    #[serde(with = "values::duration")]
+    pub command_timeout: Duration,
+    /// The pause between two looks at the lag. Default 1 s.
+    #[serde(with = "values::duration")]
+    pub drain_poll: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Self {
+            active: Colour::Blue,
+            topics: TopicSelection::All,
+            groups: BTreeSet::new(),
+            approve: Approve::Automatic,
+            fence: FencePolicy::Required,
+            waive_history: TopicSelection::none(),
+            remove_old: true,
+            ttl: None,
+            converge_deadline: Duration::from_secs(60),
+            quiet_window: Duration::from_secs(60),
+            soak: Duration::from_secs(30),
+            hold_limit: Duration::from_secs(15 * 60),
+            command_timeout: Duration::from_secs(30),
+            drain_poll: Duration::from_secs(1),
+        }
+    }
+}
+
+/// Who says yes before the switch and before the removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approve {
+    /// The proofs alone.
+    Automatic,
+    /// A person, after the proofs.
+    Manual,
+}
+
+/// Whether the old cluster must be made to refuse records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FencePolicy {
+    /// Without a proven fence nothing is removed.
+    Required,
+    /// A quiet window stands in for it: no order between clusters is promised, and removal needs a person.
+    Waived,
+}
+
+impl Config {
+    /// Reads a file. A relative `journal` becomes a path beside it.
+    ///
+    /// # Errors
+    /// The file cannot be read, or as [`Config::parse`].
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
+        let mut config = Self::parse(&text).map_err(|error| error.in_file(path))?;
+        if let Some(directory) = path.parent() {
+            config.journal = directory.join(&config.journal);
+        }
+        Ok(config)
+    }
+
+    /// Reads a text.
+    ///
+    /// # Errors
+    /// The text is no TOML, a field is missing, unknown or of the wrong form, or two fields contradict each other.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let deserializer =
+            toml::Deserializer::parse(text).map_err(|error| ConfigError::syntax(text, &error))?;
+        let config: Self = serde_path_to_error::deserialize(deserializer).map_err(|error| {
+            ConfigError::at(text, &error.path().to_string(), error::with_fix(error.inner().message()))
+        })?;
+        check::check(&config).map_err(|(field, message)| ConfigError::at(text, &field, message))?;
+        Ok(config)
+    }
+
+    /// The configuration as a TOML file, secrets included: give the file to its owner alone.
+    ///
+    /// # Errors
+    /// A path in it is not UTF-8.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|error| ConfigError::unwritable(&error))
+    }
+
+    /// The name that holds the authoritative owner record.
+    pub fn term_endpoint(&self) -> &Endpoint {
+        &self.endpoints[0]
+    }
+
+    /// The resolvers that producers ask.
+    pub fn resolvers(&self) -> Vec<SocketAddr> {
+        if self.dns.resolvers.is_empty() { vec![self.dns.listen] } else { self.dns.resolvers.clone() }
+    }
+
+    /// The time to live around the switch, in seconds.
+    pub fn switch_ttl_s(&self) -> u32 {
+        self.plan.ttl.map_or(self.dns.ttl_s, |ttl| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX))
+    }
+}

@@ -1,0 +1,146 @@
+//! What no field can say by itself: rules between fields.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use kutover_core::words::Colour;
+
+use super::{Approve, Config, FencePolicy, ProvisionerConfig};
+
+/// The field at fault, and what is wrong with it and the fix.
+type Fault = (String, String);
+
+/// RFC 2181, 8: a TTL has 31 bits. A day is more than anybody waits out at a cutover.
+const LONGEST_TTL_S: u32 = 86_400;
+
+pub(super) fn check(config: &Config) -> Result<(), Fault> {
+    paths(config)?;
+    endpoints(config)?;
+    dns(config)?;
+    clusters(config)?;
+    plan(config)
+}
+
+fn fault<T>(field: impl Into<String>, message: impl Into<String>) -> Result<T, Fault> {
+    Err((field.into(), message.into()))
+}
+
+fn paths(config: &Config) -> Result<(), Fault> {
+    if config.journal.file_name().is_none() {
+        return fault("journal", "names no file; write a path as in \"orders.journal\"");
+    }
+    Ok(())
+}
+
+fn endpoints(config: &Config) -> Result<(), Fault> {
+    if config.endpoints.is_empty() {
+        return fault("endpoints", "is empty; name at least the one that clients bootstrap from");
+    }
+    let mut seen = BTreeSet::new();
+    let inside = format!(".{}", config.dns.zone);
+    for (index, endpoint) in config.endpoints.iter().enumerate() {
+        let field = format!("endpoints[{index}].name");
+        if !seen.insert(&endpoint.name) {
+            return fault(field, format!("`{}` stands there twice; delete one of them", endpoint.name));
+        }
+        if endpoint.name != config.dns.zone && !endpoint.name.as_str().ends_with(&inside) {
+            let message = format!(
+                "`{}` is not in the zone `{}`; correct the name or `dns.zone`",
+                endpoint.name, config.dns.zone
+            );
+            return fault(field, message);
+        }
+    }
+    Ok(())
+}
+
+fn dns(config: &Config) -> Result<(), Fault> {
+    if !(1..=LONGEST_TTL_S).contains(&config.dns.ttl_s) {
+        let message = format!("{} is out of range; write 1 to {LONGEST_TTL_S} seconds", config.dns.ttl_s);
+        return fault("dns.ttl_s", message);
+    }
+    Ok(())
+}
+
+fn clusters(config: &Config) -> Result<(), Fault> {
+    for colour in Colour::BOTH {
+        for (name, _) in config.clusters.get(colour).properties.iter() {
+            if matches!(name, "bootstrap.servers" | "metadata.broker.list" | "client.id") {
+                let field = format!("clusters.{colour}.properties.{name}");
+                return fault(field, "is set by kutover from the provisioner; delete it");
+            }
+        }
+    }
+    let (blue, green) = (&config.clusters.blue.provisioner, &config.clusters.green.provisioner);
+    match (blue, green) {
+        // L5: a colour that leads to the same cluster moves nobody.
+        (
+            ProvisionerConfig::Static { bootstrap: blue, endpoint: blue_at },
+            ProvisionerConfig::Static { bootstrap: green, endpoint: green_at },
+        ) => {
+            if let Some(server) = green.iter().find(|server| blue.contains(server)) {
+                let message = format!("`{server}` is one of blue's servers too; name green's own");
+                return fault("clusters.green.provisioner.bootstrap", message);
+            }
+            if blue_at == green_at {
+                return fault(
+                    "clusters.green.provisioner.endpoint",
+                    "is the same as blue's; say where green is",
+                );
+            }
+        }
+        (
+            ProvisionerConfig::Lab { address: Some(blue), .. },
+            ProvisionerConfig::Lab { address: Some(green), .. },
+        ) if blue == green => {
+            let message = format!("{green} is blue's too; give each colour its own loopback address");
+            return fault("clusters.green.provisioner.address", message);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn plan(config: &Config) -> Result<(), Fault> {
+    let plan = &config.plan;
+    let bounds = [
+        ("converge_deadline", plan.converge_deadline, Duration::from_millis(100)),
+        ("quiet_window", plan.quiet_window, Duration::from_millis(100)),
+        ("soak", plan.soak, Duration::ZERO),
+        ("hold_limit", plan.hold_limit, Duration::from_millis(100)),
+        ("command_timeout", plan.command_timeout, Duration::from_millis(100)),
+        ("drain_poll", plan.drain_poll, Duration::from_millis(10)),
+    ];
+    // A week: longer is a slip of the unit.
+    let longest = Duration::from_secs(7 * 86_400);
+    for (field, value, shortest) in bounds {
+        if value < shortest || value > longest {
+            let show = humantime::format_duration;
+            let message =
+                format!("{} is out of range; write {} to {}", show(value), show(shortest), show(longest));
+            return fault(format!("plan.{field}"), message);
+        }
+    }
+    if let Some(ttl) = plan.ttl {
+        let whole = ttl.subsec_nanos() == 0 && (1..=u64::from(config.dns.ttl_s)).contains(&ttl.as_secs());
+        if !whole {
+            let message = format!(
+                "{} is no time to live here; write whole seconds, 1s to {}s (`dns.ttl_s`)",
+                humantime::format_duration(ttl),
+                config.dns.ttl_s
+            );
+            return fault("plan.ttl", message);
+        }
+    }
+    if let Some(group) = plan.groups.iter().find(|group| group.as_str().is_empty()) {
+        return fault("plan.groups", format!("`{group}` is no group id; delete it"));
+    }
+    if plan.fence == FencePolicy::Waived && plan.remove_old && plan.approve == Approve::Automatic {
+        return fault(
+            "plan.fence",
+            "without a fence nothing is removed automatically; set plan.approve = \"manual\", \
+             plan.remove_old = false, or plan.fence = \"required\"",
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Where a colour's cluster comes from.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use kutover_core::ports::RecordData;
+use serde::{Deserialize, Serialize};
+
+use super::names::parse_dns_name;
+
+/// Where a colour's cluster comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Raw", into = "Raw")]
+pub enum ProvisionerConfig {
+    /// It exists already and somebody else manages it: it is released at the end, not destroyed.
+    Static {
+        /// `host:port` of its bootstrap servers.
+        bootstrap: Vec<String>,
+        /// What the endpoints must point at to lead there.
+        endpoint: RecordData,
+    },
+    /// kutover-lab makes it on this machine.
+    Lab {
+        /// What it runs.
+        kafka: LabKafka,
+        /// How many brokers, 1 to 9. Default 1.
+        brokers: u8,
+        /// The colour's own loopback address. Default: the lab picks a fresh one.
+        address: Option<IpAddr>,
+        /// The directory for data and state. Default: the lab picks one.
+        directory: Option<PathBuf>,
+    },
+}
+
+/// What a lab's cluster runs: in the file `"embedded"` or `"apache:VERSION"`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum LabKafka {
+    /// An in-process cluster.
+    Embedded,
+    /// Apache Kafka of this version ("3.9.2").
+    Apache(String),
+}
+
+impl fmt::Display for LabKafka {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("embedded"),
+            Self::Apache(version) => write!(f, "apache:{version}"),
+        }
+    }
+}
+
+impl std::str::FromStr for LabKafka {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "embedded" {
+            return Ok(Self::Embedded);
+        }
+        let numeric = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        match text.strip_prefix("apache:") {
+            Some(version) if version.split('.').count() == 3 && version.split('.').all(numeric) => {
+                Ok(Self::Apache(version.to_owned()))
+            }
+            _ => Err(format!(
+                "`{text}` is no lab cluster; write \"embedded\" or a version as in \"apache:3.9.2\""
+            )),
+        }
+    }
+}
+
+/// The table as it stands in the file, all kinds in one: so an error can name a field that belongs to another kind.
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    kind: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bootstrap: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kafka: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    brokers: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    directory: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    endpoint: Option<RawEndpoint>,
+}
+
+#[derive(Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawEndpoint {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    addresses: Option<Vec<IpAddr>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cname: Option<String>,
+}
+
+impl TryFrom<Raw> for ProvisionerConfig {
+    type Error = String;
+
+    fn try_from(raw: Raw) -> Result<Self, String> {
+        match raw.kind.as_str() {
+            "static" => raw.into_static(),
+            "lab" => raw.into_lab(),
+            "" => Err("`kind` is missing; write kind = \"static\" or kind = \"lab\"".into()),
+            other => Err(format!("`kind`: `{other}` is unknown; write \"static\" or \"lab\"")),
+        }
+    }
+}
+
+impl Raw {
+    fn into_static(self) -> Result<ProvisionerConfig, String> {
+        refuse(
+            "static",
+            &[
+                ("kafka", self.kafka.is_some()),
+                ("brokers", self.brokers.is_some()),
+                ("address", self.address.is_some()),
+                ("directory", self.directory.is_some()),
+            ],
+        )?;
+        let bootstrap = self.bootstrap.unwrap_or_default();
+        if bootstrap.is_empty() {
+            return Err("`bootstrap` is missing; add bootstrap = [\"host:port\"]".into());
+        }
+        for server in &bootstrap {
+            check_host_port(server).map_err(|reason| format!("`bootstrap`: {reason}"))?;
+        }
+        let endpoint = self.endpoint.unwrap_or_default();
+        let endpoint = match (endpoint.addresses, endpoint.cname) {
+            (Some(mut addresses), None) if !addresses.is_empty() => {
+                addresses.sort_unstable();
+                addresses.dedup();
+                RecordData::Addresses(addresses)
+            }
+            (None, Some(name)) => RecordData::Cname(
+                parse_dns_name(&name).map_err(|reason| format!("`endpoint.cname`: {reason}"))?,
+            ),
+            _ => {
+                return Err("`endpoint` must say where the name leads; write either \
+                            endpoint = { addresses = [\"10.0.0.1\"] } or endpoint = { cname = \"lb.example\" }"
+                    .into());
+            }
+        };
+        Ok(ProvisionerConfig::Static { bootstrap, endpoint })
+    }
+
+    fn into_lab(self) -> Result<ProvisionerConfig, String> {
+        refuse("lab", &[("bootstrap", self.bootstrap.is_some()), ("endpoint", self.endpoint.is_some())])?;
+        let kafka =
+            self.kafka.ok_or("`kafka` is missing; write kafka = \"embedded\" or kafka = \"apache:3.9.2\"")?;
+        let kafka = kafka.parse().map_err(|reason| format!("`kafka`: {reason}"))?;
+        let brokers = self.brokers.unwrap_or(1);
+        if !(1..=9).contains(&brokers) {
+            return Err(format!("`brokers`: {brokers} is out of range; write 1 to 9"));
+        }
+        Ok(ProvisionerConfig::Lab { kafka, brokers, address: self.address, directory: self.directory })
+    }
+}
+
+fn refuse(kind: &str, fields: &[(&str, bool)]) -> Result<(), String> {
+    match fields.iter().find(|(_, present)| *present) {
+        Some((field, _)) => {
+            Err(format!("`{field}` does not belong to kind `{kind}`; delete it or change the kind"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn check_host_port(server: &str) -> Result<(), String> {
+    let good = server.rsplit_once(':').is_some_and(|(host, port)| {
+        !host.is_empty()
+            && !host.contains(char::is_whitespace)
+            && !host.contains(['/', ','])
+            && port.parse::<NonZeroU16>().is_ok()
+    });
+    if good {
+        Ok(())
+    } else {
+        Err(format!("`{server}` is no server; write host:port, as in \"10.0.0.1:9092\""))
+    }
+}
+
+impl From<ProvisionerConfig> for Raw {
+    fn from(config: ProvisionerConfig) -> Self {
+        match config {
+            ProvisionerConfig::Static { bootstrap, endpoint } => {
+                let endpoint = match endpoint {
+                    RecordData::Addresses(addresses) => {
+                        RawEndpoint { addresses: Some(addresses), cname: None }
+                    }
+                    RecordData::Cname(name) => {
+                        RawEndpoint { addresses: None, cname: Some(name.as_str().to_owned()) }
+                    }
+                };
+                let (bootstrap, endpoint) = (Some(bootstrap), Some(endpoint));
+                Self { kind: "static".into(), bootstrap, endpoint, ..Self::default() }
+            }
+            ProvisionerConfig::Lab { kafka, brokers, address, directory } => Self {
+                kind: "lab".into(),
+                kafka: Some(kafka.to_string()),
+                brokers: Some(brokers),
+                address,
+                directory,
+                ..Self::default()
+            },
+        }
+    }
+}

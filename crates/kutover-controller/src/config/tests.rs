@@ -1,0 +1,301 @@
+use super::*;
+
+const GOOD: &str = r#"
+deployment = "orders"
+journal = "orders.journal"
+endpoints = [{ name = "Kafka.orders.test.", port = 9092 }, { name = "internal.orders.test", port = 9094 }]
+
+[dns]
+kind = "local"
+zone = "orders.test"
+listen = "127.0.0.1:5353"
+ttl_s = 30
+
+[clusters.blue.provisioner]
+kind = "static"
+bootstrap = ["10.0.0.1:9092", "10.0.0.2:9092"]
+endpoint = { addresses = ["10.0.0.2", "10.0.0.1"] }
+
+[clusters.blue.properties]
+"sasl.password" = "hunter2"
+"socket.keepalive.enable" = true
+"socket.timeout.ms" = 30000
+
+[clusters.green.provisioner]
+kind = "lab"
+kafka = "apache:4.3.1"
+brokers = 3
+
+[plan]
+topics = ["orders", "audit"]
+groups = ["billing"]
+soak = "1m 30s"
+ttl = "5s"
+"#;
+
+/// `GOOD` with one text put in place of another.
+fn with(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "the good file has no `{from}`");
+    GOOD.replacen(from, to, 1)
+}
+
+#[test]
+fn what_the_file_says_is_what_there_is() {
+    let config = Config::parse(GOOD).unwrap();
+    assert_eq!(config.term_endpoint().name, DnsName::new("kafka.orders.test"));
+    assert_eq!(config.resolvers(), ["127.0.0.1:5353".parse().unwrap()]);
+    assert_eq!(config.switch_ttl_s(), 5);
+    assert_eq!(config.plan.soak, Duration::from_secs(90));
+    assert_eq!(config.plan.approve, Approve::Automatic);
+    assert_eq!(config.plan.waive_history, TopicSelection::none());
+    assert!(config.plan.topics.contains(&"audit".into()));
+    assert!(!config.plan.topics.contains(&"other".into()));
+    assert!(!TopicSelection::All.contains(&"__consumer_offsets".into()), "reserved topics never are");
+    let ProvisionerConfig::Static { endpoint, .. } = &config.clusters.blue.provisioner else {
+        panic!("not static")
+    };
+    let sorted = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+    assert_eq!(*endpoint, kutover_core::ports::RecordData::Addresses(sorted));
+    let exposed = config.clusters.blue.properties.expose();
+    assert_eq!(exposed["socket.timeout.ms"], "30000");
+    assert_eq!(exposed["sasl.password"], "hunter2");
+}
+
+#[test]
+fn a_written_configuration_reads_back_the_same() {
+    let plain = with("[plan]", "[ignored]").split("[ignored]").next().unwrap().to_owned();
+    let cname =
+        with(r#"endpoint = { addresses = ["10.0.0.2", "10.0.0.1"] }"#, r#"endpoint = { cname = "lb.test" }"#);
+    let lab = with("brokers = 3", "brokers = 3\naddress = \"127.4.5.6\"\ndirectory = \"/var/lib/kutover\"");
+    let selections = with(
+        r#"topics = ["orders", "audit"]"#,
+        "topics = \"*\"\nwaive_history = [\"*\"]\nremove_old = false",
+    );
+    for text in [GOOD, &plain, &cname, &lab, &selections] {
+        let config = Config::parse(text).unwrap();
+        let written = config.to_toml().unwrap();
+        assert_eq!(Config::parse(&written).unwrap(), config, "{written}");
+    }
+}
+
+#[test]
+fn a_file_is_named_in_its_errors_and_its_journal_lies_beside_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("orders.toml");
+    let missing = Config::load(&path).unwrap_err().to_string();
+    assert!(missing.contains("orders.toml: cannot be read"), "{missing}");
+    std::fs::write(&path, GOOD).unwrap();
+    assert_eq!(Config::load(&path).unwrap().journal, directory.path().join("orders.journal"));
+    std::fs::write(&path, with("ttl_s = 30", "ttl_s = 0")).unwrap();
+    let broken = Config::load(&path).unwrap_err().to_string();
+    assert!(
+        broken.ends_with(
+            "orders.toml, line 10: field `dns.ttl_s`: 0 is out of range; write 1 to 86400 seconds"
+        )
+    );
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let config = Config::parse(GOOD).unwrap();
+    let shown = format!("{config:?} {:#?}", config.clusters.blue);
+    assert!(shown.contains("sasl.password") && !shown.contains("hunter2"), "{shown}");
+    for broken in [
+        with(r#""hunter2""#, r#"{ hunter2 = 1 }"#),
+        with(r#""hunter2""#, r#"["hunter2"]"#),
+        with(r#""hunter2""#, r#""hunter2"#),
+        with(r#""hunter2""#, "hunter2"),
+        with("ttl_s = 30", "ttl_s = 0"),
+    ] {
+        let error = Config::parse(&broken).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    }
+}
+
+/// What is put in place of what, and what the error then says.
+const BROKEN: &[(&str, &str, &str)] = &[
+    ("deployment = \"orders\"\n", "", "missing field `deployment`; add it"),
+    (
+        "\"orders\"",
+        "\"or ders\"",
+        "line 2: field `deployment`: `or ders` is no deployment name; use 1 to 63 letters",
+    ),
+    (
+        "\"orders\"",
+        "7",
+        "line 2: field `deployment`: invalid type: integer `7`, expected a string; write it in that form",
+    ),
+    ("journal = \"orders.journal\"\n", "", "missing field `journal`; add it"),
+    ("\"orders.journal\"", "\"/\"", "line 3: field `journal`: names no file; write a path"),
+    (
+        "Kafka.orders.test.",
+        "kafka..test",
+        "line 4: field `endpoints[0].name`: `kafka..test` is no DNS name; use labels",
+    ),
+    ("port = 9092", "port = 0", "line 4: field `endpoints[0].port`: invalid value: integer `0`"),
+    (
+        "port = 9092",
+        "prot = 9092",
+        "field `endpoints[0].prot`: unknown field `prot`, expected `name` or `port`; correct its name",
+    ),
+    (
+        "internal.orders.test",
+        "kafka.orders.test",
+        "field `endpoints[1].name`: `kafka.orders.test` stands there twice; delete",
+    ),
+    (
+        "internal.orders.test",
+        "internal.bills.test",
+        "field `endpoints[1].name`: `internal.bills.test` is not in the zone `orders.test`; correct",
+    ),
+    (
+        "kind = \"local\"",
+        "kind = \"route54\"",
+        "line 7: field `dns.kind`: unknown variant `route54`, expected `local`; write one of those",
+    ),
+    (
+        "listen = \"127.0.0.1:5353\"",
+        "listen = \"127.0.0.1\"",
+        "line 9: field `dns.listen`: invalid socket address syntax; write it as in",
+    ),
+    (
+        "ttl_s = 30",
+        "ttl_s = -1",
+        "line 10: field `dns.ttl_s`: invalid value: integer `-1`, expected u32; write it in that form",
+    ),
+    (
+        "ttl_s = 30",
+        "ttl_s = 90000",
+        "line 10: field `dns.ttl_s`: 90000 is out of range; write 1 to 86400 seconds",
+    ),
+    (
+        "kind = \"static\"",
+        "",
+        "field `clusters.blue.provisioner`: `kind` is missing; write kind = \"static\"",
+    ),
+    (
+        "kind = \"static\"",
+        "kind = \"terraform\"",
+        "field `clusters.blue.provisioner`: `kind`: `terraform` is unknown; write",
+    ),
+    (
+        "kind = \"static\"",
+        "kind = \"static\"\nkafka = \"embedded\"",
+        "`kafka` does not belong to kind `static`; delete it or change",
+    ),
+    ("\"10.0.0.1:9092\", ", "\"10.0.0.1\", ", "`bootstrap`: `10.0.0.1` is no server; write host:port"),
+    (
+        "{ addresses = [\"10.0.0.2\", \"10.0.0.1\"] }",
+        "{ addresses = [] }",
+        "`endpoint` must say where the name leads; write either",
+    ),
+    (
+        "{ addresses = [\"10.0.0.2\", \"10.0.0.1\"] }",
+        "{ cname = \"a b\" }",
+        "`endpoint.cname`: `a b` is no DNS name; use labels",
+    ),
+    (
+        "kafka = \"apache:4.3.1\"",
+        "kafka = \"apache:4\"",
+        "field `clusters.green.provisioner`: `kafka`: `apache:4` is no lab cluster; write",
+    ),
+    ("brokers = 3", "brokers = 0", "`brokers`: 0 is out of range; write 1 to 9"),
+    ("brokers = 3", "borkers = 3", "unknown field `borkers`, expected one of"),
+    (
+        "\"sasl.password\"",
+        "\"bootstrap.servers\"",
+        "field `clusters.blue.properties.bootstrap.servers`: is set by kutover from the provisioner; delete it",
+    ),
+    (
+        "[\"orders\", \"audit\"]",
+        "\"orders\"",
+        "field `plan.topics`: `orders` is neither `\"*\"` nor a list; write `\"*\"` or `[\"orders\"]`",
+    ),
+    (
+        "\"audit\"",
+        "\"kutover.control\"",
+        "field `plan.topics`: topic `kutover.control` is kutover's or Kafka's own; take it out",
+    ),
+    ("\"audit\"", "\"au dit\"", "field `plan.topics`: `au dit` is no topic name; use 1 to 249"),
+    (
+        "[\"orders\", \"audit\"]",
+        "3",
+        "field `plan.topics`: expected `\"*\"` or a list of topic names; write it in that form",
+    ),
+    (
+        "soak = \"1m 30s\"",
+        "soak = 90",
+        "field `plan.soak`: `90` is no duration (its unit is missing); write a number and a unit",
+    ),
+    ("soak = \"1m 30s\"", "soak = \"90\"", "field `plan.soak`: `\"90\"` is no duration (time unit needed"),
+    (
+        "soak = \"1m 30s\"",
+        "soak = \"20 days\"",
+        "field `plan.soak`: 20days is out of range; write 0s to 7days",
+    ),
+    (
+        "soak = \"1m 30s\"",
+        "drain_poll = \"0s\"",
+        "field `plan.drain_poll`: 0s is out of range; write 10ms to 7days",
+    ),
+    ("soak = \"1m 30s\"", "soka = \"90s\"", "field `plan.soka`: unknown field `soka`, expected one of"),
+    (
+        "soak = \"1m 30s\"",
+        "approve = \"maybe\"",
+        "field `plan.approve`: unknown variant `maybe`, expected `automatic` or `manual`; write one",
+    ),
+    (
+        "soak = \"1m 30s\"",
+        "active = \"red\"",
+        "field `plan.active`: unknown variant `red`, expected `blue` or `green`; write one",
+    ),
+    (
+        "soak = \"1m 30s\"",
+        "fence = \"waived\"",
+        "field `plan.fence`: without a fence nothing is removed automatically; set plan.approve",
+    ),
+    (
+        "ttl = \"5s\"",
+        "ttl = \"31s\"",
+        "field `plan.ttl`: 31s is no time to live here; write whole seconds, 1s to 30s (`dns.ttl_s`)",
+    ),
+    (
+        "ttl = \"5s\"",
+        "ttl = \"1s 5ms\"",
+        "field `plan.ttl`: 1s 5ms is no time to live here; write whole seconds",
+    ),
+    ("[plan]", "[plan", "line 27: is not TOML ("),
+    ("[plan]", "deployment = \"twice\"\n[plan]", "`deployment`, expected one of"),
+];
+
+#[test]
+fn what_is_wrong_is_named_with_its_field_and_fix() {
+    let mut failures = Vec::new();
+    for (from, to, expected) in BROKEN {
+        match Config::parse(&with(from, to)) {
+            Ok(_) => failures.push(format!("`{to}` was taken; expected: {expected}")),
+            Err(error) if !error.to_string().contains(expected) => {
+                failures.push(format!("`{to}`\n  said:     {error}\n  expected: {expected}"));
+            }
+            Err(_) => {}
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// L5: two colours that lead to the same place move nobody.
+#[test]
+fn colours_that_are_the_same_cluster_are_refused() {
+    let green = "[clusters.green.provisioner]\nkind = \"lab\"\nkafka = \"apache:4.3.1\"\nbrokers = 3";
+    let shared = |server: &str, address: &str| {
+        let to = format!(
+            "[clusters.green.provisioner]\nkind = \"static\"\nbootstrap = [\"{server}:9092\"]\nendpoint = {{ addresses = [{address}] }}"
+        );
+        Config::parse(&with(green, &to)).unwrap_err()
+    };
+    let error = shared("10.0.0.2", "\"10.0.0.9\"");
+    assert_eq!(error.field(), Some("clusters.green.provisioner.bootstrap"));
+    assert_eq!(error.line(), Some(24));
+    let error = shared("10.0.0.9", "\"10.0.0.1\", \"10.0.0.2\"");
+    assert_eq!(error.field(), Some("clusters.green.provisioner.endpoint"));
+}
