@@ -1,1 +1,37 @@
-fn main() {}
+//! The project's own tasks, run as `cargo xtask <task>`.
+//!
+//! One file per task or kind of check; nothing here is part of what a service embeds.
+
+// The one place beside the program that talks to a person.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod docs;
+mod lint;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "kutover's own tasks")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Runs the tests, section by section, and counts what passed, failed and was skipped
+    Test(test::TestArgs),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Test(args) => test::run(&args),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

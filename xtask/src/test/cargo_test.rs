@@ -1,0 +1,79 @@
+//! `cargo test`, shown as it runs and counted.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{
+    Context,
+    tally::{ResultLines, Tally},
+};
+
+/// Names the file to which a test appends a line when a part that it needs is missing.
+const SKIP_LOG: &str = "KUTOVER_SKIPPED";
+/// Set to `1` where long forms are wanted.
+const NIGHTLY: &str = "KUTOVER_NIGHTLY";
+
+/// Runs `cargo test` with `args`. Everything that goes wrong is counted as a failure.
+pub(crate) fn run(context: &Context, section: &str, args: &[&str]) -> Tally {
+    try_run(context, section, args).unwrap_or_else(|error| {
+        let mut tally = Tally::default();
+        tally.fail(format!("{section}: {error:#}"));
+        tally
+    })
+}
+
+fn try_run(context: &Context, section: &str, args: &[&str]) -> Result<Tally> {
+    let log = SkipLog::new(section)?;
+    let mut command =
+        Command::from(context.cargo(["test", "--no-fail-fast"]).args(args).env(SKIP_LOG, &log.path));
+    if context.nightly {
+        command.env(NIGHTLY, "1");
+    }
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
+    let mut output = BufReader::new(child.stdout.take().context("cargo test has no stdout")?);
+    let mut results = ResultLines::default();
+    let mut line = Vec::new();
+    // By bytes, since a test may print anything.
+    while output.read_until(b'\n', &mut line).context("cannot read cargo test's output")? > 0 {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(&line)?;
+        stdout.flush()?;
+        results.line(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
+        line.clear();
+    }
+    let status = child.wait().context("cannot wait for cargo test")?;
+    let mut tally = results.finish(section, status.success());
+    tally.apply_skip_log(&log.read()?, context.ci);
+    Ok(tally)
+}
+
+/// The file in which tests say what they missed; removed when the section is over.
+struct SkipLog {
+    path: PathBuf,
+}
+
+impl SkipLog {
+    fn new(section: &str) -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("kutover-skipped-{}-{section}.log", std::process::id()));
+        fs::write(&path, "").with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { path })
+    }
+
+    fn read(&self) -> Result<String> {
+        fs::read_to_string(&self.path).with_context(|| format!("cannot read {}", self.path.display()))
+    }
+}
+
+impl Drop for SkipLog {
+    fn drop(&mut self) {
+        // A left-over file in the temporary folder is not worth an error.
+        let _ = fs::remove_file(&self.path);
+    }
+}

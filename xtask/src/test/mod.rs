@@ -1,0 +1,134 @@
+//! `cargo xtask test`: runs the sections and counts.
+//!
+//! Cargo's output is shown as it comes and its result lines are added up; checks of the sections' own count as one
+//! test each. The last line of every run says `N passed, N failed, N skipped`.
+
+mod cargo_test;
+mod check;
+mod purity;
+mod sections;
+mod setup;
+mod tally;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use clap::{Args, builder::PossibleValuesParser};
+use xshell::{Cmd, Shell};
+
+pub(crate) use self::check::{Check, Ran};
+use self::{
+    sections::{SECTIONS, Section},
+    tally::Tally,
+};
+
+/// What `cargo xtask test` takes.
+#[derive(Args)]
+pub(crate) struct TestArgs {
+    /// Names the sections and runs nothing
+    #[arg(long)]
+    list: bool,
+    /// Runs this section alone; may be given more than once
+    #[arg(long, value_name = "SECTION", value_delimiter = ',',
+          value_parser = PossibleValuesParser::new(SECTIONS.iter().map(|section| section.name)))]
+    only: Vec<String>,
+    /// Runs the long forms of the tests too
+    #[arg(long)]
+    nightly: bool,
+}
+
+/// Where and how a run happens.
+pub(crate) struct Context {
+    /// Stands in the repository's root.
+    pub(crate) sh: Shell,
+    /// The repository's root.
+    pub(crate) root: PathBuf,
+    /// Long forms are wanted.
+    pub(crate) nightly: bool,
+    /// `CI=true`: a missing part is a failure.
+    pub(crate) ci: bool,
+}
+
+impl Context {
+    /// The repository this program was built from, and the environment's `CI`.
+    pub(crate) fn new(nightly: bool) -> Result<Self> {
+        let root =
+            Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask has no parent folder")?.to_owned();
+        let sh = Shell::new().context("cannot tell the current folder")?;
+        sh.change_dir(&root);
+        let ci = std::env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+        Ok(Self { sh, root, nightly, ci })
+    }
+
+    /// The cargo that runs this program, with `args`.
+    pub(crate) fn cargo<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd<'_> {
+        self.sh.cmd(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(args)
+    }
+}
+
+/// Runs what `args` ask for; the exit code is a failure if anything failed or nothing was executed.
+pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
+    if args.list {
+        for section in SECTIONS {
+            println!("{:<12}{}", section.name, section.about);
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let context = Context::new(args.nightly)?;
+    let chosen: Vec<&Section> = SECTIONS
+        .iter()
+        .filter(|section| args.only.is_empty() || args.only.iter().any(|name| name == section.name))
+        .collect();
+    let mut rows = Vec::new();
+    let started = Instant::now();
+    rows.push(("setup", setup::run(&context, &chosen), started.elapsed()));
+    for section in chosen {
+        println!("\n=== {}: {}", section.name, section.about);
+        let started = Instant::now();
+        rows.push((section.name, run_section(&context, section), started.elapsed()));
+    }
+    Ok(close(&rows))
+}
+
+/// Checks first, since they are quick, then the test targets, then the documentation examples.
+fn run_section(context: &Context, section: &Section) -> Tally {
+    let mut tally = Tally::default();
+    for check in section.checks {
+        tally.add(check.run(context, section.name));
+    }
+    if !section.packages.is_empty() {
+        let mut args = vec!["--all-targets"];
+        args.extend(section.packages.iter().flat_map(|package| ["--package", package]));
+        tally.add(cargo_test::run(context, section.name, &args));
+    }
+    if section.doc_tests {
+        tally.add(cargo_test::run(context, section.name, &["--workspace", "--doc"]));
+    }
+    if tally.is_empty() {
+        tally.fail(format!("{}: no test was executed", section.name));
+    }
+    tally
+}
+
+/// Prints the table, what failed and what was skipped, and the closing line.
+fn close(rows: &[(&'static str, Tally, Duration)]) -> ExitCode {
+    let mut total = Tally::default();
+    println!("\n{:<12}{:>8}{:>8}{:>9}{:>10}", "section", "passed", "failed", "skipped", "elapsed");
+    for (name, tally, elapsed) in rows {
+        let elapsed = format!("{:.1} s", elapsed.as_secs_f64());
+        println!("{name:<12}{:>8}{:>8}{:>9}{elapsed:>10}", tally.passed, tally.failed, tally.skipped);
+        total.add(tally.clone());
+    }
+    for reason in &total.skips {
+        println!("SKIPPED: {reason}");
+    }
+    for reason in &total.failures {
+        println!("FAILED: {reason}");
+    }
+    println!("{total}");
+    if total.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,140 @@
+//! Which sections there are. A new section, or a new crate, is one line in [`SECTIONS`].
+
+use super::{check::Check, purity, setup};
+use crate::{docs, lint};
+
+/// One named part of the test run.
+pub(crate) struct Section {
+    /// The word for `--only`.
+    pub(crate) name: &'static str,
+    /// What `--list` says.
+    pub(crate) about: &'static str,
+    /// Packages whose test targets are run.
+    pub(crate) packages: &'static [&'static str],
+    /// Whether the workspace's documentation examples are run.
+    pub(crate) doc_tests: bool,
+    /// What the tests need from the machine; looked for, and where possible set up, before they run.
+    pub(crate) needs: &'static [setup::Need],
+    /// Checks of the section's own, each counted as a test.
+    pub(crate) checks: &'static [Check],
+}
+
+/// A section before anything is said about it.
+const PLAIN: Section =
+    Section { name: "", about: "", packages: &[], doc_tests: false, needs: &[], checks: &[] };
+
+/// All sections, in the order in which they run: what is quick to fail comes first.
+pub(crate) const SECTIONS: &[Section] = &[
+    Section {
+        name: "lint",
+        about: "formatting, clippy, rustdoc, dependencies and licences, tidy rules",
+        packages: &["xtask"],
+        checks: lint::CHECKS,
+        ..PLAIN
+    },
+    Section {
+        name: "core",
+        about: "kutover-core, and the proof that it is pure: no runtime, clock, randomness or I/O",
+        packages: &["kutover-core"],
+        checks: purity::CHECKS,
+        ..PLAIN
+    },
+    Section {
+        name: "ports",
+        about: "the ports' conformance suites, the in-memory world, provisioners",
+        packages: &["kutover-memory", "kutover-provision", "kutover-testkit"],
+        ..PLAIN
+    },
+    Section {
+        name: "controller",
+        about: "the cutover's driver, its journal and configuration",
+        packages: &["kutover-controller"],
+        ..PLAIN
+    },
+    Section {
+        name: "dns",
+        about: "the resolver watch and the authoritative server",
+        packages: &["kutover-dns"],
+        ..PLAIN
+    },
+    Section {
+        name: "kafka",
+        about: "the data path: rdkafka behind the ports",
+        packages: &["kutover-kafka"],
+        ..PLAIN
+    },
+    Section {
+        name: "admin",
+        about: "lag, parity, offsets and fences",
+        packages: &["kutover-admin"],
+        needs: setup::REAL_KAFKA,
+        ..PLAIN
+    },
+    Section {
+        name: "producer",
+        about: "BlueGreenProducer and its switch",
+        packages: &["kutover-producer"],
+        ..PLAIN
+    },
+    Section {
+        name: "lab",
+        about: "embedded clusters, the forwarder, Apache Kafka processes",
+        packages: &["kutover-lab"],
+        needs: setup::REAL_KAFKA,
+        ..PLAIN
+    },
+    Section {
+        name: "e2e",
+        about: "the program and whole cutovers, on embedded clusters and on Apache Kafka",
+        packages: &["kutover", "kutover-tests"],
+        needs: setup::REAL_KAFKA,
+        ..PLAIN
+    },
+    Section {
+        name: "docs",
+        about: "links, the commands that the documents show, documentation examples",
+        doc_tests: true,
+        checks: docs::CHECKS,
+        ..PLAIN
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::SECTIONS;
+    use crate::test::Context;
+
+    /// A crate that no section names would never be tested.
+    #[test]
+    fn every_package_of_the_workspace_is_in_exactly_one_section() {
+        let context = Context::new(false).unwrap();
+        let args = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
+        let metadata = context.cargo(args).quiet().read().unwrap();
+        let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
+        let packages = metadata["packages"].as_array().unwrap();
+        let members: BTreeSet<&str> =
+            packages.iter().filter_map(|package| package["name"].as_str()).collect();
+        let mut named = BTreeSet::new();
+        for package in SECTIONS.iter().flat_map(|section| section.packages) {
+            assert!(named.insert(*package), "{package} is in two sections");
+        }
+        assert_eq!(
+            named, members,
+            "left: in a section of xtask/src/test/sections.rs; right: in the workspace"
+        );
+    }
+
+    #[test]
+    fn every_section_has_a_name_of_its_own_and_something_to_do() {
+        let mut names = BTreeSet::new();
+        for section in SECTIONS {
+            assert!(names.insert(section.name), "two sections are named {}", section.name);
+            assert!(!section.about.is_empty(), "{} does not say what it is", section.name);
+            let does_something =
+                !section.packages.is_empty() || section.doc_tests || !section.checks.is_empty();
+            assert!(does_something, "{} runs nothing", section.name);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What the tests need from the machine. Installed by itself on Debian as root; elsewhere said, and then the tests
+//! that need it skip.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::{Check, Context, Ran, sections::Section, tally::Tally};
+
+/// Something that a section's tests cannot do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Need {
+    /// A Java runtime, 17 or newer: Kafka 4 does not start on an older one.
+    Java,
+    /// Maven, which fetches the Kafka jars.
+    Maven,
+}
+
+/// What Apache Kafka on this machine takes.
+pub(crate) const REAL_KAFKA: &[Need] = &[Need::Java, Need::Maven];
+
+/// The oldest Java that Kafka 4 starts on.
+const JAVA: u32 = 17;
+
+/// Looks for everything that the chosen sections need, each once, and installs what is missing where it can.
+pub(crate) fn run(context: &Context, sections: &[&Section]) -> Tally {
+    let needs: BTreeSet<Need> = sections.iter().flat_map(|section| section.needs).copied().collect();
+    let mut tally = Tally::default();
+    for need in needs {
+        tally.add(need.check().run(context, "setup"));
+    }
+    tally
+}
+
+impl Need {
+    fn check(self) -> Check {
+        match self {
+            Self::Java => Check { name: "Java 17 or newer", run: |context| Self::Java.provide(context) },
+            Self::Maven => Check { name: "Maven", run: |context| Self::Maven.provide(context) },
+        }
+    }
+
+    fn package(self) -> &'static str {
+        match self {
+            Self::Java => "openjdk-17-jre-headless",
+            Self::Maven => "maven",
+        }
+    }
+
+    /// Says why it is not usable, or nothing if it is.
+    fn missing(self, context: &Context) -> Option<String> {
+        let found = match self {
+            Self::Java => java_version(context),
+            Self::Maven => maven(context),
+        };
+        found.err().map(|error| format!("{error:#}"))
+    }
+
+    fn provide(self, context: &Context) -> Result<Ran> {
+        let Some(why) = self.missing(context) else { return Ok(Ran::Passed) };
+        if let Some(cannot) = cannot_install(context) {
+            let package = self.package();
+            return Ok(Ran::Skipped(format!("{why}; {cannot}: install {package} or its like")));
+        }
+        install(context, self.package())?;
+        match self.missing(context) {
+            None => Ok(Ran::Passed),
+            Some(why) => bail!("{} is installed, and still: {why}", self.package()),
+        }
+    }
+}
+
+fn java_version(context: &Context) -> Result<()> {
+    let java = match std::env::var_os("JAVA_HOME") {
+        Some(home) => std::path::Path::new(&home).join("bin/java"),
+        None => "java".into(),
+    };
+    let output = context.sh.cmd(&java).arg("-version").quiet().ignore_status().output();
+    let output = output.with_context(|| format!("{} cannot be run", java.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let version = major(&said).with_context(|| format!("`java -version` said {:?}", said.trim()))?;
+    ensure!(version >= JAVA, "Java {version} is older than {JAVA}");
+    Ok(())
+}
+
+fn maven(context: &Context) -> Result<()> {
+    context
+        .sh
+        .cmd("mvn")
+        .arg("--version")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .context("mvn cannot be run")
+        .map(drop)
+}
+
+/// `openjdk version "17.0.15" 2025-04-15` is 17, `java version "1.8.0_392"` is 8.
+fn major(said: &str) -> Option<u32> {
+    let version = said.split_once("version \"")?.1;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    let first = numbers.next()?.parse().ok()?;
+    if first == 1 { numbers.next()?.parse().ok() } else { Some(first) }
+}
+
+/// Why packages cannot be installed here, or nothing if they can.
+fn cannot_install(context: &Context) -> Option<&'static str> {
+    let release = context.sh.read_file("/etc/os-release").unwrap_or_default();
+    if !is_debian(&release) {
+        return Some("this is not Debian");
+    }
+    match context.sh.cmd("id").arg("-u").quiet().read() {
+        Ok(id) if id.trim() == "0" => None,
+        _ => Some("only root can install packages"),
+    }
+}
+
+fn is_debian(os_release: &str) -> bool {
+    os_release
+        .lines()
+        .filter_map(|line| line.strip_prefix("ID=").or_else(|| line.strip_prefix("ID_LIKE=")))
+        .any(|ids| ids.trim_matches('"').split(' ').any(|id| id == "debian"))
+}
+
+fn install(context: &Context, package: &str) -> Result<()> {
+    println!("setup: {package} is missing and will be installed with apt-get");
+    let apt = || context.sh.cmd("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
+    apt().args(["update", "-q"]).run().context("apt-get update failed")?;
+    let args = ["install", "-q", "-y", "--no-install-recommends", package];
+    apt().args(args).run().with_context(|| format!("apt-get could not install {package}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{is_debian, major};
+
+    #[test]
+    fn java_tells_its_version_in_two_ways() {
+        assert_eq!(major("openjdk version \"17.0.15\" 2025-04-15"), Some(17));
+        assert_eq!(major("openjdk version \"25\" 2025-09-16"), Some(25));
+        assert_eq!(major("java version \"1.8.0_392\""), Some(8));
+        assert_eq!(major("bash: java: command not found"), None);
+    }
+
+    #[test]
+    fn debian_and_what_is_made_from_it() {
+        assert!(is_debian("NAME=x\nID=debian\n"));
+        assert!(is_debian("ID=ubuntu\nID_LIKE=\"ubuntu debian\"\n"));
+        assert!(!is_debian("ID=fedora\n"));
+        assert!(!is_debian(""));
+    }
+}
