@@ -1,0 +1,298 @@
+//! The embedded world as stock clients see it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kutover_core::error::{ErrorKind, Outcome};
+use kutover_core::owner::RemovalMark;
+use kutover_core::ports::{ClusterProvisioner, FenceKind, Incarnation, RecordData};
+use kutover_core::words::{ClusterId, Colour};
+use kutover_lab::embedded::{ApiKey, EmbeddedCluster, Fault, Harm};
+use kutover_lab::{ClusterSpec, LabOptions, LabProvisioner};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::Message;
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{Offset, TopicPartitionList};
+
+const BOUND: Duration = Duration::from_secs(20);
+
+struct World {
+    lab: LabProvisioner,
+    blue: Incarnation,
+    cluster: Arc<EmbeddedCluster>,
+    _dir: tempfile::TempDir,
+}
+
+async fn world() -> World {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let options = LabOptions::new(dir.path(), ClusterSpec::embedded(), ClusterSpec::embedded());
+    let lab = LabProvisioner::new(options).await.expect("a world");
+    let blue = lab.provision(Colour::Blue, &"r1".into()).await.expect("blue");
+    let cluster = lab.embedded(Colour::Blue).expect("embedded");
+    World { lab, blue, cluster, _dir: dir }
+}
+
+fn client(bootstrap: &[String], id: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap.join(","))
+        .set("client.id", id)
+        .set("reconnect.backoff.max.ms", "200")
+        .set("metadata.recovery.strategy", "none")
+        .set("message.timeout.ms", "5000");
+    config
+}
+
+fn producer(bootstrap: &[String], id: &str) -> FutureProducer {
+    client(bootstrap, id).set("enable.idempotence", "true").create().expect("producer")
+}
+
+async fn send(producer: &FutureProducer, text: &str) -> Result<(i32, i64), KafkaError> {
+    let record = FutureRecord::<(), str>::to("orders").payload(text);
+    producer.send(record, BOUND).await.map(|at| (at.partition, at.offset)).map_err(|(error, _)| error)
+}
+
+fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
+    error.rdkafka_error_code()
+}
+
+/// All values of `orders`, read by a stock consumer until `count` have come.
+fn read(bootstrap: Vec<String>, id: &str, count: usize) -> BTreeSet<String> {
+    let consumer: BaseConsumer = client(&bootstrap, id)
+        .set("group.id", "readers")
+        .set("enable.auto.commit", "false")
+        .set("auto.offset.reset", "earliest")
+        .create()
+        .expect("consumer");
+    consumer.subscribe(&["orders"]).expect("subscribe");
+    let mut values = BTreeSet::new();
+    let deadline = std::time::Instant::now() + BOUND;
+    while values.len() < count {
+        assert!(std::time::Instant::now() < deadline, "read {} of {count} in time", values.len());
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
+            values.insert(String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned());
+        }
+    }
+    consumer.commit_consumer_state(CommitMode::Sync).expect("commit");
+    values
+}
+
+/// Whether a client gets metadata, in two seconds.
+async fn is_served(bootstrap: Vec<String>, id: &'static str) -> bool {
+    tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer = client(&bootstrap, id).create().expect("client");
+        consumer.fetch_metadata(None, Duration::from_secs(2)).is_ok()
+    })
+    .await
+    .expect("no panic")
+}
+
+#[tokio::test]
+async fn a_stock_client_creates_writes_commits_and_reads_through_the_forwarder() {
+    let world = world().await;
+    let place = world.lab.place(Colour::Blue);
+    assert_eq!(world.blue.bootstrap, [place.to_string()]);
+    assert_eq!(world.blue.endpoint, RecordData::Addresses(vec![place.ip()]));
+    assert_eq!(world.cluster.cluster_id().as_str().len(), 22);
+
+    let admin: AdminClient<DefaultClientContext> =
+        client(&world.blue.bootstrap, "admin").create().expect("admin");
+    let topic = NewTopic::new("orders", 6, TopicReplication::Fixed(1));
+    admin.create_topics(&[topic], &AdminOptions::new()).await.expect("create").remove(0).expect("orders");
+
+    let producer = producer(&world.blue.bootstrap, "app");
+    let mut sent = BTreeSet::new();
+    for number in 0..50 {
+        let text = format!("record {number}");
+        send(&producer, &text).await.expect("acknowledged");
+        sent.insert(text);
+    }
+    let bootstrap = world.blue.bootstrap.clone();
+    let values = tokio::task::spawn_blocking(move || read(bootstrap, "reader", 50)).await.expect("read");
+    assert_eq!(values, sent);
+    let committed: i64 = (0..6)
+        .filter_map(|partition| world.cluster.fake().committed_offset("readers", "orders", partition))
+        .sum();
+    assert_eq!(committed, 50);
+}
+
+#[tokio::test]
+async fn an_unknown_topic_is_not_created() {
+    let world = world().await;
+    let producer = producer(&world.blue.bootstrap, "app");
+    assert!(send(&producer, "lost?").await.is_err());
+    assert!(world.cluster.fake().topic_id("orders").is_none());
+}
+
+#[tokio::test]
+async fn the_fence_refuses_ordinary_clients_and_neither_members_nor_readers() {
+    let world = world().await;
+    world.cluster.fake().create_topic("orders", 3);
+    let ordinary = producer(&world.blue.bootstrap, "app");
+    send(&ordinary, "before").await.expect("unfenced");
+
+    let fence = world.lab.fence(Colour::Blue).expect("a fence");
+    assert_eq!(fence.kind(), FenceKind::Hook);
+    fence.raise(&["orders".into()]).await.expect("raise");
+    fence.raise(&["orders".into()]).await.expect("raise again");
+    let refused = send(&ordinary, "under the fence").await.expect_err("refused");
+    assert_eq!(code(&refused), Some(RDKafkaErrorCode::TopicAuthorizationFailed));
+    let member = producer(&world.blue.bootstrap, "kutover-member-1");
+    send(&member, "receipt").await.expect("a member may write");
+    let bootstrap = world.blue.bootstrap.clone();
+    let values = tokio::task::spawn_blocking(move || read(bootstrap, "reader", 2)).await.expect("read");
+    assert_eq!(values, BTreeSet::from(["before".to_owned(), "receipt".to_owned()]));
+
+    fence.lift(&["orders".into()]).await.expect("lift");
+    // A new client: librdkafka keeps the topic in error in the old one for a while.
+    send(&producer(&world.blue.bootstrap, "app"), "after").await.expect("lifted");
+}
+
+#[tokio::test]
+async fn a_probe_tells_the_fence_and_stores_nothing() {
+    let world = world().await;
+    world.cluster.fake().create_topic("orders", 1);
+    let probe = producer(&world.blue.controller_bootstrap, "kutover-probe");
+    let unfenced = send(&probe, "probe").await.expect_err("never stored");
+    assert_eq!(code(&unfenced), Some(RDKafkaErrorCode::MessageSizeTooLarge));
+    world.lab.fence(Colour::Blue).expect("a fence").raise(&["orders".into()]).await.expect("raise");
+    let probe = producer(&world.blue.controller_bootstrap, "kutover-probe");
+    let fenced = send(&probe, "probe").await.expect_err("never stored");
+    assert_eq!(code(&fenced), Some(RDKafkaErrorCode::TopicAuthorizationFailed));
+    assert_eq!(world.cluster.fake().next_offset("orders", 0), Some(0));
+}
+
+#[tokio::test]
+async fn a_record_held_back_by_a_fault_is_in_before_the_fence_counts_as_up() {
+    let world = world().await;
+    world.cluster.fake().create_topic("orders", 1);
+    world.cluster.inject(Fault::new(ApiKey::Produce, Harm::Delay(Duration::from_millis(700))).times(1));
+    let ordinary = producer(&world.blue.bootstrap, "app");
+    let sending = tokio::spawn(async move { send(&ordinary, "slow").await });
+    let cluster = Arc::clone(&world.cluster);
+    tokio::time::timeout(BOUND, async {
+        while cluster.faults_struck() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("the record arrives");
+    world.lab.fence(Colour::Blue).expect("a fence").raise(&["orders".into()]).await.expect("raise");
+    let end = world.cluster.fake().next_offset("orders", 0);
+    assert_eq!(end, Some(1), "nothing can come after the fence");
+    sending.await.expect("no panic").expect("acknowledged");
+}
+
+#[tokio::test]
+async fn isolation_cuts_clients_and_keeps_the_controllers_path() {
+    let world = world().await;
+    world.cluster.fake().create_topic("orders", 3);
+    let app = producer(&world.blue.bootstrap, "app");
+    send(&app, "before").await.expect("served");
+    let controller = producer(&world.blue.controller_bootstrap, "kutover-controller");
+    send(&controller, "before").await.expect("served");
+
+    let (id, nonce) = (&world.blue.id, "i1".into());
+    world.lab.isolate(id, &nonce).await.expect("isolate");
+    world.lab.isolate(id, &nonce).await.expect("isolate again");
+    assert!(send(&app, "isolated").await.is_err());
+    assert!(!is_served(world.blue.bootstrap.clone(), "app").await, "the forwarder is closed");
+    assert!(
+        !is_served(world.blue.controller_bootstrap.clone(), "app").await,
+        "an open path does not help a client"
+    );
+    assert!(!is_served(world.blue.controller_bootstrap.clone(), "kutover-member").await);
+    send(&controller, "isolated").await.expect("the controller's client of before is served");
+    assert!(is_served(world.blue.controller_bootstrap.clone(), "kutover-controller-2").await);
+
+    world.lab.put_back(id, &"i0".into()).await.expect("a late put-back is no error");
+    assert!(!is_served(world.blue.bootstrap.clone(), "app").await, "and undoes nothing");
+    world.lab.put_back(id, &nonce).await.expect("put back");
+    assert!(is_served(world.blue.bootstrap.clone(), "app").await);
+    send(&producer(&world.blue.bootstrap, "app"), "after").await.expect("served again");
+}
+
+#[tokio::test]
+async fn a_killed_broker_hands_its_partitions_over_and_nothing_is_lost_or_doubled() {
+    let world = world().await;
+    world.cluster.fake().create_topic("orders", 3);
+    let app = producer(&world.blue.bootstrap, "app");
+    for number in 0..3 {
+        send(&app, &format!("{number}")).await.expect("served");
+    }
+    // The answer to a record is lost as well: it is sent again to the new leader, which knows it.
+    world.cluster.inject(Fault::new(ApiKey::Produce, Harm::ApplyThenDisconnect).times(1));
+    world.cluster.kill_broker(0);
+    for number in 3..30 {
+        send(&app, &format!("{number}")).await.expect("the others took over");
+    }
+    world.cluster.restart_broker(0);
+    let bootstrap = world.blue.bootstrap.clone();
+    let values = tokio::task::spawn_blocking(move || read(bootstrap, "reader", 30)).await.expect("read");
+    assert_eq!(values.len(), 30);
+    assert_eq!(world.cluster.fake().all_records("orders").expect("log").len(), 30, "no duplicate");
+}
+
+#[tokio::test]
+async fn krafka_reads_offsets_of_a_group() {
+    let world = world().await;
+    world.cluster.fake().create_topic("orders", 1);
+    send(&producer(&world.blue.bootstrap, "app"), "one").await.expect("served");
+    let bootstrap = world.blue.bootstrap.clone();
+    tokio::task::spawn_blocking(move || {
+        let consumer: BaseConsumer =
+            client(&bootstrap, "reader").set("group.id", "g").create().expect("consumer");
+        let mut offsets = TopicPartitionList::new();
+        offsets.add_partition_offset("orders", 0, Offset::Offset(1)).expect("offset");
+        consumer.commit(&offsets, CommitMode::Sync).expect("commit");
+        assert_eq!(consumer.fetch_watermarks("orders", 0, BOUND).expect("ends"), (0, 1));
+    })
+    .await
+    .expect("no panic");
+    let kafka = krafka::Kafka::builder(world.blue.controller_bootstrap.join(","))
+        .client_id("kutover-controller")
+        .connect()
+        .await
+        .expect("krafka connects");
+    let consumer = kafka.consumer("g").build().await.expect("consumer");
+    let committed = consumer.committed(&[("orders", 0)]).await.expect("committed");
+    assert_eq!(committed.values().map(|position| position.offset).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn provision_is_keyed_by_request_and_destroy_by_the_proven_cluster() {
+    let world = world().await;
+    let again = world.lab.provision(Colour::Blue, &"r1".into()).await.expect("the same");
+    assert_eq!(again, world.blue);
+    assert_eq!(world.lab.describe(Colour::Blue).await.expect("described"), Some(world.blue.clone()));
+    assert_eq!(world.lab.describe(Colour::Green).await.expect("described"), None);
+    let other = world.lab.provision(Colour::Blue, &"r2".into()).await.expect_err("never a second");
+    assert_eq!(other.kind, ErrorKind::Refused);
+
+    let mut mark = RemovalMark { incarnation: world.blue.id.clone(), cluster_id: ClusterId::new("another") };
+    let refused = world.lab.destroy(&mark).await.expect_err("another cluster");
+    assert_eq!((refused.kind, refused.outcome), (ErrorKind::Refused, Outcome::NotDone));
+    assert!(is_served(world.blue.bootstrap.clone(), "app").await, "still there");
+
+    mark.cluster_id = world.cluster.cluster_id();
+    world.lab.destroy(&mark).await.expect("destroy");
+    world.lab.destroy(&mark).await.expect("gone already");
+    assert_eq!(world.lab.describe(Colour::Blue).await.expect("described"), None);
+    let gone = world.lab.provision(Colour::Blue, &"r1".into()).await.expect_err("not a second time");
+    assert_eq!(gone.kind, ErrorKind::Refused);
+    world.lab.provision(Colour::Blue, &"r3".into()).await.expect("a new request makes a new one");
+}
+
+#[tokio::test]
+async fn two_colours_differ_by_address_and_cluster() {
+    let world = world().await;
+    let green = world.lab.provision(Colour::Green, &"r2".into()).await.expect("green");
+    assert_ne!(green.bootstrap, world.blue.bootstrap);
+    let clusters = Colour::BOTH.map(|colour| world.lab.embedded(colour).expect("embedded").cluster_id());
+    assert_ne!(clusters[0], clusters[1]);
+}
