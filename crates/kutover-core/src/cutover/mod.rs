@@ -1,1 +1,416 @@
-//! The cutover machine.
+//! The cutover machine: one way in ([`Cutover::handle`]), one way out ([`Cutover::poll`]).
+//!
+//! **After each input, take outputs and carry them out in order until [`Output::Wait`] comes.** A `Persist` must be
+//! durable before the next output is taken; that is what makes an intent precede its act.
+//!
+//! There is at most one command under way. A new [`Output::Run`] replaces the one before it, whose answer, should it
+//! still come, is counted and ignored. A command that failed or timed out is run again after a back-off: every command
+//! names a state to be reached and looks before it acts, so an unknown outcome is looked up and never assumed. While it
+//! fails the cutover *holds*: it says why, nothing is lost, and it goes on by itself when the cause ends.
+
+// Commands, answers and states differ much in size; one of each lives at a time, and boxing would only hide the data.
+#![allow(clippy::large_enum_variant)]
+
+mod command;
+mod decide;
+mod event;
+mod forward;
+mod invariants;
+mod plan;
+mod retire;
+mod state;
+mod steps;
+
+#[cfg(test)]
+mod fixtures;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, VecDeque};
+
+pub use command::{Answer, Command, CommandId};
+pub use event::{ApprovalGate, Event, Record};
+pub use plan::{Approval, FencePolicy, Plan, Timings, Topics};
+pub use state::{
+    Closed, Draft, Fencing, Isolation, Preparation, Prepared, Progress, Redirected, Redirection, Retirement,
+    Side, State, StateName, Undo, Verified,
+};
+
+use crate::error::{ErrorKind, ProviderError};
+use crate::words::{Millis, Nonce, Term};
+
+/// The longest back-off is this many times the first.
+const LONGEST_BACK_OFF: u64 = 32;
+
+/// What happens to the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Begin, or go on after a resume.
+    Start,
+    /// A command's answer.
+    Answer(CommandId, Result<Answer, ProviderError>),
+    /// The time of the last [`Output::Wait`] has come.
+    Tick,
+    /// A person approves.
+    Approve(ApprovalGate),
+    /// A person wants out. Heeded before the publication; afterwards it is answered with a note.
+    Abort,
+}
+
+/// What the machine wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Journal this, durably, before anything else.
+    Persist(Term, Record),
+    /// Do this.
+    Run(CommandId, Command),
+    /// Tell this.
+    Notify(Event),
+    /// Nothing more until an input comes, or this instant (then [`Input::Tick`]).
+    Wait(Option<Millis>),
+    /// It is over.
+    Stop(Stop),
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Stop {
+    /// The cutover is complete.
+    Complete,
+    /// The deployment is kutover's now; nothing else was asked for.
+    Adopted,
+    /// It was aborted; the old cluster serves as before.
+    Aborted(String),
+    /// It held for longer than the plan allows, past the point of aborting. Run it again when the cause has ended.
+    Held(String),
+    /// The deployment or journal is not what it should be; nothing was done.
+    Refused(String),
+    /// Another controller has taken over.
+    Superseded(String),
+    /// A promise of the machine itself is broken.
+    Broken(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Boot {
+    TakeTerm,
+    Claim,
+    Running,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Pending {
+    id: CommandId,
+    deadline: Millis,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Hold {
+    since: Millis,
+    reason: String,
+    failures: u32,
+}
+
+/// What a step decided.
+enum Next {
+    /// Do this; its answer comes back to the same step.
+    Run(Command),
+    /// Go to this state, journalled.
+    Goto(State),
+    /// Look at this step again after this many milliseconds.
+    After(u64),
+    /// This step may be taken this many milliseconds after it was first looked at.
+    Once(u64, Box<State>),
+    /// A person has to say so.
+    Approve(ApprovalGate),
+    /// Something is not as it must be: say why, and look again after a back-off.
+    Hold(String),
+    /// The same, but no sooner than after this many milliseconds.
+    HoldFor(String, u64),
+    /// It is over.
+    Stop(Stop),
+}
+
+/// Why a step is looked at.
+enum Cause {
+    /// It was entered, or a wait is over.
+    Enter,
+    /// Its command was answered.
+    Answer(Answer),
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Cutover {
+    plan: Plan,
+    nonce: Nonce,
+    boot: Boot,
+    term: Term,
+    progress: Progress,
+    /// Whether the journal had anything in it.
+    resumed: bool,
+    /// Whether taking the deployment over is all that is wanted.
+    adopt_only: bool,
+    next_id: u64,
+    pending: Option<Pending>,
+    wake: Option<Millis>,
+    entered: Option<Millis>,
+    /// The time of the input that is being handled.
+    now: Option<Millis>,
+    hold: Option<Hold>,
+    approved: BTreeSet<ApprovalGate>,
+    asked: Option<ApprovalGate>,
+    abort: bool,
+    late: u64,
+    stopped: bool,
+    outputs: VecDeque<Output>,
+}
+
+impl Cutover {
+    /// A machine for a plan. `nonce` is random and new at every start of a controller. `journal` is what the journal
+    /// holds, oldest first; the newest checkpoint is where it goes on.
+    pub fn new(plan: Plan, nonce: Nonce, journal: impl IntoIterator<Item = Record>) -> Self {
+        let mut progress = Progress::default();
+        let mut resumed = false;
+        for record in journal {
+            resumed = true;
+            if let Record::Checkpoint { progress: newest } = record {
+                progress = *newest;
+            }
+        }
+        if matches!(progress.state, State::Complete | State::Aborted) {
+            progress.cutover += 1;
+            progress.state = State::Planned;
+        }
+        Self {
+            plan,
+            nonce,
+            boot: Boot::TakeTerm,
+            term: Term(0),
+            progress,
+            resumed,
+            adopt_only: false,
+            next_id: 0,
+            pending: None,
+            wake: None,
+            entered: None,
+            now: None,
+            hold: None,
+            approved: BTreeSet::new(),
+            asked: None,
+            abort: false,
+            late: 0,
+            stopped: false,
+            outputs: VecDeque::new(),
+        }
+    }
+
+    /// The same machine, which stops as soon as the deployment is kutover's: the owner record stands, and kutover's
+    /// topics on the active cluster.
+    #[must_use]
+    pub fn adopting(mut self) -> Self {
+        self.adopt_only = true;
+        self
+    }
+
+    /// Where it stands.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// The term it holds; 0 before it has taken one.
+    pub fn term(&self) -> Term {
+        self.term
+    }
+
+    /// Answers that came when nobody waited for them.
+    pub fn late_answers(&self) -> u64 {
+        self.late
+    }
+
+    /// The next output. [`Output::Wait`] and [`Output::Stop`] come again and again until an input changes something.
+    pub fn poll(&mut self) -> Output {
+        if let Some(output) = self.outputs.pop_front() {
+            return output;
+        }
+        Output::Wait(self.pending.as_ref().map(|pending| pending.deadline).or(self.wake))
+    }
+
+    /// Takes one input.
+    pub fn handle(&mut self, now: Millis, input: Input) {
+        if self.stopped {
+            return;
+        }
+        self.now = Some(now);
+        let before = self.progress.clone();
+        match input {
+            Input::Start => self.look(now, Cause::Enter),
+            Input::Answer(id, result) => self.answered(now, id, result),
+            Input::Tick => self.tick(now),
+            Input::Approve(gate) => {
+                self.approved.insert(gate);
+                if self.asked == Some(gate) && self.pending.is_none() {
+                    self.look(now, Cause::Enter);
+                }
+            }
+            Input::Abort => self.ask_abort(now, "asked for by the operator"),
+        }
+        if let Err(text) = invariants::check(&before, self) {
+            self.notify(Event::InvariantBroken { text: text.clone() });
+            // What the broken step wanted to do must not be done.
+            self.outputs.retain(|output| matches!(output, Output::Notify(_)));
+            self.stop(Stop::Broken(text));
+        }
+    }
+
+    fn answered(&mut self, now: Millis, id: CommandId, result: Result<Answer, ProviderError>) {
+        if self.pending.as_ref().is_none_or(|pending| pending.id != id) {
+            self.late += 1;
+            self.notify(Event::LateAnswer { id });
+            return;
+        }
+        self.pending = None;
+        match result {
+            Ok(answer) => self.look(now, Cause::Answer(answer)),
+            Err(error) => self.failed(now, &error),
+        }
+    }
+
+    fn failed(&mut self, now: Millis, error: &ProviderError) {
+        match error.kind {
+            ErrorKind::Superseded => self.stop(Stop::Superseded(error.to_string())),
+            ErrorKind::Refused | ErrorKind::Invalid if self.boot == Boot::TakeTerm => {
+                self.stop(Stop::Refused(error.to_string()));
+            }
+            _ => self.held(now, error.to_string()),
+        }
+    }
+
+    fn tick(&mut self, now: Millis) {
+        if let Some(pending) = &self.pending {
+            if now >= pending.deadline {
+                let what = format!("no answer within {} ms", self.plan.timings.command_timeout_ms);
+                self.pending = None;
+                let error = ProviderError::new(ErrorKind::Unreachable, self.progress.state.name(), what);
+                self.failed(now, &error);
+            }
+        } else if self.wake.is_some_and(|wake| now >= wake) {
+            self.look(now, Cause::Enter);
+        }
+    }
+
+    fn ask_abort(&mut self, now: Millis, reason: &str) {
+        let Some(undo) = self.progress.state.undo(reason) else {
+            let text = format!("{} cannot be aborted; it goes on", self.progress.state.name());
+            self.notify(Event::Note { text });
+            return;
+        };
+        if self.boot == Boot::Running {
+            self.pending = None;
+            self.goto(now, State::Aborting(undo));
+        } else {
+            self.abort = true; // Heeded once the term is ours: nothing may be undone without it.
+        }
+    }
+
+    /// Looks at the current step until it has to wait for something.
+    fn look(&mut self, now: Millis, cause: Cause) {
+        self.wake = None;
+        let answered = matches!(cause, Cause::Answer(_));
+        self.entered.get_or_insert(now);
+        let next = self.step(cause);
+        if answered && !matches!(next, Next::Hold(_) | Next::HoldFor(..)) {
+            self.release();
+        }
+        match next {
+            Next::Run(command) => self.run(now, command),
+            Next::Goto(state) => self.goto(now, state),
+            Next::After(ms) => self.wake = Some(now.plus(ms)),
+            Next::Once(ms, state) => {
+                let due = self.entered.unwrap_or(now).plus(ms);
+                if now >= due { self.goto(now, *state) } else { self.wake = Some(due) }
+            }
+            Next::Approve(gate) => {
+                if self.asked != Some(gate) {
+                    self.asked = Some(gate);
+                    self.notify(Event::AwaitingApproval { gate });
+                }
+            }
+            Next::Hold(reason) => self.held(now, reason),
+            Next::HoldFor(reason, ms) => {
+                self.held(now, reason);
+                self.wake = self.wake.map(|wake| wake.max(now.plus(ms)));
+            }
+            Next::Stop(stop) => self.stop(stop),
+        }
+    }
+
+    fn goto(&mut self, now: Millis, state: State) {
+        let changed = state.name() != self.progress.state.name();
+        self.progress.state = state;
+        self.entered = None;
+        self.asked = None;
+        self.release();
+        self.persist(Record::Checkpoint { progress: Box::new(self.progress.clone()) });
+        if changed {
+            self.notify(Event::Entered { state: self.progress.state.name() });
+        }
+        self.look(now, Cause::Enter);
+    }
+
+    fn run(&mut self, now: Millis, command: Command) {
+        self.next_id += 1;
+        let id = CommandId(self.next_id);
+        // Before the term is ours the journal must not be written to: taking the term is itself a compare-and-set.
+        if command.is_mutation() && self.boot != Boot::TakeTerm {
+            self.persist(Record::Intent { id, command: Box::new(command.clone()) });
+        }
+        self.pending = Some(Pending { id, deadline: now.plus(self.plan.timings.command_timeout_ms) });
+        self.outputs.push_back(Output::Run(id, command));
+    }
+
+    fn held(&mut self, now: Millis, reason: String) {
+        let state = self.progress.state.name();
+        let hold = self.hold.get_or_insert(Hold { since: now, reason: String::new(), failures: 0 });
+        hold.failures += 1;
+        let factor = 1_u64 << u64::from(hold.failures - 1).min(LONGEST_BACK_OFF.ilog2().into());
+        let (since, news) = (hold.since, hold.reason != reason);
+        hold.reason.clone_from(&reason);
+        if news {
+            self.notify(Event::Hold { state, reason: reason.clone() });
+        }
+        self.wake = Some(now.plus(self.plan.timings.retry_ms.saturating_mul(factor)));
+        if self.plan.timings.hold_limit_ms.is_some_and(|limit| now.since(since) >= limit) {
+            match self.progress.state.undo(&reason) {
+                Some(_) if self.boot == Boot::Running => self.ask_abort(now, &reason),
+                _ => self.stop(Stop::Held(reason)),
+            }
+        }
+    }
+
+    fn release(&mut self) {
+        if self.hold.take().is_some() {
+            self.notify(Event::Resumed { state: self.progress.state.name() });
+        }
+    }
+
+    fn stop(&mut self, stop: Stop) {
+        self.stopped = true;
+        self.pending = None;
+        self.wake = None;
+        self.outputs.push_back(Output::Stop(stop));
+    }
+
+    fn persist(&mut self, record: Record) {
+        self.outputs.push_back(Output::Persist(self.term, record));
+    }
+
+    fn notify(&mut self, event: Event) {
+        self.outputs.push_back(Output::Notify(event));
+    }
+
+    /// A nonce for one attempt's act, other for every command of every run.
+    fn act_nonce(&self) -> Nonce {
+        Nonce::new(format!("{}-{}", self.nonce, self.next_id + 1))
+    }
+}

@@ -1,0 +1,357 @@
+//! What the machine asks of the world, and what the world answers: data, comparable and printable.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::chain::Chain;
+use crate::drain::Observation;
+use crate::messages::MemberState;
+use crate::owner::{OwnerRecord, RemovalMark, Target};
+use crate::ports::{ClusterIdentity, FenceKind, FenceProof, Incarnation, PartitionEnd, TopicDescription};
+use crate::words::{Colour, GroupId, Nonce, Offset, Term, TopicName, TopicPartition};
+
+/// Names one command; answers carry it. A result with an id that nobody waits for is counted and ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CommandId(pub u64);
+
+/// Something to be done. Every command says a state to be reached, so doing it again is harmless while the term holds,
+/// and one whose outcome is unknown is looked up by doing it again: each looks before it acts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "command")]
+pub enum Command {
+    /// Raise the term in the owner record by compare-and-set. Where there is no owner record and `adopt` is set, make
+    /// the first one for what the endpoints point at.
+    TakeTerm {
+        /// This controller's run.
+        nonce: Nonce,
+        /// The deployment may be new.
+        adopt: bool,
+    },
+    /// Make sure that kutover's topics stand on these clusters, claim the term there, and say the published target.
+    Claim {
+        /// The term's nonce.
+        nonce: Nonce,
+        /// Where producers belong, as published.
+        target: Target,
+        /// The clusters.
+        on: Vec<Incarnation>,
+    },
+    /// Make sure that there is a cluster behind the colour. Answered with both colours' incarnations.
+    Provision {
+        /// The new colour.
+        colour: Colour,
+        /// Keys the request.
+        request: Nonce,
+    },
+    /// Ask both clusters who they are and what topics they have.
+    Verify {
+        /// The old one.
+        old: Incarnation,
+        /// The new one.
+        new: Incarnation,
+    },
+    /// Give the new cluster the topics of the old one.
+    MatchTopics {
+        /// The old one.
+        old: Incarnation,
+        /// The new one.
+        new: Incarnation,
+        /// The topics that move.
+        topics: BTreeSet<TopicName>,
+    },
+    /// Look which groups the old cluster has.
+    ListGroups {
+        /// The old one.
+        old: Incarnation,
+    },
+    /// Set start offsets for groups on the new cluster where they have none.
+    SetStartOffsets {
+        /// The new one.
+        new: Incarnation,
+        /// Each group with its topics.
+        groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+    },
+    /// Set the endpoints' TTL. Answered with the one that stood before.
+    SetTtl {
+        /// Seconds.
+        ttl_s: u32,
+    },
+    /// Right before the switch: identities, topics and start offsets again, and both clusters' ends.
+    Recheck {
+        /// The old one.
+        old: Incarnation,
+        /// The new one.
+        new: Incarnation,
+        /// The topics that move.
+        topics: BTreeSet<TopicName>,
+        /// Each group with its topics.
+        groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+    },
+    /// Write the chain to the control topics of these clusters.
+    WriteChain {
+        /// The clusters.
+        on: Vec<Incarnation>,
+        /// The chain.
+        chain: Chain,
+    },
+    /// Swap owner record and endpoint records.
+    Publish {
+        /// Where producers belong from now on.
+        target: Target,
+        /// The cluster that the endpoints are to point at.
+        to: Incarnation,
+        /// Marks the attempt.
+        nonce: Nonce,
+    },
+    /// Say the target in both control topics.
+    Announce {
+        /// The target.
+        target: Target,
+        /// The clusters.
+        on: Vec<Incarnation>,
+    },
+    /// Read the members topics of both clusters.
+    ReadMembers {
+        /// The clusters.
+        on: Vec<Incarnation>,
+    },
+    /// Announce a fence on the old cluster and put it up.
+    RaiseFence {
+        /// The old one.
+        old: Incarnation,
+        /// Where it is announced.
+        on: Vec<Incarnation>,
+        /// The topics.
+        topics: BTreeSet<TopicName>,
+    },
+    /// Prove that every leader refuses, and read the ends behind the fence.
+    ProveFence {
+        /// The old one.
+        old: Incarnation,
+        /// The topics.
+        topics: BTreeSet<TopicName>,
+    },
+    /// Read the old cluster's ends (where the fence was waived).
+    ReadEnds {
+        /// The old one.
+        old: Incarnation,
+        /// The topics.
+        topics: BTreeSet<TopicName>,
+    },
+    /// Observe how far groups have read the old cluster.
+    ObserveDrain {
+        /// The old one.
+        old: Incarnation,
+        /// Each group with its topics.
+        groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+    },
+    /// Shut clients out of the old cluster.
+    Isolate {
+        /// The old one.
+        old: Incarnation,
+        /// Names the isolation.
+        nonce: Nonce,
+    },
+    /// After isolation: endpoints, ends and drain once more; the fence too where isolation could not be had.
+    Reprove {
+        /// The old one.
+        old: Incarnation,
+        /// Each group with its topics.
+        groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        /// The topics.
+        topics: BTreeSet<TopicName>,
+        /// Whether the fence must be proven again, because clients can still reach the cluster.
+        fence_too: bool,
+    },
+    /// Write the mark of removal into the owner record.
+    MarkRemoval {
+        /// The mark.
+        mark: RemovalMark,
+        /// Marks the attempt.
+        nonce: Nonce,
+    },
+    /// Remove the marked incarnation.
+    Destroy {
+        /// The colour it stood behind.
+        colour: Colour,
+        /// The mark.
+        mark: RemovalMark,
+    },
+    /// Take the mark out of the owner record and restore the TTL.
+    Tidy {
+        /// Seconds.
+        ttl_s: u32,
+        /// Marks the attempt.
+        nonce: Nonce,
+    },
+    /// Undo a preparation: topics made on the new cluster, or the new cluster itself where this cutover made it.
+    Discard {
+        /// The new one; never one that was published.
+        new: Incarnation,
+        /// The cluster that must not be touched.
+        keep: Target,
+        /// Topics that this cutover made.
+        created: BTreeSet<TopicName>,
+    },
+}
+
+impl Command {
+    /// Whether it changes the world: its intent is journalled before it runs.
+    pub fn is_mutation(&self) -> bool {
+        !matches!(
+            self,
+            Command::Verify { .. }
+                | Command::ListGroups { .. }
+                | Command::ReadMembers { .. }
+                | Command::ProveFence { .. }
+                | Command::ReadEnds { .. }
+                | Command::ObserveDrain { .. }
+                | Command::Reprove { .. }
+        )
+    }
+
+    /// Its name, for people and logs.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Command::TakeTerm { .. } => "take the term",
+            Command::Claim { .. } => "claim the control topics",
+            Command::Provision { .. } => "provision",
+            Command::Verify { .. } => "verify both clusters",
+            Command::MatchTopics { .. } => "match topics",
+            Command::ListGroups { .. } => "list groups",
+            Command::SetStartOffsets { .. } => "set start offsets",
+            Command::SetTtl { .. } => "set the TTL",
+            Command::Recheck { .. } => "check again",
+            Command::WriteChain { .. } => "write the chain",
+            Command::Publish { .. } => "publish the target",
+            Command::Announce { .. } => "announce the target",
+            Command::ReadMembers { .. } => "read members",
+            Command::RaiseFence { .. } => "raise the fence",
+            Command::ProveFence { .. } => "prove the fence",
+            Command::ReadEnds { .. } => "read ends",
+            Command::ObserveDrain { .. } => "observe the drain",
+            Command::Isolate { .. } => "isolate",
+            Command::Reprove { .. } => "prove once more",
+            Command::MarkRemoval { .. } => "mark the removal",
+            Command::Destroy { .. } => "destroy",
+            Command::Tidy { .. } => "tidy up",
+            Command::Discard { .. } => "discard",
+        }
+    }
+}
+
+/// What the world answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// To any mutation that gives nothing back.
+    Done,
+    /// To [`Command::TakeTerm`].
+    TermTaken {
+        /// The term that is now in force.
+        term: Term,
+        /// The owner record as it now stands.
+        owner: OwnerRecord,
+        /// The incarnation that the endpoints point at.
+        active: Incarnation,
+    },
+    /// To [`Command::Provision`].
+    Provisioned {
+        /// The old one.
+        old: Incarnation,
+        /// The new one.
+        new: Incarnation,
+    },
+    /// To [`Command::Verify`].
+    Verified {
+        /// Who the old one is.
+        old: ClusterIdentity,
+        /// Who the new one is.
+        new: ClusterIdentity,
+        /// The old one's topics.
+        topics: Vec<TopicDescription>,
+    },
+    /// To [`Command::MatchTopics`].
+    TopicsMatched {
+        /// Topics that were made on the new one.
+        created: BTreeSet<TopicName>,
+        /// What differs, for people.
+        notes: Vec<String>,
+    },
+    /// To [`Command::ListGroups`]: the groups, and whether the cluster could list them at all.
+    Groups {
+        /// Each group with the topics it has offsets on.
+        listed: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        /// Whether the cluster can list groups.
+        complete: bool,
+    },
+    /// To [`Command::SetStartOffsets`]: partitions that were left alone because of a commit, by group.
+    StartOffsetsSet {
+        /// The partitions left alone.
+        kept: BTreeMap<GroupId, Vec<TopicPartition>>,
+    },
+    /// To [`Command::SetTtl`].
+    TtlSet {
+        /// Seconds that stood before.
+        old_ttl_s: u32,
+    },
+    /// To [`Command::Recheck`].
+    Rechecked {
+        /// Who the old one is.
+        old: ClusterIdentity,
+        /// Who the new one is.
+        new: ClusterIdentity,
+        /// The old one's ends.
+        old_ends: Vec<PartitionEnd>,
+        /// The new one's ends: where its segments start.
+        new_ends: Vec<PartitionEnd>,
+        /// Topics that move (one may have been born since).
+        topics: Vec<TopicDescription>,
+    },
+    /// To [`Command::ReadMembers`]: the members that each cluster's topic names, in the command's order.
+    Members {
+        /// One list per cluster.
+        by_cluster: Vec<Vec<MemberState>>,
+    },
+    /// To [`Command::RaiseFence`].
+    FenceRaised {
+        /// Which fence.
+        kind: FenceKind,
+    },
+    /// To [`Command::ProveFence`].
+    FenceProven {
+        /// The proof.
+        proof: FenceProof,
+    },
+    /// To [`Command::ReadEnds`].
+    Ends {
+        /// The ends.
+        ends: BTreeMap<TopicPartition, Offset>,
+    },
+    /// To [`Command::ObserveDrain`].
+    Drain {
+        /// What was observed.
+        seen: Observation,
+        /// Groups that the cluster lists now.
+        listed: BTreeMap<GroupId, BTreeSet<TopicName>>,
+    },
+    /// To [`Command::Isolate`].
+    Isolated {
+        /// Whether clients are really shut out; a provisioner that cannot do it says no.
+        shut_out: bool,
+    },
+    /// To [`Command::Reprove`].
+    Reproved {
+        /// The target that owner record and every endpoint agree on.
+        published: Target,
+        /// What was observed.
+        seen: Observation,
+        /// Groups that the cluster lists now.
+        listed: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        /// The topics and partition counts that the cluster has now.
+        topics: BTreeMap<TopicName, i32>,
+    },
+}

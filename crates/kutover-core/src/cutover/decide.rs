@@ -1,0 +1,189 @@
+//! Decisions that are pure functions of what was answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Draft, Plan, Verified};
+use crate::chain::{Chain, ChainError, ClosedBy};
+use crate::drain::Required;
+use crate::messages::{MemberKind, MemberState};
+use crate::owner::Target;
+use crate::ports::{ClusterIdentity, Incarnation, PartitionEnd, TopicDescription};
+use crate::words::{ClusterId, Generation, GroupId, Offset, TopicName, TopicPartition};
+
+/// Two names for one cluster, or brokers in common, mean that a switch would move nobody, or move them in a circle (L5).
+pub(super) fn distinct(old: &ClusterIdentity, new: &ClusterIdentity) -> Result<(), String> {
+    if old.cluster_id == new.cluster_id {
+        return Err(format!(
+            "both colours lead to cluster {}: give the new colour a cluster of its own",
+            old.cluster_id
+        ));
+    }
+    let shared: Vec<&str> = old.brokers.intersection(&new.brokers).map(String::as_str).collect();
+    if !shared.is_empty() {
+        return Err(format!(
+            "both clusters advertise the broker {}: set advertised.listeners of the new one to its own addresses",
+            shared.join(", ")
+        ));
+    }
+    Ok(())
+}
+
+/// A cluster that is not the one that was verified before must not be acted on.
+pub(super) fn same_as_before(
+    verified: &Verified,
+    old: &ClusterIdentity,
+    new: &ClusterIdentity,
+) -> Result<(), String> {
+    for (side, now) in [(&verified.old, old), (&verified.new, new)] {
+        if side.identity.cluster_id != now.cluster_id {
+            return Err(format!(
+                "{} was cluster {} and is now {}: find out who replaced it",
+                side.incarnation.colour, side.identity.cluster_id, now.cluster_id
+            ));
+        }
+    }
+    distinct(old, new)
+}
+
+/// The topics that move, with their partition counts.
+pub(super) fn moving(plan: &Plan, topics: &[TopicDescription]) -> BTreeMap<TopicName, i32> {
+    topics
+        .iter()
+        .filter(|topic| plan.topics.includes(&topic.name))
+        .map(|topic| (topic.name.clone(), topic.partitions))
+        .collect()
+}
+
+/// Where producers will belong.
+pub(super) fn next_target(published: &Target, verified: &Verified) -> Target {
+    let Incarnation { colour, bootstrap, .. } = &verified.new.incarnation;
+    Target {
+        generation: published.generation.next(),
+        colour: *colour,
+        cluster_id: verified.new.identity.cluster_id.clone(),
+        bootstrap: bootstrap.clone(),
+    }
+}
+
+/// The ends that were answered, for every partition that moves; a missing one is named.
+fn end_of<'a>(ends: &'a [PartitionEnd], place: &TopicPartition) -> Result<&'a PartitionEnd, String> {
+    ends.iter().find(|end| end.place == *place).ok_or_else(|| format!("{place}: its end was not answered"))
+}
+
+/// Opens the new generation's segments at the new cluster's ends, and on first contact the current generation's at the
+/// old cluster's log starts.
+pub(super) fn open_segments(
+    chain: &Chain,
+    published: &Target,
+    target: &Target,
+    verified: &Verified,
+    old_ends: &[PartitionEnd],
+    new_ends: &[PartitionEnd],
+) -> Result<Chain, String> {
+    let mut chain = chain.clone();
+    let refuse = |error: ChainError| error.to_string();
+    for place in verified.partitions() {
+        let known = chain.segments(&place).iter().any(|segment| segment.generation == published.generation);
+        if !known {
+            let start = end_of(old_ends, &place)?.start;
+            let old = verified.old.identity.cluster_id.clone();
+            chain.open(place.clone(), published.generation, published.colour, old, start).map_err(refuse)?;
+        }
+        let start = end_of(new_ends, &place)?.high_watermark;
+        chain
+            .open(place, target.generation, target.colour, target.cluster_id.clone(), start)
+            .map_err(refuse)?;
+    }
+    Ok(chain)
+}
+
+/// Closes the left generation's segments.
+pub(super) fn close_segments(
+    chain: &Chain,
+    left: Generation,
+    verified: &Verified,
+    ends: &BTreeMap<TopicPartition, Offset>,
+    by: ClosedBy,
+) -> Result<Chain, String> {
+    let mut chain = chain.clone();
+    for place in verified.partitions() {
+        let end = ends.get(&place).ok_or_else(|| format!("{place}: its end was not answered"))?;
+        chain.close(&place, left, *end, by).map_err(|error| error.to_string())?;
+    }
+    if let Some(place) = ends.keys().find(|place| !verified.topics.contains_key(&place.topic)) {
+        return Err(format!("{place} is not among the topics that move: it appeared after the switch"));
+    }
+    if let Some(place) = ends.keys().find(|place| verified.topics[&place.topic] <= place.partition) {
+        return Err(format!("{place} appeared after the switch"));
+    }
+    Ok(chain)
+}
+
+/// Records between the starts and closed ends of a generation's segments.
+pub(super) fn closed_records(chain: &Chain, generation: Generation) -> i64 {
+    let ends = chain.closed_ends(generation).unwrap_or_default();
+    ends.iter()
+        .filter_map(|(place, end)| {
+            let segment = chain.segments(place).iter().find(|segment| segment.generation == generation)?;
+            Some(end.0 - segment.start.0)
+        })
+        .sum()
+}
+
+/// What has to be drained, with the closed ends that must still stand.
+pub(super) fn required(chain: &Chain, left: Generation, verified: &Verified, draft: &Draft) -> Required {
+    let ends = chain.closed_ends(left).unwrap_or_default();
+    Required {
+        groups: draft.groups.clone(),
+        partitions: verified
+            .partitions()
+            .into_iter()
+            .map(|place| {
+                let end = ends.get(&place).copied();
+                (place, end)
+            })
+            .collect(),
+    }
+}
+
+/// The newest word of each producer over all clusters: the one with the highest heartbeat.
+fn newest(by_cluster: &[Vec<MemberState>]) -> BTreeMap<String, &MemberState> {
+    let mut newest: BTreeMap<String, &MemberState> = BTreeMap::new();
+    for member in by_cluster.iter().flatten().filter(|member| member.kind == MemberKind::Producer) {
+        let known = newest.entry(member.key()).or_insert(member);
+        if known.heartbeat < member.heartbeat {
+            *known = member;
+        }
+    }
+    newest
+}
+
+/// How many producers say that they have moved, of how many, and who has not.
+pub(super) fn convergence(by_cluster: &[Vec<MemberState>], target: &Target) -> (usize, usize, Vec<String>) {
+    let newest = newest(by_cluster);
+    let (moved, waiting): (Vec<&MemberState>, Vec<&MemberState>) = newest
+        .values()
+        .partition(|member| member.generation >= target.generation && member.cluster_id == target.cluster_id);
+    (moved.len(), newest.len(), waiting.iter().map(|member| member.instance.to_string()).collect())
+}
+
+/// Producers whose newest word says that they are on a cluster: key and heartbeat.
+pub(super) fn still_on(by_cluster: &[Vec<MemberState>], cluster: &ClusterId) -> Vec<(String, u64)> {
+    newest(by_cluster)
+        .into_iter()
+        .filter(|(_, member)| member.cluster_id == *cluster)
+        .map(|(key, member)| (key, member.heartbeat))
+        .collect()
+}
+
+/// Groups that a listing adds to what is required; `true` if there are new ones (L9: a group born late).
+pub(super) fn late_groups(
+    plan: &Plan,
+    draft: &mut Draft,
+    listed: &BTreeMap<GroupId, BTreeSet<TopicName>>,
+    topics: &BTreeMap<TopicName, i32>,
+) -> bool {
+    let before = draft.groups.clone();
+    plan.require(&mut draft.groups, listed, topics);
+    draft.groups != before
+}

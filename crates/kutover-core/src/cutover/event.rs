@@ -1,0 +1,225 @@
+//! What the machine tells people, and what it journals.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::command::{Command, CommandId};
+use super::state::{Progress, StateName};
+use crate::owner::Target;
+use crate::ports::FenceKind;
+use crate::words::{ClusterId, Colour, Generation, IncarnationId, Nonce, Term};
+
+/// A step that a person may have to approve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ApprovalGate {
+    /// Pointing producers at the new cluster.
+    Redirect,
+    /// Removing the old one.
+    Removal,
+}
+
+/// Something worth telling.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// A controller took the term.
+    TermTaken {
+        /// The term.
+        term: Term,
+    },
+    /// A state was entered.
+    Entered {
+        /// The state.
+        state: StateName,
+    },
+    /// Both incarnations are known.
+    Provisioned {
+        /// The new colour.
+        colour: Colour,
+        /// The new incarnation.
+        incarnation: IncarnationId,
+    },
+    /// Both clusters are who they should be.
+    Verified {
+        /// The old cluster.
+        old: ClusterId,
+        /// The new cluster.
+        new: ClusterId,
+        /// Topics that move.
+        topics: usize,
+    },
+    /// Something a person should know, and that stops nothing.
+    Note {
+        /// The text.
+        text: String,
+    },
+    /// Groups that must read the old cluster to its end.
+    GroupsRequired {
+        /// How many.
+        groups: usize,
+    },
+    /// The endpoints point at the new cluster.
+    Published {
+        /// The target.
+        target: Target,
+    },
+    /// How many producers have moved.
+    Moved {
+        /// Receipts.
+        moved: usize,
+        /// Registered producers.
+        of: usize,
+        /// Those that have not moved, by name.
+        waiting: Vec<String>,
+    },
+    /// The fence stands and is proven.
+    FenceProven {
+        /// Which fence.
+        kind: FenceKind,
+        /// Partitions that refused.
+        partitions: usize,
+    },
+    /// The old generation's segments are closed.
+    Closed {
+        /// The generation.
+        generation: Generation,
+        /// Partitions.
+        partitions: usize,
+        /// Records in those segments.
+        records: i64,
+    },
+    /// How far the drain is.
+    Draining {
+        /// (group, partition) pairs looked at.
+        pairs: usize,
+        /// Unread offsets, as far as they are known.
+        unread: i64,
+        /// Why it is not drained, in an operator's terms; at most ten.
+        remaining: Vec<String>,
+    },
+    /// Clients are shut out of the old cluster.
+    Isolated {
+        /// Whether they really are.
+        shut_out: bool,
+    },
+    /// The old cluster is gone.
+    Removed {
+        /// The incarnation.
+        incarnation: IncarnationId,
+        /// The cluster.
+        cluster_id: ClusterId,
+    },
+    /// A person has to say so.
+    AwaitingApproval {
+        /// What for.
+        gate: ApprovalGate,
+    },
+    /// Something failed and is tried again; nothing is lost meanwhile.
+    Hold {
+        /// Where.
+        state: StateName,
+        /// Why, and where there is one the fix.
+        reason: String,
+    },
+    /// The cause of a hold has ended.
+    Resumed {
+        /// Where.
+        state: StateName,
+    },
+    /// An answer came that nobody waited for.
+    LateAnswer {
+        /// To which command.
+        id: CommandId,
+    },
+    /// A promise of the machine itself is broken; it has stopped.
+    InvariantBroken {
+        /// Which.
+        text: String,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::TermTaken { term } => write!(f, "term {term} taken"),
+            Event::Entered { state } => write!(f, "{state}"),
+            Event::Provisioned { colour, incarnation } => write!(f, "{colour} is {incarnation}"),
+            Event::Verified { old, new, topics } => {
+                write!(f, "clusters {old} and {new} are distinct; topics that move: {topics}")
+            }
+            Event::Note { text } => f.write_str(text),
+            Event::GroupsRequired { groups } => write!(f, "groups that must read to the end: {groups}"),
+            Event::Published { target } => {
+                write!(f, "generation {} is {} ({})", target.generation, target.colour, target.cluster_id)
+            }
+            Event::Moved { moved, of, waiting } if waiting.is_empty() => {
+                write!(f, "{moved} of {of} producers moved")
+            }
+            Event::Moved { moved, of, waiting } => {
+                write!(f, "{moved} of {of} producers moved, waiting for {}", waiting.join(", "))
+            }
+            Event::FenceProven { kind, partitions } => {
+                let kind = match kind {
+                    FenceKind::Acl => "ACL",
+                    FenceKind::Hook => "hook",
+                };
+                write!(f, "{kind} fence proven at the leaders of {partitions} partitions")
+            }
+            Event::Closed { generation, partitions, records } => {
+                write!(f, "generation {generation} closed: {partitions} partitions, {records} records")
+            }
+            Event::Draining { unread, remaining, .. } if remaining.is_empty() => {
+                write!(f, "drained ({unread} unread)")
+            }
+            Event::Draining { unread, remaining, .. } => {
+                write!(f, "{unread} unread; {}", remaining.join("; "))
+            }
+            Event::Isolated { shut_out: true } => f.write_str("clients are shut out of the old cluster"),
+            Event::Isolated { shut_out: false } => {
+                f.write_str("the provisioner cannot isolate; the fence stays and is proven once more")
+            }
+            Event::Removed { incarnation, cluster_id } => {
+                write!(f, "removed {incarnation} (cluster {cluster_id})")
+            }
+            Event::AwaitingApproval { gate: ApprovalGate::Redirect } => {
+                f.write_str("waiting for approval to redirect")
+            }
+            Event::AwaitingApproval { gate: ApprovalGate::Removal } => {
+                f.write_str("waiting for approval to remove")
+            }
+            Event::Hold { reason, .. } => write!(f, "hold: {reason}"),
+            Event::Resumed { .. } => f.write_str("goes on"),
+            Event::LateAnswer { id } => {
+                write!(f, "an answer to command {} came too late and was ignored", id.0)
+            }
+            Event::InvariantBroken { text } => {
+                write!(f, "stopped, a promise of the machine is broken: {text}")
+            }
+        }
+    }
+}
+
+/// One journal entry's body.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "record")]
+pub enum Record {
+    /// A controller took over.
+    Takeover {
+        /// Its nonce.
+        nonce: Nonce,
+    },
+    /// Where the cutover stands. The newest one is what a resume goes on from.
+    Checkpoint {
+        /// All of it.
+        progress: Box<Progress>,
+    },
+    /// A mutation is about to run.
+    Intent {
+        /// Its id.
+        id: CommandId,
+        /// What it is.
+        command: Box<Command>,
+    },
+}

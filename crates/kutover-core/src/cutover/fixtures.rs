@@ -1,0 +1,302 @@
+//! A world for the machine's tests: what it answers when all goes well, and a driver by hand.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::drain::{GroupProgress, LogRange, Observation, Tail};
+use crate::messages::{MemberKind, MemberState};
+use crate::owner::{OwnerRecord, Target};
+use crate::ports::{
+    ClusterIdentity, FenceKind, FenceProof, Incarnation, PartitionEnd, RecordData, TopicDescription,
+};
+use crate::words::{Colour, Generation, GroupId, Offset, TopicName, TopicPartition};
+
+pub(super) fn plan() -> Plan {
+    Plan {
+        deployment: "orders".into(),
+        topics: Topics::All,
+        groups: [(GroupId::new("billing"), None)].into(),
+        waived_groups: BTreeSet::new(),
+        waived_history: Topics::All,
+        fence: FencePolicy::Required,
+        approve_redirect: Approval::Automatic,
+        approve_removal: Approval::Automatic,
+        remove_old: true,
+        timings: Timings {
+            ttl_s: 1,
+            converge_ms: 5_000,
+            quiet_window_ms: 2_000,
+            soak_ms: 3_000,
+            poll_ms: 100,
+            command_timeout_ms: 10_000,
+            retry_ms: 50,
+            hold_limit_ms: None,
+        },
+    }
+}
+
+pub(super) fn incarnation(colour: Colour) -> Incarnation {
+    Incarnation {
+        id: format!("world/{colour}").as_str().into(),
+        colour,
+        bootstrap: vec![format!("127.9.0.{}:9092", colour as u8)],
+        controller_bootstrap: vec![format!("127.9.0.{}:9093", colour as u8)],
+        endpoint: RecordData::Addresses(vec![]),
+    }
+}
+
+pub(super) fn identity(colour: Colour) -> ClusterIdentity {
+    ClusterIdentity {
+        cluster_id: format!("cluster-{colour}").as_str().into(),
+        brokers: [format!("127.9.0.{}:9092", colour as u8)].into(),
+        version: None,
+    }
+}
+
+pub(super) fn target(generation: u64, colour: Colour) -> Target {
+    Target {
+        generation: Generation(generation),
+        colour,
+        cluster_id: identity(colour).cluster_id,
+        bootstrap: incarnation(colour).bootstrap,
+    }
+}
+
+pub(super) fn place(partition: i32) -> TopicPartition {
+    TopicPartition::new("orders", partition)
+}
+
+pub(super) fn end(partition: i32, offset: i64) -> PartitionEnd {
+    PartitionEnd {
+        place: place(partition),
+        start: Offset(0),
+        high_watermark: Offset(offset),
+        leader_end: None,
+        epoch: None,
+    }
+}
+
+pub(super) fn topics() -> Vec<TopicDescription> {
+    ["orders", "kutover.control", "__consumer_offsets"]
+        .map(|name| TopicDescription {
+            name: name.into(),
+            id: None,
+            partitions: 2,
+            replication: 1,
+            configs: None,
+        })
+        .into()
+}
+
+pub(super) fn drained(committed: i64) -> Observation {
+    let places = [place(0), place(1)];
+    Observation {
+        logs: places.clone().map(|p| (p, Ok(LogRange { start: Offset(0), end: Offset(100) }))).into(),
+        progress: places
+            .map(|p| {
+                let progress = GroupProgress { committed: Some(Offset(committed)), tail: Tail::NotRead };
+                (("billing".into(), p), Ok(progress))
+            })
+            .into(),
+    }
+}
+
+pub(super) fn producer(heartbeat: u64, target: &Target) -> MemberState {
+    MemberState {
+        kind: MemberKind::Producer,
+        instance: "p1".into(),
+        incarnation: "r".into(),
+        heartbeat,
+        generation: target.generation,
+        cluster_id: target.cluster_id.clone(),
+        receipts: vec![],
+    }
+}
+
+pub(super) fn owner(term: u64, target: Target) -> OwnerRecord {
+    OwnerRecord {
+        deployment: "orders".into(),
+        term: Term(term),
+        nonce: "n".into(),
+        target,
+        intent: None,
+        removal: None,
+    }
+}
+
+/// What a world in which everything goes well answers.
+pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer {
+    match command {
+        Command::TakeTerm { .. } => Answer::TermTaken {
+            term: Term(term),
+            owner: owner(term, published.clone()),
+            active: incarnation(published.colour),
+        },
+        Command::Provision { .. } => {
+            Answer::Provisioned { old: incarnation(Colour::Blue), new: incarnation(Colour::Green) }
+        }
+        Command::Verify { .. } => {
+            Answer::Verified { old: identity(Colour::Blue), new: identity(Colour::Green), topics: topics() }
+        }
+        Command::MatchTopics { topics, .. } => {
+            Answer::TopicsMatched { created: topics.clone(), notes: vec![] }
+        }
+        Command::ListGroups { .. } => Answer::Groups { listed: BTreeMap::new(), complete: true },
+        Command::SetStartOffsets { .. } => Answer::StartOffsetsSet { kept: BTreeMap::new() },
+        Command::SetTtl { .. } => Answer::TtlSet { old_ttl_s: 60 },
+        Command::Recheck { .. } => Answer::Rechecked {
+            old: identity(Colour::Blue),
+            new: identity(Colour::Green),
+            old_ends: vec![end(0, 90), end(1, 95)],
+            new_ends: vec![end(0, 0), end(1, 0)],
+            topics: topics(),
+        },
+        Command::ReadMembers { .. } => {
+            Answer::Members { by_cluster: vec![vec![], vec![producer(7, &target(2, Colour::Green))]] }
+        }
+        Command::RaiseFence { .. } => Answer::FenceRaised { kind: FenceKind::Acl },
+        Command::ProveFence { .. } => Answer::FenceProven {
+            proof: FenceProof {
+                kind: FenceKind::Acl,
+                topics: [(TopicName::new("orders"), (None, 2))].into(),
+                ends: vec![end(0, 100), end(1, 100)],
+            },
+        },
+        Command::ReadEnds { .. } => {
+            Answer::Ends { ends: [(place(0), Offset(100)), (place(1), Offset(100))].into() }
+        }
+        Command::ObserveDrain { .. } => Answer::Drain { seen: drained(100), listed: BTreeMap::new() },
+        Command::Isolate { .. } => Answer::Isolated { shut_out: true },
+        Command::Reprove { .. } => Answer::Reproved {
+            published: published.clone(),
+            seen: drained(100),
+            listed: BTreeMap::new(),
+            topics: [(TopicName::new("orders"), 2)].into(),
+        },
+        Command::Claim { .. }
+        | Command::WriteChain { .. }
+        | Command::Publish { .. }
+        | Command::Announce { .. }
+        | Command::MarkRemoval { .. }
+        | Command::Destroy { .. }
+        | Command::Tidy { .. }
+        | Command::Discard { .. } => Answer::Done,
+    }
+}
+
+type Answers<'a> = dyn FnMut(&Command, usize) -> Option<Result<Answer, ProviderError>> + 'a;
+
+/// Drives a machine by hand: virtual time, answers from a function that may fail.
+pub(super) struct World<'a> {
+    pub(super) machine: Cutover,
+    pub(super) now: Millis,
+    pub(super) term: u64,
+    pub(super) published: Target,
+    pub(super) commands: Vec<&'static str>,
+    pub(super) events: Vec<Event>,
+    pub(super) journal: Vec<Record>,
+    answers: Box<Answers<'a>>,
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(plan: Plan, journal: Vec<Record>) -> Self {
+        Self {
+            machine: Cutover::new(plan, "run".into(), journal.clone()),
+            now: Millis(1_000),
+            term: 1,
+            published: target(1, Colour::Blue),
+            commands: vec![],
+            events: vec![],
+            journal,
+            answers: Box::new(|_, _| None),
+        }
+    }
+
+    /// Answers of a world that does not go well; `None` leaves the usual one. The number counts commands, from 0.
+    pub(super) fn but(
+        mut self,
+        answers: impl FnMut(&Command, usize) -> Option<Result<Answer, ProviderError>> + 'a,
+    ) -> Self {
+        self.answers = Box::new(answers);
+        self
+    }
+
+    pub(super) fn run(mut self) -> (Stop, Self) {
+        self.machine.handle(self.now, Input::Start);
+        for _ in 0..2_000 {
+            match self.machine.poll() {
+                Output::Persist(_, record) => self.journal.push(record),
+                Output::Notify(event) => self.events.push(event),
+                Output::Stop(stop) => return (stop, self),
+                Output::Run(id, command) => {
+                    self.commands.push(command.name());
+                    if command.is_mutation() && !matches!(command, Command::TakeTerm { .. }) {
+                        let intent = Record::Intent { id, command: Box::new(command.clone()) };
+                        assert_eq!(self.journal.last(), Some(&intent), "an act before its intent");
+                    }
+                    let result = (self.answers)(&command, self.commands.len() - 1)
+                        .unwrap_or_else(|| Ok(answer(&command, self.term, &self.published)));
+                    if let (Command::Publish { target, .. }, Ok(_)) = (&command, &result) {
+                        self.published = target.clone();
+                    }
+                    self.now = self.now.plus(1);
+                    self.machine.handle(self.now, Input::Answer(id, result));
+                }
+                Output::Wait(Some(until)) => {
+                    self.now = self.now.max(until);
+                    self.machine.handle(self.now, Input::Tick);
+                }
+                Output::Wait(None) => {
+                    panic!("nothing to wait for in {:?}", self.machine.progress().state.name())
+                }
+            }
+        }
+        panic!("it does not end: {:?}", self.events.iter().rev().take(5).collect::<Vec<_>>());
+    }
+
+    pub(super) fn states(&self) -> Vec<StateName> {
+        let entered = self.events.iter().filter_map(|event| match event {
+            Event::Entered { state } => Some(*state),
+            _ => None,
+        });
+        entered.collect()
+    }
+
+    pub(super) fn holds(&self) -> Vec<&str> {
+        let holds = self.events.iter().filter_map(|event| match event {
+            Event::Hold { reason, .. } => Some(reason.as_str()),
+            _ => None,
+        });
+        holds.collect()
+    }
+}
+
+pub(super) const FORWARD: [&str; 23] = [
+    "take the term",
+    "claim the control topics",
+    "provision",
+    "verify both clusters",
+    "match topics",
+    "claim the control topics",
+    "list groups",
+    "set start offsets",
+    "set the TTL",
+    "check again",
+    "write the chain",
+    "publish the target",
+    "announce the target",
+    "read members",
+    "raise the fence",
+    "prove the fence",
+    "write the chain",
+    "observe the drain",
+    "read members",
+    "isolate",
+    "prove once more",
+    "mark the removal",
+    "destroy",
+];
+
+pub(super) fn failure(kind: ErrorKind) -> ProviderError {
+    ProviderError::new(kind, "test", "made to fail")
+}

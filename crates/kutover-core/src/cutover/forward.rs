@@ -1,0 +1,249 @@
+//! From Redirecting to Draining: producers move, the old cluster is closed, groups read it to its end.
+
+use std::collections::BTreeMap;
+
+use super::steps::unexpected;
+use super::{
+    Answer, Cause, Closed, Command, Cutover, Draft, Event, FencePolicy, Fencing, Next, Preparation, Prepared,
+    Redirected, Redirection, State, decide,
+};
+use crate::chain::ClosedBy;
+use crate::drain::{self, DrainVerdict, Observation};
+use crate::owner::Target;
+use crate::words::{Generation, Offset, TopicPartition};
+
+/// How many reasons an event carries.
+const REASONS_SHOWN: usize = 10;
+
+impl Cutover {
+    pub(super) fn redirecting(
+        &mut self,
+        prepared: Prepared,
+        step: Redirection,
+        published: &Target,
+        cause: Cause,
+    ) -> Next {
+        let both = prepared.verified.both();
+        let to = |prepared, step| Next::Goto(State::Redirecting(prepared, step));
+        match (step, cause) {
+            (Redirection::Recheck, Cause::Enter) => Next::Run(Command::Recheck {
+                old: prepared.verified.old.incarnation.clone(),
+                new: prepared.verified.new.incarnation.clone(),
+                topics: prepared.verified.topic_names(),
+                groups: prepared.draft.groups,
+            }),
+            (Redirection::Recheck, Cause::Answer(answer)) => self.rechecked(prepared, published, answer),
+            (Redirection::Chain(_), Cause::Enter) => {
+                Next::Run(Command::WriteChain { on: both, chain: self.progress.chain.clone() })
+            }
+            (Redirection::Chain(target), Cause::Answer(Answer::Done)) => {
+                to(prepared, Redirection::Publish(target))
+            }
+            (Redirection::Publish(target), Cause::Enter) => Next::Run(Command::Publish {
+                target,
+                to: prepared.verified.new.incarnation.clone(),
+                nonce: self.act_nonce(),
+            }),
+            (Redirection::Publish(target), Cause::Answer(Answer::Done)) => {
+                self.progress.published = Some(target.clone());
+                self.notify(Event::Published { target: target.clone() });
+                to(prepared, Redirection::Announce(target))
+            }
+            (Redirection::Announce(target), Cause::Enter) => {
+                Next::Run(Command::Announce { target, on: both })
+            }
+            (Redirection::Announce(target), Cause::Answer(Answer::Done)) => {
+                // The generation before it: `published` here is already the new one.
+                let left = Generation(target.generation.0 - 1);
+                Next::Goto(State::Converging(Redirected { prepared, left, target }))
+            }
+            (_, Cause::Answer(other)) => unexpected(&other),
+        }
+    }
+
+    fn rechecked(&mut self, mut prepared: Prepared, published: &Target, answer: Answer) -> Next {
+        let Answer::Rechecked { old, new, old_ends, new_ends, topics } = answer else {
+            return unexpected(&answer);
+        };
+        if let Err(why) = decide::same_as_before(&prepared.verified, &old, &new) {
+            return Next::Hold(why);
+        }
+        let topics = decide::moving(&self.plan, &topics);
+        if topics != prepared.verified.topics {
+            // A topic was born or grew since: it gets its parity, groups and start offsets like the others.
+            self.notify(Event::Note {
+                text: "the old cluster's topics have changed; preparing again".into(),
+            });
+            let created = prepared.draft.created.clone();
+            prepared.verified.topics = topics;
+            let draft = Draft { created, ..prepared.draft };
+            return Next::Goto(State::Preparing(prepared.verified, draft, Preparation::Topics));
+        }
+        let target = decide::next_target(published, &prepared.verified);
+        let opened = decide::open_segments(
+            &self.progress.chain,
+            published,
+            &target,
+            &prepared.verified,
+            &old_ends,
+            &new_ends,
+        );
+        match opened {
+            Ok(chain) => {
+                self.progress.chain = chain;
+                Next::Goto(State::Redirecting(prepared, Redirection::Chain(target)))
+            }
+            Err(why) => Next::Hold(why),
+        }
+    }
+
+    pub(super) fn converging(&mut self, redirected: Redirected, cause: Cause) -> Next {
+        match cause {
+            Cause::Enter => Next::Run(Command::ReadMembers { on: redirected.prepared.verified.both() }),
+            Cause::Answer(Answer::Members { by_cluster }) => {
+                let (moved, of, waiting) = decide::convergence(&by_cluster, &redirected.target);
+                let all = waiting.is_empty();
+                self.notify(Event::Moved { moved, of, waiting });
+                let first = match self.plan.fence {
+                    FencePolicy::Required => Fencing::Raise,
+                    FencePolicy::Waived => Fencing::Quiet(Vec::new()),
+                };
+                let fencing = State::Fencing(redirected, first);
+                if all {
+                    return Next::Goto(fencing);
+                }
+                // Whoever has not moved by the deadline is moved, or named, by the fence.
+                self.until(self.plan.timings.converge_ms, fencing)
+            }
+            Cause::Answer(other) => unexpected(&other),
+        }
+    }
+
+    /// Looks again after the poll interval, until a time since the step was entered is over: then goes on.
+    fn until(&self, limit_ms: u64, onwards: State) -> Next {
+        let (Some(entered), Some(now)) = (self.entered, self.now) else {
+            return Next::After(self.plan.timings.poll_ms);
+        };
+        if now.since(entered) >= limit_ms {
+            Next::Goto(onwards)
+        } else {
+            Next::After(self.plan.timings.poll_ms)
+        }
+    }
+
+    pub(super) fn fencing(&mut self, redirected: Redirected, step: Fencing, cause: Cause) -> Next {
+        let verified = &redirected.prepared.verified;
+        let (old, topics) = (verified.old.incarnation.clone(), verified.topic_names());
+        match (step, cause) {
+            (Fencing::Raise, Cause::Enter) => {
+                Next::Run(Command::RaiseFence { old, on: verified.both(), topics })
+            }
+            (Fencing::Raise, Cause::Answer(Answer::FenceRaised { .. })) => {
+                Next::Goto(State::Fencing(redirected, Fencing::Prove))
+            }
+            (Fencing::Prove, Cause::Enter) => Next::Run(Command::ProveFence { old, topics }),
+            (Fencing::Prove, Cause::Answer(Answer::FenceProven { proof })) => {
+                self.notify(Event::FenceProven { kind: proof.kind, partitions: proof.ends.len() });
+                let ends = proof.ends.into_iter().map(|end| (end.place, end.high_watermark)).collect();
+                self.close(redirected, &ends, ClosedBy::Fence)
+            }
+            (Fencing::Quiet(_), Cause::Enter) => Next::Run(Command::ReadEnds { old, topics }),
+            (Fencing::Quiet(before), Cause::Answer(Answer::Ends { ends })) => {
+                let now: Vec<(TopicPartition, Offset)> = ends.clone().into_iter().collect();
+                if now != before {
+                    return Next::Goto(State::Fencing(redirected, Fencing::Quiet(now)));
+                }
+                match self.until(self.plan.timings.quiet_window_ms, State::Planned) {
+                    Next::Goto(_) => self.close(redirected, &ends, ClosedBy::Quiet),
+                    wait => wait,
+                }
+            }
+            (Fencing::Chain(_), Cause::Enter) => {
+                Next::Run(Command::WriteChain { on: verified.both(), chain: self.progress.chain.clone() })
+            }
+            (Fencing::Chain(by), Cause::Answer(Answer::Done)) => {
+                Next::Goto(State::Draining(Closed { redirected, by }))
+            }
+            (_, Cause::Answer(other)) => unexpected(&other),
+        }
+    }
+
+    fn close(
+        &mut self,
+        redirected: Redirected,
+        ends: &BTreeMap<TopicPartition, Offset>,
+        by: ClosedBy,
+    ) -> Next {
+        let verified = &redirected.prepared.verified;
+        match decide::close_segments(&self.progress.chain, redirected.left, verified, ends, by) {
+            Ok(chain) => {
+                self.progress.chain = chain;
+                let records = decide::closed_records(&self.progress.chain, redirected.left);
+                self.notify(Event::Closed { generation: redirected.left, partitions: ends.len(), records });
+                Next::Goto(State::Fencing(redirected, Fencing::Chain(by)))
+            }
+            Err(why) => Next::Hold(why),
+        }
+    }
+
+    pub(super) fn draining(&mut self, mut closed: Closed, cause: Cause) -> Next {
+        let prepared = &mut closed.redirected.prepared;
+        match cause {
+            Cause::Enter => Next::Run(Command::ObserveDrain {
+                old: prepared.verified.old.incarnation.clone(),
+                groups: prepared.draft.groups.clone(),
+                partitions: prepared.verified.partitions(),
+            }),
+            Cause::Answer(Answer::Drain { seen, listed }) => {
+                if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
+                    self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });
+                    return Next::Goto(State::Draining(closed));
+                }
+                let verdict = self.judge(&closed, &seen);
+                if verdict.is_drained() {
+                    Next::Goto(State::Soaking(closed))
+                } else {
+                    match broken_end(&verdict) {
+                        Some(why) => Next::Hold(why),
+                        None => Next::After(self.plan.timings.poll_ms),
+                    }
+                }
+            }
+            Cause::Answer(other) => unexpected(&other),
+        }
+    }
+
+    pub(super) fn judge(&mut self, closed: &Closed, seen: &Observation) -> DrainVerdict {
+        let prepared = &closed.redirected.prepared;
+        let required = decide::required(
+            &self.progress.chain,
+            closed.redirected.left,
+            &prepared.verified,
+            &prepared.draft,
+        );
+        let verdict = drain::prove(&required, seen);
+        self.notify(Event::Draining {
+            pairs: verdict.pairs,
+            unread: verdict.unread,
+            remaining: verdict.remaining.iter().take(REASONS_SHOWN).map(ToString::to_string).collect(),
+        });
+        verdict
+    }
+}
+
+/// A closed end that no longer stands is not a drain that takes its time: somebody wrote behind the fence, or records
+/// are gone.
+fn broken_end(verdict: &DrainVerdict) -> Option<String> {
+    verdict
+        .remaining
+        .iter()
+        .find(|remaining| {
+            matches!(
+                remaining.why,
+                drain::NotDrained::PastClosedEnd { .. }
+                    | drain::NotDrained::ShortOfClosedEnd { .. }
+                    | drain::NotDrained::Lost { .. }
+            )
+        })
+        .map(ToString::to_string)
+}

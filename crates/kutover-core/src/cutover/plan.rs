@@ -1,0 +1,135 @@
+//! What the operator wants of one cutover.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::words::{DeploymentName, GroupId, TopicName, is_reserved_topic};
+
+/// Which topics a rule is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Topics {
+    /// Every topic but kutover's own and Kafka's internal ones.
+    All,
+    /// These and no others.
+    Named(BTreeSet<TopicName>),
+}
+
+impl Topics {
+    /// Whether the rule is about this topic.
+    pub fn includes(&self, topic: &TopicName) -> bool {
+        match self {
+            Topics::All => !is_reserved_topic(topic.as_str()),
+            Topics::Named(names) => names.contains(topic),
+        }
+    }
+}
+
+/// How a step that cannot be taken back is approved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Approval {
+    /// The plan is the approval.
+    Automatic,
+    /// A person says so while it runs.
+    Manual,
+}
+
+/// What stands between a late producer and the old cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FencePolicy {
+    /// The cutover goes no further until a fence is proven.
+    Required,
+    /// The operator waived it by name: a quiet window takes its place, order between the clusters is not promised, and
+    /// removal always needs a person.
+    Waived,
+}
+
+/// How long things may take, in milliseconds. A wait starts over after a resume.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Timings {
+    /// The TTL to switch under, in seconds; the old one is restored at the end.
+    pub ttl_s: u32,
+    /// How long producers may take to move before the fence decides.
+    pub converge_ms: u64,
+    /// How long the old cluster must be silent where the fence was waived.
+    pub quiet_window_ms: u64,
+    /// How long the drained old cluster is kept before it is isolated.
+    pub soak_ms: u64,
+    /// How often members and drain are looked at.
+    pub poll_ms: u64,
+    /// How long one command may take before it is given up on and looked up.
+    pub command_timeout_ms: u64,
+    /// The first wait after a failure; it doubles up to thirty-two times as long.
+    pub retry_ms: u64,
+    /// How long a hold may last before the cutover aborts (before Redirecting) or stops (after). `None`: for ever.
+    pub hold_limit_ms: Option<u64>,
+}
+
+/// What the operator wants of one cutover.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Plan {
+    /// The deployment.
+    pub deployment: DeploymentName,
+    /// The topics that move.
+    pub topics: Topics,
+    /// Groups that must read the old cluster to its end, with their topics (`None`: every topic that moves). Groups
+    /// that the cluster lists are added.
+    pub groups: BTreeMap<GroupId, Option<BTreeSet<TopicName>>>,
+    /// Groups that need not: named by the operator.
+    pub waived_groups: BTreeSet<GroupId>,
+    /// Topics whose history may die with the old cluster.
+    pub waived_history: Topics,
+    /// What stands between a late producer and the old cluster.
+    pub fence: FencePolicy,
+    /// How the redirect is approved.
+    pub approve_redirect: Approval,
+    /// How the removal is approved.
+    pub approve_removal: Approval,
+    /// Whether the old cluster is isolated and removed at the end; otherwise it stays, fenced.
+    pub remove_old: bool,
+    /// How long things may take.
+    pub timings: Timings,
+}
+
+impl Plan {
+    /// The topics that a group must read to their end, given all that move.
+    pub fn topics_of(&self, group: &GroupId, moving: &BTreeMap<TopicName, i32>) -> BTreeSet<TopicName> {
+        match self.groups.get(group) {
+            Some(Some(topics)) => topics.clone(),
+            _ => moving.keys().cloned().collect(),
+        }
+    }
+
+    /// Adds to the required groups those of a listing that have offsets on topics that move. What is required once
+    /// stays required (L9).
+    pub fn require(
+        &self,
+        required: &mut BTreeMap<GroupId, BTreeSet<TopicName>>,
+        listed: &BTreeMap<GroupId, BTreeSet<TopicName>>,
+        moving: &BTreeMap<TopicName, i32>,
+    ) {
+        for group in self.groups.keys() {
+            required.entry(group.clone()).or_insert_with(|| self.topics_of(group, moving));
+        }
+        for (group, topics) in listed {
+            let topics: BTreeSet<_> =
+                topics.iter().filter(|topic| moving.contains_key(*topic)).cloned().collect();
+            if topics.is_empty() || self.waived_groups.contains(group) || self.groups.contains_key(group) {
+                continue;
+            }
+            required.entry(group.clone()).or_default().extend(topics);
+        }
+        required.retain(|group, _| !self.waived_groups.contains(group));
+    }
+
+    /// Topics whose history would die with the old cluster without the operator having said so (L18).
+    pub fn unwaived_history(&self, moving: &BTreeMap<TopicName, i32>) -> Vec<TopicName> {
+        if !self.remove_old {
+            return Vec::new();
+        }
+        moving.keys().filter(|topic| !self.waived_history.includes(topic)).cloned().collect()
+    }
+}

@@ -1,0 +1,142 @@
+//! From Soaking to the end: the drained cluster is kept, shut off, proven once more and removed; or what was prepared is
+//! undone.
+
+use super::steps::unexpected;
+use super::{
+    Answer, Approval, ApprovalGate, Cause, Closed, Command, Cutover, Event, Isolation, Next, Retirement,
+    State, Undo, decide,
+};
+use crate::chain::ClosedBy;
+use crate::owner::Target;
+
+/// Two looks at the members this far apart tell a live one from a silent one: a live one beats once a second.
+const HEARTBEAT_LOOKS_APART_MS: u64 = 3_000;
+
+impl Cutover {
+    /// The endpoints must have pointed elsewhere for longer than the TTL that was in force, however short the soak is.
+    pub(super) fn soaking(&mut self, closed: Closed) -> Next {
+        let ttl_ms = u64::from(self.plan.timings.ttl_s) * 1_000;
+        let onwards = if self.plan.remove_old {
+            State::Isolating(closed, Isolation::Members(Vec::new()))
+        } else {
+            State::Complete
+        };
+        Next::Once(self.plan.timings.soak_ms.max(ttl_ms), Box::new(onwards))
+    }
+
+    pub(super) fn isolating(&mut self, closed: Closed, step: Isolation, cause: Cause) -> Next {
+        let verified = &closed.redirected.prepared.verified;
+        match (step, cause) {
+            (Isolation::Members(_), Cause::Enter) => Next::Run(Command::ReadMembers { on: verified.both() }),
+            (Isolation::Members(before), Cause::Answer(Answer::Members { by_cluster })) => {
+                let on_old = decide::still_on(&by_cluster, &verified.old.identity.cluster_id);
+                let alive: Vec<&str> = on_old
+                    .iter()
+                    .filter(|(key, beat)| before.iter().any(|(known, then)| known == key && then < beat))
+                    .map(|(key, _)| key.as_str())
+                    .collect();
+                if !alive.is_empty() {
+                    let why = format!("still alive on the old cluster: {}", alive.join(", "));
+                    self.progress.state = State::Isolating(closed, Isolation::Members(on_old));
+                    return Next::HoldFor(why, HEARTBEAT_LOOKS_APART_MS);
+                }
+                if on_old.iter().all(|(key, _)| before.iter().any(|(known, _)| known == key)) {
+                    return Next::Goto(State::Isolating(closed, Isolation::Isolate));
+                }
+                self.progress.state = State::Isolating(closed, Isolation::Members(on_old));
+                Next::After(HEARTBEAT_LOOKS_APART_MS)
+            }
+            (Isolation::Isolate, Cause::Enter) => Next::Run(Command::Isolate {
+                old: verified.old.incarnation.clone(),
+                // One isolation per cutover: a resume finds the one that is there.
+                nonce: format!("{}-{}", self.plan.deployment, self.progress.cutover).as_str().into(),
+            }),
+            (Isolation::Isolate, Cause::Answer(Answer::Isolated { shut_out })) => {
+                self.notify(Event::Isolated { shut_out });
+                Next::Goto(State::Retiring(closed, shut_out, Retirement::Prove))
+            }
+            (_, Cause::Answer(other)) => unexpected(&other),
+        }
+    }
+
+    pub(super) fn retiring(
+        &mut self,
+        closed: Closed,
+        shut_out: bool,
+        step: Retirement,
+        cause: Cause,
+    ) -> Next {
+        let old = closed.redirected.prepared.verified.old.incarnation.clone();
+        let mark = closed.mark();
+        let to = |closed, step| Next::Goto(State::Retiring(closed, shut_out, step));
+        match (step, cause) {
+            (Retirement::Prove, Cause::Enter) => Next::Run(Command::Reprove {
+                old,
+                groups: closed.redirected.prepared.draft.groups.clone(),
+                topics: closed.redirected.prepared.verified.topic_names(),
+                fence_too: !shut_out && closed.by == ClosedBy::Fence,
+            }),
+            (Retirement::Prove, Cause::Answer(answer)) => self.reproved(closed, shut_out, answer),
+            (Retirement::Approval, _) => {
+                let approval = match closed.by {
+                    ClosedBy::Fence => self.plan.approve_removal,
+                    ClosedBy::Quiet => Approval::Manual, // Without a fence a removal is never automatic.
+                };
+                let onwards = State::Retiring(closed, shut_out, Retirement::Mark);
+                self.gate(ApprovalGate::Removal, approval, onwards)
+            }
+            (Retirement::Mark, Cause::Enter) => {
+                Next::Run(Command::MarkRemoval { mark, nonce: self.act_nonce() })
+            }
+            (Retirement::Mark, Cause::Answer(Answer::Done)) => to(closed, Retirement::Destroy),
+            (Retirement::Destroy, Cause::Enter) => Next::Run(Command::Destroy { colour: old.colour, mark }),
+            (Retirement::Destroy, Cause::Answer(Answer::Done)) => {
+                self.notify(Event::Removed { incarnation: mark.incarnation, cluster_id: mark.cluster_id });
+                to(closed, Retirement::Tidy)
+            }
+            (Retirement::Tidy, Cause::Enter) => Next::Run(Command::Tidy {
+                ttl_s: closed.redirected.prepared.draft.old_ttl_s,
+                nonce: self.act_nonce(),
+            }),
+            (Retirement::Tidy, Cause::Answer(Answer::Done)) => Next::Goto(State::Complete),
+            (_, Cause::Answer(other)) => unexpected(&other),
+        }
+    }
+
+    fn reproved(&mut self, mut closed: Closed, shut_out: bool, answer: Answer) -> Next {
+        let Answer::Reproved { published, seen, listed, topics } = answer else { return unexpected(&answer) };
+        if published != closed.redirected.target {
+            return Next::Hold(format!(
+                "owner record or endpoints say generation {} on {} ({}), not generation {} on {} ({}): put the record \
+                 back, or find out who changed it",
+                published.generation,
+                published.colour,
+                published.cluster_id,
+                closed.redirected.target.generation,
+                closed.redirected.target.colour,
+                closed.redirected.target.cluster_id,
+            ));
+        }
+        let prepared = &mut closed.redirected.prepared;
+        if topics != prepared.verified.topics {
+            return Next::Hold(
+                "topics appeared, vanished or grew on the old cluster since it was closed".into(),
+            );
+        }
+        if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
+            return Next::Goto(State::Retiring(closed, shut_out, Retirement::Prove));
+        }
+        let verdict = self.judge(&closed, &seen);
+        match verdict.remaining.first() {
+            None => Next::Goto(State::Retiring(closed, shut_out, Retirement::Approval)),
+            Some(why) => Next::Hold(format!("not removed: {why} (and {} more)", verdict.remaining.len() - 1)),
+        }
+    }
+
+    pub(super) fn discard(&mut self, undo: Undo, published: &Target) -> Next {
+        match undo.new {
+            Some(new) => Next::Run(Command::Discard { new, keep: published.clone(), created: undo.created }),
+            None => Next::Goto(State::Aborted),
+        }
+    }
+}

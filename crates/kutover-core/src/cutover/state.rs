@@ -1,0 +1,386 @@
+//! Where a cutover stands. Each state carries exactly its own data, and what a later state needs can only be had from
+//! an earlier one: there is no way to make a [`Closed`] without a [`Redirected`], or that without a [`Prepared`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::chain::{Chain, ClosedBy};
+use crate::owner::{RemovalMark, Target};
+use crate::ports::{ClusterIdentity, Incarnation};
+use crate::words::{Generation, GroupId, Offset, TopicName, TopicPartition};
+
+/// A cluster that has said who it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Side {
+    /// The infrastructure.
+    pub incarnation: Incarnation,
+    /// Who lives there.
+    pub identity: ClusterIdentity,
+}
+
+/// Two distinct clusters, and the topics that move (with their partition counts).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Verified {
+    /// The one that producers leave.
+    pub old: Side,
+    /// The one that they move to.
+    pub new: Side,
+    /// The topics that move, with their partition counts.
+    pub topics: BTreeMap<TopicName, i32>,
+}
+
+impl Verified {
+    /// Both incarnations, old first.
+    pub fn both(&self) -> Vec<Incarnation> {
+        vec![self.old.incarnation.clone(), self.new.incarnation.clone()]
+    }
+
+    /// The names of the topics that move.
+    pub fn topic_names(&self) -> BTreeSet<TopicName> {
+        self.topics.keys().cloned().collect()
+    }
+
+    /// Every partition of the topics that move.
+    pub fn partitions(&self) -> Vec<TopicPartition> {
+        self.topics
+            .iter()
+            .flat_map(|(topic, count)| {
+                (0..*count).map(|partition| TopicPartition { topic: topic.clone(), partition })
+            })
+            .collect()
+    }
+}
+
+/// What preparing has come to so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Draft {
+    /// Topics that this cutover made on the new cluster.
+    pub created: BTreeSet<TopicName>,
+    /// Groups that must read the old cluster to its end, with their topics.
+    pub groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+    /// The TTL that stood before.
+    pub old_ttl_s: u32,
+}
+
+/// A new cluster that is ready to take over.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Prepared {
+    /// The clusters.
+    pub verified: Verified,
+    /// What was prepared.
+    pub draft: Draft,
+}
+
+/// A deployment whose endpoints point at the new cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Redirected {
+    /// What was prepared.
+    pub prepared: Prepared,
+    /// The generation whose segments are on the old cluster.
+    pub left: Generation,
+    /// Where producers belong.
+    pub target: Target,
+}
+
+/// An old cluster whose ends are final. The ends themselves are in the chain.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Closed {
+    /// Where producers belong, and what came before.
+    pub redirected: Redirected,
+    /// Why the ends are final.
+    pub by: ClosedBy,
+}
+
+impl Closed {
+    /// The mark that names what is to be removed: the incarnation that was proven, under its proven cluster id.
+    pub fn mark(&self) -> RemovalMark {
+        let old = &self.redirected.prepared.verified.old;
+        RemovalMark { incarnation: old.incarnation.id.clone(), cluster_id: old.identity.cluster_id.clone() }
+    }
+}
+
+/// What an abort has to undo.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Undo {
+    /// The new cluster, if one was made or found.
+    pub new: Option<Incarnation>,
+    /// Topics that this cutover made there.
+    pub created: BTreeSet<TopicName>,
+    /// The TTL that stood before, if it was changed.
+    pub old_ttl_s: Option<u32>,
+    /// Why.
+    pub reason: String,
+}
+
+/// Steps of [`State::Preparing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Preparation {
+    /// The new cluster gets the old one's topics.
+    Topics,
+    /// kutover's own topics stand on both clusters, under this term.
+    Claim,
+    /// Groups are recorded.
+    Groups,
+    /// Groups get start offsets on the new cluster.
+    StartOffsets,
+    /// The TTL is lowered.
+    Ttl,
+    /// The old TTL is waited out.
+    OldTtl,
+}
+
+/// Steps of [`State::Redirecting`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Redirection {
+    /// Everything is looked at once more.
+    Recheck,
+    /// The new generation's segments are written before they take their first record.
+    Chain(Target),
+    /// Owner record and DNS.
+    Publish(Target),
+    /// The control topics.
+    Announce(Target),
+}
+
+/// Steps of [`State::Fencing`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fencing {
+    /// The fence goes up.
+    Raise,
+    /// Every leader refuses.
+    Prove,
+    /// Without a fence: the ends must stand still for the quiet window.
+    Quiet(Vec<(TopicPartition, Offset)>),
+    /// The closed chain is written.
+    Chain(ClosedBy),
+}
+
+/// Steps of [`State::Isolating`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Isolation {
+    /// No producer may still be alive on the old cluster. Holds heartbeats of the first of two looks.
+    Members(Vec<(String, u64)>),
+    /// Clients are shut out.
+    Isolate,
+}
+
+/// Steps of [`State::Retiring`].
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Retirement {
+    /// Everything that the removal rests on is proven once more.
+    Prove,
+    /// A person has to say so.
+    Approval,
+    /// The mark goes into the owner record. From here on there is no way back.
+    Mark,
+    /// The marked incarnation is destroyed.
+    Destroy,
+    /// The mark goes, the TTL is restored.
+    Tidy,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Nothing has been done.
+    Planned,
+    /// A cluster is being made behind the standby colour.
+    Provisioning,
+    /// Both clusters are asked who they are.
+    Verifying(Incarnation, Incarnation),
+    /// The new cluster is being prepared.
+    Preparing(Verified, Draft, Preparation),
+    /// Waiting for approval.
+    Ready(Prepared),
+    /// Producers are being pointed at the new cluster.
+    Redirecting(Prepared, Redirection),
+    /// Receipts come in.
+    Converging(Redirected),
+    /// What remains is refused; segments close.
+    Fencing(Redirected, Fencing),
+    /// Groups read the old cluster to its end.
+    Draining(Closed),
+    /// The drained old cluster is kept for a while.
+    Soaking(Closed),
+    /// Clients are shut out of the old cluster.
+    Isolating(Closed, Isolation),
+    /// The old cluster is proven once more and removed. The flag says whether clients are really shut out.
+    Retiring(Closed, bool, Retirement),
+    /// The old cluster is gone (or stays by plan, fenced).
+    Complete,
+    /// What was prepared is being undone.
+    Aborting(Undo),
+    /// The old cluster serves as before.
+    Aborted,
+}
+
+/// A state's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[allow(missing_docs, reason = "they are the names of State's variants")]
+pub enum StateName {
+    Planned,
+    Provisioning,
+    Verifying,
+    Preparing,
+    Ready,
+    Redirecting,
+    Converging,
+    Fencing,
+    Draining,
+    Soaking,
+    Isolating,
+    Retiring,
+    Complete,
+    Aborting,
+    Aborted,
+}
+
+impl StateName {
+    /// The states of a cutover that goes well, in order.
+    pub const FORWARD: [StateName; 13] = [
+        StateName::Planned,
+        StateName::Provisioning,
+        StateName::Verifying,
+        StateName::Preparing,
+        StateName::Ready,
+        StateName::Redirecting,
+        StateName::Converging,
+        StateName::Fencing,
+        StateName::Draining,
+        StateName::Soaking,
+        StateName::Isolating,
+        StateName::Retiring,
+        StateName::Complete,
+    ];
+
+    /// The name in kebab-case.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StateName::Planned => "planned",
+            StateName::Provisioning => "provisioning",
+            StateName::Verifying => "verifying",
+            StateName::Preparing => "preparing",
+            StateName::Ready => "ready",
+            StateName::Redirecting => "redirecting",
+            StateName::Converging => "converging",
+            StateName::Fencing => "fencing",
+            StateName::Draining => "draining",
+            StateName::Soaking => "soaking",
+            StateName::Isolating => "isolating",
+            StateName::Retiring => "retiring",
+            StateName::Complete => "complete",
+            StateName::Aborting => "aborting",
+            StateName::Aborted => "aborted",
+        }
+    }
+}
+
+impl fmt::Display for StateName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl State {
+    /// Its name.
+    pub fn name(&self) -> StateName {
+        match self {
+            State::Planned => StateName::Planned,
+            State::Provisioning => StateName::Provisioning,
+            State::Verifying(..) => StateName::Verifying,
+            State::Preparing(..) => StateName::Preparing,
+            State::Ready(..) => StateName::Ready,
+            State::Redirecting(..) => StateName::Redirecting,
+            State::Converging(..) => StateName::Converging,
+            State::Fencing(..) => StateName::Fencing,
+            State::Draining(..) => StateName::Draining,
+            State::Soaking(..) => StateName::Soaking,
+            State::Isolating(..) => StateName::Isolating,
+            State::Retiring(..) => StateName::Retiring,
+            State::Complete => StateName::Complete,
+            State::Aborting(..) => StateName::Aborting,
+            State::Aborted => StateName::Aborted,
+        }
+    }
+
+    /// What an abort would have to undo; `None` where there is no aborting any more (from the publication on) or
+    /// nothing under way.
+    pub fn undo(&self, reason: &str) -> Option<Undo> {
+        let undo = |new: Option<&Incarnation>, created: &BTreeSet<TopicName>, old_ttl_s| Undo {
+            new: new.cloned(),
+            created: created.clone(),
+            old_ttl_s,
+            reason: reason.to_owned(),
+        };
+        match self {
+            State::Planned | State::Provisioning => Some(undo(None, &BTreeSet::new(), None)),
+            State::Verifying(_, new) => Some(undo(Some(new), &BTreeSet::new(), None)),
+            State::Preparing(verified, draft, step) => {
+                let ttl = matches!(step, Preparation::OldTtl).then_some(draft.old_ttl_s);
+                Some(undo(Some(&verified.new.incarnation), &draft.created, ttl))
+            }
+            State::Ready(prepared)
+            | State::Redirecting(prepared, Redirection::Recheck | Redirection::Chain(_)) => Some(undo(
+                Some(&prepared.verified.new.incarnation),
+                &prepared.draft.created,
+                Some(prepared.draft.old_ttl_s),
+            )),
+            _ => None,
+        }
+    }
+
+    /// The clusters on which kutover's topics stand, and the term must be claimed, in this state.
+    pub fn claimable(&self) -> Vec<Incarnation> {
+        match self {
+            State::Planned
+            | State::Provisioning
+            | State::Verifying(..)
+            | State::Complete
+            | State::Aborted => vec![],
+            State::Preparing(verified, _, Preparation::Topics) => vec![verified.old.incarnation.clone()],
+            State::Preparing(verified, ..) => verified.both(),
+            State::Ready(prepared) | State::Redirecting(prepared, _) => prepared.verified.both(),
+            State::Converging(redirected) | State::Fencing(redirected, _) => {
+                redirected.prepared.verified.both()
+            }
+            State::Draining(closed) | State::Soaking(closed) | State::Isolating(closed, _) => {
+                closed.redirected.prepared.verified.both()
+            }
+            State::Retiring(closed, _, Retirement::Prove | Retirement::Approval) => {
+                closed.redirected.prepared.verified.both()
+            }
+            State::Retiring(closed, ..) => vec![closed.redirected.prepared.verified.new.incarnation.clone()],
+            State::Aborting(_) => vec![],
+        }
+    }
+}
+
+/// All that has to survive a controller: what a checkpoint in the journal holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Progress {
+    /// Counts the deployment's cutovers, from 1.
+    pub cutover: u64,
+    /// Where producers belong, as last published; `None` before the term was first taken.
+    pub published: Option<Target>,
+    /// The incarnation that the endpoints pointed at when the cutover began.
+    pub active: Option<Incarnation>,
+    /// The chain.
+    pub chain: Chain,
+    /// The state.
+    pub state: State,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { cutover: 1, published: None, active: None, chain: Chain::default(), state: State::Planned }
+    }
+}

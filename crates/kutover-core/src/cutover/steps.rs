@@ -1,0 +1,223 @@
+//! What each state does: the one match over the machine's states, and the states up to Ready.
+
+use super::{
+    Answer, Approval, ApprovalGate, Boot, Cause, Command, Cutover, Draft, Event, Next, Preparation, Prepared,
+    Record, Redirection, Side, State, Stop, Verified, decide,
+};
+use crate::owner::{OwnerRecord, Target};
+use crate::ports::Incarnation;
+use crate::words::Term;
+
+impl Cutover {
+    /// Looks at the current step: what it is waiting for, or what its answer leads to.
+    pub(super) fn step(&mut self, cause: Cause) -> Next {
+        if self.boot != Boot::Running {
+            return self.boot(cause);
+        }
+        let Some(published) = self.progress.published.clone() else {
+            return Next::Stop(Stop::Broken("running without a published target".into()));
+        };
+        match self.progress.state.clone() {
+            State::Planned => Next::Goto(State::Provisioning),
+            State::Provisioning => self.provisioning(&published, cause),
+            State::Verifying(old, new) => self.verifying(old, new, cause),
+            State::Preparing(verified, draft, step) => self.preparing(verified, draft, step, cause),
+            State::Ready(prepared) => self.gate(
+                ApprovalGate::Redirect,
+                self.plan.approve_redirect,
+                State::Redirecting(prepared, Redirection::Recheck),
+            ),
+            State::Redirecting(prepared, step) => self.redirecting(prepared, step, &published, cause),
+            State::Converging(redirected) => self.converging(redirected, cause),
+            State::Fencing(redirected, step) => self.fencing(redirected, step, cause),
+            State::Draining(closed) => self.draining(closed, cause),
+            State::Soaking(closed) => self.soaking(closed),
+            State::Isolating(closed, step) => self.isolating(closed, step, cause),
+            State::Retiring(closed, shut_out, step) => self.retiring(closed, shut_out, step, cause),
+            State::Complete => Next::Stop(Stop::Complete),
+            State::Aborting(undo) => match cause {
+                Cause::Enter => match undo.old_ttl_s {
+                    Some(ttl_s) => Next::Run(Command::SetTtl { ttl_s }),
+                    None => self.discard(undo, &published),
+                },
+                Cause::Answer(Answer::TtlSet { .. }) => self.discard(undo, &published),
+                Cause::Answer(Answer::Done) => Next::Goto(State::Aborted),
+                Cause::Answer(other) => unexpected(&other),
+            },
+            State::Aborted => Next::Stop(Stop::Aborted("nothing was left behind".into())),
+        }
+    }
+
+    /// Before anything else: the term, then the takeover in the journal, then the claim in the control topics.
+    fn boot(&mut self, cause: Cause) -> Next {
+        match (&self.boot, cause) {
+            (Boot::TakeTerm, Cause::Enter) => {
+                Next::Run(Command::TakeTerm { nonce: self.nonce.clone(), adopt: !self.resumed })
+            }
+            (Boot::TakeTerm, Cause::Answer(Answer::TermTaken { term, owner, active })) => {
+                self.term_taken(term, owner, active)
+            }
+            (Boot::Claim, Cause::Enter) => {
+                let mut on = self.progress.state.claimable();
+                if on.is_empty() {
+                    on.extend(self.progress.active.clone());
+                }
+                self.claim(on)
+            }
+            (Boot::Claim, Cause::Answer(Answer::Done)) => self.running(),
+            (_, Cause::Answer(other)) => unexpected(&other),
+            (Boot::Running, Cause::Enter) => Next::Stop(Stop::Broken("booted twice".into())),
+        }
+    }
+
+    fn term_taken(&mut self, term: Term, owner: OwnerRecord, active: Incarnation) -> Next {
+        let fresh = self.progress.published.is_none();
+        if let Some(known) = &self.progress.published
+            && owner.target.generation < known.generation
+        {
+            return Next::Stop(Stop::Refused(format!(
+                "the owner record says generation {}, the journal already had {}: it is not this deployment's record",
+                owner.target.generation, known.generation
+            )));
+        }
+        self.term = term;
+        self.progress.published = Some(owner.target);
+        if fresh || self.progress.state == State::Planned {
+            self.progress.active = Some(active);
+        }
+        self.boot = Boot::Claim;
+        self.persist(Record::Takeover { nonce: self.nonce.clone() });
+        self.persist(Record::Checkpoint { progress: Box::new(self.progress.clone()) });
+        self.notify(Event::TermTaken { term });
+        self.step(Cause::Enter)
+    }
+
+    fn claim(&self, on: Vec<Incarnation>) -> Next {
+        match self.progress.published.clone() {
+            Some(target) => Next::Run(Command::Claim { nonce: self.nonce.clone(), target, on }),
+            None => Next::Stop(Stop::Broken("a claim without a published target".into())),
+        }
+    }
+
+    fn running(&mut self) -> Next {
+        self.boot = Boot::Running;
+        if self.adopt_only {
+            return Next::Stop(Stop::Adopted);
+        }
+        self.notify(Event::Entered { state: self.progress.state.name() });
+        if std::mem::take(&mut self.abort)
+            && let Some(undo) = self.progress.state.undo("asked for by the operator")
+        {
+            return Next::Goto(State::Aborting(undo));
+        }
+        self.step(Cause::Enter)
+    }
+
+    /// Waits for a person where the plan wants one.
+    pub(super) fn gate(&self, gate: ApprovalGate, approval: Approval, onwards: State) -> Next {
+        match approval {
+            Approval::Manual if !self.approved.contains(&gate) => Next::Approve(gate),
+            Approval::Manual | Approval::Automatic => Next::Goto(onwards),
+        }
+    }
+
+    fn provisioning(&mut self, published: &Target, cause: Cause) -> Next {
+        match cause {
+            Cause::Enter => Next::Run(Command::Provision {
+                colour: published.colour.other(),
+                // The same for every controller of this cutover, so that a repeated request makes no second cluster.
+                request: format!("{}-{}", self.plan.deployment, self.progress.cutover).as_str().into(),
+            }),
+            Cause::Answer(Answer::Provisioned { old, new }) => {
+                self.notify(Event::Provisioned { colour: new.colour, incarnation: new.id.clone() });
+                Next::Goto(State::Verifying(old, new))
+            }
+            Cause::Answer(other) => unexpected(&other),
+        }
+    }
+
+    fn verifying(&mut self, old: Incarnation, new: Incarnation, cause: Cause) -> Next {
+        let (old_identity, new_identity, topics) = match cause {
+            Cause::Enter => return Next::Run(Command::Verify { old, new }),
+            Cause::Answer(Answer::Verified { old, new, topics }) => (old, new, topics),
+            Cause::Answer(other) => return unexpected(&other),
+        };
+        if let Err(why) = decide::distinct(&old_identity, &new_identity) {
+            return Next::Hold(why);
+        }
+        let topics = decide::moving(&self.plan, &topics);
+        let unwaived = self.plan.unwaived_history(&topics);
+        if let Some(topic) = unwaived.first() {
+            return Next::Hold(format!(
+                "the history of topic {topic} (and {} more) would die with the old cluster: name it in \
+                 plan.waive_history, or set plan.remove_old = false",
+                unwaived.len() - 1
+            ));
+        }
+        self.notify(Event::Verified {
+            old: old_identity.cluster_id.clone(),
+            new: new_identity.cluster_id.clone(),
+            topics: topics.len(),
+        });
+        let verified = Verified {
+            old: Side { incarnation: old, identity: old_identity },
+            new: Side { incarnation: new, identity: new_identity },
+            topics,
+        };
+        Next::Goto(State::Preparing(verified, Draft::default(), Preparation::Topics))
+    }
+
+    fn preparing(&mut self, verified: Verified, mut draft: Draft, step: Preparation, cause: Cause) -> Next {
+        let (old, new) = (verified.old.incarnation.clone(), verified.new.incarnation.clone());
+        let to = |draft, step| Next::Goto(State::Preparing(verified.clone(), draft, step));
+        match (step, cause) {
+            (Preparation::Topics, Cause::Enter) => {
+                Next::Run(Command::MatchTopics { old, new, topics: verified.topic_names() })
+            }
+            (Preparation::Topics, Cause::Answer(Answer::TopicsMatched { created, notes })) => {
+                notes.into_iter().for_each(|text| self.notify(Event::Note { text }));
+                draft.created.extend(created);
+                to(draft, Preparation::Claim)
+            }
+            (Preparation::Claim, Cause::Enter) => self.claim(verified.both()),
+            (Preparation::Claim, Cause::Answer(Answer::Done)) => to(draft, Preparation::Groups),
+            (Preparation::Groups, Cause::Enter) => Next::Run(Command::ListGroups { old }),
+            (Preparation::Groups, Cause::Answer(Answer::Groups { listed, complete })) => {
+                if !complete {
+                    let text =
+                        "this cluster cannot list groups: only those that the plan names are waited for";
+                    self.notify(Event::Note { text: text.into() });
+                }
+                self.plan.require(&mut draft.groups, &listed, &verified.topics);
+                self.notify(Event::GroupsRequired { groups: draft.groups.len() });
+                to(draft, Preparation::StartOffsets)
+            }
+            (Preparation::StartOffsets, Cause::Enter) => {
+                Next::Run(Command::SetStartOffsets { new, groups: draft.groups })
+            }
+            (Preparation::StartOffsets, Cause::Answer(Answer::StartOffsetsSet { kept })) => {
+                for (group, places) in kept.iter().filter(|(_, places)| !places.is_empty()) {
+                    let text = format!("group {group} already has offsets on {} partitions", places.len());
+                    self.notify(Event::Note { text });
+                }
+                to(draft, Preparation::Ttl)
+            }
+            (Preparation::Ttl, Cause::Enter) => Next::Run(Command::SetTtl { ttl_s: self.plan.timings.ttl_s }),
+            (Preparation::Ttl, Cause::Answer(Answer::TtlSet { old_ttl_s })) => {
+                draft.old_ttl_s = old_ttl_s;
+                to(draft, Preparation::OldTtl)
+            }
+            (Preparation::OldTtl, Cause::Enter) => {
+                let lowered = draft.old_ttl_s > self.plan.timings.ttl_s;
+                let wait_ms = if lowered { u64::from(draft.old_ttl_s) * 1_000 } else { 0 };
+                Next::Once(wait_ms, Box::new(State::Ready(Prepared { verified, draft })))
+            }
+            (_, Cause::Answer(other)) => unexpected(&other),
+        }
+    }
+}
+
+/// An answer to another command than the one that is under way.
+pub(super) fn unexpected(answer: &Answer) -> Next {
+    Next::Hold(format!("an answer that does not fit was given: {answer:?}"))
+}

@@ -1,0 +1,402 @@
+//! Lists of outputs: what the machine asks of the world, in which order, and what it does when the world fails it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::fixtures::*;
+use super::*;
+use crate::drain::LogRange;
+use crate::error::Outcome;
+use crate::words::{Colour, Generation, GroupId, Offset, TopicName};
+
+#[test]
+fn a_cutover_that_goes_well() {
+    let (stop, world) = World::new(plan(), vec![]).run();
+    assert_eq!(stop, Stop::Complete);
+    assert_eq!(world.commands[..23], FORWARD);
+    assert_eq!(world.commands[23..], ["tidy up"]);
+    assert_eq!(world.states(), StateName::FORWARD);
+    assert!(world.now.since(Millis(1_000)) >= 60_000 + 3_000, "the old TTL and the soak were not waited out");
+    let chain = &world.machine.progress().chain;
+    assert_eq!(chain.closed_ends(Generation(1)).unwrap()[&place(1)], Offset(100));
+    assert_eq!(chain.segments(&place(0)).len(), 2);
+    assert!(world.holds().is_empty());
+}
+
+#[test]
+fn the_first_outputs_are_a_term_and_then_a_takeover_and_a_claim() {
+    let mut machine = Cutover::new(plan(), "run".into(), []);
+    machine.handle(Millis(0), Input::Start);
+    let take = Command::TakeTerm { nonce: "run".into(), adopt: true };
+    assert_eq!(machine.poll(), Output::Run(CommandId(1), take.clone()));
+    assert_eq!(machine.poll(), Output::Wait(Some(Millis(10_000))));
+    let taken = answer(&take, 1, &target(1, Colour::Blue));
+    machine.handle(Millis(5), Input::Answer(CommandId(1), Ok(taken)));
+    assert_eq!(machine.poll(), Output::Persist(Term(1), Record::Takeover { nonce: "run".into() }));
+    assert!(matches!(machine.poll(), Output::Persist(Term(1), Record::Checkpoint { .. })));
+    assert_eq!(machine.poll(), Output::Notify(Event::TermTaken { term: Term(1) }));
+    let claim = Command::Claim {
+        nonce: "run".into(),
+        target: target(1, Colour::Blue),
+        on: vec![incarnation(Colour::Blue)],
+    };
+    let intent = Record::Intent { id: CommandId(2), command: Box::new(claim.clone()) };
+    assert_eq!(machine.poll(), Output::Persist(Term(1), intent));
+    assert_eq!(machine.poll(), Output::Run(CommandId(2), claim));
+    assert_eq!(machine.poll(), Output::Wait(Some(Millis(10_005))));
+}
+
+/// L14: each command fails once, with its outcome unknown; it is done again, and the cutover completes.
+#[test]
+fn every_command_may_fail_once() {
+    for failing in 0..24 {
+        for kind in [ErrorKind::Unreachable, ErrorKind::Conflict, ErrorKind::NotAuthorised] {
+            let (stop, world) =
+                World::new(plan(), vec![]).but(|_, n| (n == failing).then(|| Err(failure(kind)))).run();
+            assert_eq!(stop, Stop::Complete, "command {failing}");
+            assert_eq!(world.commands[failing], world.commands[failing + 1]);
+            assert_eq!(world.holds(), ["test: made to fail"]);
+            assert!(world.events.iter().any(|event| matches!(event, Event::Resumed { .. })));
+        }
+    }
+}
+
+/// A command that never answers is given up on and done again; its late answer is counted and ignored.
+#[test]
+fn a_late_answer_is_counted_and_ignored() {
+    let mut machine = Cutover::new(plan(), "run".into(), []);
+    machine.handle(Millis(0), Input::Start);
+    let Output::Run(first, command) = machine.poll() else { panic!() };
+    machine.handle(Millis(10_000), Input::Tick);
+    assert!(matches!(machine.poll(), Output::Notify(Event::Hold { .. })));
+    assert_eq!(machine.poll(), Output::Wait(Some(Millis(10_050))));
+    machine.handle(Millis(10_050), Input::Tick);
+    let Output::Run(second, again) = machine.poll() else { panic!() };
+    assert_eq!(command, again);
+    let taken = answer(&command, 1, &target(1, Colour::Blue));
+    machine.handle(Millis(10_060), Input::Answer(first, Ok(taken.clone())));
+    assert_eq!(machine.poll(), Output::Notify(Event::LateAnswer { id: first }));
+    machine.handle(Millis(10_070), Input::Answer(second, Ok(taken.clone())));
+    machine.handle(Millis(10_071), Input::Answer(second, Ok(taken)));
+    assert_eq!(machine.late_answers(), 2);
+}
+
+/// G6: whatever was journalled when the controller died, the next one completes the cutover, and nothing is published
+/// or opened under another generation than before.
+#[test]
+fn resumes_from_every_prefix_of_its_journal() {
+    let (_, whole) = World::new(plan(), vec![]).run();
+    for length in 1..whole.journal.len() {
+        let prefix = whole.journal[..length].to_vec();
+        let published = prefix.iter().rev().find_map(|record| match record {
+            Record::Checkpoint { progress } => progress.published.clone(),
+            _ => None,
+        });
+        let mut world = World::new(plan(), prefix);
+        world.term = 2;
+        // The publication may have happened without having been journalled; this world says it had not.
+        world.published = published.unwrap_or_else(|| target(1, Colour::Blue));
+        let (stop, world) = world.run();
+        assert_eq!(stop, Stop::Complete, "after {length} records");
+        let last = world.machine.progress().published.clone().unwrap();
+        if whole.journal[..length]
+            .iter()
+            .any(|r| matches!(r, Record::Checkpoint { progress } if progress.state == State::Complete))
+        {
+            continue; // That one was over: the run was the next cutover.
+        }
+        assert_eq!(last, target(2, Colour::Green), "after {length} records");
+    }
+}
+
+#[test]
+fn one_cluster_behind_both_colours_holds_and_names_it() {
+    let mut tries = 0;
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| match command {
+            Command::Verify { .. } if tries < 3 => {
+                tries += 1;
+                let (old, topics) = (identity(Colour::Blue), topics());
+                Some(Ok(Answer::Verified { new: old.clone(), old, topics }))
+            }
+            _ => None,
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete, "it goes on when the cause ends");
+    assert_eq!(
+        world.holds(),
+        ["both colours lead to cluster cluster-blue: give the new colour a cluster of its own"]
+    );
+}
+
+#[test]
+fn shared_brokers_are_refused() {
+    let mut plan = plan();
+    plan.timings.hold_limit_ms = Some(500);
+    let (stop, world) = World::new(plan, vec![])
+        .but(|command, _| match command {
+            Command::Verify { .. } => {
+                let mut new = identity(Colour::Green);
+                new.brokers.extend(identity(Colour::Blue).brokers);
+                Some(Ok(Answer::Verified { old: identity(Colour::Blue), new, topics: topics() }))
+            }
+            _ => None,
+        })
+        .run();
+    assert!(matches!(stop, Stop::Aborted(_)));
+    assert!(world.holds()[0].starts_with("both clusters advertise the broker 127.9.0.0:9092"));
+    assert_eq!(world.commands.last(), Some(&"discard"));
+}
+
+#[test]
+fn an_abort_before_redirecting_undoes_everything() {
+    let mut machine = World::new(plan(), vec![]);
+    machine.machine.handle(Millis(0), Input::Abort);
+    let (stop, world) = machine.run();
+    assert!(matches!(stop, Stop::Aborted(_)));
+    assert_eq!(world.commands, ["take the term", "claim the control topics"], "nothing without the term");
+
+    let mut plan = plan();
+    plan.approve_redirect = Approval::Manual;
+    let mut machine = Cutover::new(plan, "run".into(), []);
+    machine.handle(Millis(0), Input::Start);
+    let mut now = Millis(0);
+    let mut commands = vec![];
+    loop {
+        match machine.poll() {
+            Output::Run(id, command) => {
+                commands.push(command.name());
+                let given = answer(&command, 1, &target(1, Colour::Blue));
+                machine.handle(now, Input::Answer(id, Ok(given)));
+            }
+            Output::Wait(Some(until)) => {
+                now = until;
+                machine.handle(now, Input::Tick);
+            }
+            Output::Wait(None) => machine.handle(now, Input::Abort), // Ready, waiting for approval.
+            Output::Stop(stop) => {
+                assert!(matches!(stop, Stop::Aborted(_)));
+                break;
+            }
+            Output::Persist(..) | Output::Notify(_) => {}
+        }
+    }
+    assert_eq!(commands[commands.len() - 3..], ["set the TTL", "set the TTL", "discard"]);
+}
+
+#[test]
+fn after_the_publication_there_is_no_aborting() {
+    let (_, world) = World::new(plan(), vec![]).run();
+    let redirected = world.journal.iter().rev().find_map(|record| match record {
+        Record::Checkpoint { progress } => match &progress.state {
+            state @ State::Converging(_) => Some(state.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(redirected.unwrap().undo("x"), None);
+}
+
+/// L8, L20: a newer term stops the machine at once.
+#[test]
+fn a_newer_term_stops_it() {
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| {
+            matches!(command, Command::Publish { .. }).then(|| Err(failure(ErrorKind::Superseded)))
+        })
+        .run();
+    assert!(matches!(stop, Stop::Superseded(_)));
+    assert_eq!(world.commands.last(), Some(&"publish the target"));
+}
+
+/// L9, L12: nothing is removed while a group is behind, a group is born late, or the log goes on past its closed end.
+#[test]
+fn removal_waits_for_fresh_proof() {
+    let mut reproofs = 0;
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| match command {
+            Command::Reprove { groups, .. } => {
+                reproofs += 1;
+                let (mut seen, mut listed) = (drained(100), BTreeMap::new());
+                match reproofs {
+                    1 => seen = drained(99),
+                    2 => seen.logs = [(place(0), Ok(LogRange { start: Offset(0), end: Offset(101) }))].into(),
+                    _ => {
+                        let topics: BTreeSet<_> = [TopicName::new("orders")].into();
+                        listed = [(GroupId::new("late"), topics)].into();
+                    }
+                }
+                if groups.contains_key(&GroupId::new("late")) {
+                    let progress = seen.progress.clone();
+                    let late = progress.into_iter().map(|((_, p), v)| (("late".into(), p), v));
+                    seen.progress.extend(late);
+                }
+                Some(Ok(Answer::Reproved {
+                    published: target(2, Colour::Green),
+                    seen,
+                    listed,
+                    topics: [(TopicName::new("orders"), 2)].into(),
+                }))
+            }
+            _ => None,
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete);
+    assert_eq!(
+        world.holds(),
+        [
+            "not removed: group billing, topic orders, partition 0: 1 records unread (and 1 more)",
+            "not removed: topic orders, partition 0: closed at 100, but the log goes on to 101 (and 1 more)",
+        ]
+    );
+    assert_eq!(world.commands.iter().filter(|name| **name == "prove once more").count(), 4);
+}
+
+/// A record that was changed by hand under a running cutover holds the removal.
+#[test]
+fn a_foreign_record_holds_the_removal() {
+    let mut first = true;
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| match command {
+            Command::Reprove { .. } if std::mem::take(&mut first) => Some(Ok(Answer::Reproved {
+                published: target(1, Colour::Blue),
+                seen: drained(100),
+                listed: BTreeMap::new(),
+                topics: [(TopicName::new("orders"), 2)].into(),
+            })),
+            _ => None,
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete);
+    assert!(world.holds()[0].starts_with("owner record or endpoints say generation 1 on blue"));
+}
+
+/// Without a fence, ends must stand still for the quiet window, and a person has to approve the removal.
+#[test]
+fn a_waived_fence_needs_quiet_and_a_person() {
+    let mut plan = plan();
+    plan.fence = FencePolicy::Waived;
+    let mut machine = Cutover::new(plan, "run".into(), []);
+    let mut now = Millis(0);
+    machine.handle(now, Input::Start);
+    let (mut reads, mut asked) = (0, vec![]);
+    let stop = loop {
+        match machine.poll() {
+            Output::Run(id, command) => {
+                let mut given = answer(&command, 1, &target(2, Colour::Green));
+                if let (Command::TakeTerm { .. }, Answer::TermTaken { owner, active, .. }) =
+                    (&command, &mut given)
+                {
+                    owner.target = target(1, Colour::Blue);
+                    *active = incarnation(Colour::Blue);
+                }
+                if let Answer::Ends { ends } = &mut given {
+                    reads += 1;
+                    if reads < 3 {
+                        ends.insert(place(0), Offset(90 + reads));
+                    }
+                }
+                machine.handle(now, Input::Answer(id, Ok(given)));
+            }
+            Output::Wait(Some(until)) => {
+                now = until;
+                machine.handle(now, Input::Tick);
+            }
+            Output::Wait(None) => machine.handle(now, Input::Approve(asked[0])),
+            Output::Notify(Event::AwaitingApproval { gate }) => asked.push(gate),
+            Output::Notify(Event::Closed { records, .. }) => assert_eq!(records, 200),
+            Output::Stop(stop) => break stop,
+            Output::Persist(..) | Output::Notify(_) => {}
+        }
+    };
+    assert_eq!(stop, Stop::Complete);
+    assert_eq!(asked, [ApprovalGate::Removal]);
+    assert!(reads >= 3 + 2_000 / 100, "{reads} reads do not cover the quiet window");
+}
+
+/// L8: a producer that still beats on the old cluster holds the isolation; a silent one does not.
+#[test]
+fn a_live_producer_on_the_old_cluster_holds_the_isolation() {
+    let mut looks = 0;
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| match command {
+            Command::ReadMembers { .. } => {
+                looks += 1;
+                // Converging's deadline passes, then it beats three times, then it is silent.
+                let beat = if looks < 60 { looks } else { 60 };
+                Some(Ok(Answer::Members {
+                    by_cluster: vec![vec![producer(beat, &target(1, Colour::Blue))], vec![]],
+                }))
+            }
+            _ => None,
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete);
+    assert_eq!(world.holds(), ["still alive on the old cluster: producer/p1/r"]);
+}
+
+/// A topic that was born while the plan waited gets its parity, groups and start offsets before the switch (L6, L7).
+#[test]
+fn a_topic_born_late_is_prepared_before_the_switch() {
+    let (_, world) = World::new(plan(), vec![])
+        .but(|command, _| match command {
+            Command::Recheck { .. } => {
+                let mut grown = topics();
+                grown[0].partitions = 3;
+                let ends = |offset| (0..3).map(|partition| end(partition, offset)).collect();
+                Some(Ok(Answer::Rechecked {
+                    old: identity(Colour::Blue),
+                    new: identity(Colour::Green),
+                    old_ends: ends(90),
+                    new_ends: ends(0),
+                    topics: grown,
+                }))
+            }
+            Command::Publish { .. } => Some(Err(failure(ErrorKind::Superseded))),
+            _ => None,
+        })
+        .run();
+    for prepared in ["match topics", "set start offsets", "check again"] {
+        assert_eq!(world.commands.iter().filter(|name| **name == prepared).count(), 2, "{prepared}");
+    }
+    assert_eq!(world.machine.progress().chain.segments(&place(2)).len(), 2);
+}
+
+/// The machine's own promises are checked in release too: a step that would fence the active cluster is not taken.
+#[test]
+fn a_broken_invariant_stops_the_machine_before_the_act() {
+    let (_, world) = World::new(plan(), vec![]).run();
+    let fencing = world.journal.iter().find_map(|record| match record {
+        Record::Checkpoint { progress } => match &progress.state {
+            State::Fencing(_, Fencing::Raise) => Some(progress.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    let mut progress = fencing.unwrap();
+    if let State::Fencing(redirected, _) = &mut progress.state {
+        redirected.prepared.verified.old = redirected.prepared.verified.new.clone();
+    }
+    let mut world = World::new(plan(), vec![Record::Checkpoint { progress }]);
+    world.published = target(2, Colour::Green);
+    let (stop, world) = world.run();
+    assert_eq!(stop, Stop::Broken("raise the fence on green, where producers belong".into()));
+    assert!(!world.commands.contains(&"raise the fence"));
+}
+
+#[test]
+fn adopting_stops_once_the_deployment_is_ours() {
+    let mut world = World::new(plan(), vec![]);
+    world.machine = world.machine.adopting();
+    let (stop, world) = world.run();
+    assert_eq!(stop, Stop::Adopted);
+    assert_eq!(world.commands, ["take the term", "claim the control topics"]);
+    let mut next = World::new(plan(), world.journal);
+    next.term = 2;
+    assert_eq!(next.run().0, Stop::Complete);
+}
+
+#[test]
+fn errors_of_the_world_say_whether_they_may_have_happened() {
+    assert_eq!(failure(ErrorKind::Unreachable).outcome, Outcome::Unknown);
+    assert_eq!(failure(ErrorKind::Conflict).outcome, Outcome::NotDone);
+}
