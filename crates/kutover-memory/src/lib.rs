@@ -1,1 +1,71 @@
 //! A world in memory behind kutover's ports, enough to drive the machines without a network.
+//!
+//! There is no clock and no sleep in here: time to live, delivery and visibility are knobs that a test turns. All parts
+//! of a [`MemoryWorld`] share one [`Faults`], which counts every call and makes chosen ones fail, so that a test can take
+//! the calls of a clean run and let each of them fail in turn.
+
+mod cluster;
+mod dns;
+mod faults;
+mod journal;
+mod producer;
+mod provisioner;
+mod watch;
+
+pub use cluster::{ClusterOptions, MemoryCluster, MemoryLink, StoredRecord};
+pub use dns::MemoryDns;
+pub use faults::{Fault, Faults};
+pub use journal::MemoryJournal;
+pub use producer::{Fate, MemoryClient, MemoryFactory, MemoryLinks};
+pub use provisioner::MemoryProvisioner;
+pub use watch::MemoryWatch;
+
+use kutover_core::words::Colour;
+
+/// Everything that one deployment needs. Cloning gives another handle to the same world, which outlives a controller
+/// that "crashes" in it.
+#[derive(Clone, Debug)]
+pub struct MemoryWorld {
+    /// Calls and faults of all parts.
+    pub faults: Faults,
+    /// DNS, scope `dns`.
+    pub dns: MemoryDns,
+    /// The journal, scope `journal`.
+    pub journal: MemoryJournal,
+    /// Where clusters come from, scope `provisioner`; the clusters' own scopes are their colours.
+    pub provisioner: MemoryProvisioner,
+}
+
+impl Default for MemoryWorld {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryWorld {
+    /// An empty world: no clusters, no records, no entries.
+    pub fn new() -> Self {
+        let faults = Faults::new();
+        Self {
+            dns: MemoryDns::new(&faults),
+            journal: MemoryJournal::new(&faults),
+            provisioner: MemoryProvisioner::new(&faults),
+            faults,
+        }
+    }
+
+    /// The cluster behind a colour, if there is one.
+    pub fn cluster(&self, colour: Colour) -> Option<MemoryCluster> {
+        self.provisioner.cluster(colour)
+    }
+
+    /// Makes producers' clients for this world's clusters.
+    pub fn factory(&self) -> MemoryFactory {
+        MemoryFactory::new(&self.provisioner)
+    }
+
+    /// Makes members' links to this world's clusters.
+    pub fn links(&self) -> MemoryLinks {
+        MemoryLinks::new(&self.provisioner)
+    }
+}
