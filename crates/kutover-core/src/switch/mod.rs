@@ -1,1 +1,30 @@
-//! The switch: one producer moving from one cluster to the other.
+//! The switch: one producer's move from one cluster to the other, in three parts.
+//!
+//! - [`Gate`]: one atomic word per client. The only thing on the send path.
+//! - [`HandOver`]: which records wait, in send order, and what becomes of those that failed.
+//! - [`Switch`]: the machine. It sees aggregates only; records stay with the driver under their [`Token`].
+//!
+//! [`AckMarks`] is what the delivery path leaves behind for the hand-over: the highest acknowledged send sequence of
+//! each partition of one client.
+//!
+//! [`Token`]: crate::ports::Token
+
+mod ack_marks;
+mod gate;
+mod hand_over;
+mod io;
+mod machine;
+mod moves;
+mod policy;
+
+pub use ack_marks::{AckMarks, Highest, TopicKey};
+pub use gate::{Entry, Gate};
+pub use hand_over::{Counts, Failure, HandOver, Offer, ParkFull, ReturnReason, Returned, Sequence};
+pub use io::{
+    Fences, Input, Lane, LaneId, LookId, Output, SealCause, SealId, SwitchEvent, SwitchReceipt, Violation,
+};
+pub use machine::{Candidate, Seal, Start, State, Switch};
+pub use policy::{Order, SwitchPolicy, UnknownPolicy};
+
+#[cfg(test)]
+mod tests;

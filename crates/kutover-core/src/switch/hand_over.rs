@@ -1,0 +1,444 @@
+//! The hand-over: which records wait, in send order, and what becomes of those that failed (L3).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::ack_marks::{Highest, TopicKey};
+use super::policy::{Order, UnknownPolicy};
+use crate::ports::{DeliveryFate, Token};
+use crate::words::Millis;
+
+/// The send sequence of one producer, from 1: the order of acceptance, not of callbacks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sequence(pub u64);
+
+/// A record that came back from a client while a hand-over was under way, by report or by a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Failure {
+    /// The record.
+    pub token: Token,
+    /// Its place in the send order.
+    pub sequence: Sequence,
+    /// Its topic.
+    pub topic: TopicKey,
+    /// Its partition on the cluster that it came back from; a refusal has none.
+    pub partition: Option<i32>,
+    /// What is known of it.
+    pub fate: DeliveryFate,
+    /// Its size in memory, in bytes.
+    pub bytes: usize,
+    /// When its delivery timeout ends.
+    pub expires: Millis,
+}
+
+/// A record to offer next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Offer {
+    /// The record.
+    pub token: Token,
+    /// Its place in the send order.
+    pub sequence: Sequence,
+}
+
+/// Why a record goes back to its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReturnReason {
+    /// A later record of its partition (of its topic, where the partition is not known) was acknowledged.
+    OutOfOrder,
+    /// It may or may not have been written, and the policy is to return such records.
+    FateUnknown,
+    /// Its delivery timeout ended while it waited.
+    Expired,
+    /// The cluster that it was offered to refused it, for a reason that no switch mends.
+    Refused,
+    /// The producer stops for good while it waits.
+    Stopped,
+}
+
+/// A record that goes back to its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Returned {
+    /// The record.
+    pub token: Token,
+    /// Whether it may stand in some cluster: once unknown, always unknown.
+    pub fate: DeliveryFate,
+    /// Why it goes back.
+    pub reason: ReturnReason,
+}
+
+/// There is no room for another parked record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{parked_bytes} bytes are parked already, {limit_bytes} at most")]
+pub struct ParkFull {
+    /// Bytes parked now.
+    pub parked_bytes: usize,
+    /// The bound.
+    pub limit_bytes: usize,
+}
+
+/// What a hand-over has done, counted since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Counts {
+    /// Records of unknown fate that are sent again: the bound on duplicates.
+    pub possibly_duplicated: u64,
+    /// Records that went back to their callers.
+    pub returned: u64,
+    /// Records that were known not to be written and are offered to the next cluster.
+    pub offered_again: u64,
+    /// Records that were parked.
+    pub parked: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Waiting {
+    token: Token,
+    bytes: usize,
+    expires: Millis,
+    maybe_written: bool,
+}
+
+/// See the [module](self). It costs nothing while no hand-over is under way: it only ever sees records that wait.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HandOver {
+    order: Order,
+    unknown: UnknownPolicy,
+    limit_bytes: usize,
+    waiting_bytes: usize,
+    /// Came back, not judged yet: judging needs every report of the client that they came back from.
+    failed: BTreeMap<Sequence, Failure>,
+    /// To be offered, in send order.
+    waiting: BTreeMap<Sequence, Waiting>,
+    /// Records that may stand in a cluster that was left, whatever becomes of them now.
+    maybe_written: BTreeSet<Token>,
+    counts: Counts,
+}
+
+impl HandOver {
+    /// A hand-over that parks at most so many bytes.
+    pub fn new(order: Order, unknown: UnknownPolicy, limit_bytes: usize) -> Self {
+        Self {
+            order,
+            unknown,
+            limit_bytes,
+            waiting_bytes: 0,
+            failed: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            maybe_written: BTreeSet::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Parks a record that was accepted while the gate was closed.
+    ///
+    /// # Errors
+    /// [`ParkFull`]: the caller waits, or gets its record back. One record always fits, however large.
+    pub fn park(
+        &mut self,
+        sequence: Sequence,
+        token: Token,
+        bytes: usize,
+        expires: Millis,
+    ) -> Result<(), ParkFull> {
+        if !self.has_room(bytes) {
+            return Err(ParkFull { parked_bytes: self.waiting_bytes, limit_bytes: self.limit_bytes });
+        }
+        self.counts.parked += 1;
+        self.waiting_bytes += bytes;
+        self.waiting.insert(sequence, Waiting { token, bytes, expires, maybe_written: false });
+        Ok(())
+    }
+
+    /// Whether a record of so many bytes can be parked now.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.waiting_bytes == 0 || self.waiting_bytes.saturating_add(bytes) <= self.limit_bytes
+    }
+
+    /// Takes in a record that came back. It is never refused for want of room: it was accepted already.
+    pub fn failed(&mut self, failure: Failure) {
+        self.waiting_bytes += failure.bytes;
+        self.failed.insert(failure.sequence, failure);
+    }
+
+    /// Judges what came back, once every record of the client that it came back from is settled. Known-not-written
+    /// records are to be offered again, in `Ordered` only if no later one of their place was acknowledged; unknown ones go by
+    /// policy. Gives what has to be returned.
+    pub fn settle(&mut self, acknowledged: &impl Highest) -> Vec<Returned> {
+        let mut returned = Vec::new();
+        for (sequence, failure) in std::mem::take(&mut self.failed) {
+            if failure.fate == DeliveryFate::Unknown {
+                self.maybe_written.insert(failure.token);
+            }
+            let maybe_written = self.maybe_written.contains(&failure.token);
+            let verdict = self.judge(&failure, acknowledged);
+            match verdict {
+                Some(reason) => {
+                    self.waiting_bytes -= failure.bytes;
+                    returned.push(self.give_back(failure.token, reason));
+                }
+                None => {
+                    match failure.fate {
+                        DeliveryFate::NotWritten => self.counts.offered_again += 1,
+                        DeliveryFate::Unknown => self.counts.possibly_duplicated += 1,
+                    }
+                    let Failure { token, bytes, expires, .. } = failure;
+                    self.waiting.insert(sequence, Waiting { token, bytes, expires, maybe_written });
+                }
+            }
+        }
+        returned
+    }
+
+    fn judge(&self, failure: &Failure, acknowledged: &impl Highest) -> Option<ReturnReason> {
+        if failure.fate == DeliveryFate::Unknown && self.unknown == UnknownPolicy::Return {
+            return Some(ReturnReason::FateUnknown);
+        }
+        if self.order == Order::Overlap {
+            return None;
+        }
+        let highest = match failure.partition {
+            Some(partition) => acknowledged.in_partition(failure.topic, partition),
+            None => acknowledged.in_topic(failure.topic),
+        };
+        highest.is_some_and(|later| later > failure.sequence).then_some(ReturnReason::OutOfOrder)
+    }
+
+    fn give_back(&mut self, token: Token, reason: ReturnReason) -> Returned {
+        self.counts.returned += 1;
+        let unknown = self.maybe_written.remove(&token);
+        let fate = if unknown { DeliveryFate::Unknown } else { DeliveryFate::NotWritten };
+        Returned { token, fate, reason }
+    }
+
+    /// The record to offer next: the lowest send sequence that waits.
+    pub fn next_offer(&self) -> Option<Offer> {
+        self.waiting
+            .first_key_value()
+            .map(|(sequence, waiting)| Offer { token: waiting.token, sequence: *sequence })
+    }
+
+    /// The client took the record that [`HandOver::next_offer`] named. Says whether it may stand in another cluster
+    /// too, which its slot has to remember.
+    pub fn took(&mut self, offer: Offer) -> bool {
+        let Some(waiting) = self.waiting.remove(&offer.sequence) else { return false };
+        self.waiting_bytes -= waiting.bytes;
+        if waiting.maybe_written {
+            self.maybe_written.remove(&waiting.token);
+        }
+        waiting.maybe_written
+    }
+
+    /// The record that [`HandOver::next_offer`] named is refused for a reason of its own (not a fence): it goes back.
+    pub fn refused(&mut self, offer: Offer) -> Option<Returned> {
+        let waiting = self.waiting.remove(&offer.sequence)?;
+        self.waiting_bytes -= waiting.bytes;
+        Some(self.give_back(waiting.token, ReturnReason::Refused))
+    }
+
+    /// A record that comes back carries from an earlier hop that it may stand in a cluster that was left.
+    pub fn remember_unknown(&mut self, token: Token) {
+        self.maybe_written.insert(token);
+    }
+
+    /// Takes out what has outlived its delivery timeout.
+    pub fn expire(&mut self, now: Millis) -> Vec<Returned> {
+        self.take_out(ReturnReason::Expired, |expires| expires <= now)
+    }
+
+    /// Takes out everything, for a producer that stops for good.
+    pub fn abandon(&mut self) -> Vec<Returned> {
+        self.take_out(ReturnReason::Stopped, |_| true)
+    }
+
+    fn take_out(&mut self, reason: ReturnReason, which: impl Fn(Millis) -> bool) -> Vec<Returned> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let unknown = &mut self.maybe_written;
+        self.failed.retain(|_, failure| {
+            let take = which(failure.expires);
+            if take {
+                if failure.fate == DeliveryFate::Unknown {
+                    unknown.insert(failure.token);
+                }
+                bytes += failure.bytes;
+                taken.push(failure.token);
+            }
+            !take
+        });
+        self.waiting.retain(|_, waiting| {
+            let take = which(waiting.expires);
+            if take {
+                bytes += waiting.bytes;
+                taken.push(waiting.token);
+            }
+            !take
+        });
+        self.waiting_bytes -= bytes;
+        taken.into_iter().map(|token| self.give_back(token, reason)).collect()
+    }
+
+    /// When the next waiting record's delivery timeout ends.
+    pub fn next_expiry(&self) -> Option<Millis> {
+        let failed = self.failed.values().map(|failure| failure.expires);
+        failed.chain(self.waiting.values().map(|waiting| waiting.expires)).min()
+    }
+
+    /// Records that wait, judged or not.
+    pub fn len(&self) -> usize {
+        self.failed.len() + self.waiting.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Bytes that wait.
+    pub fn bytes(&self) -> usize {
+        self.waiting_bytes
+    }
+
+    /// What has been done since the last [`HandOver::reset_counts`].
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Starts counting anew, for the next switch.
+    pub fn reset_counts(&mut self) {
+        self.counts = Counts::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Acknowledged(BTreeMap<(TopicKey, i32), u64>);
+
+    impl Highest for Acknowledged {
+        fn in_partition(&self, topic: TopicKey, partition: i32) -> Option<Sequence> {
+            self.0.get(&(topic, partition)).copied().map(Sequence)
+        }
+
+        fn in_topic(&self, topic: TopicKey) -> Option<Sequence> {
+            self.0.iter().filter(|(place, _)| place.0 == topic).map(|(_, sequence)| Sequence(*sequence)).max()
+        }
+    }
+
+    const ORDERS: TopicKey = TopicKey(1);
+
+    fn failure(sequence: u64, partition: Option<i32>, fate: DeliveryFate) -> Failure {
+        Failure {
+            token: Token(sequence),
+            sequence: Sequence(sequence),
+            topic: ORDERS,
+            partition,
+            fate,
+            bytes: 10,
+            expires: Millis(100),
+        }
+    }
+
+    fn hand_over(order: Order) -> HandOver {
+        HandOver::new(order, UnknownPolicy::default_for(order), 100)
+    }
+
+    fn acknowledged(marks: &[(i32, u64)]) -> Acknowledged {
+        Acknowledged(marks.iter().map(|(partition, sequence)| ((ORDERS, *partition), *sequence)).collect())
+    }
+
+    fn offers(hand_over: &mut HandOver) -> Vec<u64> {
+        std::iter::from_fn(|| {
+            let offer = hand_over.next_offer()?;
+            hand_over.took(offer);
+            Some(offer.sequence.0)
+        })
+        .collect()
+    }
+
+    /// L3: callbacks come in any order; offers go out in send order, what failed before what is parked.
+    #[test]
+    fn failures_and_parked_records_are_offered_in_send_order() {
+        let mut hand_over = hand_over(Order::Ordered);
+        hand_over.park(Sequence(8), Token(8), 10, Millis(100)).unwrap();
+        hand_over.failed(failure(5, Some(0), DeliveryFate::NotWritten));
+        hand_over.failed(failure(3, Some(1), DeliveryFate::NotWritten));
+        hand_over.park(Sequence(9), Token(9), 10, Millis(100)).unwrap();
+        assert_eq!(hand_over.settle(&acknowledged(&[(0, 4), (1, 2)])), []);
+        assert_eq!(offers(&mut hand_over), [3, 5, 8, 9]);
+        assert_eq!(hand_over.bytes(), 0);
+        assert_eq!(hand_over.counts().offered_again, 2);
+    }
+
+    /// L3: in `Ordered` a record whose partition has moved on is returned, another partition's is not; `Overlap` sends all.
+    #[test]
+    fn a_record_overtaken_in_its_partition_is_returned() {
+        for (order, left) in [(Order::Ordered, vec![3]), (Order::Overlap, vec![3, 5])] {
+            let mut hand_over = hand_over(order);
+            hand_over.failed(failure(3, Some(1), DeliveryFate::NotWritten));
+            hand_over.failed(failure(5, Some(0), DeliveryFate::NotWritten));
+            let returned = hand_over.settle(&acknowledged(&[(0, 6), (1, 2)]));
+            if order == Order::Ordered {
+                let (fate, reason) = (DeliveryFate::NotWritten, ReturnReason::OutOfOrder);
+                assert_eq!(returned, [Returned { token: Token(5), fate, reason }]);
+            }
+            assert_eq!(offers(&mut hand_over), left);
+        }
+    }
+
+    /// L3: a refusal has no partition, so any later acknowledgement of the topic counts.
+    #[test]
+    fn a_refused_record_is_judged_by_its_topic() {
+        let mut hand_over = hand_over(Order::Ordered);
+        hand_over.failed(failure(3, None, DeliveryFate::NotWritten));
+        assert_eq!(hand_over.settle(&acknowledged(&[(7, 4)])).len(), 1);
+        hand_over.failed(failure(3, None, DeliveryFate::NotWritten));
+        assert_eq!(hand_over.settle(&acknowledged(&[(7, 2)])).len(), 0);
+    }
+
+    /// G2, G3: what becomes of unknown records is policy, and every one sent again is counted.
+    #[test]
+    fn unknown_records_go_by_policy() {
+        let mut ordered = hand_over(Order::Ordered);
+        ordered.failed(failure(3, Some(0), DeliveryFate::Unknown));
+        let returned = ordered.settle(&acknowledged(&[]));
+        assert_eq!(returned[0].reason, ReturnReason::FateUnknown);
+        assert_eq!(returned[0].fate, DeliveryFate::Unknown);
+
+        let mut overlap = hand_over(Order::Overlap);
+        overlap.failed(failure(3, Some(0), DeliveryFate::Unknown));
+        assert_eq!(overlap.settle(&acknowledged(&[])), []);
+        assert_eq!(overlap.counts().possibly_duplicated, 1);
+        let offer = overlap.next_offer().unwrap();
+        assert!(overlap.took(offer), "the slot has to remember that it may stand twice");
+    }
+
+    /// A record that was unknown once is never returned as `NotWritten`, whatever became of its second try.
+    #[test]
+    fn once_unknown_always_unknown() {
+        let mut overlap = hand_over(Order::Overlap);
+        overlap.failed(failure(3, Some(0), DeliveryFate::Unknown));
+        overlap.settle(&acknowledged(&[]));
+        let expired = overlap.expire(Millis(100));
+        assert_eq!(expired[0].fate, DeliveryFate::Unknown);
+
+        overlap.remember_unknown(Token(4));
+        overlap.failed(failure(4, Some(0), DeliveryFate::NotWritten));
+        overlap.settle(&acknowledged(&[]));
+        let offer = overlap.next_offer().unwrap();
+        assert_eq!(overlap.refused(offer).map(|returned| returned.fate), Some(DeliveryFate::Unknown));
+    }
+
+    #[test]
+    fn parking_is_bounded_but_one_record_always_fits() {
+        let mut hand_over = hand_over(Order::Ordered);
+        hand_over.park(Sequence(1), Token(1), 1_000, Millis(100)).unwrap();
+        let full = hand_over.park(Sequence(2), Token(2), 1, Millis(100)).unwrap_err();
+        assert_eq!(full, ParkFull { parked_bytes: 1_000, limit_bytes: 100 });
+        assert_eq!(hand_over.next_expiry(), Some(Millis(100)));
+        assert_eq!(hand_over.expire(Millis(99)), []);
+        assert_eq!(hand_over.expire(Millis(100)).len(), 1);
+        assert!(hand_over.is_empty());
+        assert_eq!(hand_over.bytes(), 0);
+    }
+}
