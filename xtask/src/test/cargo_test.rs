@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, IsTerminal, Write},
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -35,14 +35,20 @@ fn try_run(context: &Context, section: &str, args: &[&str]) -> Result<Tally> {
     if context.nightly {
         command.env(NIGHTLY, "1");
     }
-    let mut child =
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("cannot start cargo test")?;
-    let mut output = BufReader::new(child.stdout.take().context("cargo test has no stdout")?);
+    let (output, writer) = io::pipe().context("cannot make a pipe")?;
+    if !io::stderr().is_terminal() {
+        // In a log both streams keep their order; on a terminal cargo draws its progress itself.
+        command.stderr(writer.try_clone()?);
+    }
+    let mut child = command.stdin(Stdio::null()).stdout(writer).spawn().context("cannot start cargo test")?;
+    // It holds the pipe's other end, which must be closed for the reading to end.
+    drop(command);
+    let mut output = BufReader::new(output);
     let mut results = ResultLines::default();
     let mut line = Vec::new();
     // By bytes, since a test may print anything.
     while output.read_until(b'\n', &mut line).context("cannot read cargo test's output")? > 0 {
-        let mut stdout = std::io::stdout().lock();
+        let mut stdout = io::stdout().lock();
         stdout.write_all(&line)?;
         stdout.flush()?;
         results.line(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
