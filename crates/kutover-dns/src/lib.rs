@@ -1,1 +1,15 @@
 //! The resolver watch of kutover's producers, and a small authoritative server for one machine.
+//!
+//! [`ResolverWatch`] is the producer's side: it asks for an endpoint and its owner record when the last answer's TTL
+//! has run out, and keeps failed answers, empty answers and real ones apart. [`LocalServer`] is the authoritative
+//! side for demos, rehearsals and tests: a real server on a loopback address with a real compare-and-set, whose
+//! misbehaviour can be chosen ([`Faults`]).
+
+mod local;
+mod lookup;
+mod name;
+mod watch;
+
+pub use local::{Fault, Faults, LocalServer, Lost, QueryCounts, Scope};
+pub use lookup::{Addresses, LookupError, Resolvers, lookup_addresses};
+pub use watch::{ResolverWatch, WatchOptions};
