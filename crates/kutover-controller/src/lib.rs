@@ -1,3 +1,4 @@
 //! The tokio driver of the cutover machine: configuration, journal, resume, progress events.
 
 pub mod config;
+pub mod journal;
