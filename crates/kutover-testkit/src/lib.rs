@@ -6,3 +6,6 @@
 
 pub mod conformance;
 pub mod mocks;
+mod skip;
+
+pub use skip::{SKIP_LOG, skip};
