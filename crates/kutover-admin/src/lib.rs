@@ -1,1 +1,26 @@
-//! krafka's admin client behind kutover's LagSource and ClusterAdmin ports.
+//! krafka's admin client behind kutover's [`LagSource`](kutover_core::ports::LagSource),
+//! [`ClusterAdmin`](kutover_core::ports::ClusterAdmin) and [`FenceSwitch`](kutover_core::ports::FenceSwitch) ports.
+//!
+//! [`KafkaAdmin`] works on Apache Kafka from 2.8 and on the embedded clusters, which have no group listing, no
+//! cluster description, no configs, no ACLs and no leader epochs' ends. What a cluster cannot tell is said to be
+//! unknown, never made up: a partition or group without an answer is an error in its place, and
+//! [`Unsupported`](kutover_core::error::ErrorKind::Unsupported) means that the cluster has no such call.
+
+mod admin;
+mod config;
+mod ends;
+mod errors;
+mod fence;
+mod groups;
+mod identity;
+mod lag;
+mod probe;
+mod proof;
+mod security;
+mod tail;
+mod topics;
+
+pub use admin::KafkaAdmin;
+pub use config::{AdminConfig, Timeouts};
+pub use fence::{AclFence, MARKER_PRINCIPAL};
+pub use probe::ProbeAnswer;

@@ -8,6 +8,7 @@ pub mod drain;
 pub mod error;
 pub mod messages;
 pub mod owner;
+pub mod parity;
 pub mod ports;
 pub mod switch;
 pub mod words;

@@ -1,0 +1,155 @@
+//! The client itself, and the port's calls handed on to where they are done.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_core::Stream;
+use krafka::admin::AdminClient;
+use krafka::{Kafka, MetadataRecoveryStrategy};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::ports::{
+    ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, LagBatch, LagQuery,
+    LagSource, NewTopic, PartitionEnd, TopicDescription,
+};
+use kutover_core::words::{
+    CONTROLLER_CLIENT_ID, GroupId, Offset, PROBE_CLIENT_ID, TopicName, TopicPartition, is_reserved_topic,
+};
+
+use crate::config::AdminConfig;
+use crate::errors::provider;
+use crate::fence::AclFence;
+use crate::security;
+
+/// One cluster's admin client.
+///
+/// It never follows DNS to another cluster: metadata recovery is off, as everywhere in kutover (L16).
+pub struct KafkaAdmin {
+    pub(crate) config: AdminConfig,
+    pub(crate) kafka: Kafka,
+    pub(crate) admin: Arc<AdminClient>,
+    pub(crate) fence: Arc<dyn FenceSwitch>,
+    /// Our own fence, where it is the one in use: its bindings are part of the proof.
+    pub(crate) acl: Option<Arc<AclFence>>,
+}
+
+impl std::fmt::Debug for KafkaAdmin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaAdmin").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl KafkaAdmin {
+    /// Connects to a cluster.
+    ///
+    /// # Errors
+    /// `Invalid` names a bootstrap list or security property that makes no sense; `Unreachable` if nothing answers;
+    /// `NotAuthorised` if the credentials are refused.
+    pub async fn connect(config: AdminConfig) -> ProviderResult<Self> {
+        let kafka = open(&config, &config.bootstrap, &config.properties, CONTROLLER_CLIENT_ID).await?;
+        let admin = Arc::new(kafka.admin().default_api_timeout(config.timeouts.call));
+        let (fence, acl): (Arc<dyn FenceSwitch>, _) = match &config.fence {
+            Some(fence) => (Arc::clone(fence), None),
+            None => {
+                let acl = Arc::new(AclFence::new(Arc::clone(&admin)));
+                (Arc::clone(&acl) as Arc<dyn FenceSwitch>, Some(acl))
+            }
+        };
+        Ok(Self { config, kafka, admin, fence, acl })
+    }
+
+    /// A new client under the probe's name, by the ordinary clients' path.
+    pub(crate) async fn open_probe(&self) -> ProviderResult<Kafka> {
+        let config = &self.config;
+        let bootstrap =
+            if config.client_bootstrap.is_empty() { &config.bootstrap } else { &config.client_bootstrap };
+        let properties = config.probe_properties.as_ref().unwrap_or(&config.properties);
+        open(config, bootstrap, properties, PROBE_CLIENT_ID).await
+    }
+}
+
+async fn open(
+    config: &AdminConfig,
+    bootstrap: &[String],
+    properties: &BTreeMap<String, String>,
+    client_id: &str,
+) -> ProviderResult<Kafka> {
+    let servers = bootstrap.join(",");
+    let what = format!("connect to {servers}");
+    if servers.is_empty() {
+        return Err(ProviderError::new(ErrorKind::Invalid, "connect", "no bootstrap servers are given"));
+    }
+    let mut builder = Kafka::builder(servers)
+        .client_id(client_id)
+        .connect_timeout(config.timeouts.connect)
+        .request_timeout(config.timeouts.request)
+        .metadata_recovery_strategy(MetadataRecoveryStrategy::None);
+    if let Some(auth) = security::auth(properties)? {
+        builder = builder.security(auth);
+    }
+    builder.connect().await.map_err(|error| provider(what, &error))
+}
+
+/// The topics that a fence may touch at all.
+pub(crate) fn fenceable(topics: &[TopicName]) -> Vec<TopicName> {
+    let mut topics: Vec<_> =
+        topics.iter().filter(|topic| !is_reserved_topic(topic.as_str())).cloned().collect();
+    topics.sort();
+    topics.dedup();
+    topics
+}
+
+#[async_trait]
+impl ClusterAdmin for KafkaAdmin {
+    async fn identity(&self) -> ProviderResult<ClusterIdentity> {
+        self.read_identity().await
+    }
+
+    async fn topics(&self) -> ProviderResult<Vec<TopicDescription>> {
+        self.read_topics().await
+    }
+
+    async fn create_topic(&self, topic: &NewTopic) -> ProviderResult<()> {
+        self.ensure_topic(topic).await
+    }
+
+    async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.remove_topics(topics).await
+    }
+
+    async fn groups(&self) -> ProviderResult<GroupListing> {
+        self.read_groups().await
+    }
+
+    async fn ends(&self, topics: &[TopicName]) -> ProviderResult<Vec<PartitionEnd>> {
+        Ok(self.read_ends(topics).await?.ends)
+    }
+
+    async fn set_start_offsets(
+        &self,
+        group: &GroupId,
+        offsets: &BTreeMap<TopicPartition, Offset>,
+    ) -> ProviderResult<Vec<TopicPartition>> {
+        self.write_start_offsets(group, offsets).await
+    }
+
+    async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind> {
+        self.fence.raise(&fenceable(topics)).await?;
+        Ok(self.fence.kind())
+    }
+
+    async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
+        self.prove(&fenceable(topics)).await
+    }
+
+    async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.fence.lift(&fenceable(topics)).await
+    }
+}
+
+impl LagSource for KafkaAdmin {
+    fn lag(&self, query: LagQuery) -> Pin<Box<dyn Stream<Item = ProviderResult<LagBatch>> + Send + '_>> {
+        Box::pin(self.stream_lag(query))
+    }
+}

@@ -1,0 +1,286 @@
+//! The fence made of ACLs: Deny Write for everyone on each topic.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use krafka::admin::{
+    AclBinding, AclFilter, AclOperation, AclPatternType, AclPermissionType, AclResourceType, AdminClient,
+    CreateAclsOptions, DeleteAclsOptions, DescribeAclsOptions,
+};
+use krafka::error::{ErrorCode, KrafkaError};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::ports::{FenceKind, FenceSwitch};
+use kutover_core::words::TopicName;
+
+use crate::admin::fenceable;
+use crate::errors::{code, provider};
+
+/// The principal that marks what is ours. Nobody may be called so.
+pub const MARKER_PRINCIPAL: &str = "User:kutover-fence";
+
+const EVERYONE: &str = "User:*";
+const ANY_HOST: &str = "*";
+/// Bindings in one request.
+const CHUNK: usize = 400;
+
+/// One rule of the fence on one topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Rule {
+    operation: AclOperation,
+    permission: AclPermissionType,
+}
+
+/// What makes it a fence.
+const DENY_WRITE: Rule = Rule { operation: AclOperation::Write, permission: AclPermissionType::Deny };
+/// What keeps a topic without any ACL as open as it was: the deny alone would make it a topic that "has ACLs", and
+/// `allow.everyone.if.no.acl.found` would no longer let consumers in. Read implies Describe; DescribeConfigs lets the
+/// probe learn the size of record that the topic refuses.
+const ALLOWANCES: [Rule; 2] = [
+    Rule { operation: AclOperation::Read, permission: AclPermissionType::Allow },
+    Rule { operation: AclOperation::DescribeConfigs, permission: AclPermissionType::Allow },
+];
+
+impl Rule {
+    fn binding(self, topic: &TopicName, principal: &str) -> AclBinding {
+        AclBinding {
+            resource_type: AclResourceType::Topic,
+            resource_name: topic.as_str().to_owned(),
+            pattern_type: AclPatternType::Literal,
+            principal: principal.to_owned(),
+            host: ANY_HOST.to_owned(),
+            operation: self.operation,
+            permission_type: self.permission,
+        }
+    }
+
+    fn filter(self, topic: &TopicName, principal: &str) -> AclFilter {
+        AclFilter::for_resource(AclResourceType::Topic, topic.as_str())
+            .pattern_type(AclPatternType::Literal)
+            .principal(principal)
+            .host(ANY_HOST)
+            .operation(self.operation)
+            .permission_type(self.permission)
+    }
+
+    fn is(self, binding: &AclBinding, principal: &str) -> bool {
+        binding.operation == self.operation
+            && binding.permission_type == self.permission
+            && binding.principal == principal
+            && binding.host == ANY_HOST
+    }
+}
+
+/// Fences with ACLs. Needs an authorizer; binds no super users, and no clients that do not obey Kafka's ACLs.
+///
+/// Every binding for `User:*` is added together with the same binding for [`MARKER_PRINCIPAL`], which nobody bears:
+/// so what is ours is told from what was there before, by whoever comes after a crash. The cluster applies one
+/// request's bindings on a topic together, and they are ordered so that readers are let in at every step.
+///
+/// Where `allow.everyone.if.no.acl.found` is false, a topic without ACLs is for super users alone: the allowance opens
+/// it to readers while the fence is up, and the deny binds nobody. Such topics need another kind of fence.
+pub struct AclFence {
+    admin: Arc<AdminClient>,
+}
+
+impl std::fmt::Debug for AclFence {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AclFence")
+    }
+}
+
+/// The ACLs of topics, as the cluster stores them.
+struct TopicAcls(Vec<AclBinding>);
+
+impl TopicAcls {
+    /// The bindings on exactly this topic.
+    fn literal<'a>(&'a self, topic: &'a TopicName) -> impl Iterator<Item = &'a AclBinding> {
+        self.0.iter().filter(move |binding| {
+            binding.pattern_type == AclPatternType::Literal && binding.resource_name == topic.as_str()
+        })
+    }
+
+    fn has(&self, topic: &TopicName, rule: Rule, principal: &str) -> bool {
+        self.literal(topic).any(|binding| rule.is(binding, principal))
+    }
+
+    fn is_ours(&self, topic: &TopicName, rule: Rule) -> bool {
+        self.has(topic, rule, MARKER_PRINCIPAL)
+    }
+
+    /// Whether any ACL that is not ours applies to the topic: its own, a prefix's, or the wildcard's.
+    fn has_foreign(&self, topic: &TopicName) -> bool {
+        self.0.iter().any(|binding| match binding.pattern_type {
+            AclPatternType::Prefixed => topic.as_str().starts_with(&binding.resource_name),
+            AclPatternType::Literal if binding.resource_name == "*" => true,
+            AclPatternType::Literal if binding.resource_name == topic.as_str() => !rules().any(|rule| {
+                rule.is(binding, MARKER_PRINCIPAL)
+                    || (rule.is(binding, EVERYONE) && self.is_ours(topic, rule))
+            }),
+            _ => false,
+        })
+    }
+
+    /// What must be added to fence the topic, in an order that lets readers in at every step.
+    fn missing(&self, topic: &TopicName) -> Vec<AclBinding> {
+        let allowances = if self.has_foreign(topic) { &[][..] } else { &ALLOWANCES[..] };
+        let mut missing = Vec::new();
+        for rule in allowances.iter().copied().chain([DENY_WRITE]) {
+            let there = self.has(topic, rule, EVERYONE);
+            if there && !self.is_ours(topic, rule) {
+                continue; // Somebody else's: neither added nor ever taken away.
+            }
+            if !there {
+                missing.push(rule.binding(topic, EVERYONE));
+            }
+            if !self.is_ours(topic, rule) {
+                missing.push(rule.binding(topic, MARKER_PRINCIPAL));
+            }
+        }
+        missing
+    }
+
+    /// What is ours on the topic, in an order that lets readers in at every step.
+    fn ours(&self, topic: &TopicName) -> Vec<AclFilter> {
+        let ours: Vec<Rule> =
+            [DENY_WRITE].into_iter().chain(ALLOWANCES).filter(|rule| self.is_ours(topic, *rule)).collect();
+        // All markers go before the last allowance does: a marker alone would be an ACL that shuts everybody out.
+        let (denies, allows): (Vec<Rule>, Vec<Rule>) =
+            ours.iter().copied().partition(|rule| *rule == DENY_WRITE);
+        let denies = denies.iter().map(|rule| rule.filter(topic, EVERYONE));
+        let markers = ours.iter().map(|rule| rule.filter(topic, MARKER_PRINCIPAL));
+        let allows = allows.iter().rev().map(|rule| rule.filter(topic, EVERYONE));
+        denies.chain(markers).chain(allows).collect()
+    }
+}
+
+fn rules() -> impl Iterator<Item = Rule> {
+    ALLOWANCES.into_iter().chain([DENY_WRITE])
+}
+
+impl AclFence {
+    pub(crate) fn new(admin: Arc<AdminClient>) -> Self {
+        Self { admin }
+    }
+
+    /// The topics that carry anything of ours: a fence that stands, or what a half-lifted one left behind.
+    ///
+    /// # Errors
+    /// As [`FenceSwitch::raise`].
+    pub async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        let acls = self.read().await?;
+        let marked = acls.0.iter().filter(|binding| rules().any(|rule| rule.is(binding, MARKER_PRINCIPAL)));
+        Ok(marked.map(|binding| TopicName::new(binding.resource_name.as_str())).collect())
+    }
+
+    /// The topics of these on which no deny stands.
+    pub(crate) async fn unfenced(&self, topics: &[TopicName]) -> ProviderResult<Vec<TopicName>> {
+        let acls = self.read().await?;
+        Ok(topics.iter().filter(|topic| !acls.has(topic, DENY_WRITE, EVERYONE)).cloned().collect())
+    }
+
+    async fn read(&self) -> ProviderResult<TopicAcls> {
+        let filter = AclFilter::all().resource_type(AclResourceType::Topic);
+        let bindings = self
+            .admin
+            .describe_acls(filter, DescribeAclsOptions::default())
+            .await
+            .map_err(|error| explain("read the topics' ACLs", &error))?;
+        Ok(TopicAcls(bindings))
+    }
+
+    async fn create(&self, bindings: Vec<AclBinding>) -> ProviderResult<()> {
+        let answers = self
+            .admin
+            .create_acls(bindings, CreateAclsOptions::default())
+            .await
+            .map_err(|error| explain("raise the fence", &error))?;
+        for (binding, answer) in answers {
+            answer.map_err(|error| {
+                explain(&format!("raise the fence on topic {}", binding.resource_name), &error)
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn delete(&self, filters: Vec<AclFilter>) -> ProviderResult<()> {
+        let answers = self
+            .admin
+            .delete_acls(filters, DeleteAclsOptions::default())
+            .await
+            .map_err(|error| explain("lift the fence", &error))?;
+        for (filter, answer) in answers {
+            let what = format!("lift the fence of topic {}", filter.resource_name.unwrap_or_default());
+            let deleted = answer.map_err(|error| explain(&what, &error))?;
+            if let Some((_, error)) = deleted.failed.first() {
+                return Err(explain(&what, error));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hands out whole topics' items in requests of about [`CHUNK`]: a topic's bindings stay together.
+fn chunks<T>(topics: impl Iterator<Item = Vec<T>>) -> Vec<Vec<T>> {
+    let mut chunks: Vec<Vec<T>> = Vec::new();
+    for items in topics.filter(|items| !items.is_empty()) {
+        match chunks.last_mut() {
+            Some(last) if last.len() + items.len() <= CHUNK => last.extend(items),
+            _ => chunks.push(items),
+        }
+    }
+    chunks
+}
+
+fn explain(what: &str, error: &KrafkaError) -> ProviderError {
+    match code(error) {
+        Some(ErrorCode::SecurityDisabled) => {
+            let reason = "the cluster has no authorizer, so ACLs bind nobody; set `authorizer.class.name` on its \
+                          brokers, fence it with a command of your own, or waive the fence by name";
+            ProviderError::new(ErrorKind::Unsupported, what, reason)
+        }
+        Some(ErrorCode::ClusterAuthorizationFailed) => {
+            let reason = "the controller's principal needs Describe and Alter on the cluster";
+            ProviderError::new(ErrorKind::NotAuthorised, what, reason)
+        }
+        _ => {
+            let error = provider(what, error);
+            match error.kind {
+                ErrorKind::Unsupported => ProviderError::new(
+                    ErrorKind::Unsupported,
+                    what,
+                    "the cluster has no ACLs; fence it with a command of your own, or waive the fence by name",
+                ),
+                _ => error,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl FenceSwitch for AclFence {
+    fn kind(&self) -> FenceKind {
+        FenceKind::Acl
+    }
+
+    async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        let topics = fenceable(topics);
+        let acls = self.read().await?;
+        for chunk in chunks(topics.iter().map(|topic| acls.missing(topic))) {
+            self.create(chunk).await?;
+        }
+        Ok(())
+    }
+
+    async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        let topics = fenceable(topics);
+        let acls = self.read().await?;
+        for chunk in chunks(topics.iter().map(|topic| acls.ours(topic))) {
+            self.delete(chunk).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

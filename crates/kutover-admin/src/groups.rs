@@ -1,0 +1,157 @@
+//! Consumer groups: which there are, and where they start.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use krafka::admin::{
+    AlterConsumerGroupOffsetsOptions, DescribeShareGroupOffsetsOptions, GroupOffset, GroupType,
+    ListConsumerGroupOffsetsOptions, ListConsumerGroupsOptions,
+};
+use krafka::error::{ErrorCode, KrafkaError};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::ports::GroupListing;
+use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
+
+use crate::admin::KafkaAdmin;
+use crate::ends::Answers;
+use crate::errors::{code, is_unsupported, provider};
+
+/// Groups asked at once: the answers come from one coordinator each, over one shared pool of connections.
+pub(crate) const GROUPS_AT_ONCE: usize = 64;
+
+/// krafka's name of a partition.
+pub(crate) fn place_of(place: &TopicPartition) -> krafka::admin::TopicPartition {
+    krafka::admin::TopicPartition::new(place.topic.as_str(), place.partition)
+}
+
+/// Our name of a partition.
+pub(crate) fn our_place(place: &krafka::admin::TopicPartition) -> TopicPartition {
+    TopicPartition::new(place.topic.as_str(), place.partition)
+}
+
+impl KafkaAdmin {
+    pub(crate) async fn read_groups(&self) -> ProviderResult<GroupListing> {
+        let brokers = self
+            .admin
+            .list_consumer_groups(ListConsumerGroupsOptions::default())
+            .await
+            .map_err(|error| provider("list groups", &error))?;
+        let mut listed = BTreeMap::new();
+        for (broker, answer) in brokers {
+            match answer {
+                Ok(groups) => listed.extend(groups.into_iter().map(|group| {
+                    let shares =
+                        matches!(&group.group_type, Some(GroupType::Unknown(name)) if name == "share");
+                    (GroupId::new(group.group_id), shares)
+                })),
+                Err(error) if is_unsupported(&error) => return Ok(GroupListing::Unsupported),
+                Err(error) => return Err(provider(format!("list the groups of broker {broker}"), &error)),
+            }
+        }
+        let groups = stream::iter(listed)
+            .map(|(group, shares)| async move {
+                let topics = self.topics_of(&group, shares).await?;
+                ProviderResult::Ok((group, topics))
+            })
+            .buffer_unordered(GROUPS_AT_ONCE)
+            .try_collect()
+            .await?;
+        Ok(GroupListing::Listed(groups))
+    }
+
+    async fn topics_of(&self, group: &GroupId, shares: bool) -> ProviderResult<BTreeSet<TopicName>> {
+        let what = format!("read the offsets of group {group}");
+        if shares {
+            let answers = self
+                .admin
+                .describe_share_group_offsets(group.as_str(), DescribeShareGroupOffsetsOptions::default())
+                .await
+                .map_err(|error| provider(what, &error))?;
+            return Ok(answers.keys().map(|place| TopicName::new(place.topic.as_str())).collect());
+        }
+        let mut topics = BTreeSet::new();
+        let commits = self.offsets(group, None, false).await.map_err(|error| provider(&what, &error))?;
+        for (place, answer) in commits.unwrap_or_default() {
+            if answer
+                .map_err(|error| provider(format!("{what} on {}", our_place(&place)), &error))?
+                .offset
+                .is_some()
+            {
+                topics.insert(TopicName::new(place.topic));
+            }
+        }
+        Ok(topics)
+    }
+
+    /// A group's commits: all of them, or those on some partitions. `None` if the cluster knows no such group.
+    pub(crate) async fn offsets(
+        &self,
+        group: &GroupId,
+        places: Option<&[TopicPartition]>,
+        stable: bool,
+    ) -> Result<Option<Answers<GroupOffset>>, KrafkaError> {
+        let mut options = ListConsumerGroupOffsetsOptions::default().require_stable(stable);
+        if let Some(places) = places {
+            options = options.partitions(places.iter().map(place_of).collect());
+        }
+        match self.admin.list_consumer_group_offsets(group.as_str(), options).await {
+            Err(error) if code(&error) == Some(ErrorCode::GroupIdNotFound) => Ok(None),
+            other => other.map(Some),
+        }
+    }
+
+    /// Sets start offsets where there is no commit. Offsets know no compare-and-set: what keeps a commit of a live
+    /// group from being overwritten is that Kafka refuses the call while the group has members.
+    pub(crate) async fn write_start_offsets(
+        &self,
+        group: &GroupId,
+        offsets: &BTreeMap<TopicPartition, Offset>,
+    ) -> ProviderResult<Vec<TopicPartition>> {
+        let what = format!("set the start offsets of group {group}");
+        let places: Vec<TopicPartition> = offsets.keys().cloned().collect();
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        // A commit in a transaction that is still open may yet stand: stable answers only.
+        let commits =
+            self.offsets(group, Some(&places), true).await.map_err(|error| provider(&what, &error))?;
+        let mut left_alone = Vec::new();
+        let mut wanted = Vec::new();
+        for (place, offset) in offsets {
+            let commit = commits.as_ref().map(|commits| commits.get(&place_of(place)));
+            match commit {
+                Some(Some(Ok(commit))) if commit.offset.is_some() => left_alone.push(place.clone()),
+                Some(Some(Err(error))) => return Err(provider(format!("{what} on {place}"), error)),
+                Some(None) => {
+                    let reason = "the cluster did not say whether it has a commit there";
+                    return Err(ProviderError::new(ErrorKind::Invalid, format!("{what} on {place}"), reason));
+                }
+                Some(Some(Ok(_))) | None => wanted.push((place_of(place), offset.0)),
+            }
+        }
+        if wanted.is_empty() {
+            return Ok(left_alone);
+        }
+        let answers = self
+            .admin
+            .alter_consumer_group_offsets(group.as_str(), wanted, AlterConsumerGroupOffsetsOptions::default())
+            .await
+            .map_err(|error| provider(&what, &error))?;
+        for (place, answer) in answers {
+            answer.map_err(|error| refused_offset(&what, &our_place(&place), &error))?;
+        }
+        Ok(left_alone)
+    }
+}
+
+fn refused_offset(what: &str, place: &TopicPartition, error: &KrafkaError) -> ProviderError {
+    let what = format!("{what} on {place}");
+    match code(error) {
+        // What Kafka answers to a commit from outside while members are there.
+        Some(ErrorCode::UnknownMemberId | ErrorCode::IllegalGeneration | ErrorCode::NonEmptyGroup) => {
+            let reason = format!("the group has live members; stop them first ({error})");
+            ProviderError::new(ErrorKind::Refused, what, reason)
+        }
+        _ => provider(what, error),
+    }
+}

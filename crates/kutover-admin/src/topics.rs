@@ -1,0 +1,268 @@
+//! Topics: described, made, deleted.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use krafka::admin::{
+    ConfigResource, CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions,
+    DescribeConfigsOptions, DescribeTopicsOptions, ListTopicsOptions,
+};
+use krafka::error::ErrorCode;
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::ports::{NewTopic, TopicDescription};
+use kutover_core::words::{TopicId, TopicName};
+use tokio::time::Instant;
+
+use crate::admin::KafkaAdmin;
+use crate::errors::{code, is_unsupported, provider};
+
+/// Where DescribeConfigs says that a value was set on the topic itself (KIP-226).
+const SOURCE_TOPIC: i8 = 1;
+/// How often a new topic is looked at until every partition has a leader.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Topics described in one request.
+const CHUNK: usize = 500;
+
+/// Kafka's own writing of a topic id; all zeros mean that the cluster knows none.
+pub(crate) fn topic_id(bytes: [u8; 16]) -> Option<TopicId> {
+    (bytes != [0; 16]).then(|| TopicId::new(URL_SAFE_NO_PAD.encode(bytes)))
+}
+
+impl KafkaAdmin {
+    /// Describes topics as krafka does; a topic that is missing or did not answer is an error that names it.
+    pub(crate) async fn describe(
+        &self,
+        topics: &[TopicName],
+    ) -> ProviderResult<BTreeMap<TopicName, krafka::admin::TopicDescription>> {
+        let mut described = BTreeMap::new();
+        for chunk in topics.chunks(CHUNK) {
+            let names = chunk.iter().map(TopicName::as_str);
+            let mut answers = self
+                .admin
+                .describe_topics(names, DescribeTopicsOptions::default())
+                .await
+                .map_err(|error| provider("describe topics", &error))?;
+            for topic in chunk {
+                let what = format!("describe topic {topic}");
+                let answer = answers.remove(topic.as_str()).ok_or_else(|| {
+                    ProviderError::new(ErrorKind::Invalid, &what, "the cluster left it out")
+                })?;
+                described.insert(topic.clone(), answer.map_err(|error| provider(what, &error))?);
+            }
+        }
+        Ok(described)
+    }
+
+    pub(crate) async fn read_topics(&self) -> ProviderResult<Vec<TopicDescription>> {
+        let names: Vec<TopicName> = self
+            .admin
+            .list_topics(ListTopicsOptions::default())
+            .await
+            .map_err(|error| provider("list topics", &error))?
+            .into_iter()
+            .map(TopicName::new)
+            .collect();
+        let described = self.describe(&names).await?;
+        let mut configs = self.read_configs(&names).await?;
+        let mut topics = Vec::with_capacity(names.len());
+        for (name, topic) in described {
+            if topic.is_internal {
+                continue;
+            }
+            let replication =
+                topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
+            topics.push(TopicDescription {
+                id: topic_id(topic.topic_id),
+                partitions: count(&topic),
+                replication: i16::try_from(replication).unwrap_or(i16::MAX),
+                configs: configs.as_mut().map(|configs| configs.remove(&name).unwrap_or_default()),
+                name,
+            });
+        }
+        Ok(topics)
+    }
+
+    /// The configs set on the topics themselves. `None` where the cluster has no such call.
+    async fn read_configs(
+        &self,
+        topics: &[TopicName],
+    ) -> ProviderResult<Option<BTreeMap<TopicName, BTreeMap<String, String>>>> {
+        let mut configs = BTreeMap::new();
+        for chunk in topics.chunks(CHUNK) {
+            let resources = chunk.iter().map(|topic| ConfigResource::topic(topic.as_str()));
+            let answers = self
+                .admin
+                .describe_configs(resources, DescribeConfigsOptions::default())
+                .await
+                .map_err(|error| provider("describe topic configs", &error))?;
+            for (resource, answer) in answers {
+                match answer {
+                    Ok(entries) => {
+                        let set = entries.into_iter().filter(|entry| entry.config_source == SOURCE_TOPIC);
+                        let set = set.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+                        configs.insert(TopicName::new(resource.name), set);
+                    }
+                    Err(error) if is_unsupported(&error) => return Ok(None),
+                    Err(error) => {
+                        return Err(provider(
+                            format!("describe the configs of topic {}", resource.name),
+                            &error,
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(Some(configs))
+    }
+
+    /// Each topic's effective `max.message.bytes`, where the cluster can tell; Kafka's default where it has no such
+    /// call.
+    pub(crate) async fn record_limits(
+        &self,
+        topics: &[TopicName],
+    ) -> ProviderResult<HashMap<TopicName, usize>> {
+        const NAME: &str = "max.message.bytes";
+        const DEFAULT: usize = 1_048_588;
+        let mut limits = HashMap::new();
+        for chunk in topics.chunks(CHUNK) {
+            let resources = chunk.iter().map(|topic| ConfigResource::topic(topic.as_str()));
+            let options = DescribeConfigsOptions::default().config_names(vec![NAME.into()]);
+            let answers = self
+                .admin
+                .describe_configs(resources, options)
+                .await
+                .map_err(|error| provider("describe topic configs", &error))?;
+            for (resource, answer) in answers {
+                let what = format!("read {NAME} of topic {}", resource.name);
+                let limit = match answer {
+                    Ok(entries) => entries
+                        .iter()
+                        .find(|entry| entry.name == NAME)
+                        .and_then(|entry| entry.value.as_deref()?.parse().ok())
+                        .ok_or_else(|| {
+                            ProviderError::new(ErrorKind::Invalid, what, "the cluster gave no number")
+                        })?,
+                    Err(error) if is_unsupported(&error) => DEFAULT,
+                    Err(error) => return Err(provider(what, &error)),
+                };
+                limits.insert(TopicName::new(resource.name), limit);
+            }
+        }
+        Ok(limits)
+    }
+
+    pub(crate) async fn ensure_topic(&self, topic: &NewTopic) -> ProviderResult<()> {
+        let what = format!("create topic {}", topic.name);
+        match self.describe(std::slice::from_ref(&topic.name)).await {
+            Ok(_) => return self.ensure_partitions(topic).await,
+            Err(error) if error.kind == ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let brokers = self.read_identity().await?.brokers.len();
+        let replication = topic.replication.min(i16::try_from(brokers).unwrap_or(i16::MAX)).max(1);
+        let mut wanted = krafka::admin::NewTopic::new(topic.name.as_str(), topic.partitions, replication)
+            .map_err(|error| provider(&what, &error))?;
+        for (name, value) in &topic.configs {
+            wanted = wanted.with_config(name, value);
+        }
+        let answers = self
+            .admin
+            .create_topics([wanted], CreateTopicsOptions::default())
+            .await
+            .map_err(|error| provider(&what, &error))?;
+        match answers.into_iter().next() {
+            Some((_, Ok(()))) => self.wait_for_leaders(topic).await,
+            Some((_, Err(error))) if code(&error) == Some(ErrorCode::TopicAlreadyExists) => {
+                self.ensure_partitions(topic).await
+            }
+            Some((_, Err(error))) => Err(provider(what, &error)),
+            None => Err(ProviderError::new(ErrorKind::Invalid, what, "the cluster did not answer for it")),
+        }
+    }
+
+    async fn ensure_partitions(&self, topic: &NewTopic) -> ProviderResult<()> {
+        let there = self.describe(std::slice::from_ref(&topic.name)).await?;
+        if there.get(&topic.name).is_some_and(|found| count(found) >= topic.partitions) {
+            return Ok(());
+        }
+        let what = format!("raise topic {} to {} partitions", topic.name, topic.partitions);
+        let totals = [(topic.name.as_str(), topic.partitions)];
+        let answers = self
+            .admin
+            .create_partitions(totals, CreatePartitionsOptions::default())
+            .await
+            .map_err(|error| provider(&what, &error))?;
+        for answer in answers.into_values() {
+            answer.map_err(|error| provider(&what, &error))?;
+        }
+        self.wait_for_leaders(topic).await
+    }
+
+    /// A topic is there once every partition has a leader: until then clients that ask for it are sent away.
+    async fn wait_for_leaders(&self, topic: &NewTopic) -> ProviderResult<()> {
+        let deadline = Instant::now() + self.config.timeouts.call;
+        loop {
+            let seen = match self.describe(std::slice::from_ref(&topic.name)).await {
+                Ok(mut described) => described.remove(&topic.name),
+                Err(error) if error.kind == ErrorKind::NotFound => None,
+                Err(error) => return Err(error),
+            };
+            let led = seen.is_some_and(|topic_seen| {
+                count(&topic_seen) >= topic.partitions
+                    && topic_seen.partitions.iter().all(|partition| partition.leader.is_some())
+            });
+            if led {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let what = format!("create topic {}", topic.name);
+                let reason = "it was made, but not every partition has a leader yet";
+                return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    pub(crate) async fn remove_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        if let Some(internal) = topics.iter().find(|topic| topic.as_str().starts_with("__")) {
+            let what = format!("delete topic {internal}");
+            return Err(ProviderError::new(ErrorKind::Refused, what, "it is Kafka's own"));
+        }
+        let names: BTreeSet<&str> = topics.iter().map(TopicName::as_str).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        let answers = self
+            .admin
+            .delete_topics(names, DeleteTopicsOptions::default())
+            .await
+            .map_err(|error| provider("delete topics", &error))?;
+        for (name, answer) in answers {
+            match answer {
+                Ok(()) => {}
+                Err(error) if code(&error) == Some(ErrorCode::UnknownTopicOrPartition) => {}
+                Err(error) => return Err(provider(format!("delete topic {name}"), &error)),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How many partitions a described topic has.
+pub(crate) fn count(topic: &krafka::admin::TopicDescription) -> i32 {
+    i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_id_is_written_as_kafka_writes_it() {
+        assert_eq!(topic_id([0; 16]), None);
+        // Kafka's Uuid.toString is URL-safe base64 without padding, 22 characters.
+        assert_eq!(topic_id([0xff; 16]).unwrap().as_str(), "_____________________w");
+    }
+}

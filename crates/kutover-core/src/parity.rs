@@ -1,0 +1,351 @@
+//! Topic parity: what the standby cluster must be given, and what differs all the same (L6). A pure function of two
+//! descriptions, and the one loop over [`ClusterAdmin`] that makes a topic without what its cluster does not know.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{ErrorKind, ProviderError, ProviderResult};
+use crate::ports::{ClusterAdmin, NewTopic, TopicDescription};
+use crate::words::{TopicName, is_reserved_topic};
+
+/// Topic configs that Kafka 4 no longer knows (KIP-724, KIP-937; seen on 4.3.1: InvalidConfig).
+pub const GONE_IN_KAFKA_4: [&str; 3] =
+    ["message.downconversion.enable", "message.format.version", "message.timestamp.difference.max.ms"];
+
+/// Configs of which a smaller value on green loses records or refuses what blue takes.
+const NOT_LESS: [&str; 4] = ["max.message.bytes", "min.insync.replicas", "retention.bytes", "retention.ms"];
+/// The two of them that write "unlimited" as -1.
+const UNLIMITED_BELOW_ZERO: [&str; 2] = ["retention.bytes", "retention.ms"];
+
+/// Something on which green is not like blue, after everything in [`ParityPlan::create`] is done.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "difference")]
+pub enum Difference {
+    /// Green has more partitions, so keys map to other partitions there and order per key is lost. Refused.
+    MorePartitions {
+        /// The topic.
+        topic: TopicName,
+        /// Partitions on blue.
+        blue: i32,
+        /// Partitions on green.
+        green: i32,
+    },
+    /// Green has the topic already, and keeps or takes less than blue. Refused.
+    Weaker {
+        /// The topic.
+        topic: TopicName,
+        /// The config's name.
+        config: String,
+        /// Its value on blue.
+        blue: String,
+        /// Its value on green.
+        green: String,
+    },
+    /// Green has the topic already, with another value, or without one (so that green's own default holds). Reported.
+    Config {
+        /// The topic.
+        topic: TopicName,
+        /// The config's name.
+        config: String,
+        /// Its value on blue; `None` where only green sets it.
+        blue: Option<String>,
+        /// Its value on green; `None` where only blue sets it.
+        green: Option<String>,
+    },
+    /// Blue sets a config that Kafka 4 does not know: a green of that version goes without. Reported.
+    GoneInKafka4 {
+        /// The topic.
+        topic: TopicName,
+        /// The config's name.
+        config: String,
+        /// Its value on blue.
+        value: String,
+    },
+    /// Green has the topic already, with fewer replicas of each partition. Reported.
+    FewerReplicas {
+        /// The topic.
+        topic: TopicName,
+        /// Replicas on blue.
+        blue: i16,
+        /// Replicas on green.
+        green: i16,
+    },
+    /// One of the clusters cannot tell the topic's configs (embedded), so that they were not compared. Reported.
+    ConfigsUnknown {
+        /// The topic.
+        topic: TopicName,
+    },
+}
+
+impl Difference {
+    /// Whether the cutover must not go on with it.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            Difference::MorePartitions { .. } | Difference::Weaker { .. } => true,
+            Difference::Config { .. }
+            | Difference::GoneInKafka4 { .. }
+            | Difference::FewerReplicas { .. }
+            | Difference::ConfigsUnknown { .. } => false,
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let or_default = |value: &Option<String>| match value {
+            Some(value) => format!("`{value}`"),
+            None => "its default".to_owned(),
+        };
+        match self {
+            Difference::MorePartitions { topic, blue, green } => write!(
+                f,
+                "topic {topic}: {blue} partitions on blue, {green} on green; keys would change partition. Delete it on green or add partitions on blue"
+            ),
+            Difference::Weaker { topic, config, blue, green } => write!(
+                f,
+                "topic {topic}: {config} is `{blue}` on blue and only `{green}` on green. Raise it on green"
+            ),
+            Difference::Config { topic, config, blue, green } => {
+                let (blue, green) = (or_default(blue), or_default(green));
+                write!(f, "topic {topic}: {config} is {blue} on blue and {green} on green")
+            }
+            Difference::GoneInKafka4 { topic, config, value } => {
+                write!(f, "topic {topic}: {config}=`{value}` on blue; Kafka 4 does not know it")
+            }
+            Difference::FewerReplicas { topic, blue, green } => {
+                write!(f, "topic {topic}: {blue} replicas on blue, {green} on green")
+            }
+            Difference::ConfigsUnknown { topic } => {
+                write!(f, "topic {topic}: a cluster does not tell its configs, so they were not compared")
+            }
+        }
+    }
+}
+
+/// What green must be given, and what differs all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParityPlan {
+    /// Topics to make on green, and topics to be given more partitions there, in order of name.
+    pub create: Vec<NewTopic>,
+    /// What differs, in order of topic.
+    pub differences: Vec<Difference>,
+}
+
+impl ParityPlan {
+    /// The differences with which the cutover must not go on.
+    pub fn refusals(&self) -> impl Iterator<Item = &Difference> {
+        self.differences.iter().filter(|difference| difference.is_refusal())
+    }
+}
+
+/// Compares two clusters. Reserved topics are passed over, and topics that only green has are nobody's business.
+pub fn parity_plan(blue: &[TopicDescription], green: &[TopicDescription]) -> ParityPlan {
+    let green: BTreeMap<&TopicName, &TopicDescription> =
+        green.iter().map(|topic| (&topic.name, topic)).collect();
+    let blue: BTreeMap<&TopicName, &TopicDescription> =
+        blue.iter().map(|topic| (&topic.name, topic)).collect();
+    let mut plan = ParityPlan::default();
+    for topic in blue.values().filter(|topic| !is_reserved_topic(topic.name.as_str())) {
+        match green.get(&topic.name) {
+            None => {
+                plan.create.push(like(topic));
+                plan.differences.extend(gone(topic));
+            }
+            Some(there) => {
+                if there.partitions < topic.partitions {
+                    plan.create.push(like(topic));
+                }
+                compare(topic, there, &mut plan.differences);
+            }
+        }
+    }
+    plan
+}
+
+fn like(topic: &TopicDescription) -> NewTopic {
+    NewTopic {
+        name: topic.name.clone(),
+        partitions: topic.partitions,
+        replication: topic.replication,
+        configs: topic.configs.clone().unwrap_or_default(),
+    }
+}
+
+fn gone(topic: &TopicDescription) -> impl Iterator<Item = Difference> + '_ {
+    let set = topic.configs.iter().flatten().filter(|(name, _)| GONE_IN_KAFKA_4.contains(&name.as_str()));
+    set.map(|(config, value)| Difference::GoneInKafka4 {
+        topic: topic.name.clone(),
+        config: config.clone(),
+        value: value.clone(),
+    })
+}
+
+fn compare(blue: &TopicDescription, green: &TopicDescription, differences: &mut Vec<Difference>) {
+    let topic = &blue.name;
+    if green.partitions > blue.partitions {
+        let (blue, green) = (blue.partitions, green.partitions);
+        differences.push(Difference::MorePartitions { topic: topic.clone(), blue, green });
+    }
+    if green.replication < blue.replication {
+        let (blue, green) = (blue.replication, green.replication);
+        differences.push(Difference::FewerReplicas { topic: topic.clone(), blue, green });
+    }
+    let (Some(ours), Some(theirs)) = (&blue.configs, &green.configs) else {
+        differences.push(Difference::ConfigsUnknown { topic: topic.clone() });
+        return;
+    };
+    differences.extend(gone(blue));
+    let mut names: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
+    names.sort();
+    names.dedup();
+    for config in names.into_iter().filter(|name| !GONE_IN_KAFKA_4.contains(&name.as_str())) {
+        let (blue, green) = (ours.get(config).cloned(), theirs.get(config).cloned());
+        if blue == green {
+            continue;
+        }
+        let (topic, config) = (topic.clone(), config.clone());
+        differences.push(match (blue, green) {
+            (Some(blue), Some(green)) if is_less(&config, &green, &blue) => {
+                Difference::Weaker { topic, config, blue, green }
+            }
+            (blue, green) => Difference::Config { topic, config, blue, green },
+        });
+    }
+}
+
+/// Whether `value` keeps or takes less than `than`.
+fn is_less(config: &str, value: &str, than: &str) -> bool {
+    let read = |text: &str| match text.parse::<i64>() {
+        Ok(-1) if UNLIMITED_BELOW_ZERO.contains(&config) => Some(i64::MAX),
+        number => number.ok(),
+    };
+    NOT_LESS.contains(&config)
+        && matches!((read(value), read(than)), (Some(value), Some(than)) if value < than)
+}
+
+/// Makes a topic, leaving out configs that the cluster says it does not know. Gives what was left out.
+///
+/// # Errors
+/// As [`ClusterAdmin::create_topic`]; a known config with a value that is refused is an error, never left out.
+pub async fn create_with_known_configs(
+    admin: &dyn ClusterAdmin,
+    topic: &NewTopic,
+) -> ProviderResult<BTreeMap<String, String>> {
+    let mut wanted = topic.clone();
+    let mut left_out = BTreeMap::new();
+    loop {
+        // Each round leaves one out, so there are no more rounds than configs.
+        match admin.create_topic(&wanted).await {
+            Ok(()) => return Ok(left_out),
+            Err(error) => match unknown_config(&error, &wanted) {
+                Some((name, value)) => {
+                    wanted.configs.remove(&name);
+                    left_out.insert(name, value);
+                }
+                None => return Err(error),
+            },
+        }
+    }
+}
+
+/// The config that a refusal says is unknown ("Unknown topic config name: NAME").
+fn unknown_config(error: &ProviderError, topic: &NewTopic) -> Option<(String, String)> {
+    let reason = error.reason.to_ascii_lowercase();
+    if error.kind != ErrorKind::Refused || !reason.contains("unknown") {
+        return None;
+    }
+    // Names are parts of other names: the longest one that is named is meant.
+    let named = topic.configs.iter().filter(|(name, _)| reason.contains(&name.to_ascii_lowercase()));
+    named.max_by_key(|(name, _)| name.len()).map(|(name, value)| (name.clone(), value.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(name: &str, partitions: i32, configs: Option<&[(&str, &str)]>) -> TopicDescription {
+        let configs = configs
+            .map(|set| set.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect());
+        TopicDescription { name: name.into(), id: None, partitions, replication: 3, configs }
+    }
+
+    fn words(plan: &ParityPlan) -> Vec<String> {
+        plan.differences.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn green_gets_what_blue_has() {
+        let orders = topic("orders", 12, Some(&[("cleanup.policy", "compact")]));
+        let reserved = ["__consumer_offsets", "kutover.control", "kutover.members"];
+        let mut blue: Vec<_> = reserved.iter().map(|name| topic(name, 50, None)).collect();
+        blue.push(orders.clone());
+        let plan = parity_plan(&blue, &[topic("only-green", 1, None)]);
+        assert_eq!(plan, ParityPlan { create: vec![like(&orders)], differences: vec![] });
+        assert_eq!(parity_plan(std::slice::from_ref(&orders), &[orders.clone()]), ParityPlan::default());
+    }
+
+    #[test]
+    fn fewer_partitions_are_added_and_more_are_refused() {
+        let (few, many) = (topic("orders", 3, Some(&[])), topic("orders", 12, Some(&[])));
+        let plan = parity_plan(std::slice::from_ref(&many), std::slice::from_ref(&few));
+        assert_eq!(plan, ParityPlan { create: vec![like(&many)], differences: vec![] });
+        let plan = parity_plan(&[few], &[many]);
+        assert!(plan.create.is_empty());
+        assert_eq!(plan.refusals().count(), 1);
+        assert!(words(&plan)[0].starts_with("topic orders: 3 partitions on blue, 12 on green"), "{plan:?}");
+    }
+
+    /// L6: weaker min.insync.replicas, shorter retention, refusing what blue takes.
+    #[test]
+    fn what_keeps_or_takes_less_is_refused() {
+        let blue = topic(
+            "orders",
+            1,
+            Some(&[("min.insync.replicas", "2"), ("retention.ms", "-1"), ("segment.ms", "9")]),
+        );
+        let green = topic("orders", 1, Some(&[("min.insync.replicas", "1"), ("retention.ms", "1000")]));
+        let plan = parity_plan(std::slice::from_ref(&blue), std::slice::from_ref(&green));
+        assert_eq!(
+            words(&plan),
+            [
+                "topic orders: min.insync.replicas is `2` on blue and only `1` on green. Raise it on green",
+                "topic orders: retention.ms is `-1` on blue and only `1000` on green. Raise it on green",
+                "topic orders: segment.ms is `9` on blue and its default on green",
+            ]
+        );
+        assert_eq!(plan.refusals().count(), 2);
+        assert_eq!(parity_plan(&[green], &[blue]).refusals().count(), 0, "stronger is no refusal");
+    }
+
+    #[test]
+    fn what_kafka_4_forgot_and_what_cannot_be_told_is_reported() {
+        let old = topic("orders", 1, Some(&[("message.format.version", "2.8")]));
+        for green in [vec![], vec![topic("orders", 1, Some(&[]))]] {
+            let plan = parity_plan(std::slice::from_ref(&old), &green);
+            assert_eq!(
+                words(&plan),
+                ["topic orders: message.format.version=`2.8` on blue; Kafka 4 does not know it"]
+            );
+            assert_eq!(plan.refusals().count(), 0);
+        }
+        let plan = parity_plan(&[old], &[topic("orders", 1, None)]);
+        assert_eq!(plan.differences, [Difference::ConfigsUnknown { topic: "orders".into() }]);
+    }
+
+    #[test]
+    fn only_an_unknown_config_is_left_out() {
+        let mut wanted =
+            like(&topic("orders", 1, Some(&[("retention.ms", "-7"), ("message.format.version", "2.8")])));
+        wanted.configs.insert("message.format".into(), "x".into());
+        let refused = |reason: &str| ProviderError::new(ErrorKind::Refused, "create topic orders", reason);
+        let unknown =
+            refused("broker error: InvalidConfig - Unknown topic config name: message.format.version");
+        assert_eq!(unknown_config(&unknown, &wanted).unwrap().0, "message.format.version");
+        let invalid = refused("Invalid value -7 for configuration retention.ms: Value must be at least -1");
+        assert_eq!(unknown_config(&invalid, &wanted), None);
+        let elsewhere = ProviderError { kind: ErrorKind::Unreachable, ..unknown };
+        assert_eq!(unknown_config(&elsewhere, &wanted), None);
+    }
+}
