@@ -1,0 +1,209 @@
+//! kutover's own topics: how messages become views, and how the topics come to be.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::messages::{ControlMessage, ControlView, MemberState};
+use kutover_core::words::{CONTROL_TOPIC, MEMBERS_TOPIC};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use serde::de::DeserializeOwned;
+
+use crate::context::LinkContext;
+use crate::error::provider_error;
+use crate::tail::{TailItem, TailRecord};
+
+/// Replicas of kutover's own topics where the cluster has as many brokers.
+const REPLICAS: usize = 3;
+
+fn parse<T: DeserializeOwned>(topic: &str, offset: i64, payload: &[u8]) -> Result<T, ProviderError> {
+    serde_json::from_slice(payload).map_err(|error| {
+        ProviderError::new(
+            ErrorKind::Invalid,
+            format!("read topic {topic}"),
+            format!("the message at offset {offset} makes no sense: {error}"),
+        )
+    })
+}
+
+/// The control topic, folded so far.
+#[derive(Default)]
+pub(crate) struct ControlFold {
+    pub(crate) view: ControlView,
+    /// The first message that made no sense.
+    invalid: Option<ProviderError>,
+}
+
+impl ControlFold {
+    pub(crate) fn apply(&mut self, item: TailItem) {
+        match item {
+            TailItem::Restart => *self = Self::default(),
+            // Nobody writes tombstones here; one says nothing.
+            TailItem::Record(TailRecord { payload: None, .. }) => {}
+            TailItem::Record(TailRecord { offset, payload: Some(payload), .. }) => {
+                match parse::<ControlMessage>(CONTROL_TOPIC, offset, &payload) {
+                    Ok(message) => {
+                        self.view.apply(&message);
+                    }
+                    Err(error) => {
+                        tracing::warn!("{error}");
+                        self.invalid.get_or_insert(error);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn answer(&self) -> ProviderResult<ControlView> {
+        match &self.invalid {
+            Some(error) => Err(error.clone()),
+            None => Ok(self.view.clone()),
+        }
+    }
+}
+
+/// The members topic, folded so far.
+#[derive(Default)]
+pub(crate) struct MembersFold {
+    members: BTreeMap<Vec<u8>, Result<MemberState, ProviderError>>,
+}
+
+impl MembersFold {
+    pub(crate) fn apply(&mut self, item: TailItem) {
+        match item {
+            TailItem::Restart => *self = Self::default(),
+            TailItem::Record(TailRecord { key, payload: None, .. }) => {
+                self.members.remove(&key.unwrap_or_default());
+            }
+            TailItem::Record(TailRecord { offset, key, payload: Some(payload) }) => {
+                let state = parse::<MemberState>(MEMBERS_TOPIC, offset, &payload);
+                self.members.insert(key.unwrap_or_default(), state);
+            }
+        }
+    }
+
+    /// A message that makes no sense counts until a newer one of its key replaces it.
+    pub(crate) fn answer(&self) -> ProviderResult<Vec<MemberState>> {
+        self.members.values().cloned().collect()
+    }
+}
+
+/// Makes both topics where they are missing, and waits until each has a leader.
+pub(crate) async fn prepare(
+    admin: &std::sync::Arc<crate::tail::OffThread<AdminClient<LinkContext>>>,
+    timeout: Duration,
+) -> ProviderResult<()> {
+    let deadline = Instant::now() + timeout;
+    let brokers = look(admin, timeout).await?.brokers;
+    for topic in [CONTROL_TOPIC, MEMBERS_TOPIC] {
+        create(admin.get(), topic, brokers.clamp(1, REPLICAS), timeout).await?;
+    }
+    let mut pause = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        let seen = look(admin, timeout).await?;
+        for (topic, partitions) in &seen.partitions {
+            if *partitions > 1 {
+                let reason = format!("it has {partitions} partitions and must have one; delete it");
+                return Err(ProviderError::new(ErrorKind::Refused, format!("prepare topic {topic}"), reason));
+            }
+        }
+        if seen.ready {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let what = format!("prepare topics {CONTROL_TOPIC} and {MEMBERS_TOPIC}");
+            return Err(ProviderError::new(ErrorKind::Unavailable, what, "no leader in time"));
+        }
+        pause.tick().await;
+    }
+}
+
+/// Compacted where the cluster can; a cluster without topic configs (the embedded one) gets a plain topic.
+async fn create(
+    admin: &AdminClient<LinkContext>,
+    topic: &str,
+    replicas: usize,
+    timeout: Duration,
+) -> ProviderResult<()> {
+    let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
+    let replicas = i32::try_from(replicas).unwrap_or(1);
+    let plain = NewTopic::new(topic, 1, TopicReplication::Fixed(replicas));
+    let compacted =
+        NewTopic::new(topic, 1, TopicReplication::Fixed(replicas)).set("cleanup.policy", "compact");
+    let mut answer = admin.create_topics([&compacted], &options).await;
+    if !made(&answer) && without_configs(&answer) {
+        answer = admin.create_topics([&plain], &options).await;
+    }
+    if made(&answer) {
+        return Ok(());
+    }
+    let what = format!("make topic {topic}");
+    match answer {
+        Err(error) => Err(provider_error(what, &error)),
+        Ok(results) => match results.into_iter().next() {
+            Some(Err((_, code))) => Err(provider_error(what, &KafkaError::AdminOp(code))),
+            _ => Err(ProviderError::new(ErrorKind::Invalid, what, "the cluster's answer names no topic")),
+        },
+    }
+}
+
+type CreateAnswer = Result<Vec<Result<String, (String, RDKafkaErrorCode)>>, KafkaError>;
+
+fn made(answer: &CreateAnswer) -> bool {
+    matches!(
+        answer.as_ref().map(|results| results.first()),
+        Ok(Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))))
+    )
+}
+
+fn without_configs(answer: &CreateAnswer) -> bool {
+    let code = match answer {
+        Err(error) => error.rdkafka_error_code(),
+        Ok(results) => results.first().and_then(|result| result.as_ref().err()).map(|(_, code)| *code),
+    };
+    matches!(
+        code,
+        Some(
+            RDKafkaErrorCode::InvalidConfig
+                | RDKafkaErrorCode::InvalidRequest
+                | RDKafkaErrorCode::UnsupportedVersion
+                | RDKafkaErrorCode::UnsupportedFeature
+        )
+    )
+}
+
+struct Seen {
+    brokers: usize,
+    partitions: Vec<(&'static str, usize)>,
+    ready: bool,
+}
+
+async fn look(
+    admin: &std::sync::Arc<crate::tail::OffThread<AdminClient<LinkContext>>>,
+    timeout: Duration,
+) -> ProviderResult<Seen> {
+    let what = "look at kutover's own topics";
+    let admin = std::sync::Arc::clone(admin);
+    let looked = tokio::task::spawn_blocking(move || {
+        let mut seen = Seen { brokers: 0, partitions: Vec::new(), ready: true };
+        for topic in [CONTROL_TOPIC, MEMBERS_TOPIC] {
+            let metadata = admin
+                .get()
+                .inner()
+                .fetch_metadata(Some(topic), timeout)
+                .map_err(|error| provider_error(what, &error))?;
+            seen.brokers = metadata.brokers().len();
+            let found = metadata.topics().first();
+            let led = found.is_some_and(|found| {
+                found.error().is_none()
+                    && !found.partitions().is_empty()
+                    && found.partitions().iter().all(|partition| partition.leader() >= 0)
+            });
+            seen.ready &= led;
+            seen.partitions.push((topic, found.map_or(0, |found| found.partitions().len())));
+        }
+        Ok(seen)
+    });
+    looked.await.map_err(|error| crate::error::task_failed(what, &error))?
+}
