@@ -1,0 +1,194 @@
+//! Reads a cluster's log from its start, with a stock client that belongs to no group.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use parking_lot::Mutex;
+use rdkafka::ClientConfig;
+use rdkafka::TopicPartitionList;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::topic_partition_list::Offset;
+
+use crate::traffic::{RecordId, TOPIC, TrafficRecord};
+
+/// How long one question to a cluster may take.
+const ASK: Duration = Duration::from_secs(10);
+/// How long reading up to a known end may take.
+const FINISH: Duration = Duration::from_secs(60);
+
+/// One record as it stands in a log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LogRecord {
+    /// Where.
+    pub partition: i32,
+    /// Where in it.
+    pub offset: i64,
+    /// Who sent it.
+    pub id: RecordId,
+    /// The instance's key.
+    pub key: u16,
+}
+
+/// What stands on one cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClusterLog {
+    /// The traffic's records, in the order they were read.
+    pub records: Vec<LogRecord>,
+    /// Messages that are not this run's.
+    pub foreign: u64,
+}
+
+#[derive(Default)]
+struct Shared {
+    log: Mutex<ClusterLog>,
+    positions: Mutex<BTreeMap<i32, i64>>,
+    read: AtomicU64,
+    stop: AtomicBool,
+}
+
+/// Follows a cluster's log from its start.
+pub(crate) struct Follower {
+    bootstrap: String,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+fn client(bootstrap: &str) -> Result<BaseConsumer> {
+    ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("group.id", "audit-without-a-group")
+        .set("client.id", "audit")
+        .set("enable.auto.commit", "false")
+        .set("metadata.recovery.strategy", "none")
+        .set("fetch.wait.max.ms", "100")
+        .create()
+        .with_context(|| format!("the audit's reader on {bootstrap}"))
+}
+
+/// The partitions of the traffic's topic.
+fn partitions(consumer: &BaseConsumer) -> Result<Vec<i32>> {
+    let metadata = consumer.fetch_metadata(Some(TOPIC), ASK).context("the audit asks for the topic")?;
+    let topic = metadata.topics().first().ok_or_else(|| anyhow!("topic {TOPIC} is not there"))?;
+    if let Some(error) = topic.error() {
+        bail!("topic {TOPIC}: {error:?}");
+    }
+    Ok(topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
+}
+
+/// The ends of a cluster's partitions as they stand now. Blocks.
+pub(crate) fn ends_of(bootstrap: &str) -> Result<BTreeMap<i32, i64>> {
+    let consumer = client(bootstrap)?;
+    partitions(&consumer)?
+        .into_iter()
+        .map(|partition| {
+            let (_, end) = consumer
+                .fetch_watermarks(TOPIC, partition, ASK)
+                .with_context(|| format!("the end of topic {TOPIC}, partition {partition} on {bootstrap}"))?;
+            Ok((partition, end))
+        })
+        .collect()
+}
+
+impl Follower {
+    /// Starts to read a cluster whose topic is there already.
+    pub(crate) fn start(bootstrap: &str, run: u64) -> Self {
+        let shared = Arc::new(Shared::default());
+        let (theirs, address) = (Arc::clone(&shared), bootstrap.to_owned());
+        let thread = std::thread::spawn(move || follow(&address, run, &theirs));
+        Self { bootstrap: bootstrap.to_owned(), shared, thread: Some(thread) }
+    }
+
+    /// How many records it has read so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.shared.read.load(Ordering::Relaxed)
+    }
+
+    /// Asks the cluster for its ends, reads up to them, and gives all that was read. Blocks.
+    ///
+    /// # Errors
+    /// The cluster does not answer, or its log cannot be read to its end in time.
+    pub(crate) fn finish(mut self) -> Result<ClusterLog> {
+        let ends = ends_of(&self.bootstrap)?;
+        let give_up = Instant::now() + FINISH;
+        loop {
+            let behind = self.behind(&ends);
+            if behind.is_empty() {
+                break;
+            }
+            if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+                break;
+            }
+            if Instant::now() > give_up {
+                bail!("the audit could not read {} to its end in time: partitions {behind:?}", self.bootstrap);
+            }
+            std::thread::park_timeout(Duration::from_millis(10));
+        }
+        self.end()?;
+        let behind = self.behind(&ends);
+        if !behind.is_empty() {
+            bail!("the audit's reader on {} ended before it had read partitions {behind:?}", self.bootstrap);
+        }
+        Ok(std::mem::take(&mut *self.shared.log.lock()))
+    }
+
+    fn behind(&self, ends: &BTreeMap<i32, i64>) -> Vec<i32> {
+        let positions = self.shared.positions.lock();
+        let short = |(partition, end): (&i32, &i64)| {
+            (*end > 0 && positions.get(partition).is_none_or(|next| next < end)).then_some(*partition)
+        };
+        ends.iter().filter_map(short).collect()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        self.shared.stop.store(true, Ordering::Relaxed);
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => bail!("the audit's reader on {} panicked", self.bootstrap),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let _ = self.end();
+    }
+}
+
+fn follow(bootstrap: &str, run: u64, shared: &Shared) -> Result<()> {
+    let consumer = client(bootstrap)?;
+    let mut assignment = TopicPartitionList::new();
+    for partition in partitions(&consumer)? {
+        assignment.add_partition_offset(TOPIC, partition, Offset::Beginning)?;
+    }
+    consumer.assign(&assignment)?;
+    while !shared.stop.load(Ordering::Relaxed) {
+        match consumer.poll(Duration::from_millis(100)) {
+            None => {}
+            Some(Err(error)) => tracing::debug!(bootstrap, %error, "the audit's reader"),
+            Some(Ok(message)) => note(shared, run, &message),
+        }
+    }
+    Ok(())
+}
+
+fn note(shared: &Shared, run: u64, message: &rdkafka::message::BorrowedMessage<'_>) {
+    let mut log = shared.log.lock();
+    match message.payload().and_then(TrafficRecord::parse).filter(|record| record.run == run) {
+        Some(record) => log.records.push(LogRecord {
+            partition: message.partition(),
+            offset: message.offset(),
+            id: record.id,
+            key: record.key,
+        }),
+        None => log.foreign += 1,
+    }
+    drop(log);
+    shared.positions.lock().insert(message.partition(), message.offset() + 1);
+    shared.read.fetch_add(1, Ordering::Relaxed);
+}

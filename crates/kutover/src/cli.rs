@@ -1,0 +1,242 @@
+//! The command line: what can be asked for, and what is wrong with what was asked for.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Blue/green deployment of Kafka clusters with no message lost.
+#[derive(Debug, Parser)]
+#[command(name = "kutover", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a whole cutover in a world of its own on this machine, under live traffic, and count what was lost.
+    Demo(DemoOptions),
+    /// Run the cutover that a configuration file describes.
+    Up(UpOptions),
+}
+
+/// Options of `kutover up`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct UpOptions {
+    /// The configuration, as TOML.
+    pub file: PathBuf,
+    /// Print the run's timeline as one JSON object, as the last line on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `kutover demo`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// The clusters: `embedded`, `apache` (3.9.2 under /KafkaA to 4.3.1 KRaft), or `apache:BLUE,GREEN` with two versions.
+    #[arg(long, default_value = "embedded", value_name = "KIND")]
+    pub kafka: KafkaChoice,
+    /// How the producers are moved.
+    #[arg(long, value_enum, default_value_t = Strategy::Kutover)]
+    pub strategy: Strategy,
+    /// How a producer treats records that are sent while it moves.
+    #[arg(long, value_enum, default_value_t = HandOverChoice::Ordered)]
+    pub hand_over: HandOverChoice,
+    /// Producers, each a client of its own.
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub producers: u16,
+    /// Records per second, of all producers together.
+    #[arg(long, default_value_t = 5_000, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// Consumer groups that read everything.
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub groups: u16,
+    /// Partitions of the topic.
+    #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub partitions: u16,
+    /// Time to live of the endpoint's DNS record, in seconds.
+    #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=60))]
+    pub ttl: u32,
+    /// Seconds of traffic before the cutover begins, and again after it has ended.
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub warm_up: u32,
+    /// Seconds after which a run that has not ended is given up.
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..=86_400))]
+    pub limit: u32,
+    /// Seed of the traffic's random choices; drawn and reported when not given.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Print the report as one JSON object, as the last line on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How the producers are moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Strategy {
+    /// kutover's own producer and controller.
+    Kutover,
+    /// The published recipe: producers re-create their client on a timer and drop the old one.
+    Recipe,
+    /// Stock producers, and nothing but a changed DNS record.
+    DnsOnly,
+}
+
+impl fmt::Display for Strategy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Strategy::Kutover => "kutover",
+            Strategy::Recipe => "recipe",
+            Strategy::DnsOnly => "dns-only",
+        })
+    }
+}
+
+/// How a producer treats records that are sent while it moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum HandOverChoice {
+    /// Every record offered to the old cluster is settled before the first is offered to the new one.
+    Ordered,
+    /// The new cluster takes records while the old one still settles its own.
+    Overlap,
+}
+
+impl HandOverChoice {
+    /// The word that is used in configuration.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            HandOverChoice::Ordered => "ordered",
+            HandOverChoice::Overlap => "overlap",
+        }
+    }
+}
+
+/// Versions of Apache Kafka that the lab can run.
+pub(crate) const APACHE_VERSIONS: [&str; 4] = ["2.8.2", "3.3.2", "3.9.2", "4.3.1"];
+
+/// Which clusters the demo runs on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum KafkaChoice {
+    /// In-process clusters.
+    Embedded,
+    /// Apache Kafka on this machine.
+    Apache {
+        /// Version of the cluster that is replaced.
+        blue: String,
+        /// Version of the cluster that replaces it.
+        green: String,
+    },
+}
+
+impl KafkaChoice {
+    /// The version of a colour's cluster, for the report.
+    pub(crate) fn version(&self, colour: kutover_core::words::Colour) -> &str {
+        match (self, colour) {
+            (KafkaChoice::Embedded, _) => "embedded",
+            (KafkaChoice::Apache { blue, .. }, kutover_core::words::Colour::Blue) => blue,
+            (KafkaChoice::Apache { green, .. }, kutover_core::words::Colour::Green) => green,
+        }
+    }
+}
+
+impl fmt::Display for KafkaChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            KafkaChoice::Embedded => f.write_str("embedded"),
+            KafkaChoice::Apache { blue, green } => write!(f, "apache:{blue},{green}"),
+        }
+    }
+}
+
+impl FromStr for KafkaChoice {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = || format!("supported versions: {}", APACHE_VERSIONS.join(", "));
+        let Some(versions) = text.strip_prefix("apache:") else {
+            return match text {
+                "embedded" => Ok(KafkaChoice::Embedded),
+                "apache" => Ok(KafkaChoice::Apache { blue: "3.9.2".into(), green: "4.3.1".into() }),
+                _ => Err(format!(
+                    "`{text}` is no kind of cluster: write `embedded`, `apache` or `apache:BLUE,GREEN` ({})",
+                    known()
+                )),
+            };
+        };
+        let Some((blue, green)) = versions.split_once(',') else {
+            return Err(format!("`{versions}` names one version: write two, as in `apache:3.9.2,4.3.1`"));
+        };
+        for version in [blue, green] {
+            if !APACHE_VERSIONS.contains(&version) {
+                return Err(format!("Apache Kafka `{version}` is not supported; {}", known()));
+            }
+        }
+        let era = |version: &str| version.starts_with('4');
+        if era(blue) && !era(green) {
+            return Err(format!(
+                "{blue} to {green} is a downgrade from KRaft to ZooKeeper: put the newer version second"
+            ));
+        }
+        Ok(KafkaChoice::Apache { blue: blue.into(), green: green.into() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn kinds_of_cluster() {
+        assert_eq!("embedded".parse(), Ok(KafkaChoice::Embedded));
+        let apache = |blue: &str, green: &str| KafkaChoice::Apache { blue: blue.into(), green: green.into() };
+        assert_eq!("apache".parse(), Ok(apache("3.9.2", "4.3.1")));
+        assert_eq!("apache:3.9.2,3.9.2".parse(), Ok(apache("3.9.2", "3.9.2")));
+        assert_eq!(apache("2.8.2", "4.3.1").to_string(), "apache:2.8.2,4.3.1");
+    }
+
+    #[test]
+    fn an_unknown_version_lists_the_known_ones() {
+        let error = "apache:3.9.2,9.9.9".parse::<KafkaChoice>().unwrap_err();
+        assert_eq!(
+            error,
+            "Apache Kafka `9.9.9` is not supported; supported versions: 2.8.2, 3.3.2, 3.9.2, 4.3.1"
+        );
+        let error = "redpanda".parse::<KafkaChoice>().unwrap_err();
+        assert!(error.contains("`redpanda`") && error.contains("embedded") && error.contains("3.9.2"), "{error}");
+        assert!("apache:3.9.2".parse::<KafkaChoice>().unwrap_err().contains("write two"));
+    }
+
+    #[test]
+    fn defaults_are_those_that_the_readme_promises() {
+        let Command::Demo(options) = Cli::try_parse_from(["kutover", "demo"]).unwrap().command else {
+            panic!("not the demo");
+        };
+        assert_eq!((options.producers, options.rate, options.groups, options.partitions), (8, 5_000, 3, 12));
+        assert_eq!((options.ttl, options.strategy), (1, Strategy::Kutover));
+        assert_eq!((options.hand_over, options.json), (HandOverChoice::Ordered, false));
+    }
+
+    #[test]
+    fn wrong_values_name_the_option() {
+        for (arguments, words) in [
+            (&["kutover", "demo", "--producers", "0"][..], &["--producers", "1..=1000"][..]),
+            (&["kutover", "demo", "--strategy", "hope"], &["--strategy", "kutover", "recipe", "dns-only"]),
+            (&["kutover", "demo", "--colour", "red"], &["--colour"]),
+            (&["kutover", "up"], &["FILE"]),
+        ] {
+            let error = Cli::try_parse_from(arguments).unwrap_err().to_string();
+            assert!(words.iter().all(|word| error.contains(word)), "{arguments:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! The report: one JSON object for machines, a short table for people.
+
+use std::fmt::Write as _;
+
+use comfy_table::{Cell, CellAlignment, Table, presets};
+use serde::Serialize;
+
+use crate::audit::{Findings, GroupFinding};
+use crate::cli::Strategy;
+use crate::traffic::StallMicros;
+
+/// The report's schema. A field may be added under it; one that goes or changes its meaning raises the number.
+pub(crate) const SCHEMA: &str = "kutover.report/1";
+
+/// A whole run. Counts are records, times are milliseconds since the run began unless the name says otherwise.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// [`SCHEMA`].
+    pub schema: &'static str,
+    /// `kutover`, `recipe` or `dns-only`.
+    pub strategy: String,
+    /// What the clusters were.
+    pub kafka: String,
+    /// How a producer treated records that were sent while it moved.
+    pub hand_over: String,
+    /// How it ended: `complete`, `aborted`, ...; for the other strategies what the recipe's own checks came to.
+    pub outcome: String,
+    /// Why, where it did not end well.
+    pub reason: Option<String>,
+    /// Seed of the traffic.
+    pub seed: u64,
+    /// How long the run took.
+    pub took_ms: u64,
+    /// Records that the producers took.
+    pub accepted: u64,
+    /// Of these, acknowledged ones.
+    pub acknowledged: u64,
+    /// Of these, ones handed back to the caller with their fate.
+    pub returned: u64,
+    /// Accepted, not handed back, in no log.
+    pub lost: u64,
+    /// Of the lost ones, those that were acknowledged.
+    pub lost_acknowledged: u64,
+    /// Copies in the logs beyond the first of each record.
+    pub duplicated: u64,
+    /// How many duplicates the producers' own books said there may be.
+    pub possibly_duplicated: u64,
+    /// First copies that stand after a later record of their key.
+    pub out_of_order: u64,
+    /// Records handed back as not written that stand in a log.
+    pub not_written_but_there: u64,
+    /// Messages in the logs that no producer of this run accepted.
+    pub foreign: u64,
+    /// The cluster that the run began on.
+    pub blue: ClusterReport,
+    /// The other one.
+    pub green: ClusterReport,
+    /// The consumer groups.
+    pub groups: Vec<GroupFinding>,
+    /// The producers.
+    pub producers: Vec<ProducerReport>,
+    /// What happened, in order.
+    pub timeline: Vec<TimelineEntry>,
+}
+
+/// One cluster.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(crate) struct ClusterReport {
+    /// Kafka's own id of it; `None` if it never served.
+    pub cluster_id: Option<String>,
+    /// Its version.
+    pub version: String,
+    /// Records of the traffic that stand in its log.
+    pub records: u64,
+    /// Whether it was removed.
+    pub removed: bool,
+    /// How its segment's end became final (`fence`, `quiet`); `None` while it is open.
+    pub closed_by: Option<String>,
+}
+
+/// One producer.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ProducerReport {
+    /// Its name.
+    pub instance: String,
+    /// How long after the new target was published it had moved; `None` if it never did.
+    pub switched_after_ms: Option<u64>,
+    /// How long `send` took to accept a record, over the whole run.
+    pub stall_us: StallMicros,
+    /// Its receipt for the move; `None` if it gave none.
+    pub receipt: Option<serde_json::Value>,
+    /// Where its records went in the end, as far as it knows.
+    pub on: Option<String>,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct TimelineEntry {
+    /// When.
+    pub at_ms: u64,
+    /// The state that the cutover was in.
+    pub state: String,
+    /// What it was.
+    pub event: String,
+}
+
+impl Report {
+    /// Puts the audit's numbers in.
+    pub(crate) fn take_findings(&mut self, findings: Findings) {
+        self.accepted = findings.accepted;
+        self.acknowledged = findings.acknowledged;
+        self.returned = findings.returned;
+        self.lost = findings.lost;
+        self.lost_acknowledged = findings.lost_acknowledged;
+        self.duplicated = findings.duplicated;
+        self.possibly_duplicated = findings.possibly_duplicated;
+        self.out_of_order = findings.out_of_order;
+        self.not_written_but_there = findings.not_written_but_there;
+        self.foreign = findings.foreign;
+        self.groups = findings.groups;
+    }
+
+    /// Whether the run ended as its strategy asks: kutover's must be complete and lose nothing, the other two only
+    /// have to have been carried out.
+    pub(crate) fn is_success(&self, strategy: Strategy) -> bool {
+        match strategy {
+            Strategy::Kutover => self.outcome == "complete" && self.lost == 0,
+            Strategy::Recipe | Strategy::DnsOnly => self.reason.is_none(),
+        }
+    }
+
+    /// The table for people.
+    pub(crate) fn table(&self) -> String {
+        let mut totals = plain_table(&["strategy", "outcome", "accepted", "lost", "duplicated", "out of order"]);
+        totals.add_row(vec![
+            Cell::new(&self.strategy),
+            Cell::new(&self.outcome),
+            number(self.accepted),
+            number(self.lost),
+            number(self.duplicated),
+            number(self.out_of_order),
+        ]);
+        let mut clusters = plain_table(&["cluster", "version", "id", "records", "removed"]);
+        for (name, cluster) in [("blue", &self.blue), ("green", &self.green)] {
+            clusters.add_row(vec![
+                Cell::new(name),
+                Cell::new(&cluster.version),
+                Cell::new(cluster.cluster_id.as_deref().unwrap_or("-")),
+                number(cluster.records),
+                Cell::new(if cluster.removed { "yes" } else { "no" }),
+            ]);
+        }
+        let mut groups = plain_table(&["group", "processed", "missed", "again"]);
+        for group in &self.groups {
+            groups.add_row(vec![
+                Cell::new(&group.group),
+                number(group.processed),
+                number(group.missed),
+                number(group.processed_again),
+            ]);
+        }
+        let mut producers = plain_table(&["producer", "moved after", "stall p50", "p99", "p99.9", "max"]);
+        for producer in &self.producers {
+            let stall = producer.stall_us;
+            let mut row = vec![
+                Cell::new(&producer.instance),
+                right(producer.switched_after_ms.map_or_else(|| "never".into(), |ms| format!("{ms} ms"))),
+            ];
+            row.extend([stall.p50, stall.p99, stall.p999, stall.max].map(|us| right(micros(us))));
+            producers.add_row(row);
+        }
+        [totals, clusters, groups, producers].iter().fold(String::new(), |mut text, table| {
+            let _ = writeln!(text, "{table}");
+            text
+        })
+    }
+}
+
+fn plain_table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table
+}
+
+fn right(text: String) -> Cell {
+    Cell::new(text).set_alignment(CellAlignment::Right)
+}
+
+fn number(count: u64) -> Cell {
+    right(group_digits(count))
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn group_digits(count: u64) -> String {
+    let digits = count.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+fn micros(us: u64) -> String {
+    if us < 1_000 { format!("{us} µs") } else { format!("{:.1} ms", us as f64 / 1_000.0) }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    pub(crate) fn sample() -> Report {
+        let cluster = |id: &str, removed| ClusterReport {
+            cluster_id: Some(id.into()),
+            version: "embedded".into(),
+            records: 5,
+            removed,
+            closed_by: None,
+        };
+        Report {
+            schema: SCHEMA,
+            strategy: "kutover".into(),
+            kafka: "embedded".into(),
+            hand_over: "ordered".into(),
+            outcome: "complete".into(),
+            reason: None,
+            seed: 7,
+            took_ms: 12_000,
+            accepted: 0,
+            acknowledged: 0,
+            returned: 0,
+            lost: 0,
+            lost_acknowledged: 0,
+            duplicated: 0,
+            possibly_duplicated: 0,
+            out_of_order: 0,
+            not_written_but_there: 0,
+            foreign: 0,
+            blue: cluster("b", true),
+            green: cluster("g", false),
+            groups: Vec::new(),
+            producers: vec![ProducerReport {
+                instance: "producer-0".into(),
+                switched_after_ms: Some(312),
+                stall_us: StallMicros { p50: 2, p99: 40, p999: 900, max: 12_345 },
+                receipt: Some(serde_json::json!({ "generation": 2 })),
+                on: None,
+            }],
+            timeline: vec![TimelineEntry { at_ms: 1, state: "planned".into(), event: "planned".into() }],
+        }
+    }
+
+    fn keys(value: &Value) -> Vec<&str> {
+        value.as_object().map(|object| object.keys().map(String::as_str).collect()).unwrap_or_default()
+    }
+
+    fn has(value: &Value, wanted: &[&str]) {
+        let there = keys(value);
+        for key in wanted {
+            assert!(there.contains(key), "`{key}` is missing in {there:?}");
+        }
+    }
+
+    #[test]
+    fn the_json_has_every_promised_field() {
+        let mut report = sample();
+        let group =
+            GroupFinding { group: "a".into(), processed: 9, missed: 1, processed_again: 0, out_of_order: 0 };
+        report.take_findings(Findings { accepted: 10, lost: 1, groups: vec![group], ..Findings::default() });
+        let json: Value = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
+        has(
+            &json,
+            &[
+                "schema", "strategy", "kafka", "outcome", "seed", "accepted", "acknowledged", "returned", "lost",
+                "duplicated", "possibly_duplicated", "out_of_order", "blue", "green", "groups", "producers", "timeline",
+            ],
+        );
+        assert_eq!((&json["schema"], &json["lost"]), (&"kutover.report/1".into(), &1.into()));
+        for colour in ["blue", "green"] {
+            has(&json[colour], &["cluster_id", "version", "records", "removed"]);
+        }
+        has(&json["groups"][0], &["group", "processed", "missed"]);
+        has(&json["producers"][0], &["instance", "switched_after_ms", "stall_us", "receipt"]);
+        has(&json["producers"][0]["stall_us"], &["p50", "p99", "p999", "max"]);
+        has(&json["timeline"][0], &["at_ms", "state", "event"]);
+    }
+
+    #[test]
+    fn a_loss_or_an_unfinished_run_is_no_success() {
+        let mut report = sample();
+        assert!(report.is_success(Strategy::Kutover));
+        report.lost = 1;
+        assert!(!report.is_success(Strategy::Kutover));
+        assert!(report.is_success(Strategy::Recipe), "a recipe that was carried out and lost records was carried out");
+        report.lost = 0;
+        report.outcome = "aborted".into();
+        assert!(!report.is_success(Strategy::Kutover));
+        report.reason = Some("the record could not be changed".into());
+        assert!(!report.is_success(Strategy::DnsOnly));
+    }
+
+    #[test]
+    fn people_can_read_the_table() {
+        let mut report = sample();
+        report.accepted = 1_234_567;
+        let table = report.table();
+        for text in ["1,234,567", "producer-0", "312 ms", "900 µs", "12.3 ms", "complete"] {
+            assert!(table.contains(text), "{text}: {table}");
+        }
+        assert_eq!([0, 999, 1_000].map(group_digits), ["0", "999", "1,000"]);
+    }
+}
