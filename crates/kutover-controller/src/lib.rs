@@ -1,4 +1,6 @@
 //! The tokio driver of the cutover machine: configuration, journal, resume, progress events.
 
 pub mod config;
+pub mod driver;
+mod settings;
 pub mod journal;

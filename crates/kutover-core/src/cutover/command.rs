@@ -190,8 +190,11 @@ pub enum Command {
     },
     /// Undo a preparation: topics made on the new cluster, or the new cluster itself where this cutover made it.
     Discard {
-        /// The new one; never one that was published.
-        new: Incarnation,
+        /// The new colour; never one that was published.
+        colour: Colour,
+        /// Its incarnation, if it is known; otherwise whatever stands behind the colour, since a provisioning whose
+        /// outcome is unknown may have left something.
+        new: Option<Incarnation>,
         /// The cluster that must not be touched.
         keep: Target,
         /// Topics that this cutover made.
@@ -351,7 +354,7 @@ pub enum Answer {
         seen: Observation,
         /// Groups that the cluster lists now.
         listed: BTreeMap<GroupId, BTreeSet<TopicName>>,
-        /// The topics and partition counts that the cluster has now.
-        topics: BTreeMap<TopicName, i32>,
+        /// The topics that the cluster has now.
+        topics: Vec<TopicDescription>,
     },
 }

@@ -171,7 +171,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             published: published.clone(),
             seen: drained(100),
             listed: BTreeMap::new(),
-            topics: [(TopicName::new("orders"), 2)].into(),
+            topics: topics(),
         },
         Command::Claim { .. }
         | Command::WriteChain { .. }

@@ -10,7 +10,7 @@ use super::{
 use crate::chain::ClosedBy;
 use crate::drain::{self, DrainVerdict, Observation};
 use crate::owner::Target;
-use crate::words::{Generation, Offset, TopicPartition};
+use crate::words::{Generation, Offset, TopicId, TopicName, TopicPartition};
 
 /// How many reasons an event carries.
 const REASONS_SHOWN: usize = 10;
@@ -145,7 +145,9 @@ impl Cutover {
             (Fencing::Prove, Cause::Answer(Answer::FenceProven { proof })) => {
                 self.notify(Event::FenceProven { kind: proof.kind, partitions: proof.ends.len() });
                 let ends = proof.ends.into_iter().map(|end| (end.place, end.high_watermark)).collect();
-                self.close(redirected, &ends, ClosedBy::Fence)
+                let ids =
+                    proof.topics.into_iter().filter_map(|(topic, (id, _))| Some((topic, id?))).collect();
+                self.close(redirected, &ends, ClosedBy::Fence, ids)
             }
             (Fencing::Quiet(_), Cause::Enter) => Next::Run(Command::ReadEnds { old, topics }),
             (Fencing::Quiet(before), Cause::Answer(Answer::Ends { ends })) => {
@@ -154,15 +156,15 @@ impl Cutover {
                     return Next::Goto(State::Fencing(redirected, Fencing::Quiet(now)));
                 }
                 match self.until(self.plan.timings.quiet_window_ms, State::Planned) {
-                    Next::Goto(_) => self.close(redirected, &ends, ClosedBy::Quiet),
+                    Next::Goto(_) => self.close(redirected, &ends, ClosedBy::Quiet, BTreeMap::new()),
                     wait => wait,
                 }
             }
-            (Fencing::Chain(_), Cause::Enter) => {
+            (Fencing::Chain(..), Cause::Enter) => {
                 Next::Run(Command::WriteChain { on: verified.both(), chain: self.progress.chain.clone() })
             }
-            (Fencing::Chain(by), Cause::Answer(Answer::Done)) => {
-                Next::Goto(State::Draining(Closed { redirected, by }))
+            (Fencing::Chain(by, topic_ids), Cause::Answer(Answer::Done)) => {
+                Next::Goto(State::Draining(Closed { redirected, by, topic_ids }))
             }
             (_, Cause::Answer(other)) => unexpected(&other),
         }
@@ -173,6 +175,7 @@ impl Cutover {
         redirected: Redirected,
         ends: &BTreeMap<TopicPartition, Offset>,
         by: ClosedBy,
+        ids: BTreeMap<TopicName, TopicId>,
     ) -> Next {
         let verified = &redirected.prepared.verified;
         match decide::close_segments(&self.progress.chain, redirected.left, verified, ends, by) {
@@ -180,7 +183,7 @@ impl Cutover {
                 self.progress.chain = chain;
                 let records = decide::closed_records(&self.progress.chain, redirected.left);
                 self.notify(Event::Closed { generation: redirected.left, partitions: ends.len(), records });
-                Next::Goto(State::Fencing(redirected, Fencing::Chain(by)))
+                Next::Goto(State::Fencing(redirected, Fencing::Chain(by, ids)))
             }
             Err(why) => Next::Hold(why),
         }

@@ -55,10 +55,10 @@ fn acts_on_the_right_cluster(command: &Command, progress: &Progress) -> Result<(
             }
             _ => Err("destroy without the mark, or of the cluster where producers belong".into()),
         },
-        Command::Discard { new, keep, .. }
-            if active.is_none_or(|target| target.colour == new.colour || target != keep) =>
+        Command::Discard { colour, keep, .. }
+            if active.is_none_or(|target| target.colour == *colour || target != keep) =>
         {
-            Err(format!("discard of {}, where producers belong", new.colour))
+            Err(format!("discard of {colour}, where producers belong"))
         }
         _ => Ok(()),
     }

@@ -118,10 +118,20 @@ impl Cutover {
             ));
         }
         let prepared = &mut closed.redirected.prepared;
-        if topics != prepared.verified.topics {
+        if decide::moving(&self.plan, &topics) != prepared.verified.topics {
             return Next::Hold(
                 "topics appeared, vanished or grew on the old cluster since it was closed".into(),
             );
+        }
+        let re_created = topics.iter().find(|topic| match (&topic.id, closed.topic_ids.get(&topic.name)) {
+            (Some(now), Some(then)) => now != then,
+            _ => false,
+        });
+        if let Some(topic) = re_created {
+            return Next::Hold(format!(
+                "topic {} was re-created on the old cluster since it was closed",
+                topic.name
+            ));
         }
         if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
             return Next::Goto(State::Retiring(closed, shut_out, Retirement::Prove));
@@ -134,9 +144,14 @@ impl Cutover {
     }
 
     pub(super) fn discard(&mut self, undo: Undo, published: &Target) -> Next {
-        match undo.new {
-            Some(new) => Next::Run(Command::Discard { new, keep: published.clone(), created: undo.created }),
-            None => Next::Goto(State::Aborted),
+        if !undo.provisioned {
+            return Next::Goto(State::Aborted);
         }
+        Next::Run(Command::Discard {
+            colour: published.colour.other(),
+            new: undo.new,
+            keep: published.clone(),
+            created: undo.created,
+        })
     }
 }

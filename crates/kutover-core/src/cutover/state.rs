@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::chain::{Chain, ClosedBy};
 use crate::owner::{RemovalMark, Target};
 use crate::ports::{ClusterIdentity, Incarnation};
-use crate::words::{Generation, GroupId, Offset, TopicName, TopicPartition};
+use crate::words::{Generation, GroupId, Offset, TopicId, TopicName, TopicPartition};
 
 /// A cluster that has said who it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -91,6 +91,8 @@ pub struct Closed {
     pub redirected: Redirected,
     /// Why the ends are final.
     pub by: ClosedBy,
+    /// The topics' ids when they were closed, where the cluster knows ids: a re-created topic has another.
+    pub topic_ids: BTreeMap<TopicName, TopicId>,
 }
 
 impl Closed {
@@ -104,7 +106,9 @@ impl Closed {
 /// What an abort has to undo.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Undo {
-    /// The new cluster, if one was made or found.
+    /// Whether a new cluster was asked for.
+    pub provisioned: bool,
+    /// The new cluster, as far as it is known.
     pub new: Option<Incarnation>,
     /// Topics that this cutover made there.
     pub created: BTreeSet<TopicName>,
@@ -157,7 +161,7 @@ pub enum Fencing {
     /// Without a fence: the ends must stand still for the quiet window.
     Quiet(Vec<(TopicPartition, Offset)>),
     /// The closed chain is written.
-    Chain(ClosedBy),
+    Chain(ClosedBy, BTreeMap<TopicName, TopicId>),
 }
 
 /// Steps of [`State::Isolating`].
@@ -316,6 +320,7 @@ impl State {
     /// nothing under way.
     pub fn undo(&self, reason: &str) -> Option<Undo> {
         let undo = |new: Option<&Incarnation>, created: &BTreeSet<TopicName>, old_ttl_s| Undo {
+            provisioned: !matches!(self, State::Planned),
             new: new.cloned(),
             created: created.clone(),
             old_ttl_s,

@@ -234,7 +234,7 @@ fn removal_waits_for_fresh_proof() {
                     published: target(2, Colour::Green),
                     seen,
                     listed,
-                    topics: [(TopicName::new("orders"), 2)].into(),
+                    topics: topics(),
                 }))
             }
             _ => None,
@@ -261,7 +261,7 @@ fn a_foreign_record_holds_the_removal() {
                 published: target(1, Colour::Blue),
                 seen: drained(100),
                 listed: BTreeMap::new(),
-                topics: [(TopicName::new("orders"), 2)].into(),
+                topics: topics(),
             })),
             _ => None,
         })

@@ -1,0 +1,243 @@
+//! The driver: carries out the cutover machine's outputs, in order, through the ports.
+
+mod owner;
+mod proofs;
+mod topics;
+mod world;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kutover_core::cutover::{Answer, Progress};
+use kutover_core::cutover::{ApprovalGate, CommandId, Cutover, Event, Input, Output, Plan, Record, Stop};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::ports::{
+    ClusterAdmin, ClusterProvisioner, DnsProvider, Incarnation, Journal, JournalEntry, LagSource, Registry,
+};
+use kutover_core::words::{Colour, DeploymentName, DnsName, Millis, Nonce};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use world::World;
+
+/// The controller's connections to one cluster.
+#[derive(Clone)]
+pub struct ClusterLinks {
+    /// Topics, ends, fences.
+    pub admin: Arc<dyn ClusterAdmin>,
+    /// Lag.
+    pub lag: Arc<dyn LagSource>,
+    /// kutover's own topics.
+    pub registry: Arc<dyn Registry>,
+}
+
+/// Connects to clusters over the controller's path.
+#[async_trait]
+pub trait ClusterConnector: Send + Sync {
+    /// Connects to an incarnation.
+    ///
+    /// # Errors
+    /// Unreachable, or client properties that make no sense.
+    async fn connect(&self, incarnation: &Incarnation) -> ProviderResult<ClusterLinks>;
+}
+
+/// The world that a controller steers, behind the ports.
+#[derive(Clone)]
+pub struct Backends {
+    /// The authoritative side of DNS.
+    pub dns: Arc<dyn DnsProvider>,
+    /// Where blue clusters come from.
+    pub blue: Arc<dyn ClusterProvisioner>,
+    /// Where green clusters come from.
+    pub green: Arc<dyn ClusterProvisioner>,
+    /// Connections to clusters.
+    pub clusters: Arc<dyn ClusterConnector>,
+    /// The journal.
+    pub journal: Arc<dyn Journal>,
+}
+
+/// What the driver needs to know besides the plan.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Its name; must be the owner record's.
+    pub name: DeploymentName,
+    /// The endpoints; the first one holds the term.
+    pub endpoints: Vec<DnsName>,
+    /// The colour that is active when the deployment is seen for the first time and nothing else says it.
+    pub initial: Colour,
+    /// The endpoints' TTL in ordinary times, in seconds.
+    pub ordinary_ttl_s: u32,
+}
+
+/// What a person says while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    /// Go on past a gate.
+    Approve(ApprovalGate),
+    /// Get out, if that is still possible.
+    Abort,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// How.
+    pub stop: Stop,
+    /// Where the deployment stands.
+    pub progress: Progress,
+}
+
+/// Why a run could not go on. Nothing is undone; run it again on the same journal.
+#[derive(Debug, thiserror::Error)]
+pub enum DriveError {
+    /// The journal could not be read or written.
+    #[error("the journal failed, so nothing more was done: {0}")]
+    Journal(#[source] ProviderError),
+    /// The journal holds an entry that is not one of ours.
+    #[error(
+        "journal entry {index} makes no sense ({reason}): it was written by another program or a newer version"
+    )]
+    Entry {
+        /// Which.
+        index: u64,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A controller, ready to run.
+pub struct Controller {
+    plan: Plan,
+    deployment: Deployment,
+    backends: Backends,
+}
+
+type Running = Pin<Box<dyn Future<Output = ProviderResult<Answer>> + Send>>;
+
+impl Controller {
+    /// Puts a controller together.
+    pub fn new(plan: Plan, deployment: Deployment, backends: Backends) -> Self {
+        Self { plan, deployment, backends }
+    }
+
+    /// Makes the deployment kutover's, and nothing else: the owner record, kutover's topics on the active cluster.
+    ///
+    /// # Errors
+    /// [`DriveError`]; everything else is in [`Finished::stop`].
+    pub async fn adopt(self, events: impl FnMut(Event) + Send) -> Result<Finished, DriveError> {
+        let (_keep_open, operator) = mpsc::unbounded_channel();
+        self.drive(operator, events, true).await
+    }
+
+    /// Runs the cutover, or goes on with the one that the journal knows.
+    ///
+    /// # Errors
+    /// [`DriveError`]; everything else is in [`Finished::stop`].
+    pub async fn run(
+        self,
+        operator: mpsc::UnboundedReceiver<Operator>,
+        events: impl FnMut(Event) + Send,
+    ) -> Result<Finished, DriveError> {
+        self.drive(operator, events, false).await
+    }
+
+    async fn drive(
+        self,
+        mut operator: mpsc::UnboundedReceiver<Operator>,
+        mut events: impl FnMut(Event) + Send,
+        adopt_only: bool,
+    ) -> Result<Finished, DriveError> {
+        let journal = Arc::clone(&self.backends.journal);
+        let entries = journal.read().await.map_err(DriveError::Journal)?;
+        let mut next_index = entries.len() as u64;
+        let records = entries.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        let nonce = Nonce::new(format!("{:016x}", rand::random::<u64>()));
+        let mut machine = Cutover::new(self.plan, nonce, records);
+        if adopt_only {
+            machine = machine.adopting();
+        }
+        let world = Arc::new(World::new(self.deployment, self.backends));
+        let origin = Instant::now();
+        let now = || Millis(u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX));
+        // At most one command is under way: a new one replaces it, and dropping its future gives it up.
+        let mut running: Option<(CommandId, Running)> = None;
+        machine.handle(now(), Input::Start);
+        loop {
+            match machine.poll() {
+                Output::Persist(term, record) => {
+                    let body = serde_json::to_value(&record).map_err(|error| DriveError::Entry {
+                        index: next_index,
+                        reason: error.to_string(),
+                    })?;
+                    let entry = JournalEntry { index: next_index, term, body };
+                    journal.append(&entry).await.map_err(DriveError::Journal)?;
+                    next_index += 1;
+                }
+                Output::Notify(event) => events(event),
+                Output::Run(id, command) => {
+                    tracing::debug!(id = id.0, command = command.name(), "run");
+                    let (world, term) = (Arc::clone(&world), machine.term());
+                    running = Some((id, Box::pin(async move { world.execute(&command, term).await })));
+                }
+                Output::Stop(stop) => return Ok(Finished { stop, progress: machine.progress().clone() }),
+                Output::Wait(until) => {
+                    let input = wait(&mut running, &mut operator, origin, until).await;
+                    machine.handle(now(), input);
+                }
+            }
+        }
+    }
+}
+
+fn record(entry: JournalEntry) -> Result<Record, DriveError> {
+    serde_json::from_value(entry.body)
+        .map_err(|error| DriveError::Entry { index: entry.index, reason: error.to_string() })
+}
+
+/// Waits for the first of: the command's answer, a word from the operator, the instant.
+async fn wait(
+    running: &mut Option<(CommandId, Running)>,
+    operator: &mut mpsc::UnboundedReceiver<Operator>,
+    origin: Instant,
+    until: Option<Millis>,
+) -> Input {
+    let command = async {
+        match running.as_mut() {
+            Some((id, future)) => (*id, future.await),
+            None => std::future::pending().await,
+        }
+    };
+    let timer = async {
+        match until {
+            Some(until) => tokio::time::sleep_until(origin + std::time::Duration::from_millis(until.0)).await,
+            None => std::future::pending().await,
+        }
+    };
+    let word = async {
+        match operator.recv().await {
+            Some(word) => word,
+            None => std::future::pending().await, // Nobody is left to say anything.
+        }
+    };
+    tokio::select! {
+        (id, result) = command => {
+            *running = None;
+            if let Err(error) = &result {
+                tracing::debug!(id = id.0, %error, "failed");
+            }
+            Input::Answer(id, result)
+        }
+        word = word => match word {
+            Operator::Approve(gate) => Input::Approve(gate),
+            Operator::Abort => Input::Abort,
+        },
+        () = timer => Input::Tick,
+    }
+}
+
+/// A port that should have given something has not.
+fn missing(what: impl std::fmt::Display, reason: impl std::fmt::Display) -> ProviderError {
+    ProviderError::new(ErrorKind::NotFound, what, reason)
+}

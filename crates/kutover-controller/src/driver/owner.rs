@@ -1,0 +1,299 @@
+//! Commands on the owner record and the endpoints' records: all by compare-and-set, all under the term.
+
+use std::time::Duration;
+
+use kutover_core::cutover::Answer;
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::owner::{OwnerRecord, RemovalMark, Target};
+use kutover_core::ports::{Incarnation, Published, RecordSet};
+use kutover_core::words::{Colour, DeploymentName, DnsName, Generation, Nonce, Term};
+
+use super::missing;
+use super::world::{World, superseded};
+
+/// How often it is asked whether every authoritative server serves a new record. The command's time-out bounds it.
+const VISIBLE_POLL: Duration = Duration::from_millis(100);
+
+impl World {
+    fn first_endpoint(&self) -> &DnsName {
+        &self.deployment.endpoints[0]
+    }
+
+    /// Raises the term by compare-and-set, or makes the first owner record.
+    pub(super) async fn take_term(&self, nonce: &Nonce, adopt: bool) -> ProviderResult<Answer> {
+        let endpoint = self.first_endpoint();
+        let what = format!("take the term at {endpoint}");
+        let found = self.backends.dns.read(endpoint).await?;
+        let owner = match &found.owner {
+            None if adopt => self.adopt(endpoint, &found, nonce).await?,
+            None => {
+                return Err(ProviderError::new(
+                    ErrorKind::Refused,
+                    what,
+                    format!(
+                        "the journal knows this deployment, but there is no owner record at {}: put it back from the \
+                         journal's last checkpoint, or start with an empty journal if the deployment is new",
+                        OwnerRecord::name_for(endpoint)
+                    ),
+                ));
+            }
+            Some(owner) if owner.deployment != self.deployment.name => {
+                return Err(foreign(what, &owner.deployment, &self.deployment.name));
+            }
+            // An earlier try of ours whose outcome was not learnt.
+            Some(owner) if owner.nonce == *nonce => owner.clone(),
+            Some(owner) if adopt => {
+                return Err(ProviderError::new(
+                    ErrorKind::Refused,
+                    what,
+                    format!(
+                        "the owner record is at generation {}, term {}, but the journal is empty: use the journal of \
+                         the controller that wrote it (an empty one would forget what it had begun)",
+                        owner.target.generation, owner.term
+                    ),
+                ));
+            }
+            Some(owner) => {
+                let ours = OwnerRecord { term: owner.term.next(), nonce: nonce.clone(), ..owner.clone() };
+                let desired = Published { owner: Some(ours.clone()), ..found.clone() };
+                self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+                ours
+            }
+        };
+        let active = self.incarnation(owner.target.colour).await?;
+        Ok(Answer::TermTaken { term: owner.term, owner, active })
+    }
+
+    /// The first act on a deployment that kutover has not seen: generation 1, for the colour that the endpoint points at.
+    async fn adopt(
+        &self,
+        endpoint: &DnsName,
+        found: &Published,
+        nonce: &Nonce,
+    ) -> ProviderResult<OwnerRecord> {
+        let active = match &found.endpoint {
+            None => self.incarnation(self.deployment.initial).await?,
+            Some(set) => self.behind(endpoint, set).await?,
+        };
+        let identity = self.links(&active).await?.admin.identity().await?;
+        let owner = OwnerRecord {
+            deployment: self.deployment.name.clone(),
+            term: Term(1),
+            nonce: nonce.clone(),
+            target: Target {
+                generation: Generation(1),
+                colour: active.colour,
+                cluster_id: identity.cluster_id,
+                bootstrap: active.bootstrap.clone(),
+            },
+            intent: None,
+            removal: None,
+        };
+        let set = RecordSet { ttl_s: self.deployment.ordinary_ttl_s, data: active.endpoint };
+        let desired =
+            Published { endpoint: Some(found.endpoint.clone().unwrap_or(set)), owner: Some(owner.clone()) };
+        self.backends.dns.compare_and_set(endpoint, found, &desired).await?;
+        Ok(owner)
+    }
+
+    /// The incarnation that an endpoint's record set points at.
+    async fn behind(&self, endpoint: &DnsName, set: &RecordSet) -> ProviderResult<Incarnation> {
+        for colour in Colour::BOTH {
+            if let Some(incarnation) = self.provisioner(colour).describe(colour).await?
+                && incarnation.endpoint == set.data
+            {
+                return Ok(incarnation);
+            }
+        }
+        Err(ProviderError::new(
+            ErrorKind::Refused,
+            format!("adopt {endpoint}"),
+            format!(
+                "it points at {:?}, which is neither blue nor green; correct `clusters` or the record",
+                set.data
+            ),
+        ))
+    }
+
+    /// What stands at an endpoint, under our term or not at all.
+    async fn ours(
+        &self,
+        endpoint: &DnsName,
+        term: Term,
+    ) -> ProviderResult<(Published, OwnerRecord, RecordSet)> {
+        let what = format!("record of {endpoint}");
+        let found = self.backends.dns.read(endpoint).await?;
+        let Some(owner) = found.owner.clone() else {
+            return Err(missing(
+                what,
+                "its owner record is gone: put it back from the journal's last checkpoint",
+            ));
+        };
+        let Some(set) = found.endpoint.clone() else {
+            return Err(missing(what, "the record set itself is gone: put it back"));
+        };
+        if owner.deployment != self.deployment.name {
+            return Err(foreign(what, &owner.deployment, &self.deployment.name));
+        }
+        if *endpoint == *self.first_endpoint() && owner.term > term {
+            return Err(superseded(what, owner.term, term));
+        }
+        Ok((found, owner, set))
+    }
+
+    /// Sets the endpoints' TTL and answers with the one that stood before. After a try whose outcome was not learnt the
+    /// record says the new one already, and the ordinary one stands in for what was there.
+    pub(super) async fn set_ttl(&self, term: Term, ttl_s: u32) -> ProviderResult<Answer> {
+        let mut old_ttl_s = 0;
+        for endpoint in &self.deployment.endpoints {
+            let (found, _, set) = self.ours(endpoint, term).await?;
+            let before = if set.ttl_s == ttl_s { self.deployment.ordinary_ttl_s } else { set.ttl_s };
+            old_ttl_s = old_ttl_s.max(before);
+            if set.ttl_s != ttl_s {
+                let desired = Published { endpoint: Some(RecordSet { ttl_s, ..set }), ..found.clone() };
+                self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+            }
+        }
+        Ok(Answer::TtlSet { old_ttl_s })
+    }
+
+    /// Swaps owner record and endpoint records: the authoritative one first, then the copies. Returns once every
+    /// authoritative server serves them.
+    pub(super) async fn publish(
+        &self,
+        term: Term,
+        target: &Target,
+        to: &Incarnation,
+        nonce: &Nonce,
+    ) -> ProviderResult<Answer> {
+        for endpoint in &self.deployment.endpoints {
+            let (found, owner, set) = self.owned_or_new_copy(endpoint, term, target, nonce).await?;
+            if owner.target.generation > target.generation {
+                return Err(ProviderError::new(
+                    ErrorKind::Refused,
+                    format!("publish generation {} at {endpoint}", target.generation),
+                    format!("the owner record already says generation {}", owner.target.generation),
+                ));
+            }
+            let done = found.owner.is_some() && owner.target == *target && set.data == to.endpoint;
+            if !done {
+                let owner =
+                    OwnerRecord { term, nonce: nonce.clone(), target: target.clone(), intent: None, ..owner };
+                let set = RecordSet { ttl_s: set.ttl_s, data: to.endpoint.clone() };
+                let desired = Published { endpoint: Some(set), owner: Some(owner) };
+                self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+            }
+        }
+        for endpoint in &self.deployment.endpoints {
+            let published = self.backends.dns.read(endpoint).await?;
+            while !self.backends.dns.is_visible(endpoint, &published).await? {
+                tokio::time::sleep(VISIBLE_POLL).await;
+            }
+        }
+        Ok(Answer::Done)
+    }
+
+    /// As [`World::ours`]; a further endpoint that has no owner record yet gets its first copy.
+    async fn owned_or_new_copy(
+        &self,
+        endpoint: &DnsName,
+        term: Term,
+        target: &Target,
+        nonce: &Nonce,
+    ) -> ProviderResult<(Published, OwnerRecord, RecordSet)> {
+        if endpoint == self.first_endpoint() {
+            return self.ours(endpoint, term).await;
+        }
+        let found = self.backends.dns.read(endpoint).await?;
+        match (&found.owner, &found.endpoint) {
+            (None, Some(set)) => {
+                let owner = OwnerRecord {
+                    deployment: self.deployment.name.clone(),
+                    term,
+                    nonce: nonce.clone(),
+                    target: target.clone(),
+                    intent: None,
+                    removal: None,
+                };
+                let set = set.clone();
+                Ok((found, owner, set))
+            }
+            _ => self.ours(endpoint, term).await,
+        }
+    }
+
+    pub(super) async fn mark_removal(
+        &self,
+        term: Term,
+        mark: &RemovalMark,
+        nonce: &Nonce,
+    ) -> ProviderResult<Answer> {
+        let endpoint = self.first_endpoint();
+        let (found, owner, _) = self.ours(endpoint, term).await?;
+        match &owner.removal {
+            Some(known) if known == mark => return Ok(Answer::Done),
+            Some(known) => {
+                return Err(ProviderError::new(
+                    ErrorKind::Refused,
+                    format!("mark the removal of {}", mark.incarnation),
+                    format!("the owner record already marks {}", known.incarnation),
+                ));
+            }
+            None => {}
+        }
+        let owner = OwnerRecord { nonce: nonce.clone(), removal: Some(mark.clone()), ..owner };
+        let desired = Published { owner: Some(owner), ..found.clone() };
+        self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+        Ok(Answer::Done)
+    }
+
+    /// Takes the mark out and restores the TTL.
+    pub(super) async fn tidy(&self, term: Term, ttl_s: u32, nonce: &Nonce) -> ProviderResult<Answer> {
+        for endpoint in &self.deployment.endpoints {
+            let (found, owner, set) = self.ours(endpoint, term).await?;
+            if owner.removal.is_none() && set.ttl_s == ttl_s {
+                continue;
+            }
+            let desired = Published {
+                endpoint: Some(RecordSet { ttl_s, ..set }),
+                owner: Some(OwnerRecord { nonce: nonce.clone(), removal: None, ..owner }),
+            };
+            self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+        }
+        Ok(Answer::Done)
+    }
+
+    /// The target that owner record and every endpoint agree on.
+    pub(super) async fn published(&self) -> ProviderResult<Target> {
+        let mut target: Option<Target> = None;
+        for endpoint in &self.deployment.endpoints {
+            let what = format!("check where {endpoint} points");
+            let found = self.backends.dns.read(endpoint).await?;
+            let owner = found.owner.ok_or_else(|| missing(&what, "its owner record is gone"))?;
+            let expected = target.get_or_insert_with(|| owner.target.clone());
+            let leads_to = self.incarnation(expected.colour).await?.endpoint;
+            let points_at = found.endpoint.map(|set| set.data);
+            if owner.target != *expected || points_at.as_ref() != Some(&leads_to) {
+                return Err(ProviderError::new(
+                    ErrorKind::Refused,
+                    what,
+                    format!(
+                        "it points at {points_at:?}, not at {leads_to:?} of {}: put it right",
+                        expected.colour
+                    ),
+                ));
+            }
+        }
+        target.ok_or_else(|| missing("check the endpoints", "the deployment has none"))
+    }
+}
+
+fn foreign(what: impl std::fmt::Display, found: &DeploymentName, ours: &DeploymentName) -> ProviderError {
+    ProviderError::new(
+        ErrorKind::Refused,
+        what,
+        format!(
+            "the owner record there belongs to deployment {found}, not {ours}: use another endpoint name"
+        ),
+    )
+}

@@ -1,0 +1,106 @@
+//! Commands that prepare the new cluster: identities, topics, start offsets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kutover_core::cutover::Answer;
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::parity::{create_with_known_configs, parity_plan};
+use kutover_core::ports::{GroupListing, Incarnation};
+use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
+
+use super::world::{World, list};
+
+/// Groups with the topics they have offsets on.
+type Groups = BTreeMap<GroupId, BTreeSet<TopicName>>;
+
+impl World {
+    pub(super) async fn verify(&self, old: &Incarnation, new: &Incarnation) -> ProviderResult<Answer> {
+        let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
+        Ok(Answer::Verified {
+            old: old_admin.identity().await?,
+            new: new_admin.identity().await?,
+            topics: old_admin.topics().await?,
+        })
+    }
+
+    /// Gives the new cluster the old one's topics. What it made is answered, and what differs for good.
+    pub(super) async fn match_topics(
+        &self,
+        old: &Incarnation,
+        new: &Incarnation,
+        topics: &BTreeSet<TopicName>,
+    ) -> ProviderResult<Answer> {
+        let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
+        let mut wanted = old_admin.topics().await?;
+        wanted.retain(|topic| topics.contains(&topic.name));
+        let there = new_admin.topics().await?;
+        let plan = parity_plan(&wanted, &there);
+        if let Some(refusal) = plan.refusals().next() {
+            return Err(ProviderError::new(ErrorKind::Refused, "match topics", refusal));
+        }
+        let mut notes: Vec<String> = plan.differences.iter().map(ToString::to_string).collect();
+        let mut created = BTreeSet::new();
+        for topic in &plan.create {
+            let dropped = create_with_known_configs(&*new_admin, topic).await?;
+            notes.extend(dropped.iter().map(|(config, value)| {
+                format!(
+                    "topic {}: the new cluster does not know {config} (was {value}); left out",
+                    topic.name
+                )
+            }));
+            if !there.iter().any(|known| known.name == topic.name) {
+                created.insert(topic.name.clone());
+            }
+        }
+        Ok(Answer::TopicsMatched { created, notes })
+    }
+
+    /// The groups of a cluster, and whether it can list them.
+    pub(super) async fn groups(&self, on: &Incarnation) -> ProviderResult<(Groups, bool)> {
+        match self.links(on).await?.admin.groups().await? {
+            GroupListing::Listed(groups) => Ok((groups, true)),
+            GroupListing::Unsupported => Ok((BTreeMap::new(), false)),
+        }
+    }
+
+    /// Sets start offsets at the new cluster's ends: its segments start there.
+    pub(super) async fn start_offsets(
+        &self,
+        new: &Incarnation,
+        groups: &Groups,
+    ) -> ProviderResult<BTreeMap<GroupId, Vec<TopicPartition>>> {
+        let admin = self.links(new).await?.admin;
+        let topics: BTreeSet<TopicName> = groups.values().flatten().cloned().collect();
+        let ends = admin.ends(&list(&topics)).await?;
+        let mut kept = BTreeMap::new();
+        for (group, topics) in groups {
+            let starts: BTreeMap<TopicPartition, Offset> = ends
+                .iter()
+                .filter(|end| topics.contains(&end.place.topic))
+                .map(|end| (end.place.clone(), end.high_watermark))
+                .collect();
+            kept.insert(group.clone(), admin.set_start_offsets(group, &starts).await?);
+        }
+        Ok(kept)
+    }
+
+    pub(super) async fn recheck(
+        &self,
+        old: &Incarnation,
+        new: &Incarnation,
+        topics: &BTreeSet<TopicName>,
+        groups: &Groups,
+    ) -> ProviderResult<Answer> {
+        let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
+        let (old_identity, new_identity) = (old_admin.identity().await?, new_admin.identity().await?);
+        self.match_topics(old, new, topics).await?;
+        self.start_offsets(new, groups).await?;
+        Ok(Answer::Rechecked {
+            old: old_identity,
+            new: new_identity,
+            topics: old_admin.topics().await?,
+            old_ends: old_admin.ends(&list(topics)).await?,
+            new_ends: new_admin.ends(&list(topics)).await?,
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! Carries out commands. Every one of them looks before it acts, so that doing it again is harmless and an unknown
+//! outcome is looked up by doing it again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use kutover_core::cutover::{Answer, Command};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::messages::{ControlBody, ControlMessage};
+use kutover_core::owner::{RemovalMark, Target};
+use kutover_core::ports::{ClusterProvisioner, Incarnation};
+use kutover_core::words::{Colour, IncarnationId, Nonce, Term, TopicName};
+
+use super::{Backends, ClusterLinks, Deployment, missing};
+
+/// The world as the commands see it.
+pub(super) struct World {
+    pub(super) deployment: Deployment,
+    pub(super) backends: Backends,
+    /// Connections that have worked, by incarnation.
+    links: Mutex<BTreeMap<IncarnationId, ClusterLinks>>,
+}
+
+impl World {
+    pub(super) fn new(deployment: Deployment, backends: Backends) -> Self {
+        Self { deployment, backends, links: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Carries out one command under a term.
+    pub(super) async fn execute(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
+        let result = self.dispatch(command, term).await;
+        if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unreachable) {
+            // A connection that has seen an outage is made anew.
+            self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        }
+        result
+    }
+
+    async fn dispatch(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
+        match command {
+            Command::TakeTerm { nonce, adopt } => self.take_term(nonce, *adopt).await,
+            Command::Claim { nonce, target, on } => self.claim(term, nonce, target, on).await,
+            Command::Provision { colour, request } => self.provision(*colour, request).await,
+            Command::Verify { old, new } => self.verify(old, new).await,
+            Command::MatchTopics { old, new, topics } => self.match_topics(old, new, topics).await,
+            Command::ListGroups { old } => {
+                let (listed, complete) = self.groups(old).await?;
+                Ok(Answer::Groups { listed, complete })
+            }
+            Command::SetStartOffsets { new, groups } => {
+                Ok(Answer::StartOffsetsSet { kept: self.start_offsets(new, groups).await? })
+            }
+            Command::SetTtl { ttl_s } => self.set_ttl(term, *ttl_s).await,
+            Command::Recheck { old, new, topics, groups } => self.recheck(old, new, topics, groups).await,
+            Command::WriteChain { on, chain } => {
+                let mut by_topic: BTreeMap<&TopicName, BTreeMap<i32, _>> = BTreeMap::new();
+                for (place, segments) in chain.iter() {
+                    by_topic.entry(&place.topic).or_default().insert(place.partition, segments.to_vec());
+                }
+                for (topic, partitions) in by_topic {
+                    let body = ControlBody::Chain { topic: topic.clone(), partitions };
+                    self.say(term, on, body).await?;
+                }
+                Ok(Answer::Done)
+            }
+            Command::Publish { target, to, nonce } => self.publish(term, target, to, nonce).await,
+            Command::Announce { target, on } => {
+                self.say(term, on, ControlBody::Announce { target: target.clone() }).await?;
+                Ok(Answer::Done)
+            }
+            Command::ReadMembers { on } => {
+                let mut by_cluster = Vec::with_capacity(on.len());
+                for incarnation in on {
+                    by_cluster.push(self.links(incarnation).await?.registry.members().await?);
+                }
+                Ok(Answer::Members { by_cluster })
+            }
+            Command::RaiseFence { old, on, topics } => {
+                self.say(term, on, ControlBody::Fence { colour: old.colour, up: true }).await?;
+                let kind = self.links(old).await?.admin.raise_fence(&list(topics)).await?;
+                Ok(Answer::FenceRaised { kind })
+            }
+            Command::ProveFence { old, topics } => {
+                let proof = self.links(old).await?.admin.prove_fence(&list(topics)).await?;
+                Ok(Answer::FenceProven { proof })
+            }
+            Command::ReadEnds { old, topics } => {
+                let ends = self.links(old).await?.admin.ends(&list(topics)).await?;
+                Ok(Answer::Ends {
+                    ends: ends.into_iter().map(|end| (end.place, end.high_watermark)).collect(),
+                })
+            }
+            Command::ObserveDrain { old, groups, partitions } => {
+                let (listed, _) = self.groups(old).await?;
+                let seen = self.observe(old, groups, partitions).await?;
+                Ok(Answer::Drain { seen, listed })
+            }
+            Command::Isolate { old, nonce } => self.isolate(old, nonce).await,
+            Command::Reprove { old, groups, topics, fence_too } => {
+                self.reprove(old, groups, topics, *fence_too).await
+            }
+            Command::MarkRemoval { mark, nonce } => self.mark_removal(term, mark, nonce).await,
+            Command::Destroy { colour, mark } => {
+                self.provisioner(*colour).destroy(mark).await?;
+                Ok(Answer::Done)
+            }
+            Command::Tidy { ttl_s, nonce } => self.tidy(term, *ttl_s, nonce).await,
+            Command::Discard { colour, new, keep, created } => {
+                self.discard(*colour, new.as_ref(), keep, created).await
+            }
+        }
+    }
+
+    pub(super) fn provisioner(&self, colour: Colour) -> &dyn ClusterProvisioner {
+        match colour {
+            Colour::Blue => &*self.backends.blue,
+            Colour::Green => &*self.backends.green,
+        }
+    }
+
+    /// What stands behind a colour; nothing there is an error.
+    pub(super) async fn incarnation(&self, colour: Colour) -> ProviderResult<Incarnation> {
+        self.provisioner(colour).describe(colour).await?.ok_or_else(|| {
+            missing(
+                format!("describe {colour}"),
+                "there is no cluster behind this colour; provision it first",
+            )
+        })
+    }
+
+    /// Connections to an incarnation, made once.
+    pub(super) async fn links(&self, incarnation: &Incarnation) -> ProviderResult<ClusterLinks> {
+        let known = {
+            let links = self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            links.get(&incarnation.id).cloned()
+        };
+        if let Some(links) = known {
+            return Ok(links);
+        }
+        let links = self.backends.clusters.connect(incarnation).await?;
+        let mut all = self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.insert(incarnation.id.clone(), links.clone());
+        Ok(links)
+    }
+
+    /// Writes one control message on several clusters.
+    async fn say(&self, term: Term, on: &[Incarnation], body: ControlBody) -> ProviderResult<()> {
+        let message = ControlMessage { term, body };
+        for incarnation in on {
+            self.links(incarnation).await?.registry.say(&message).await?;
+        }
+        Ok(())
+    }
+
+    async fn claim(
+        &self,
+        term: Term,
+        nonce: &Nonce,
+        target: &Target,
+        on: &[Incarnation],
+    ) -> ProviderResult<Answer> {
+        for incarnation in on {
+            let registry = self.links(incarnation).await?.registry;
+            registry.prepare().await?;
+            let claimed = registry.control().await?.term;
+            if claimed > term {
+                return Err(superseded(
+                    format!("claim the control topic of {}", incarnation.id),
+                    claimed,
+                    term,
+                ));
+            }
+        }
+        self.say(term, on, ControlBody::Claim { nonce: nonce.clone() }).await?;
+        self.say(term, on, ControlBody::Announce { target: target.clone() }).await?;
+        Ok(Answer::Done)
+    }
+
+    async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Answer> {
+        let new = self.provisioner(colour).provision(colour, request).await?;
+        let old = self.incarnation(colour.other()).await?;
+        Ok(Answer::Provisioned { old, new })
+    }
+
+    async fn isolate(&self, old: &Incarnation, nonce: &Nonce) -> ProviderResult<Answer> {
+        match self.provisioner(old.colour).isolate(&old.id, nonce).await {
+            Ok(()) => Ok(Answer::Isolated { shut_out: true }),
+            Err(error) if error.kind == ErrorKind::Unsupported => Ok(Answer::Isolated { shut_out: false }),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn discard(
+        &self,
+        colour: Colour,
+        new: Option<&Incarnation>,
+        keep: &Target,
+        created: &BTreeSet<TopicName>,
+    ) -> ProviderResult<Answer> {
+        let provisioner = self.provisioner(colour);
+        let found = match new {
+            Some(new) => Some(new.clone()),
+            None => provisioner.describe(colour).await?,
+        };
+        let Some(new) = found else { return Ok(Answer::Done) };
+        // It may be gone already, from an earlier try whose outcome was not learnt.
+        if provisioner.describe(colour).await?.is_none_or(|there| there.id != new.id) {
+            return Ok(Answer::Done);
+        }
+        let links = self.links(&new).await?;
+        let cluster_id = links.admin.identity().await?.cluster_id;
+        if cluster_id == keep.cluster_id {
+            return Err(ProviderError::new(
+                ErrorKind::Refused,
+                format!("discard {}", new.id),
+                format!("it leads to cluster {cluster_id}, which serves; remove {} by hand", new.id),
+            ));
+        }
+        links.admin.delete_topics(&list(created)).await?;
+        provisioner.destroy(&RemovalMark { incarnation: new.id.clone(), cluster_id }).await?;
+        Ok(Answer::Done)
+    }
+}
+
+/// Another controller has taken over.
+pub(super) fn superseded(what: impl std::fmt::Display, found: Term, ours: Term) -> ProviderError {
+    ProviderError::new(
+        ErrorKind::Superseded,
+        what,
+        format!("term {found} is in force, ours is {ours}: another controller has taken over"),
+    )
+}
+
+pub(super) fn list(topics: &BTreeSet<TopicName>) -> Vec<TopicName> {
+    topics.iter().cloned().collect()
+}

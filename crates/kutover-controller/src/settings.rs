@@ -1,0 +1,61 @@
+//! From the configuration to what the machine and the driver take.
+
+use kutover_core::cutover::{Approval, FencePolicy, Plan, Timings, Topics};
+
+use crate::config::{Approve, Config, FencePolicy as ConfiguredFence, TopicSelection};
+use crate::driver::Deployment;
+
+/// The first wait after a failure.
+const RETRY_MS: u64 = 200;
+
+impl Config {
+    /// The plan of a cutover.
+    pub fn cutover_plan(&self) -> Plan {
+        let approval = match self.plan.approve {
+            Approve::Automatic => Approval::Automatic,
+            Approve::Manual => Approval::Manual,
+        };
+        let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        Plan {
+            deployment: self.deployment.clone(),
+            topics: topics(&self.plan.topics),
+            groups: self.plan.groups.iter().map(|group| (group.clone(), None)).collect(),
+            waived_groups: std::collections::BTreeSet::new(),
+            waived_history: topics(&self.plan.waive_history),
+            fence: match self.plan.fence {
+                ConfiguredFence::Required => FencePolicy::Required,
+                ConfiguredFence::Waived => FencePolicy::Waived,
+            },
+            approve_redirect: approval,
+            approve_removal: approval,
+            remove_old: self.plan.remove_old,
+            timings: Timings {
+                ttl_s: self.switch_ttl_s(),
+                converge_ms: ms(self.plan.converge_deadline),
+                quiet_window_ms: ms(self.plan.quiet_window),
+                soak_ms: ms(self.plan.soak),
+                poll_ms: ms(self.plan.drain_poll),
+                command_timeout_ms: ms(self.plan.command_timeout),
+                retry_ms: RETRY_MS,
+                hold_limit_ms: Some(ms(self.plan.hold_limit)),
+            },
+        }
+    }
+
+    /// What the driver needs to know besides.
+    pub fn deployment(&self) -> Deployment {
+        Deployment {
+            name: self.deployment.clone(),
+            endpoints: self.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
+            initial: self.plan.active,
+            ordinary_ttl_s: self.dns.ttl_s,
+        }
+    }
+}
+
+fn topics(selection: &TopicSelection) -> Topics {
+    match selection {
+        TopicSelection::All => Topics::All,
+        TopicSelection::Named(topics) => Topics::Named(topics.clone()),
+    }
+}
