@@ -201,6 +201,11 @@ impl MemoryCluster {
         self.state.lock().leaks.insert(place);
     }
 
+    /// All leaders refuse under the fence again.
+    pub fn stop_leaking(&self) {
+        self.state.lock().leaks.clear();
+    }
+
     /// This partition has no leader: nothing about it is answered, until [`MemoryCluster::speak`].
     pub fn silence(&self, place: TopicPartition) {
         self.state.lock().silent.insert(place);

@@ -1,1 +1,5 @@
-//! Clusters that already exist, behind kutover's ClusterProvisioner port.
+//! Clusters that already exist, behind kutover's `ClusterProvisioner` port.
+
+mod existing;
+
+pub use existing::{ExistingCluster, StaticProvisioner};

@@ -1,1 +1,158 @@
-//! .
+//! [`ClusterAdmin`]. Every function works on a topic of its own, which the caller names.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kutover_core::error::ErrorKind;
+use kutover_core::ports::{ClusterAdmin, FenceProof, NewTopic, Registry};
+use kutover_core::words::{CONTROL_TOPIC, GroupId, Offset, TopicName, TopicPartition};
+
+use super::Clause;
+
+const PORT: &str = "ClusterAdmin";
+
+fn topic(name: &TopicName, partitions: i32) -> NewTopic {
+    NewTopic { name: name.clone(), partitions, replication: 1, configs: BTreeMap::new() }
+}
+
+/// Clause 1.
+pub async fn a_cluster_knows_itself(cluster: &dyn ClusterAdmin) {
+    let clause = Clause::new(PORT, 1, "`identity` asks the cluster itself each time");
+    let (first, second) = (clause.ok(cluster.identity().await), clause.ok(cluster.identity().await));
+    clause.holds(first == second, (&first, &second));
+    clause.holds(!first.cluster_id.as_str().is_empty() && !first.brokers.is_empty(), first);
+}
+
+/// Clause 2.
+pub async fn topics_are_made_once_and_grow(cluster: &dyn ClusterAdmin, name: &TopicName) {
+    let clause = Clause::new(
+        PORT,
+        2,
+        "`create_topic` is repeatable, adds partitions where there are fewer, and never takes any",
+    );
+    for (asked, expected) in [(2, 2), (2, 2), (4, 4), (1, 4)] {
+        clause.ok(cluster.create_topic(&topic(name, asked)).await);
+        let found = clause.ok(cluster.topics().await);
+        let partitions = found.iter().find(|found| found.name == *name).map(|found| found.partitions);
+        clause.holds(partitions == Some(expected), (asked, partitions));
+        let ends = clause.ok(cluster.ends(std::slice::from_ref(name)).await);
+        let places: BTreeSet<_> = ends.iter().map(|end| end.place.partition).collect();
+        clause.holds(places == (0..expected).collect(), places);
+    }
+    for _ in 0..2 {
+        clause.ok(cluster.delete_topics(std::slice::from_ref(name)).await);
+    }
+    let left = clause.ok(cluster.topics().await);
+    clause.holds(left.iter().all(|left| left.name != *name), "deleted, but still there");
+}
+
+/// Clause 2, with a config that this cluster does not know. For clusters that have configs at all.
+pub async fn an_unknown_config_is_named(cluster: &dyn ClusterAdmin, name: &TopicName, config: &str) {
+    let clause = Clause::new(
+        PORT,
+        2,
+        "a config that the cluster does not know is `Refused`, names the config, and creates nothing",
+    );
+    let mut wanted = topic(name, 1);
+    wanted.configs.insert(config.to_owned(), "1".into());
+    let text = clause.refused(cluster.create_topic(&wanted).await, ErrorKind::Refused);
+    clause.holds(text.contains(config), text);
+    let topics = clause.ok(cluster.topics().await);
+    clause.holds(topics.iter().all(|topic| topic.name != *name), "the topic was made");
+}
+
+/// `ends`: what is not there is an error that names it, never left out.
+pub async fn ends_of_a_missing_topic_are_an_error(cluster: &dyn ClusterAdmin, missing: &TopicName) {
+    let clause = Clause::new(PORT, 0, "`ends`: a partition without an answer is an error that names it");
+    match cluster.ends(std::slice::from_ref(missing)).await {
+        Ok(ends) => clause.holds(false, ends),
+        Err(error) => clause.holds(error.to_string().contains(missing.as_str()), error),
+    }
+}
+
+/// Clause 3: the second call finds the commits that the first one made, and gives them back untouched.
+pub async fn start_offsets_leave_commits_alone(
+    cluster: &dyn ClusterAdmin,
+    group: &GroupId,
+    name: &TopicName,
+) {
+    let clause = Clause::new(
+        PORT,
+        3,
+        "`set_start_offsets` never touches a partition where the group has a commit, and gives back those",
+    );
+    clause.ok(cluster.create_topic(&topic(name, 2)).await);
+    let place = |partition| TopicPartition { topic: name.clone(), partition };
+    let kept = clause.ok(cluster.set_start_offsets(group, &[(place(0), Offset(0))].into()).await);
+    clause.holds(kept.is_empty(), kept);
+    let both = [(place(0), Offset(0)), (place(1), Offset(0))].into();
+    let kept = clause.ok(cluster.set_start_offsets(group, &both).await);
+    clause.holds(kept == [place(0)], kept);
+    let kept = clause.ok(cluster.set_start_offsets(group, &both).await);
+    clause.holds(kept == [place(0), place(1)], kept);
+}
+
+/// Clauses 4 and 5, for clusters that have a fence.
+pub async fn a_fence_is_proven_while_it_stands(cluster: &dyn ClusterAdmin, name: &TopicName) -> FenceProof {
+    let raised = Clause::new(
+        PORT,
+        4,
+        "`raise_fence` and `lift_fence` are repeatable, and `lift_fence` takes away all of it",
+    );
+    let proven =
+        Clause::new(PORT, 5, "`prove_fence` is `Ok` only if every leader refused, and writes nothing");
+    raised.ok(cluster.create_topic(&topic(name, 2)).await);
+    let topics = std::slice::from_ref(name);
+    let before = proven.ok(cluster.ends(topics).await);
+    unproven(proven, cluster, name).await;
+    for _ in 0..2 {
+        raised.ok(cluster.raise_fence(topics).await);
+    }
+    let first = proven.ok(cluster.prove_fence(topics).await);
+    let second = proven.ok(cluster.prove_fence(topics).await);
+    proven.holds(first == second, (&first, &second));
+    proven.holds(first.ends.len() == 2 && first.topics.keys().eq([name]), &first);
+    for _ in 0..2 {
+        raised.ok(cluster.lift_fence(topics).await);
+    }
+    unproven(raised, cluster, name).await;
+    let after = proven.ok(cluster.ends(topics).await);
+    proven.holds(before == after, (before, after));
+    first
+}
+
+async fn unproven(clause: Clause, cluster: &dyn ClusterAdmin, name: &TopicName) {
+    match cluster.prove_fence(std::slice::from_ref(name)).await {
+        Ok(proof) => clause.holds(false, proof),
+        Err(error) => clause.holds(error.to_string().contains(name.as_str()), error),
+    }
+}
+
+/// Clause 6, for clusters that have a fence: the control topic takes messages although its fence was asked for.
+pub async fn reserved_topics_are_never_fenced(
+    cluster: &dyn ClusterAdmin,
+    registry: &dyn Registry,
+    name: &TopicName,
+) {
+    let clause = Clause::new(PORT, 6, "kutover's own topics are never fenced, whatever is asked");
+    clause.ok(registry.prepare().await);
+    clause.ok(cluster.create_topic(&topic(name, 1)).await);
+    let topics = [TopicName::new(CONTROL_TOPIC), name.clone()];
+    clause.ok(cluster.raise_fence(&topics).await);
+    let proof = clause.ok(cluster.prove_fence(&topics).await);
+    clause.holds(proof.topics.keys().eq([name]), proof);
+    let said = registry.say(&super::registry::claim(1)).await;
+    clause.ok(cluster.lift_fence(&topics).await);
+    clause.ok(said);
+}
+
+/// Every clause that needs nothing but a cluster with a fence. `prefix` begins the names of all topics and groups.
+pub async fn check_all(cluster: &dyn ClusterAdmin, registry: &dyn Registry, prefix: &str) {
+    let name = |tail: &str| TopicName::new(format!("{prefix}-{tail}"));
+    a_cluster_knows_itself(cluster).await;
+    topics_are_made_once_and_grow(cluster, &name("made")).await;
+    ends_of_a_missing_topic_are_an_error(cluster, &name("missing")).await;
+    start_offsets_leave_commits_alone(cluster, &GroupId::new(format!("{prefix}-group")), &name("starts"))
+        .await;
+    a_fence_is_proven_while_it_stands(cluster, &name("fenced")).await;
+    reserved_topics_are_never_fenced(cluster, registry, &name("reserved")).await;
+}

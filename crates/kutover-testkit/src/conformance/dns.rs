@@ -1,1 +1,132 @@
-//! .
+//! [`DnsProvider`]. Every function may replace what stands at the endpoint.
+
+use std::sync::Arc;
+
+use kutover_core::error::ErrorKind;
+use kutover_core::owner::{OwnerRecord, Target};
+use kutover_core::ports::{DnsProvider, Published, RecordData, RecordSet};
+use kutover_core::words::{Colour, DnsName, Generation, Term};
+
+use super::Clause;
+
+const PORT: &str = "DnsProvider";
+
+/// What a cutover publishes, told apart by a number.
+pub fn published(number: u64) -> Published {
+    let last = u8::try_from(number % 200).unwrap_or(0) + 1;
+    Published {
+        endpoint: Some(RecordSet { ttl_s: 5, data: RecordData::Addresses(vec![[127, 0, 9, last].into()]) }),
+        owner: Some(OwnerRecord {
+            deployment: "conformance".into(),
+            term: Term(number),
+            nonce: format!("n{number}").as_str().into(),
+            target: Target {
+                generation: Generation(number),
+                colour: Colour::Blue,
+                cluster_id: "c".into(),
+                bootstrap: vec![format!("127.0.9.{last}:9092")],
+            },
+            intent: None,
+            removal: None,
+        }),
+    }
+}
+
+async fn put(clause: Clause, provider: &dyn DnsProvider, endpoint: &DnsName, number: u64) -> Published {
+    let found = clause.ok(provider.read(endpoint).await);
+    let wanted = published(number);
+    clause.ok(provider.compare_and_set(endpoint, &found, &wanted).await);
+    wanted
+}
+
+/// Clause 1.
+pub async fn read_gives_what_is_stored(provider: &dyn DnsProvider, endpoint: &DnsName) {
+    let clause = Clause::new(PORT, 1, "`read` gives what is stored");
+    for number in [1, 2] {
+        let wanted = put(clause, provider, endpoint, number).await;
+        let found = clause.ok(provider.read(endpoint).await);
+        clause.holds(found == wanted, (found, wanted));
+    }
+}
+
+/// Clause 1, at an endpoint whose owner record the caller has spoilt.
+pub async fn a_spoilt_owner_record_is_invalid(provider: &dyn DnsProvider, endpoint: &DnsName) {
+    let clause =
+        Clause::new(PORT, 1, "an owner record that cannot be parsed is `Invalid`, never an absent one");
+    clause.refused(provider.read(endpoint).await, ErrorKind::Invalid);
+}
+
+/// Clause 2: what does not meet the expectation is left alone.
+pub async fn a_stale_expectation_is_a_conflict(provider: &dyn DnsProvider, endpoint: &DnsName) {
+    let clause = Clause::new(
+        PORT,
+        2,
+        "a swap whose expectation is not met is `Conflict`, `NotDone`, and changes nothing",
+    );
+    let old = put(clause, provider, endpoint, 3).await;
+    let new = put(clause, provider, endpoint, 4).await;
+    let half = |set: &Published, owner: &Published| Published {
+        endpoint: set.endpoint.clone(),
+        owner: owner.owner.clone(),
+    };
+    for expected in [Published::default(), old.clone(), half(&new, &old), half(&old, &new)] {
+        clause
+            .refused(provider.compare_and_set(endpoint, &expected, &published(5)).await, ErrorKind::Conflict);
+        let found = clause.ok(provider.read(endpoint).await);
+        clause.holds(found == new, found);
+    }
+}
+
+/// Clause 2: of several racing callers one wins, and what it wrote stands there whole.
+pub async fn compare_and_set_has_one_winner(provider: Arc<dyn DnsProvider>, endpoint: &DnsName) {
+    let clause =
+        Clause::new(PORT, 2, "of several racing callers with the same expectation exactly one gets `Ok`");
+    let expected = put(clause, &*provider, endpoint, 9).await;
+    let racers: Vec<_> = (10..18)
+        .map(|number| {
+            let (provider, endpoint, expected) = (Arc::clone(&provider), endpoint.clone(), expected.clone());
+            tokio::spawn(async move {
+                (number, provider.compare_and_set(&endpoint, &expected, &published(number)).await)
+            })
+        })
+        .collect();
+    let mut winners = Vec::new();
+    for racer in racers {
+        match racer.await {
+            Ok((number, Ok(()))) => winners.push(number),
+            Ok((_, lost)) => drop(clause.refused(lost, ErrorKind::Conflict)),
+            Err(panicked) => clause.holds(false, panicked),
+        }
+    }
+    clause.holds(winners.len() == 1, &winners);
+    let found = clause.ok(provider.read(endpoint).await);
+    clause.holds(found == published(winners[0]), found);
+}
+
+/// Clauses 3 and 5: what is stored becomes visible, and what is not stored is not. Asks `looks` times at most.
+pub async fn only_what_is_stored_becomes_visible(provider: &dyn DnsProvider, endpoint: &DnsName, looks: u32) {
+    let clause =
+        Clause::new(PORT, 5, "`is_visible` is true once every authoritative server answers with the set");
+    let wanted = put(clause, provider, endpoint, 20).await;
+    let mut visible = false;
+    for _ in 0..looks {
+        visible = visible || clause.ok(provider.is_visible(endpoint, &wanted).await);
+        if visible {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    clause.holds(visible, format!("not visible after {looks} looks"));
+    for other in [published(21), Published { owner: published(21).owner, ..wanted }] {
+        let seen = clause.ok(provider.is_visible(endpoint, &other).await);
+        clause.holds(!seen, "visible, but never stored");
+    }
+}
+
+/// Every clause that needs nothing but the provider and an endpoint of its own.
+pub async fn check_all(provider: Arc<dyn DnsProvider>, endpoint: &DnsName) {
+    read_gives_what_is_stored(&*provider, endpoint).await;
+    a_stale_expectation_is_a_conflict(&*provider, endpoint).await;
+    only_what_is_stored_becomes_visible(&*provider, endpoint, 1_000).await;
+    compare_and_set_has_one_winner(provider, endpoint).await;
+}

@@ -1,1 +1,115 @@
-//! .
+//! [`ClusterProvisioner`].
+
+use kutover_core::error::{ErrorKind, Outcome};
+use kutover_core::owner::RemovalMark;
+use kutover_core::ports::ClusterProvisioner;
+use kutover_core::words::{ClusterId, Colour, Nonce};
+
+use super::Clause;
+
+const PORT: &str = "ClusterProvisioner";
+
+/// The request under which every function provisions.
+pub fn request() -> Nonce {
+    Nonce::new("conformance")
+}
+
+/// Clause 1.
+pub async fn the_same_request_gives_the_same_incarnation(
+    provisioner: &dyn ClusterProvisioner,
+    colour: Colour,
+) {
+    let clause =
+        Clause::new(PORT, 1, "`provision` with the same request gives the same incarnation, never a second");
+    let first = clause.ok(provisioner.provision(colour, &request()).await);
+    let second = clause.ok(provisioner.provision(colour, &request()).await);
+    clause.holds(first == second, (&first, &second));
+    clause.holds(first.colour == colour && !first.bootstrap.is_empty(), &first);
+    clause.holds(!first.controller_bootstrap.is_empty(), &first);
+    let described = clause.ok(provisioner.describe(colour).await);
+    clause.holds(described.as_ref() == Some(&first), described);
+}
+
+/// Clause 2, with a colour that has nothing behind it.
+pub async fn nothing_there_is_none(provisioner: &dyn ClusterProvisioner, empty: Colour) {
+    let clause = Clause::new(PORT, 2, "`describe` of a colour with nothing behind it is `Ok(None)`");
+    let found = clause.ok(provisioner.describe(empty).await);
+    clause.holds(found.is_none(), found);
+}
+
+/// Clause 3. `reaches` says whether a client gets through to one of these servers.
+pub async fn an_isolation_is_undone_by_its_own_nonce(
+    provisioner: &dyn ClusterProvisioner,
+    colour: Colour,
+    reaches: impl AsyncFn(&[String]) -> bool,
+) {
+    let clause = Clause::new(
+        PORT,
+        3,
+        "`isolate` shuts clients out while `controller_bootstrap` answers, and only `put_back` with its nonce undoes it",
+    );
+    let incarnation = clause.ok(provisioner.provision(colour, &request()).await);
+    let clients = || reaches(&incarnation.bootstrap);
+    clause.holds(clients().await, "clients do not get through before it");
+    for _ in 0..2 {
+        clause.ok(provisioner.isolate(&incarnation.id, &"one".into()).await);
+        clause.holds(!clients().await, "clients get through under it");
+    }
+    clause.holds(
+        reaches(&incarnation.controller_bootstrap).await,
+        "the controller does not get through under it",
+    );
+    clause.ok(provisioner.put_back(&incarnation.id, &"another".into()).await);
+    clause.holds(!clients().await, "another nonce undid it");
+    for _ in 0..2 {
+        clause.ok(provisioner.put_back(&incarnation.id, &"one".into()).await);
+        clause.holds(clients().await, "its own nonce did not undo it");
+    }
+}
+
+/// Clause 4: what the mark does not name, by incarnation and by cluster id, stays.
+pub async fn only_the_marked_is_destroyed(provisioner: &dyn ClusterProvisioner, colour: Colour) {
+    let clause = Clause::new(
+        PORT,
+        4,
+        "`destroy` removes the marked incarnation only, and refuses where another cluster lives there",
+    );
+    let standing = clause.ok(provisioner.provision(colour, &request()).await);
+    let other_cluster =
+        RemovalMark { incarnation: standing.id.clone(), cluster_id: "some-other-cluster".into() };
+    match provisioner.destroy(&other_cluster).await {
+        // Released by one that destroys nothing.
+        Ok(()) => {}
+        Err(error) => {
+            let refused = error.kind == ErrorKind::Refused && error.outcome == Outcome::NotDone;
+            clause.holds(refused, error);
+        }
+    }
+    let gone = RemovalMark { incarnation: "long-gone".into(), cluster_id: "some-other-cluster".into() };
+    clause.ok(provisioner.destroy(&gone).await);
+    let found = clause.ok(provisioner.describe(colour).await);
+    clause.holds(found.as_ref() == Some(&standing), found);
+}
+
+/// Clause 4, for provisioners that destroy: it is gone afterwards, and destroying it again is `Ok`.
+pub async fn the_marked_is_destroyed_for_good(
+    provisioner: &dyn ClusterProvisioner,
+    colour: Colour,
+    cluster_id: &ClusterId,
+) {
+    let clause =
+        Clause::new(PORT, 4, "`destroy` removes the marked incarnation; one that is gone already is `Ok`");
+    let standing = clause.ok(provisioner.provision(colour, &request()).await);
+    let mark = RemovalMark { incarnation: standing.id, cluster_id: cluster_id.clone() };
+    for _ in 0..2 {
+        clause.ok(provisioner.destroy(&mark).await);
+        let found = clause.ok(provisioner.describe(colour).await);
+        clause.holds(found.is_none(), found);
+    }
+}
+
+/// Every clause that needs nothing but the provisioner and leaves the cluster standing.
+pub async fn check_all(provisioner: &dyn ClusterProvisioner, colour: Colour) {
+    the_same_request_gives_the_same_incarnation(provisioner, colour).await;
+    only_the_marked_is_destroyed(provisioner, colour).await;
+}

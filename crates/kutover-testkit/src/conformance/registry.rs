@@ -1,1 +1,125 @@
-//! .
+//! [`Registry`] and [`MemberLink`], on one cluster. Both topics should be new: every function adds to them.
+
+use kutover_core::messages::{ControlBody, ControlMessage, MemberKind, MemberState};
+use kutover_core::owner::Target;
+use kutover_core::ports::{MemberLink, Registry};
+use kutover_core::words::{Colour, Generation, Term};
+
+use super::Clause;
+
+const PORT: &str = "Registry";
+const LINK: &str = "MemberLink";
+
+/// A controller's first word.
+pub fn claim(term: u64) -> ControlMessage {
+    ControlMessage {
+        term: Term(term),
+        body: ControlBody::Claim { nonce: format!("n{term}").as_str().into() },
+    }
+}
+
+/// An announcement of a generation.
+pub fn announcement(term: u64, generation: u64) -> ControlMessage {
+    let target = Target {
+        generation: Generation(generation),
+        colour: Colour::Green,
+        cluster_id: "c".into(),
+        bootstrap: vec!["127.0.0.9:9092".into()],
+    };
+    ControlMessage { term: Term(term), body: ControlBody::Announce { target } }
+}
+
+/// A producer's state.
+pub fn member(instance: &str, heartbeat: u64) -> MemberState {
+    MemberState {
+        kind: MemberKind::Producer,
+        instance: instance.into(),
+        incarnation: "i".into(),
+        heartbeat,
+        generation: Generation(1),
+        cluster_id: "c".into(),
+        receipts: Vec::new(),
+    }
+}
+
+/// Clause 1.
+pub async fn prepare_is_repeatable(registry: &dyn Registry) {
+    let clause = Clause::new(PORT, 1, "`prepare` makes both topics where they are missing");
+    for _ in 0..2 {
+        clause.ok(registry.prepare().await);
+        clause.ok(registry.control().await);
+        clause.ok(registry.members().await);
+    }
+}
+
+/// Clauses 2 and 3.
+pub async fn what_is_said_is_read(registry: &dyn Registry) {
+    let clause = Clause::new(PORT, 3, "`control` reads the topic to its end as it stands at the call");
+    let again = Clause::new(PORT, 2, "saying it again is harmless");
+    clause.ok(registry.prepare().await);
+    clause.ok(registry.say(&claim(1)).await);
+    for generation in 1..=3 {
+        clause.ok(registry.say(&announcement(1, generation)).await);
+        let view = clause.ok(registry.control().await);
+        let found = view.target.as_ref().map(|target| target.generation);
+        clause.holds(found == Some(Generation(generation)), found);
+        again.ok(registry.say(&announcement(1, generation)).await);
+        let repeated = clause.ok(registry.control().await);
+        again.holds(repeated == view, repeated);
+    }
+}
+
+/// Clause 3 with the words' own rule: after a claim, lower terms count for nothing.
+pub async fn lower_terms_are_ignored(registry: &dyn Registry) {
+    let clause = Clause::new(PORT, 3, "after a claim, messages of lower terms are ignored");
+    clause.ok(registry.prepare().await);
+    clause.ok(registry.say(&claim(5)).await);
+    let before = clause.ok(registry.control().await);
+    clause.ok(registry.say(&announcement(4, 999)).await);
+    let after = clause.ok(registry.control().await);
+    clause.holds(before == after && after.term == Term(5), after);
+}
+
+/// Clause 4 of the registry, clause 2 of the link.
+pub async fn members_come_and_go(registry: &dyn Registry, link: &dyn MemberLink) {
+    let clause =
+        Clause::new(PORT, 4, "a member whose tombstone is the newest message of its key is left out");
+    clause.ok(registry.prepare().await);
+    for state in [member("a", 1), member("b", 1), member("a", 2)] {
+        clause.ok(link.tell(&state).await);
+    }
+    let mut found = clause.ok(registry.members().await);
+    found.sort_by_key(MemberState::key);
+    clause.holds(found == [member("a", 2), member("b", 1)], found);
+    clause.ok(link.end(&member("a", 2)).await);
+    let found = clause.ok(registry.members().await);
+    clause.holds(found == [member("b", 1)], found);
+    clause.ok(link.tell(&member("a", 3)).await);
+    let found = clause.ok(registry.members().await).len();
+    clause.holds(found == 2, found);
+    clause.ok(link.end(&member("a", 3)).await);
+    clause.ok(link.end(&member("b", 1)).await);
+}
+
+/// Clauses 1 and 3 of the link. The link is a new one.
+pub async fn a_link_follows_the_control_topic(registry: &dyn Registry, link: &dyn MemberLink) {
+    let first = Clause::new(LINK, 1, "`next_control` first gives the view at the end, then each change");
+    let now = Clause::new(LINK, 3, "`control_now` reads to the end as it stands at the call");
+    let term = first.ok(registry.control().await).term;
+    let view = link.next_control().await;
+    first.holds(view == first.ok(registry.control().await), view);
+    now.ok(registry.say(&announcement(term.0, 5_000)).await);
+    let view = now.ok(link.control_now().await);
+    now.holds(view.target.is_some_and(|target| target.generation == Generation(5_000)), "an older view");
+    let view = link.next_control().await;
+    first.holds(view.target.is_some_and(|target| target.generation == Generation(5_000)), "no change");
+}
+
+/// Every clause. `open` opens a new link.
+pub async fn check_all<L: MemberLink>(registry: &dyn Registry, open: impl AsyncFn() -> L) {
+    prepare_is_repeatable(registry).await;
+    what_is_said_is_read(registry).await;
+    lower_terms_are_ignored(registry).await;
+    a_link_follows_the_control_topic(registry, &open().await).await;
+    members_come_and_go(registry, &open().await).await;
+}

@@ -1,0 +1,161 @@
+//! Every part of the world against its port's contract.
+
+use std::sync::Arc;
+
+use kutover_core::error::{ErrorKind, Outcome};
+use kutover_core::owner::Target;
+use kutover_core::ports::{
+    ClusterAdmin as _, ClusterProvisioner as _, DnsProvider as _, EndpointAnswer, Journal as _, LagQuery,
+    NewTopic, Published, RecordData, RecordSet, Registry as _,
+};
+use kutover_core::words::{Colour, Generation, GroupId, Offset, TopicPartition};
+use kutover_memory::{ClusterOptions, Fault, MemoryCluster, MemoryWorld, StoredRecord};
+use kutover_testkit::conformance::{admin, dns, journal, lag, producer, provision, registry, watch};
+
+async fn world() -> (MemoryWorld, MemoryCluster) {
+    let world = MemoryWorld::new();
+    world.provisioner.provision(Colour::Blue, &provision::request()).await.unwrap();
+    let cluster = world.cluster(Colour::Blue).unwrap();
+    (world, cluster)
+}
+
+fn record(payload: &str) -> StoredRecord {
+    StoredRecord { payload: Some(payload.into()), ..StoredRecord::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dns_keeps_its_contract() {
+    let world = MemoryWorld::new();
+    dns::check_all(Arc::new(world.dns.clone()), &"a.test".into()).await;
+    world.dns.spoil_owner(&"a.test".into());
+    dns::a_spoilt_owner_record_is_invalid(&world.dns, &"a.test".into()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_journal_keeps_its_contract() {
+    let world = MemoryWorld::new();
+    journal::check_all(Arc::new(world.journal.clone())).await;
+    let reopened = world.journal.clone();
+    journal::appended_entries_survive(async || reopened.clone()).await;
+}
+
+#[tokio::test]
+async fn the_provisioner_keeps_its_contract() {
+    let (world, blue) = world().await;
+    provision::check_all(&world.provisioner, Colour::Blue).await;
+    provision::nothing_there_is_none(&world.provisioner, Colour::Green).await;
+    let reaches = async |servers: &[String]| {
+        let controllers = servers.iter().all(|server| server.ends_with(":9093"));
+        world.provisioner.cluster_at(servers).is_some_and(|cluster| controllers || !cluster.is_isolated())
+    };
+    provision::an_isolation_is_undone_by_its_own_nonce(&world.provisioner, Colour::Blue, reaches).await;
+    provision::the_marked_is_destroyed_for_good(&world.provisioner, Colour::Blue, &blue.cluster_id()).await;
+    assert_eq!(
+        blue.identity().await.unwrap_err().kind,
+        ErrorKind::Unreachable,
+        "a destroyed cluster is dead"
+    );
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_its_admin_contract() {
+    let (_world, blue) = world().await;
+    admin::check_all(&blue, &blue, "t").await;
+    blue.configure(|options: &mut ClusterOptions| options.unknown_configs = ["new.fangled".into()].into());
+    admin::an_unknown_config_is_named(&blue, &"odd".into(), "new.fangled").await;
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_its_lag_contract() {
+    let (_world, blue) = world().await;
+    blue.add_topic("t", 2);
+    let (place, billing) = (TopicPartition::new("t", 0), GroupId::new("billing"));
+    blue.produce(&place, record("x")).unwrap();
+    lag::no_commit_is_not_zero(&blue, &billing, &place).await;
+    blue.commit(&billing, &place, Offset(1));
+    let query = LagQuery {
+        groups: [(billing, ["t".into()].into()), ("audit".into(), ["t".into()].into())].into(),
+        partitions: vec![place.clone(), TopicPartition::new("t", 1)],
+        read_tails: true,
+    };
+    lag::everything_is_answered_once(&blue, &query).await;
+    lag::what_does_not_answer_is_an_error(&blue, &TopicPartition::new("t", 9)).await;
+    lag::ranges_are_read_after_the_call(&blue, &place, async || {
+        blue.produce(&place, record("y")).unwrap();
+    })
+    .await;
+    blue.silence(place.clone());
+    lag::what_does_not_answer_is_an_error(&blue, &place).await;
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_its_registry_contract() {
+    let (_world, blue) = world().await;
+    registry::check_all(&blue, async || blue.link()).await;
+    let members = TopicPartition::new("kutover.members", 0);
+    blue.produce(&members, StoredRecord { key: Some(b"k".to_vec()), ..record("{") }).unwrap();
+    let error = blue.members().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Invalid);
+    assert!(error.what.contains("offset"), "{error}");
+}
+
+#[tokio::test]
+async fn clients_keep_their_contract() {
+    let (world, blue) = world().await;
+    blue.add_topic("t", 3);
+    let described = world.provisioner.describe(Colour::Blue).await.unwrap().unwrap();
+    let target = Target {
+        generation: Generation(1),
+        colour: Colour::Blue,
+        cluster_id: blue.cluster_id(),
+        bootstrap: described.bootstrap,
+    };
+    producer::check_all(&world.factory(), &target, "t").await;
+}
+
+#[tokio::test]
+async fn a_watch_keeps_its_contract() {
+    let world = MemoryWorld::new();
+    let lead_to = async |last: u8| {
+        let set = RecordSet { ttl_s: 1, data: RecordData::Addresses(vec![[127, 0, 0, last].into()]) };
+        world.dns.overwrite(&"a.test".into(), Published { endpoint: Some(set), owner: None });
+        EndpointAnswer::Found { addresses: vec![[127, 0, 0, last].into()], owner: None, ttl_ms: 1000 }
+    };
+    let watched = world.dns.watch(&"a.test".into());
+    watch::the_first_answer_is_what_stands_there(&watched, &EndpointAnswer::Empty).await;
+    watch::a_change_is_seen_after_a_dropped_wait(&world.dns.watch(&"a.test".into()), async || {
+        lead_to(7).await
+    })
+    .await;
+}
+
+/// A fault does what it says, to the world and to the caller, and the calls are counted.
+#[tokio::test]
+async fn faults_are_what_they_say() {
+    let topic =
+        |name: &str| NewTopic { name: name.into(), partitions: 1, replication: 1, configs: [].into() };
+    for (fault, done, outcome) in [
+        (Fault::NotDone, false, Outcome::NotDone),
+        (Fault::UnknownDone, true, Outcome::Unknown),
+        (Fault::UnknownNotDone, false, Outcome::Unknown),
+    ] {
+        let (world, blue) = world().await;
+        world.faults.inject("blue.create_topic", fault.clone());
+        assert_eq!(blue.create_topic(&topic("t")).await.unwrap_err().outcome, outcome);
+        assert_eq!(blue.topics().await.unwrap().len(), usize::from(done), "{fault:?}");
+        blue.create_topic(&topic("t")).await.unwrap();
+        let calls = ["provisioner.provision", "blue.create_topic", "blue.topics", "blue.create_topic"];
+        assert_eq!(world.faults.calls(), calls);
+        world.faults.at(4, fault);
+        assert_eq!(world.dns.read(&"a.test".into()).await.unwrap_err().outcome, outcome);
+    }
+    let (world, blue) = world().await;
+    world.faults.inject("blue.create_topic", Fault::HangDone);
+    let wanted = topic("t");
+    let mut call = blue.create_topic(&wanted);
+    assert!(futures_util::poll!(&mut call).is_pending());
+    drop(call);
+    assert_eq!(blue.topics().await.unwrap().len(), 1, "done, although no answer ever came");
+    world.journal.damage(3);
+    assert!(world.journal.read().await.unwrap_err().to_string().contains("entry 3"));
+}

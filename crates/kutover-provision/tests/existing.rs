@@ -1,0 +1,53 @@
+//! The `static` provisioner against its port's contract.
+
+use kutover_core::error::ErrorKind;
+use kutover_core::owner::RemovalMark;
+use kutover_core::ports::{ClusterProvisioner as _, RecordData};
+use kutover_core::words::Colour;
+use kutover_provision::{ExistingCluster, StaticProvisioner};
+use kutover_testkit::conformance::provision;
+
+fn cluster(servers: &[&str]) -> ExistingCluster {
+    ExistingCluster {
+        bootstrap: servers.iter().map(|server| (*server).to_owned()).collect(),
+        endpoint: RecordData::Cname("lb-a.example".into()),
+    }
+}
+
+#[tokio::test]
+async fn it_keeps_the_ports_contract() {
+    let both = StaticProvisioner::new()
+        .with(Colour::Blue, cluster(&["10.0.0.1:9092"]))
+        .with(Colour::Green, cluster(&["10.0.1.1:9092"]));
+    provision::check_all(&both, Colour::Green).await;
+    provision::nothing_there_is_none(&StaticProvisioner::new(), Colour::Blue).await;
+}
+
+#[tokio::test]
+async fn it_describes_isolates_and_releases_as_configured() {
+    let only_blue = StaticProvisioner::new().with(Colour::Blue, cluster(&["b:9092", "a:9092"]));
+    let blue = only_blue.describe(Colour::Blue).await.unwrap().unwrap();
+    assert_eq!(blue.id.as_str(), "static-blue-a:9092+b:9092");
+    assert_eq!(blue.bootstrap, ["b:9092", "a:9092"]);
+    assert_eq!(blue.controller_bootstrap, blue.bootstrap);
+    assert_eq!(only_blue.isolate(&blue.id, &"n".into()).await.unwrap_err().kind, ErrorKind::Unsupported);
+    only_blue.put_back(&blue.id, &"n".into()).await.unwrap();
+
+    let mark = RemovalMark { incarnation: blue.id.clone(), cluster_id: "c".into() };
+    only_blue.destroy(&mark).await.unwrap();
+    assert!(only_blue.describe(Colour::Blue).await.unwrap().is_some(), "released, not destroyed");
+
+    let error = only_blue.provision(Colour::Green, &"r".into()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "provision green: no cluster is configured; describe one in clusters.green.provisioner"
+    );
+}
+
+#[test]
+fn other_servers_are_another_incarnation() {
+    let id = |servers: &[&str], colour| cluster(servers).incarnation_id(colour);
+    assert_eq!(id(&["a:1", "b:1"], Colour::Blue), id(&["b:1", "a:1", "a:1"], Colour::Blue));
+    assert_ne!(id(&["a:1"], Colour::Blue), id(&["a:2"], Colour::Blue));
+    assert_ne!(id(&["a:1"], Colour::Blue), id(&["a:1"], Colour::Green));
+}
