@@ -1,5 +1,7 @@
 //! The embedded world as stock clients see it.
 
+mod support;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +12,10 @@ use kutover_core::ports::{ClusterProvisioner, FenceKind, Incarnation, RecordData
 use kutover_core::words::{ClusterId, Colour};
 use kutover_lab::embedded::{ApiKey, EmbeddedCluster, Fault, Harm};
 use kutover_lab::{ClusterSpec, LabOptions, LabProvisioner};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::Message;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
-
-const BOUND: Duration = Duration::from_secs(20);
+use support::{BOUND, client, code, create_orders, is_served, is_shut_out, producer, read, send};
 
 struct World {
     lab: LabProvisioner,
@@ -37,61 +33,6 @@ async fn world() -> World {
     World { lab, blue, cluster, _dir: dir }
 }
 
-fn client(bootstrap: &[String], id: &str) -> ClientConfig {
-    let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", bootstrap.join(","))
-        .set("client.id", id)
-        .set("reconnect.backoff.max.ms", "200")
-        .set("metadata.recovery.strategy", "none")
-        .set("message.timeout.ms", "5000");
-    config
-}
-
-fn producer(bootstrap: &[String], id: &str) -> FutureProducer {
-    client(bootstrap, id).set("enable.idempotence", "true").create().expect("producer")
-}
-
-async fn send(producer: &FutureProducer, text: &str) -> Result<(i32, i64), KafkaError> {
-    let record = FutureRecord::<(), str>::to("orders").payload(text);
-    producer.send(record, BOUND).await.map(|at| (at.partition, at.offset)).map_err(|(error, _)| error)
-}
-
-fn code(error: &KafkaError) -> Option<RDKafkaErrorCode> {
-    error.rdkafka_error_code()
-}
-
-/// All values of `orders`, read by a stock consumer until `count` have come.
-fn read(bootstrap: Vec<String>, id: &str, count: usize) -> BTreeSet<String> {
-    let consumer: BaseConsumer = client(&bootstrap, id)
-        .set("group.id", "readers")
-        .set("enable.auto.commit", "false")
-        .set("auto.offset.reset", "earliest")
-        .create()
-        .expect("consumer");
-    consumer.subscribe(&["orders"]).expect("subscribe");
-    let mut values = BTreeSet::new();
-    let deadline = std::time::Instant::now() + BOUND;
-    while values.len() < count {
-        assert!(std::time::Instant::now() < deadline, "read {} of {count} in time", values.len());
-        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) {
-            values.insert(String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned());
-        }
-    }
-    consumer.commit_consumer_state(CommitMode::Sync).expect("commit");
-    values
-}
-
-/// Whether a client gets metadata, in two seconds.
-async fn is_served(bootstrap: Vec<String>, id: &'static str) -> bool {
-    tokio::task::spawn_blocking(move || {
-        let consumer: BaseConsumer = client(&bootstrap, id).create().expect("client");
-        consumer.fetch_metadata(None, Duration::from_secs(2)).is_ok()
-    })
-    .await
-    .expect("no panic")
-}
-
 #[tokio::test]
 async fn a_stock_client_creates_writes_commits_and_reads_through_the_forwarder() {
     let world = world().await;
@@ -100,10 +41,7 @@ async fn a_stock_client_creates_writes_commits_and_reads_through_the_forwarder()
     assert_eq!(world.blue.endpoint, RecordData::Addresses(vec![place.ip()]));
     assert_eq!(world.cluster.cluster_id().as_str().len(), 22);
 
-    let admin: AdminClient<DefaultClientContext> =
-        client(&world.blue.bootstrap, "admin").create().expect("admin");
-    let topic = NewTopic::new("orders", 6, TopicReplication::Fixed(1));
-    admin.create_topics(&[topic], &AdminOptions::new()).await.expect("create").remove(0).expect("orders");
+    create_orders(&world.blue.bootstrap, 6, 1).await;
 
     let producer = producer(&world.blue.bootstrap, "app");
     let mut sent = BTreeSet::new();
@@ -112,8 +50,7 @@ async fn a_stock_client_creates_writes_commits_and_reads_through_the_forwarder()
         send(&producer, &text).await.expect("acknowledged");
         sent.insert(text);
     }
-    let bootstrap = world.blue.bootstrap.clone();
-    let values = tokio::task::spawn_blocking(move || read(bootstrap, "reader", 50)).await.expect("read");
+    let values = read(&world.blue.bootstrap, 50).await;
     assert_eq!(values, sent);
     let committed: i64 = (0..6)
         .filter_map(|partition| world.cluster.fake().committed_offset("readers", "orders", partition))
@@ -144,8 +81,7 @@ async fn the_fence_refuses_ordinary_clients_and_neither_members_nor_readers() {
     assert_eq!(code(&refused), Some(RDKafkaErrorCode::TopicAuthorizationFailed));
     let member = producer(&world.blue.bootstrap, "kutover-member-1");
     send(&member, "receipt").await.expect("a member may write");
-    let bootstrap = world.blue.bootstrap.clone();
-    let values = tokio::task::spawn_blocking(move || read(bootstrap, "reader", 2)).await.expect("read");
+    let values = read(&world.blue.bootstrap, 2).await;
     assert_eq!(values, BTreeSet::from(["before".to_owned(), "receipt".to_owned()]));
 
     fence.lift(&["orders".into()]).await.expect("lift");
@@ -201,19 +137,19 @@ async fn isolation_cuts_clients_and_keeps_the_controllers_path() {
     world.lab.isolate(id, &nonce).await.expect("isolate");
     world.lab.isolate(id, &nonce).await.expect("isolate again");
     assert!(send(&app, "isolated").await.is_err());
-    assert!(!is_served(world.blue.bootstrap.clone(), "app").await, "the forwarder is closed");
+    assert!(is_shut_out(&world.blue.bootstrap, "app").await, "the forwarder is closed");
     assert!(
-        !is_served(world.blue.controller_bootstrap.clone(), "app").await,
+        is_shut_out(&world.blue.controller_bootstrap, "app").await,
         "an open path does not help a client"
     );
-    assert!(!is_served(world.blue.controller_bootstrap.clone(), "kutover-member").await);
+    assert!(is_shut_out(&world.blue.controller_bootstrap, "kutover-member").await);
     send(&controller, "isolated").await.expect("the controller's client of before is served");
-    assert!(is_served(world.blue.controller_bootstrap.clone(), "kutover-controller-2").await);
+    assert!(is_served(&world.blue.controller_bootstrap, "kutover-controller-2").await);
 
     world.lab.put_back(id, &"i0".into()).await.expect("a late put-back is no error");
-    assert!(!is_served(world.blue.bootstrap.clone(), "app").await, "and undoes nothing");
+    assert!(is_shut_out(&world.blue.bootstrap, "app").await, "and undoes nothing");
     world.lab.put_back(id, &nonce).await.expect("put back");
-    assert!(is_served(world.blue.bootstrap.clone(), "app").await);
+    assert!(is_served(&world.blue.bootstrap, "app").await);
     send(&producer(&world.blue.bootstrap, "app"), "after").await.expect("served again");
 }
 
@@ -232,8 +168,7 @@ async fn a_killed_broker_hands_its_partitions_over_and_nothing_is_lost_or_double
         send(&app, &format!("{number}")).await.expect("the others took over");
     }
     world.cluster.restart_broker(0);
-    let bootstrap = world.blue.bootstrap.clone();
-    let values = tokio::task::spawn_blocking(move || read(bootstrap, "reader", 30)).await.expect("read");
+    let values = read(&world.blue.bootstrap, 30).await;
     assert_eq!(values.len(), 30);
     assert_eq!(world.cluster.fake().all_records("orders").expect("log").len(), 30, "no duplicate");
 }
@@ -277,7 +212,7 @@ async fn provision_is_keyed_by_request_and_destroy_by_the_proven_cluster() {
     let mut mark = RemovalMark { incarnation: world.blue.id.clone(), cluster_id: ClusterId::new("another") };
     let refused = world.lab.destroy(&mark).await.expect_err("another cluster");
     assert_eq!((refused.kind, refused.outcome), (ErrorKind::Refused, Outcome::NotDone));
-    assert!(is_served(world.blue.bootstrap.clone(), "app").await, "still there");
+    assert!(is_served(&world.blue.bootstrap, "app").await, "still there");
 
     mark.cluster_id = world.cluster.cluster_id();
     world.lab.destroy(&mark).await.expect("destroy");

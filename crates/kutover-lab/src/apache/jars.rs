@@ -1,0 +1,176 @@
+//! Apache Kafka's jars: fetched by Maven once into the cache, or a Kafka directory of the user's.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use rustix::fs::{FlockOperation, flock};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::tools::Tools;
+use crate::spec::KafkaVersion;
+
+const MANIFEST: &str = "manifest.json";
+
+/// What a complete folder holds; written last.
+#[derive(Debug, Serialize, Deserialize)]
+struct Manifest {
+    /// Each jar's size in bytes.
+    files: BTreeMap<String, u64>,
+}
+
+/// The folder with the jars of a version, fetched if it is not there yet.
+///
+/// # Errors
+/// Maven is missing or fails, or the folder is damaged; the text names the folder and the fix.
+pub(crate) async fn fetched(tools: &Tools, version: KafkaVersion) -> ProviderResult<PathBuf> {
+    let folder = tools.cache.join(format!("kafka-{version}"));
+    let what = format!("get Apache Kafka {version}");
+    let io_error = |error: io::Error| {
+        let reason = format!(
+            "cache {}: {error}; set KUTOVER_CACHE to a folder that can be written",
+            tools.cache.display()
+        );
+        ProviderError::new(ErrorKind::Unavailable, &what, reason)
+    };
+    if folder.exists() {
+        return verified(&what, &folder);
+    }
+    fs::create_dir_all(&tools.cache).map_err(io_error)?;
+    let _alone = lock(tools.cache.join(format!(".kafka-{version}.lock"))).await.map_err(io_error)?;
+    // Somebody else may have fetched it while we waited.
+    if folder.exists() {
+        return verified(&what, &folder);
+    }
+    // Fetched beside it and moved into place whole, so that a killed fetch leaves no half folder under its name.
+    let fetching = tools.cache.join(format!(".fetch-{version}-{}", Uuid::new_v4().simple()));
+    let jars = fetch(tools, version, &what, &fetching).await;
+    let jars = jars.and_then(|()| complete(&fetching, &folder).map_err(io_error));
+    if jars.is_err() {
+        let _ = fs::remove_dir_all(&fetching);
+    }
+    jars?;
+    verified(&what, &folder)
+}
+
+/// The folder with the jars of a Kafka directory of the user's.
+///
+/// # Errors
+/// It holds no Kafka of that version.
+pub(crate) fn of_the_user(directory: &Path, version: KafkaVersion) -> ProviderResult<PathBuf> {
+    let libs = directory.join("libs");
+    let jar = libs.join(format!("kafka-clients-{version}.jar"));
+    if jar.is_file() {
+        return Ok(libs);
+    }
+    let reason = format!(
+        "{} is missing; name a directory of Apache Kafka {version} (its `libs/*.jar` are used)",
+        jar.display()
+    );
+    Err(ProviderError::new(
+        ErrorKind::Refused,
+        format!("use Kafka directory {}", directory.display()),
+        reason,
+    ))
+}
+
+/// An exclusive lock on a file, held until it is dropped; waits for it on a thread of its own.
+pub(crate) async fn lock(path: PathBuf) -> io::Result<File> {
+    tokio::task::spawn_blocking(move || {
+        let file = File::options().create(true).write(true).truncate(false).open(path)?;
+        flock(&file, FlockOperation::LockExclusive)?;
+        Ok(file)
+    })
+    .await
+    .map_err(io::Error::other)?
+}
+
+async fn fetch(tools: &Tools, version: KafkaVersion, what: &str, into: &Path) -> ProviderResult<()> {
+    let pom = into.join("pom.xml");
+    fs::create_dir_all(into).and_then(|()| fs::write(&pom, pom_text(version))).map_err(|error| {
+        ProviderError::new(ErrorKind::Unavailable, what, format!("{}: {error}", into.display()))
+    })?;
+    let args = [
+        "-q".to_owned(),
+        "-B".to_owned(),
+        "-f".to_owned(),
+        pom.display().to_string(),
+        "dependency:copy-dependencies".to_owned(),
+        format!("-DoutputDirectory={}", into.join("libs").display()),
+    ];
+    let fix = "install Maven (Debian: apt-get install maven), or unpack Apache Kafka yourself and name its directory";
+    Tools::run(what, &tools.mvn, &args, fix).await
+}
+
+fn complete(fetching: &Path, folder: &Path) -> io::Result<()> {
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(fetching.join("libs"))? {
+        let entry = entry?;
+        files.insert(entry.file_name().to_string_lossy().into_owned(), entry.metadata()?.len());
+    }
+    let manifest = serde_json::to_vec_pretty(&Manifest { files }).map_err(io::Error::other)?;
+    fs::write(fetching.join(MANIFEST), manifest)?;
+    fs::rename(fetching, folder)
+}
+
+/// The jars' folder, if every file of the manifest is there in its size.
+fn verified(what: &str, folder: &Path) -> ProviderResult<PathBuf> {
+    let damaged = |reason: String| {
+        let fix = format!("the cache is damaged: {reason}; delete {} and try again", folder.display());
+        Err(ProviderError::new(ErrorKind::Invalid, what, fix))
+    };
+    let manifest = match fs::read(folder.join(MANIFEST)) {
+        Ok(bytes) => bytes,
+        Err(error) => return damaged(format!("{MANIFEST} cannot be read ({error})")),
+    };
+    let manifest: Manifest = match serde_json::from_slice(&manifest) {
+        Ok(manifest) => manifest,
+        Err(error) => return damaged(format!("{MANIFEST} makes no sense ({error})")),
+    };
+    let libs = folder.join("libs");
+    if manifest.files.is_empty() {
+        return damaged(format!("{MANIFEST} names no jars"));
+    }
+    for (name, size) in manifest.files {
+        match fs::metadata(libs.join(&name)) {
+            Ok(found) if found.len() == size => {}
+            Ok(found) => return damaged(format!("{name} has {} bytes instead of {size}", found.len())),
+            Err(error) => return damaged(format!("{name} cannot be read ({error})")),
+        }
+    }
+    Ok(libs)
+}
+
+/// The pom whose dependencies are a broker with its tools, ZooKeeper and Connect.
+fn pom_text(version: KafkaVersion) -> String {
+    let own = version.to_string();
+    let mut artifacts = vec![
+        ("org.apache.kafka", "kafka_2.13", own.as_str()),
+        ("org.apache.kafka", "connect-runtime", &own),
+        ("org.apache.kafka", "connect-file", &own),
+    ];
+    // 4.4.0 was released without it.
+    if (version.major, version.minor) < (4, 4) {
+        artifacts.push(("org.apache.kafka", "kafka-tools", &own));
+    }
+    // Kafka before 4.0 names log4j 1 and leaves the binding out.
+    if version.on_zookeeper() {
+        artifacts.push(("org.slf4j", "slf4j-reload4j", "1.7.36"));
+    }
+    let mut dependencies = String::new();
+    for (group, artifact, version) in artifacts {
+        let _ = writeln!(
+            dependencies,
+            "    <dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId><version>{version}</version></dependency>"
+        );
+    }
+    format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">\n  <modelVersion>4.0.0</modelVersion>\n  \
+         <groupId>kutover</groupId>\n  <artifactId>kafka-jars</artifactId>\n  <version>1</version>\n  \
+         <packaging>pom</packaging>\n  <dependencies>\n{dependencies}  </dependencies>\n</project>\n"
+    )
+}

@@ -1,0 +1,177 @@
+//! The configuration files of brokers and ZooKeeper, as text.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use kutover_core::words::Colour;
+use serde::{Deserialize, Serialize};
+
+use crate::spec::KafkaVersion;
+
+/// Where one broker listens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BrokerPlace {
+    /// Its id.
+    pub(crate) id: i32,
+    /// What it advertises to clients: a forwarder of its own.
+    pub(crate) advertised: SocketAddr,
+    /// Its clients' listener, behind that forwarder.
+    pub(crate) clients: SocketAddr,
+    /// Its listener for other brokers and for the controller's path; isolation leaves it open.
+    pub(crate) internal: SocketAddr,
+    /// Its KRaft controller's listener.
+    pub(crate) quorum: SocketAddr,
+}
+
+/// What a broker's configuration depends on.
+pub(crate) struct BrokerConfig<'a> {
+    pub(crate) colour: Colour,
+    pub(crate) place: &'a BrokerPlace,
+    pub(crate) all: &'a [BrokerPlace],
+    pub(crate) log_dir: &'a Path,
+    /// The ensemble, for versions that need one.
+    pub(crate) zookeeper: Option<SocketAddr>,
+}
+
+/// A broker's `server.properties`.
+pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
+    let BrokerConfig { place, all, .. } = config;
+    let brokers = all.len();
+    let mut set = BTreeMap::new();
+    let mut put = |key: &'static str, value: String| set.insert(key, value);
+    put("log.dirs", config.log_dir.display().to_string());
+    put("advertised.listeners", format!("CLIENTS://{},INTERNAL://{}", place.advertised, place.internal));
+    put("inter.broker.listener.name", "INTERNAL".into());
+    put("auto.create.topics.enable", "false".into());
+    put("allow.everyone.if.no.acl.found", "true".into());
+    put("default.replication.factor", brokers.to_string());
+    put("offsets.topic.replication.factor", brokers.to_string());
+    put("transaction.state.log.replication.factor", brokers.to_string());
+    // One of three brokers may be away without anything acknowledged being at risk, and without a stop.
+    let min_isr = if brokers > 2 { "2" } else { "1" };
+    put("min.insync.replicas", min_isr.into());
+    put("transaction.state.log.min.isr", min_isr.into());
+    // Few, because each costs files and start-up time.
+    put("offsets.topic.num.partitions", "4".into());
+    put("transaction.state.log.num.partitions", "4".into());
+    put("group.initial.rebalance.delay.ms", "0".into());
+    put("log.cleaner.dedupe.buffer.size", "8388608".into());
+    if let Some(zookeeper) = config.zookeeper {
+        put("broker.id", place.id.to_string());
+        put("listeners", format!("CLIENTS://{},INTERNAL://{}", place.clients, place.internal));
+        put("listener.security.protocol.map", "CLIENTS:PLAINTEXT,INTERNAL:PLAINTEXT".into());
+        put("zookeeper.connect", format!("{zookeeper}{}", config.colour.chroot()));
+        // How soon a killed broker is noticed, and its id free again.
+        put("zookeeper.session.timeout.ms", "6000".into());
+        put("authorizer.class.name", "kafka.security.authorizer.AclAuthorizer".into());
+    } else {
+        put("process.roles", "broker,controller".into());
+        put("node.id", place.id.to_string());
+        put(
+            "listeners",
+            format!(
+                "CLIENTS://{},INTERNAL://{},CONTROLLER://{}",
+                place.clients, place.internal, place.quorum
+            ),
+        );
+        put(
+            "listener.security.protocol.map",
+            "CLIENTS:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT".into(),
+        );
+        put("controller.listener.names", "CONTROLLER".into());
+        let voters: Vec<String> =
+            all.iter().map(|broker| format!("{}@{}", broker.id, broker.quorum)).collect();
+        put("controller.quorum.voters", voters.join(","));
+        put("broker.session.timeout.ms", "6000".into());
+        put("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer".into());
+    }
+    text(&set)
+}
+
+/// ZooKeeper's configuration: one server.
+pub(crate) fn zookeeper(address: SocketAddr, data_dir: &Path) -> String {
+    let set = BTreeMap::from([
+        ("dataDir", data_dir.display().to_string()),
+        ("clientPort", address.port().to_string()),
+        ("clientPortAddress", address.ip().to_string()),
+        ("admin.enableServer", "false".into()),
+        ("maxClientCnxns", "0".into()),
+        ("tickTime", "1000".into()),
+    ]);
+    text(&set)
+}
+
+/// Logging for log4j 1 (before 4.0) and log4j 2: to standard output, which goes into a file.
+pub(crate) fn logging(version: KafkaVersion) -> (&'static str, &'static str) {
+    if version.on_zookeeper() {
+        let text = "log4j.rootLogger=INFO, out\n\
+             log4j.appender.out=org.apache.log4j.ConsoleAppender\n\
+             log4j.appender.out.layout=org.apache.log4j.PatternLayout\n\
+             log4j.appender.out.layout.ConversionPattern=[%d] %p %m (%c)%n\n";
+        ("log4j.properties", text)
+    } else {
+        let text = "rootLogger.level=info\n\
+             rootLogger.appenderRef.out.ref=out\n\
+             appender.out.type=Console\n\
+             appender.out.name=out\n\
+             appender.out.layout.type=PatternLayout\n\
+             appender.out.layout.pattern=[%d] %p %m (%c)%n\n";
+        ("log4j2.properties", text)
+    }
+}
+
+fn text(set: &BTreeMap<&str, String>) -> String {
+    set.iter().fold(String::new(), |mut text, (key, value)| {
+        let _ = writeln!(text, "{key}={value}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(id: i32) -> BrokerPlace {
+        let at = |port: u16| SocketAddr::from(([127, 1, 2, 3], port));
+        let base = 9000 + 10 * u16::try_from(id).expect("a small id");
+        BrokerPlace {
+            id,
+            advertised: at(base),
+            clients: at(base + 1),
+            internal: at(base + 2),
+            quorum: at(base + 3),
+        }
+    }
+
+    fn lines(zookeeper: Option<SocketAddr>) -> Vec<String> {
+        let all = [place(0), place(1), place(2)];
+        let config = BrokerConfig {
+            colour: Colour::Green,
+            place: &all[1],
+            all: &all,
+            log_dir: Path::new("/data"),
+            zookeeper,
+        };
+        broker(&config).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn clients_are_sent_through_the_forwarder_and_brokers_are_not() {
+        for zookeeper in [Some(SocketAddr::from(([127, 1, 2, 3], 2181))), None] {
+            let lines = lines(zookeeper);
+            let has = |line: &str| assert!(lines.iter().any(|found| found == line), "{line} in {lines:#?}");
+            has("advertised.listeners=CLIENTS://127.1.2.3:9010,INTERNAL://127.1.2.3:9012");
+            has("inter.broker.listener.name=INTERNAL");
+            has("auto.create.topics.enable=false");
+            has("allow.everyone.if.no.acl.found=true");
+            has("offsets.topic.replication.factor=3");
+            if zookeeper.is_some() {
+                has("zookeeper.connect=127.1.2.3:2181/KafkaB");
+            } else {
+                has("controller.quorum.voters=0@127.1.2.3:9003,1@127.1.2.3:9013,2@127.1.2.3:9023");
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The programs that Apache Kafka needs on this machine, and the cache its jars live in.
+
+use std::env;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use tokio::process::Command;
+
+use super::jars;
+use crate::spec::KafkaVersion;
+
+/// Names the programs and the cache. [`Tools::from_env`] is what a user has; tests put others in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tools {
+    /// The Java launcher: a name looked up in `PATH`, or a path.
+    pub java: PathBuf,
+    /// Maven: a name looked up in `PATH`, or a path.
+    pub mvn: PathBuf,
+    /// Where jars are kept, each version fetched once.
+    pub cache: PathBuf,
+}
+
+impl Tools {
+    /// `$JAVA_HOME/bin/java` or `java`; `mvn`; `$KUTOVER_CACHE` or `kutover` in the user's cache directory
+    /// (`$XDG_CACHE_HOME`, `~/Library/Caches` on macOS, else `~/.cache`).
+    pub fn from_env() -> Self {
+        let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let home = || set("HOME").unwrap_or_else(env::temp_dir);
+        let user_cache = || {
+            let usual = if cfg!(target_os = "macos") { "Library/Caches" } else { ".cache" };
+            set("XDG_CACHE_HOME").unwrap_or_else(|| home().join(usual)).join("kutover")
+        };
+        Self {
+            java: set("JAVA_HOME").map_or_else(|| "java".into(), |home| home.join("bin/java")),
+            mvn: "mvn".into(),
+            cache: set("KUTOVER_CACHE").unwrap_or_else(user_cache),
+        }
+    }
+
+    /// Makes sure that Java is there and new enough for a version's brokers.
+    ///
+    /// # Errors
+    /// It is missing, too old, or does not say its version; the text names the program and the fix.
+    pub async fn check_java(&self, version: KafkaVersion) -> ProviderResult<()> {
+        let what = format!("start Apache Kafka {version}");
+        let java = self.java.display();
+        let fail = |reason: String| Err(ProviderError::new(ErrorKind::Refused, &what, reason));
+        let least = version.least_java();
+        let output = Command::new(&self.java).arg("-version").stdin(Stdio::null()).output().await;
+        let output = match output {
+            Ok(output) => output,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return fail(format!(
+                    "Java was not found (`{java}`); install Java {least} or newer (Debian: apt-get install \
+                     default-jre-headless) or set JAVA_HOME"
+                ));
+            }
+            Err(error) => return fail(format!("Java (`{java}`) cannot be run: {error}")),
+        };
+        // `java -version` writes to standard error.
+        let said = String::from_utf8_lossy(&output.stderr);
+        match java_major(&said) {
+            Some(major) if major >= least => Ok(()),
+            Some(major) => fail(format!(
+                "Java {major} (`{java}`) is too old: the brokers of {version} need Java {least} or newer; install \
+                 one and set JAVA_HOME to it"
+            )),
+            None => fail(format!("`{java} -version` does not say a version: {:?}", said.lines().next())),
+        }
+    }
+
+    /// Makes sure that a version can be started: Java, and the jars, fetched if they are not in the cache.
+    ///
+    /// # Errors
+    /// What is missing, and the fix.
+    pub async fn ready(&self, version: KafkaVersion) -> ProviderResult<()> {
+        self.check_java(version).await?;
+        jars::fetched(self, version).await.map(|_| ())
+    }
+
+    /// Waits until no other process or thread of this machine that asks holds its turn. Brokers take a third of a
+    /// gigabyte each, so tests that start them run one world at a time.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub async fn machine_turn(&self) -> ProviderResult<MachineTurn> {
+        let turn = match fs::create_dir_all(&self.cache) {
+            Ok(()) => jars::lock(self.cache.join(".machine.lock")).await,
+            Err(error) => Err(error),
+        };
+        turn.map(|file| MachineTurn { _file: file }).map_err(|error| {
+            let what = format!("cache {}", self.cache.display());
+            ProviderError::new(
+                ErrorKind::Unavailable,
+                what,
+                format!("{error}; set KUTOVER_CACHE to another folder"),
+            )
+        })
+    }
+
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    /// It is missing (the fix is named) or fails (its last words are told).
+    pub(crate) async fn run(what: &str, program: &Path, args: &[String], fix: &str) -> ProviderResult<()> {
+        let fail = |reason: String| Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
+        let mut command = Command::new(program);
+        let output = command.args(args).stdin(Stdio::null()).kill_on_drop(true).output().await;
+        let program = program.display();
+        match output {
+            Ok(output) if output.status.success() => Ok(()),
+            Ok(output) => {
+                let said = [&output.stdout[..], &output.stderr[..]].concat();
+                fail(format!(
+                    "`{program}` failed ({}): {}",
+                    output.status,
+                    last_words(&String::from_utf8_lossy(&said))
+                ))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fail(format!("`{program}` was not found; {fix}"))
+            }
+            Err(error) => fail(format!("`{program}` cannot be run: {error}")),
+        }
+    }
+}
+
+/// A turn to run processes of Apache Kafka on this machine; it ends with its handle, also when the process is killed.
+#[derive(Debug)]
+pub struct MachineTurn {
+    _file: File,
+}
+
+/// The end of what a program said, short enough for an error.
+pub(crate) fn last_words(text: &str) -> String {
+    const LINES: usize = 12;
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES)..].join("\n")
+}
+
+/// The major version in what `java -version` says: `17` from `"17.0.15"`, `8` from `"1.8.0_292"`.
+fn java_major(said: &str) -> Option<u16> {
+    let version = said.lines().find_map(|line| line.split_once("version \"")?.1.split('"').next())?;
+    let mut numbers = version.split(|c: char| !c.is_ascii_digit());
+    match numbers.next()?.parse().ok()? {
+        1 => numbers.next()?.parse().ok(),
+        major => Some(major),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_java_version_is_read_in_both_spellings() {
+        assert_eq!(java_major("openjdk version \"17.0.15\" 2025-04-15\nOpenJDK ..."), Some(17));
+        assert_eq!(java_major("Picked up JAVA_TOOL_OPTIONS\njava version \"1.8.0_292\""), Some(8));
+        assert_eq!(java_major("openjdk version \"21\" 2023-09-19"), Some(21));
+        assert_eq!(java_major("command not found"), None);
+    }
+}

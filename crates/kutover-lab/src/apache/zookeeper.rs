@@ -1,0 +1,127 @@
+//! One ZooKeeper server, the ensemble of a world's clusters from before KRaft.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::process::ServerProcess;
+use super::properties;
+use super::tools::Tools;
+use crate::spec::KafkaVersion;
+
+/// How long it may take to answer after its start.
+const SERVING: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(50);
+
+/// What another process must know of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SavedZooKeeper {
+    pub(crate) address: SocketAddr,
+    /// The version whose jars it runs from.
+    pub(crate) version: KafkaVersion,
+    pub(crate) jars: PathBuf,
+}
+
+/// A running ZooKeeper; it ends with its handle.
+#[derive(Debug)]
+pub(crate) struct ZooKeeper {
+    address: SocketAddr,
+    jars: PathBuf,
+    process: ServerProcess,
+}
+
+impl ZooKeeper {
+    /// Takes over the one that an earlier process left running, or starts it.
+    pub(crate) async fn start(tools: &Tools, dir: &Path, saved: &SavedZooKeeper) -> ProviderResult<Self> {
+        let what = format!("start ZooKeeper on {}", saved.address);
+        let failed = |error: io::Error| ProviderError::new(ErrorKind::Unavailable, &what, error);
+        let config = dir.join("zookeeper.properties");
+        let log = dir.join("zookeeper.log");
+        if let Some(process) = ServerProcess::adopt(&config, &log) {
+            return Ok(Self { address: saved.address, jars: saved.jars.clone(), process });
+        }
+        let (logging_name, logging_text) = properties::logging(saved.version);
+        fs::create_dir_all(dir).map_err(failed)?;
+        fs::write(&config, properties::zookeeper(saved.address, &dir.join("data"))).map_err(failed)?;
+        fs::write(dir.join(logging_name), logging_text).map_err(failed)?;
+        let args = [
+            "-Xmx256m".to_owned(),
+            "-XX:+UseSerialGC".to_owned(),
+            "-XX:TieredStopAtLevel=1".to_owned(),
+            format!("-Dlog4j.configuration=file:{}", dir.join(logging_name).display()),
+            "-cp".to_owned(),
+            format!("{}/*", saved.jars.display()),
+            "org.apache.zookeeper.server.quorum.QuorumPeerMain".to_owned(),
+            config.display().to_string(),
+        ];
+        let process = ServerProcess::start(&tools.java, args, &config, &log).map_err(failed)?;
+        let zookeeper = Self { address: saved.address, jars: saved.jars.clone(), process };
+        zookeeper.serving(&what).await?;
+        Ok(zookeeper)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) async fn stop(&self) {
+        self.process.stop().await;
+    }
+
+    /// Removes a chroot with all that is in it. One that is not there is fine.
+    pub(crate) async fn remove(&self, tools: &Tools, chroot: &str) -> ProviderResult<()> {
+        let what = format!("remove {chroot} from ZooKeeper on {}", self.address);
+        let args = [
+            "-Xmx128m".to_owned(),
+            "-XX:TieredStopAtLevel=1".to_owned(),
+            "-cp".to_owned(),
+            format!("{}/*", self.jars.display()),
+            "org.apache.zookeeper.ZooKeeperMain".to_owned(),
+            "-server".to_owned(),
+            self.address.to_string(),
+            "deleteall".to_owned(),
+            chroot.to_owned(),
+        ];
+        match Tools::run(&what, &tools.java, &args, "install Java").await {
+            Err(error) if error.reason.contains("Node does not exist") => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn serving(&self, what: &str) -> ProviderResult<()> {
+        let deadline = Instant::now() + SERVING;
+        while !self.answers().await {
+            let reason = if !self.process.is_running() {
+                format!("it ended: {}", self.process.last_words())
+            } else if Instant::now() > deadline {
+                format!("no answer in {} s: {}", SERVING.as_secs(), self.process.last_words())
+            } else {
+                tokio::time::sleep(POLL).await;
+                continue;
+            };
+            return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
+        }
+        Ok(())
+    }
+
+    /// Whether it answers `srvr`, the one four-letter word that is allowed unless configured otherwise, as a server
+    /// that serves: before, it says that it is not currently serving requests.
+    async fn answers(&self) -> bool {
+        let ask = async {
+            let mut stream = TcpStream::connect(self.address).await?;
+            stream.write_all(b"srvr").await?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await?;
+            Ok::<_, io::Error>(answer)
+        };
+        matches!(timeout(Duration::from_secs(2), ask).await, Ok(Ok(answer)) if answer.contains("Mode:"))
+    }
+}
