@@ -302,3 +302,6 @@ fn owner_of(records: &[Record]) -> Result<Option<OwnerRecord>, String> {
 pub(crate) fn served_owner(records: &[Record]) -> Option<OwnerRecord> {
     owner_of(records).ok().flatten()
 }
+
+#[cfg(test)]
+mod tests;

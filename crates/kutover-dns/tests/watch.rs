@@ -31,7 +31,7 @@ async fn both_address_families_and_the_owner_record_are_found() {
         owner: Some(owner(4)),
         ttl_ms: 7000,
     };
-    assert_eq!(watch(&server).next().await, expected);
+    assert_eq!(watch(&server).ask_now().await, expected);
 }
 
 #[tokio::test]
@@ -40,7 +40,7 @@ async fn ipv6_alone_is_enough() {
     let set = addresses(7, &["::1"]);
     publish(&server, common::ENDPOINT, &Published { endpoint: Some(set), owner: None }).await;
     let expected = EndpointAnswer::Found { addresses: ips(&["::1"]), owner: None, ttl_ms: 7000 };
-    assert_eq!(watch(&server).next().await, expected);
+    assert_eq!(watch(&server).ask_now().await, expected);
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn an_answer_lives_as_long_as_the_shortest_link_of_its_chain() {
     publish(&server, common::ENDPOINT, &Published { endpoint: Some(set), owner: Some(owner(1)) }).await;
     let expected =
         EndpointAnswer::Found { addresses: ips(&["127.0.0.7"]), owner: Some(owner(1)), ttl_ms: 3000 };
-    assert_eq!(watch(&server).next().await, expected);
+    assert_eq!(watch(&server).ask_now().await, expected);
 
     let gone = Published { endpoint: Some(cname(20, "gone.orders.test")), owner: Some(owner(1)) };
     publish(&server, common::ENDPOINT, &gone).await;
