@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::{
@@ -132,6 +132,11 @@ fn first_commands(context: &Context) -> Result<Ran> {
 /// before the help is printed.
 fn commands(context: &Context) -> Result<Ran> {
     let xtask = std::env::current_exe()?;
+    context
+        .cargo(["build", "--quiet", "--package", "kutover"])
+        .quiet()
+        .run()
+        .context("the program does not build")?;
     let mut refused = Vec::new();
     let mut seen = BTreeSet::new();
     for document in documents(context)? {

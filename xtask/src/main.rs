@@ -5,6 +5,7 @@
 // The one place beside the program that talks to a person.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod bench;
 mod docs;
 mod lint;
 mod test;
@@ -24,11 +25,14 @@ struct Cli {
 enum Task {
     /// Runs the tests, section by section, and counts what passed, failed and was skipped
     Test(test::TestArgs),
+    /// Measures the producer against a bare client
+    Bench(bench::BenchArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(args) => test::run(&args),
+        Task::Bench(args) => bench::run(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -19,7 +19,8 @@ pub(super) struct Seen {
 /// The file is not made of Rust tokens.
 pub(super) fn look(path: &str, text: &str) -> Result<Seen> {
     let tokens: TokenStream = text.parse().map_err(|error| anyhow!("{path} is not Rust: {error}"))?;
-    let mut looker = Looker { path, seen: Seen::default() };
+    let virtual_time = is_virtual_time(tokens.clone());
+    let mut looker = Looker { path, virtual_time, seen: Seen::default() };
     looker.stream(tokens, is_test_file(path));
     Ok(looker.seen)
 }
@@ -31,8 +32,36 @@ fn is_test_file(path: &str) -> bool {
         || path.ends_with("_tests.rs")
 }
 
+/// Whether every test on tokio in this file has its clock paused. Then tokio's `sleep` says when something happens and
+/// takes no time.
+fn is_virtual_time(tokens: TokenStream) -> bool {
+    let mut paused = Vec::new();
+    tokio_tests(tokens, &mut paused);
+    !paused.is_empty() && paused.into_iter().all(|paused| paused)
+}
+
+/// For each `#[tokio::test(..)]`, whether it says `start_paused = true`.
+fn tokio_tests(tokens: TokenStream, paused: &mut Vec<bool>) {
+    for token in tokens {
+        if let TokenTree::Group(group) = token {
+            if group.delimiter() == Delimiter::Bracket {
+                let text = without_spaces(&group);
+                if text.starts_with("tokio::test") {
+                    paused.push(text.contains("start_paused=true"));
+                }
+            }
+            tokio_tests(group.stream(), paused);
+        }
+    }
+}
+
+fn without_spaces(group: &Group) -> String {
+    group.stream().to_string().split_whitespace().collect()
+}
+
 struct Looker<'a> {
     path: &'a str,
+    virtual_time: bool,
     seen: Seen,
 }
 
@@ -54,7 +83,11 @@ impl Looker<'_> {
                     test_next &= !braces;
                 }
                 TokenTree::Ident(ident) => {
-                    self.ident(&ident.to_string(), ident.span().start().line, tokens.get(at + 1), in_test);
+                    // `thread` in `thread::sleep`.
+                    let module = at.checked_sub(3).map(|at| tokens[at].to_string());
+                    let virtual_time = self.virtual_time && module.as_deref() != Some("thread");
+                    let line = ident.span().start().line;
+                    self.ident(&ident.to_string(), line, tokens.get(at + 1), in_test && !virtual_time);
                 }
                 // `#[cfg(test)] mod tests;` and `#[cfg(test)] use …;` end here.
                 TokenTree::Punct(punct) if punct.as_char() == ';' => test_next = false,
@@ -63,13 +96,13 @@ impl Looker<'_> {
         }
     }
 
-    fn ident(&mut self, word: &str, line: usize, next: Option<&TokenTree>, in_test: bool) {
+    fn ident(&mut self, word: &str, line: usize, next: Option<&TokenTree>, sleep_forbidden: bool) {
         match word {
             "unsafe" => self.seen.unsafes.push(line),
             "todo" | "unimplemented" if next.is_some_and(|next| is_punct(next, '!')) => {
                 self.find(line, &format!("{word}! is not done"));
             }
-            "sleep" | "sleep_until" | "sleep_ms" if in_test && next.is_some_and(is_call) => {
+            "sleep" | "sleep_until" | "sleep_ms" if sleep_forbidden && next.is_some_and(is_call) => {
                 self.find(line, "a test sleeps; it should wait for a condition, with a bound");
             }
             _ => {}
@@ -98,7 +131,7 @@ fn is_call(token: &TokenTree) -> bool {
 }
 
 fn is_cfg_test(attribute: &Group) -> bool {
-    let text: String = attribute.stream().to_string().split_whitespace().collect();
+    let text = without_spaces(attribute);
     text == "cfg(test)" || text.starts_with("cfg(all(test,")
 }
 
@@ -127,6 +160,16 @@ mod tests {
         assert_eq!(findings("crates/a/src/a.rs", &module).len(), 1);
         let outside = format!("#[cfg(test)]\nmod tests;\n{code}");
         assert!(findings("crates/a/src/a.rs", &outside).is_empty());
+    }
+
+    #[test]
+    fn sleeping_in_virtual_time_takes_none() {
+        let test = "async fn a() { tokio::time::sleep(LONG).await; }";
+        let paused = format!("#[tokio::test(start_paused = true)]\n{test}");
+        assert!(findings("tests/a.rs", &paused).is_empty());
+        // One test with a real clock, or a thread's sleep, and it is no virtual time any more.
+        assert_eq!(findings("tests/a.rs", &format!("{paused}\n#[tokio::test]\n{test}")).len(), 2);
+        assert_eq!(findings("tests/a.rs", &format!("{paused}\nfn b() {{ thread::sleep(LONG); }}")).len(), 1);
     }
 
     #[test]

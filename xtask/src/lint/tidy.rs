@@ -18,7 +18,7 @@ const MACHINE: &[&str] = &["home", "root", "tmp", "Users", "work"];
 const REGISTRIES: &[(&str, &str)] = &[
     ("crates", "io"),
     ("maven", "org"),
-    ("maven.apache", "org"),
+    ("repo.maven.apache", "org"),
     ("pypi", "org"),
     ("pythonhosted", "org"),
     ("npmjs", "org"),
@@ -147,6 +147,7 @@ mod tests {
         assert_eq!(findings(concat!("https://repo1.mav", "en.org/maven2")), 1);
         assert_eq!(findings(concat!("see https://crat", "es.io/crates/krafka.")), 1);
         assert_eq!(findings("the crate is on crates.io"), 0);
+        assert_eq!(findings("xmlns=\"http://maven.apache.org/POM/4.0.0\""), 0);
         assert_eq!(findings("https://docs.rs/krafka"), 0);
     }
 

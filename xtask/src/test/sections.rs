@@ -72,8 +72,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "producer",
-        about: "BlueGreenProducer and its switch",
-        packages: &["kutover-producer"],
+        about: "BlueGreenProducer, its switch, and the program that measures it",
+        packages: &["kutover-bench", "kutover-producer"],
         ..PLAIN
     },
     Section {
