@@ -71,7 +71,7 @@ impl Need {
 }
 
 fn java_version(context: &Context) -> Result<()> {
-    let java = match std::env::var_os("JAVA_HOME") {
+    let java = match std::env::var_os("JAVA_HOME").filter(|home| !home.is_empty()) {
         Some(home) => std::path::Path::new(&home).join("bin/java"),
         None => "java".into(),
     };
