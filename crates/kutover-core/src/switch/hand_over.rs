@@ -40,6 +40,8 @@ pub struct Offer {
     pub token: Token,
     /// Its place in the send order.
     pub sequence: Sequence,
+    /// It may stand in a cluster that was left: its slot has to remember that before it is offered.
+    pub maybe_written: bool,
 }
 
 /// Why a record goes back to its caller.
@@ -213,20 +215,19 @@ impl HandOver {
 
     /// The record to offer next: the lowest send sequence that waits.
     pub fn next_offer(&self) -> Option<Offer> {
-        self.waiting
-            .first_key_value()
-            .map(|(sequence, waiting)| Offer { token: waiting.token, sequence: *sequence })
+        self.waiting.first_key_value().map(|(sequence, waiting)| Offer {
+            token: waiting.token,
+            sequence: *sequence,
+            maybe_written: waiting.maybe_written,
+        })
     }
 
-    /// The client took the record that [`HandOver::next_offer`] named. Says whether it may stand in another cluster
-    /// too, which its slot has to remember.
-    pub fn took(&mut self, offer: Offer) -> bool {
-        let Some(waiting) = self.waiting.remove(&offer.sequence) else { return false };
-        self.waiting_bytes -= waiting.bytes;
-        if waiting.maybe_written {
+    /// The client took the record that [`HandOver::next_offer`] named.
+    pub fn took(&mut self, offer: Offer) {
+        if let Some(waiting) = self.waiting.remove(&offer.sequence) {
+            self.waiting_bytes -= waiting.bytes;
             self.maybe_written.remove(&waiting.token);
         }
-        waiting.maybe_written
     }
 
     /// The record that [`HandOver::next_offer`] named is refused for a reason of its own (not a fence): it goes back.
@@ -239,6 +240,20 @@ impl HandOver {
     /// A record that comes back carries from an earlier hop that it may stand in a cluster that was left.
     pub fn remember_unknown(&mut self, token: Token) {
         self.maybe_written.insert(token);
+    }
+
+    /// Takes out what came back and was not judged: nothing is under way that would mend what refused it.
+    pub fn release(&mut self) -> Vec<Returned> {
+        let failed = std::mem::take(&mut self.failed);
+        let mut returned = Vec::with_capacity(failed.len());
+        for failure in failed.into_values() {
+            if failure.fate == DeliveryFate::Unknown {
+                self.maybe_written.insert(failure.token);
+            }
+            self.waiting_bytes -= failure.bytes;
+            returned.push(self.give_back(failure.token, ReturnReason::Refused));
+        }
+        returned
     }
 
     /// Takes out what has outlived its delivery timeout.
@@ -410,7 +425,7 @@ mod tests {
         assert_eq!(overlap.settle(&acknowledged(&[])), []);
         assert_eq!(overlap.counts().possibly_duplicated, 1);
         let offer = overlap.next_offer().unwrap();
-        assert!(overlap.took(offer), "the slot has to remember that it may stand twice");
+        assert!(offer.maybe_written, "the slot has to remember that it may stand twice");
     }
 
     /// A record that was unknown once is never returned as `NotWritten`, whatever became of its second try.

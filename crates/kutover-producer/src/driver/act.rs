@@ -1,0 +1,195 @@
+//! Carries out what the machine says.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kutover_core::error::ProviderResult;
+use kutover_core::owner::Target;
+use kutover_core::ports::ProducerClient;
+use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, SealId, SwitchEvent};
+use kutover_core::words::Millis;
+
+use super::{Driver, Message};
+use crate::events::{ProducerEvent, add};
+use crate::shared::{LaneEvents, LaneHandle};
+
+/// How long a look at DNS and control topic may take.
+const LOOK: Duration = Duration::from_secs(2);
+
+impl Driver {
+    pub(super) fn act(&mut self, outputs: Vec<Output>) {
+        for output in outputs {
+            self.act_on(output);
+        }
+    }
+
+    fn act_on(&mut self, output: Output) {
+        match output {
+            Output::Connect { lane, target } => self.connect(lane, target),
+            Output::ReadControl { lane } => self.read_control(lane),
+            Output::CloseGate { lane } => self.close_gate(lane),
+            Output::Flush { seal, lane, deadline } => self.flush(seal, lane, deadline),
+            Output::Purge { seal, lane } => self.purge(seal, lane),
+            Output::Look { look } => self.look(look),
+            Output::ReturnHeld => self.return_held(),
+            Output::Offer { lane, left, settled } => self.begin_replay(lane, left, settled),
+            Output::OpenGate { lane } => {
+                let shared = Arc::clone(&self.shared);
+                let mut parking = shared.parking.lock();
+                self.open_gate(lane, &mut parking);
+            }
+            Output::Discard { lane } => self.discard(lane),
+            Output::SendReceipt(receipt) => self.receipt(receipt),
+            Output::Notify(event) => self.notify(event),
+            Output::Wait(_) => {}
+        }
+    }
+
+    fn connect(&mut self, lane: LaneId, target: Target) {
+        let events = Arc::new(LaneEvents::new(lane, target.clone(), Arc::clone(&self.shared)));
+        self.connecting.insert(lane, Arc::clone(&events));
+        let topics: Vec<String> = self.shared.topics.lock().iter().cloned().collect();
+        let (factory, to) = (Arc::clone(&self.factory), self.shared.inbox.clone());
+        tokio::spawn(async move {
+            let result = factory.connect(&target, &topics, events).await;
+            let _ = to.send(Message::Connected(lane, result));
+        });
+    }
+
+    pub(super) fn connected(&mut self, lane: LaneId, result: ProviderResult<Arc<dyn ProducerClient>>) {
+        let Some(events) = self.connecting.remove(&lane) else { return };
+        match result {
+            Ok(client) => {
+                let cluster_id = client.cluster_id();
+                self.shared.lanes.lock().push(Arc::clone(&events));
+                let handle = Arc::new(LaneHandle { gate: Gate::closed(), client, events });
+                self.lanes.insert(lane, handle);
+                self.input(Input::Connected { lane, cluster_id });
+            }
+            Err(error) => self.input(Input::ConnectFailed { lane, error }),
+        }
+    }
+
+    fn close_gate(&mut self, lane: LaneId) {
+        if self.replay.as_ref().is_some_and(|replay| replay.is_on(lane)) {
+            self.replay = None;
+        }
+        let Some(handle) = self.lanes.get(&lane) else { return };
+        handle.events.sealing.store(true, Ordering::SeqCst);
+        handle.gate.close();
+        // A send inside never blocks, so this is a matter of microseconds; no deadline ignores it (L2).
+        while handle.gate.entries() != 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Opens the gate under the lock of the parked records.
+    pub(super) fn open_gate(&self, lane: LaneId, parking: &mut crate::shared::Parking) {
+        let Some(handle) = self.lanes.get(&lane) else { return };
+        handle.events.sealing.store(false, Ordering::SeqCst);
+        self.shared.lane.store(Some(Arc::clone(handle)));
+        handle.gate.open();
+        parking.shut = false;
+        self.shared.room.notify_waiters();
+    }
+
+    fn flush(&mut self, seal: SealId, lane: LaneId, deadline: Millis) {
+        let Some(handle) = self.lanes.get(&lane).cloned() else { return };
+        let timeout_ms = deadline.since(self.shared.now());
+        let to = self.shared.inbox.clone();
+        tokio::task::spawn_blocking(move || {
+            let before = handle.events.acknowledged.load(Ordering::SeqCst);
+            let flushed = handle.client.flush(timeout_ms);
+            // The reports are counted, whatever flush says (L1).
+            let settled = flushed && handle.client.outstanding() == 0;
+            let progress = handle.events.acknowledged.load(Ordering::SeqCst) > before;
+            let _ = to.send(Message::Input(Input::Flushed { seal, settled, progress }));
+        });
+    }
+
+    fn purge(&mut self, seal: SealId, lane: LaneId) {
+        let Some(handle) = self.lanes.get(&lane).cloned() else { return };
+        let to = self.shared.inbox.clone();
+        tokio::task::spawn_blocking(move || {
+            // A purge that left something outstanding is not done: its fate is not known yet.
+            loop {
+                handle.client.purge();
+                if handle.client.outstanding() == 0 {
+                    break;
+                }
+                tracing::error!(?lane, "purged records have no report yet");
+            }
+            let _ = to.send(Message::Input(Input::Purged { seal }));
+        });
+    }
+
+    fn look(&mut self, look: LookId) {
+        let (watch, link, to) = (Arc::clone(&self.watch), self.member.link(), self.shared.inbox.clone());
+        tokio::spawn(async move {
+            let answer = tokio::time::timeout(LOOK, watch.ask_now());
+            let view = async {
+                match link {
+                    Some(link) => tokio::time::timeout(LOOK, link.control_now()).await.ok()?.ok(),
+                    None => None,
+                }
+            };
+            let (answer, view) = tokio::join!(answer, view);
+            let _ = to.send(Message::Looked(look, answer.ok(), view));
+        });
+    }
+
+    pub(super) fn discard(&mut self, lane: LaneId) {
+        let Some(handle) = self.lanes.remove(&lane) else { return };
+        let current = self.shared.lane.load_full();
+        if current.is_some_and(|current| current.events.id == lane) {
+            // Its gate is closed; a send that still holds it is turned away and loads anew.
+            self.shared.lane.store(None);
+        }
+        let acknowledged = {
+            let mut lanes = self.shared.lanes.lock();
+            lanes.retain(|events| events.id != lane);
+            let acknowledged = handle.events.acknowledged.load(Ordering::SeqCst);
+            add(&self.shared.acknowledged_before, acknowledged);
+            acknowledged
+        };
+        self.member.left(acknowledged, &handle.events.producer_ids.lock());
+        // Tearing a client down may block; it has nothing outstanding.
+        tokio::task::spawn_blocking(move || drop(handle));
+    }
+
+    fn notify(&mut self, event: SwitchEvent) {
+        match &event {
+            SwitchEvent::Started { .. } => {
+                if let Some(started) = self.started.take() {
+                    let _ = started.send(Ok(()));
+                }
+            }
+            SwitchEvent::Stopped { reason } => self.stop(reason.clone()),
+            _ => {}
+        }
+        self.shared.listeners.tell(ProducerEvent::Switch(event));
+    }
+
+    /// The producer has stopped for good: what waits goes back to its callers.
+    pub(super) fn stop(&mut self, reason: String) {
+        let _ = self.shared.dead.set(reason.clone());
+        if let Some(started) = self.started.take() {
+            let _ = started.send(Err(reason));
+        }
+        self.replay = None;
+        let returned = {
+            let mut parking = self.shared.parking.lock();
+            parking.ended = true;
+            parking.hand_over.abandon()
+        };
+        for record in returned {
+            self.shared.give_back(record);
+        }
+        for handle in self.lanes.values() {
+            handle.gate.close();
+            handle.events.sealing.store(false, Ordering::SeqCst);
+        }
+        self.shared.room.notify_waiters();
+    }
+}

@@ -1,0 +1,67 @@
+//! The end of a producer: what was accepted is settled first.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use std::time::{Duration, Instant};
+
+use super::Driver;
+use crate::events::add;
+
+/// How long the tombstone may take.
+const TOMBSTONE: Duration = Duration::from_secs(2);
+
+impl Driver {
+    /// Whether the end that was asked for can come: a switch under way is waited for, bounded.
+    pub(super) fn may_finish(&self, now: Instant) -> bool {
+        let Some((_, deadline)) = &self.closing else { return false };
+        let waits = !self.shared.parking.lock().hand_over.is_empty();
+        now >= *deadline || self.shared.dead.get().is_some() || self.is_serving() && !waits
+    }
+
+    pub(super) async fn finish(&mut self) {
+        let (replies, deadline) = self.closing.take().unwrap_or((Vec::new(), Instant::now()));
+        self.watching.abort();
+        self.stop("the producer was closed".into());
+        let shared = Arc::clone(&self.shared);
+        for (_, handle) in std::mem::take(&mut self.lanes) {
+            while handle.gate.entries() != 0 {
+                std::thread::yield_now();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
+            let ended = tokio::task::spawn_blocking(move || {
+                if !handle.client.flush(timeout_ms) {
+                    handle.client.purge();
+                }
+            });
+            if let Err(error) = ended.await {
+                tracing::error!("closing a client failed: {error}");
+            }
+        }
+        // A refusal on the last moment may have left records behind.
+        let rest = {
+            let mut parking = shared.parking.lock();
+            parking.hand_over.abandon()
+        };
+        for record in rest {
+            shared.give_back(record);
+        }
+        if let Some((link, state)) = self.member.end()
+            && !matches!(tokio::time::timeout(TOMBSTONE, link.end(&state)).await, Ok(Ok(())))
+        {
+            tracing::debug!(instance = %state.instance, "no tombstone was written");
+        }
+        self.publish_metrics();
+        shared.lane.store(None);
+        let lanes = std::mem::take(&mut *shared.lanes.lock());
+        // Clients' callbacks point back at what is shared; letting go of them here ends the circle.
+        for lane in lanes {
+            add(&shared.acknowledged_before, lane.acknowledged.load(Ordering::SeqCst));
+        }
+        shared.listeners.close();
+        for reply in replies {
+            let _ = reply.send(());
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! What the producer says of itself in the members topic, and the link that it listens to control through.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use kutover_core::error::ProviderResult;
+use kutover_core::messages::{MemberKind, MemberState, Receipt};
+use kutover_core::owner::Target;
+use kutover_core::ports::MemberLink;
+use kutover_core::switch::{LaneId, State, SwitchReceipt};
+use kutover_core::words::{ClusterId, Generation, InstanceName};
+use rand::Rng;
+use tokio::task::JoinHandle;
+
+use super::{Driver, Message};
+use crate::events::SwitchReport;
+
+/// How long the control topic and the registration may hold up the start: a dead topic must not stop a producer.
+const REGISTRATION: Duration = Duration::from_secs(2);
+/// The pause after something could not be told.
+const RETRY: Duration = Duration::from_secs(1);
+
+struct Link {
+    lane: LaneId,
+    link: Arc<dyn MemberLink>,
+    listening: JoinHandle<()>,
+}
+
+/// See the [module](self).
+pub(super) struct Member {
+    state: MemberState,
+    link: Option<Link>,
+    opening: Option<LaneId>,
+    heartbeat: Duration,
+    next: Instant,
+    /// How many receipts the message under way carries.
+    telling: Option<usize>,
+    /// Acknowledged, and producer ids, of clients that were left since the last receipt.
+    left: (u64, Vec<i64>),
+}
+
+impl Member {
+    pub(super) fn new(instance: InstanceName, incarnation: String, heartbeat: Duration) -> Self {
+        let state = MemberState {
+            kind: MemberKind::Producer,
+            instance,
+            incarnation,
+            heartbeat: 0,
+            generation: Generation(0),
+            cluster_id: ClusterId::new(""),
+            receipts: Vec::new(),
+        };
+        let next = Instant::now() + heartbeat;
+        Self { state, link: None, opening: None, heartbeat, next, telling: None, left: (0, Vec::new()) }
+    }
+
+    pub(super) fn link(&self) -> Option<Arc<dyn MemberLink>> {
+        self.link.as_ref().map(|link| Arc::clone(&link.link))
+    }
+
+    pub(super) fn link_lane(&self) -> Option<LaneId> {
+        self.link.as_ref().map(|link| link.lane)
+    }
+
+    pub(super) fn next_heartbeat(&self) -> Instant {
+        self.next
+    }
+
+    /// A client was left.
+    pub(super) fn left(&mut self, acknowledged: u64, producer_ids: &[i64]) {
+        self.left.0 += acknowledged;
+        self.left.1.extend_from_slice(producer_ids);
+    }
+
+    fn at(&mut self, target: &Target) -> MemberState {
+        self.state.heartbeat += 1;
+        self.state.generation = target.generation;
+        self.state.cluster_id = target.cluster_id.clone();
+        self.state.clone()
+    }
+
+    pub(super) fn end(&mut self) -> Option<(Arc<dyn MemberLink>, MemberState)> {
+        let link = self.link.take()?;
+        link.listening.abort();
+        Some((link.link, self.state.clone()))
+    }
+
+    /// A heartbeat later, give or take a fifth, so that many producers do not write all at once.
+    fn schedule(&mut self, base: Duration) {
+        self.next = Instant::now() + base.mul_f64(rand::rng().random_range(0.8..1.2));
+    }
+}
+
+impl Driver {
+    /// At the start: reads control to its end and registers, both bounded.
+    pub(super) fn read_control(&mut self, lane: LaneId) {
+        let to = self.shared.inbox.clone();
+        let (Some(links), Some(handle)) = (self.links.clone(), self.lanes.get(&lane)) else {
+            let _ = to.send(Message::ControlRead(lane, None, None));
+            return;
+        };
+        let target = handle.events.target.clone();
+        let state = self.member.at(&target);
+        tokio::spawn(async move {
+            let opened = tokio::time::timeout(REGISTRATION, links.open(&target)).await;
+            let Ok(Ok(link)) = opened else {
+                tracing::warn!(cluster = %target.cluster_id, "no link to the control topic: {:?}", opened.err());
+                let _ = to.send(Message::ControlRead(lane, None, None));
+                return;
+            };
+            let (view, told) = tokio::join!(
+                tokio::time::timeout(REGISTRATION, link.control_now()),
+                tokio::time::timeout(REGISTRATION, link.tell(&state)),
+            );
+            if !matches!(told, Ok(Ok(()))) {
+                tracing::warn!(instance = %state.instance, "not registered in time; heartbeats go on trying");
+            }
+            let _ = to.send(Message::ControlRead(lane, view.ok().and_then(Result::ok), Some(link)));
+        });
+    }
+
+    pub(super) fn use_link(&mut self, lane: LaneId, link: Arc<dyn MemberLink>) {
+        let (listened, to) = (Arc::clone(&link), self.shared.inbox.clone());
+        let listening = tokio::spawn(async move {
+            loop {
+                let view = listened.next_control().await;
+                if to.send(Message::View(lane, view)).is_err() {
+                    return;
+                }
+            }
+        });
+        if let Some(old) = self.member.link.replace(Link { lane, link, listening }) {
+            old.listening.abort();
+            tokio::task::spawn_blocking(move || drop(old));
+        }
+    }
+
+    /// Adds what the driver knows to the machine's receipt, and tells it on the new cluster.
+    pub(super) fn receipt(&mut self, receipt: SwitchReceipt) {
+        let counts = {
+            let mut parking = self.shared.parking.lock();
+            let counts = parking.hand_over.counts();
+            parking.hand_over.reset_counts();
+            counts
+        };
+        let (acknowledged, producer_ids) = std::mem::take(&mut self.member.left);
+        self.member.state.receipts.push(Receipt {
+            generation: receipt.generation,
+            from: receipt.from.clone(),
+            to: receipt.to.clone(),
+            acknowledged,
+            possibly_duplicated: counts.possibly_duplicated,
+            returned: counts.returned,
+            sealed_ms: receipt.sealed_ms,
+            producer_ids,
+        });
+        if receipt.from != receipt.to || receipt.sealed_ms > 0 {
+            let since = self.shared.now().since(self.world.announced_at());
+            self.shared.switches.lock().push(SwitchReport::new(receipt, counts, since));
+        }
+        self.shared.receipt_told.store(false, Ordering::SeqCst);
+        self.member.next = Instant::now();
+    }
+
+    /// The client that serves now, and its target as the machine knows it: a newer generation may have been adopted.
+    fn serving_lane(&self) -> Option<(LaneId, Target)> {
+        match self.switch.state() {
+            State::Serving { lane, .. } | State::Preparing { lane, .. } => {
+                Some((lane.id, lane.target.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn current_target(&self) -> Option<Target> {
+        self.serving_lane().map(|(_, target)| target)
+    }
+
+    pub(super) fn heartbeat(&mut self, now: Instant) {
+        if now < self.member.next {
+            return;
+        }
+        self.member.schedule(self.member.heartbeat);
+        let Some((lane, target)) = self.serving_lane() else { return self.member.schedule(RETRY) };
+        let Some(links) = self.links.clone() else { return };
+        let link = self.member.link.as_ref().filter(|link| link.lane == lane).map(|link| link.link.clone());
+        let to = self.shared.inbox.clone();
+        match link {
+            Some(link) if self.member.telling.is_none() => {
+                let state = self.member.at(&target);
+                self.member.telling = Some(state.receipts.len());
+                tokio::spawn(async move {
+                    let _ = to.send(Message::Told(link.tell(&state).await));
+                });
+            }
+            None if self.member.opening != Some(lane) => {
+                self.member.opening = Some(lane);
+                tokio::spawn(async move {
+                    let _ = to.send(Message::Opened(lane, links.open(&target).await));
+                });
+            }
+            _ => self.member.schedule(RETRY),
+        }
+    }
+
+    pub(super) fn opened(&mut self, lane: LaneId, result: ProviderResult<Arc<dyn MemberLink>>) {
+        if self.member.opening == Some(lane) {
+            self.member.opening = None;
+        }
+        match result {
+            Ok(link) if self.serving_lane().is_some_and(|(serving, _)| serving == lane) => {
+                self.use_link(lane, link);
+                self.member.next = Instant::now();
+            }
+            // The producer has moved on meanwhile.
+            Ok(link) => drop(tokio::task::spawn_blocking(move || drop(link))),
+            Err(error) => {
+                self.trouble(error);
+                self.member.schedule(RETRY);
+            }
+        }
+    }
+
+    pub(super) fn told(&mut self, result: ProviderResult<()>) {
+        let receipts = self.member.telling.take().unwrap_or(0);
+        match result {
+            Ok(()) if receipts == self.member.state.receipts.len() => {
+                self.shared.receipt_told.store(receipts > 0, Ordering::SeqCst);
+            }
+            Ok(()) => self.member.next = Instant::now(),
+            Err(error) => {
+                self.trouble(error);
+                self.member.schedule(RETRY);
+            }
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! What senders, clients' callbacks and the switch's thread share.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwapOption;
+use hdrhistogram::Histogram;
+use kutover_core::owner::Target;
+use kutover_core::ports::{
+    ClientEvents, Delivery, DeliveryFate, ErrorCode, HeadersRef, ProducerClient, RecordBody, RecordRef,
+    Refusal, Token,
+};
+use kutover_core::switch::{
+    AckMarks, Failure, Gate, HandOver, Input, LaneId, ReturnReason, Returned, Sequence, TopicKey,
+};
+use kutover_core::words::Millis;
+use parking_lot::{Condvar, Mutex};
+use rdkafka::error::RDKafkaErrorCode;
+use tokio::sync::{Notify, mpsc};
+
+use crate::driver::Message;
+use crate::events::{Listeners, ProducerEvent, SwitchReport, Tally, add, read};
+use crate::record::{Borrowed, SendError, port_code, size_of};
+use crate::slab::{Failed, Slab, Slot};
+
+/// Partitions per client for which acknowledgement marks are kept apart.
+const MARKED_PARTITIONS: usize = 4096;
+const TOPIC_FILTER: usize = 256;
+
+/// Why a record was not accepted; the caller still has it.
+#[derive(Debug)]
+pub(crate) enum NotAccepted {
+    /// The client's queue or the park is full: later there may be room.
+    Full,
+    /// The client or its cluster refuses this record.
+    Refused(ErrorCode),
+    /// The producer has ended.
+    Ended,
+}
+
+/// One client with its gate.
+pub(crate) struct LaneHandle {
+    pub(crate) gate: Gate,
+    pub(crate) client: Arc<dyn ProducerClient>,
+    pub(crate) events: Arc<LaneEvents>,
+}
+
+/// What one client's callbacks touch.
+pub(crate) struct LaneEvents {
+    pub(crate) id: LaneId,
+    pub(crate) target: Target,
+    shared: Arc<Shared>,
+    pub(crate) marks: AckMarks,
+    pub(crate) acknowledged: AtomicU64,
+    /// What fails from here on is held for the hand-over.
+    pub(crate) sealing: AtomicBool,
+    pub(crate) producer_ids: Mutex<Vec<i64>>,
+}
+
+/// The records that wait, and who may add to them.
+pub(crate) struct Parking {
+    pub(crate) hand_over: HandOver,
+    /// Under load replaying takes no new ones after a moment; senders wait.
+    pub(crate) shut: bool,
+    pub(crate) ended: bool,
+}
+
+/// See the [module](self).
+pub(crate) struct Shared {
+    pub(crate) slab: Slab,
+    /// The client in use. Its own gate says whether it may be used.
+    pub(crate) lane: ArcSwapOption<LaneHandle>,
+    pub(crate) sequence: AtomicU64,
+    pub(crate) parking: Mutex<Parking>,
+    pub(crate) room: Notify,
+    room_waiters: AtomicUsize,
+    pub(crate) tally: Tally,
+    /// Acknowledged on clients that are gone.
+    pub(crate) acknowledged_before: AtomicU64,
+    pub(crate) lanes: Mutex<Vec<Arc<LaneEvents>>>,
+    pub(crate) listeners: Listeners,
+    pub(crate) stalls: Mutex<Histogram<u64>>,
+    pub(crate) switches: Mutex<Vec<SwitchReport>>,
+    pub(crate) receipt_told: AtomicBool,
+    /// The generation that is served: a newer one on the same cluster is adopted without a new client.
+    pub(crate) generation: AtomicU64,
+    /// A fence or an intent is announced for the cluster in use: more kinds of refusal are hints then.
+    pub(crate) announced: AtomicBool,
+    pub(crate) inbox: mpsc::UnboundedSender<Message>,
+    pub(crate) origin: Instant,
+    delivery_timeout: Duration,
+    flush_waiters: AtomicUsize,
+    flush_lock: Mutex<()>,
+    flushed: Condvar,
+    topic_filter: [AtomicU32; TOPIC_FILTER],
+    pub(crate) topics: Mutex<BTreeSet<String>>,
+    pub(crate) dead: OnceLock<String>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        hand_over: HandOver,
+        delivery_timeout: Duration,
+        inbox: mpsc::UnboundedSender<Message>,
+    ) -> Self {
+        // Three digits, any value: bounds of the type itself, so that this cannot fail.
+        let stalls =
+            Histogram::new(3).unwrap_or_else(|_| unreachable!("three significant digits are allowed"));
+        Self {
+            slab: Slab::new(),
+            lane: ArcSwapOption::empty(),
+            sequence: AtomicU64::new(0),
+            parking: Mutex::new(Parking { hand_over, shut: false, ended: false }),
+            room: Notify::new(),
+            room_waiters: AtomicUsize::new(0),
+            tally: Tally::default(),
+            acknowledged_before: AtomicU64::new(0),
+            lanes: Mutex::default(),
+            listeners: Listeners::default(),
+            stalls: Mutex::new(stalls),
+            switches: Mutex::default(),
+            receipt_told: AtomicBool::new(false),
+            generation: AtomicU64::new(0),
+            announced: AtomicBool::new(false),
+            inbox,
+            origin: Instant::now(),
+            delivery_timeout,
+            flush_waiters: AtomicUsize::new(0),
+            flush_lock: Mutex::new(()),
+            flushed: Condvar::new(),
+            topic_filter: [const { AtomicU32::new(0) }; TOPIC_FILTER],
+            topics: Mutex::default(),
+            dead: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Millis {
+        Millis(u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX))
+    }
+
+    /// Accepts a record, or says why not.
+    #[inline]
+    pub(crate) fn accept(&self, record: &Borrowed<'_>) -> Result<Token, NotAccepted> {
+        let token = self.slab.take(record.partition).ok_or(NotAccepted::Full)?;
+        let Some(slot) = self.slab.get(token) else { return Err(NotAccepted::Full) };
+        let now = wall_clock_ms();
+        let topic = TopicKey::of(record.topic);
+        slot.topic.store(topic.0, Ordering::Relaxed);
+        slot.accepted_ms.store(now, Ordering::Relaxed);
+        slot.timestamp_ms.store(record.timestamp_ms.unwrap_or(now), Ordering::Relaxed);
+        self.note_topic(topic, record.topic);
+        let accepted = self.enter(record, slot, token);
+        if accepted.is_err() {
+            self.slab.cancel(token);
+        }
+        accepted.map(|()| token)
+    }
+
+    #[inline]
+    fn enter(&self, record: &Borrowed<'_>, slot: &Slot, token: Token) -> Result<(), NotAccepted> {
+        loop {
+            let lane = self.lane.load();
+            if let Some(lane) = lane.as_ref()
+                && let Some(_entry) = lane.gate.enter()
+            {
+                return self.send_to(lane, record, slot, token);
+            }
+            match self.park(record, slot, token) {
+                Some(parked) => return parked,
+                // The gate opened in between.
+                None => std::hint::spin_loop(),
+            }
+        }
+    }
+
+    #[inline]
+    fn send_to(
+        &self,
+        lane: &LaneHandle,
+        record: &Borrowed<'_>,
+        slot: &Slot,
+        token: Token,
+    ) -> Result<(), NotAccepted> {
+        let sequence = self.next_sequence();
+        slot.sequence.store(sequence.0, Ordering::Release);
+        let offered = RecordRef {
+            topic: record.topic,
+            partition: record.partition,
+            key: record.key,
+            payload: record.payload,
+            timestamp_ms: slot.timestamp_ms.load(Ordering::Relaxed),
+            headers: if record.has_headers { HeadersRef::Native(&record.headers) } else { HeadersRef::None },
+        };
+        let refusal = match lane.client.try_send(offered, token) {
+            Ok(()) => return Ok(()),
+            Err(refusal) => refusal,
+        };
+        let lane_id = lane.events.id;
+        let (code, input) = match refusal {
+            Refusal::QueueFull => {
+                self.unaccept();
+                return Err(NotAccepted::Full);
+            }
+            Refusal::Refused(code) if !self.is_fence_like(&code) => {
+                self.unaccept();
+                return Err(NotAccepted::Refused(code));
+            }
+            Refusal::Refused(code) => (code, Input::Refused { lane: lane_id }),
+            Refusal::Fatal(_) => (port_code(RDKafkaErrorCode::Fatal), Input::Fatal { lane: lane_id }),
+        };
+        // Accepted all the same: it waits for the switch to find out what the refusal means. This happens inside the
+        // gate, so that a seal that has begun cannot miss it.
+        self.hold(token, slot, record.copy(), code, DeliveryFate::NotWritten, record.partition);
+        self.tell(Message::Input(input));
+        Ok(())
+    }
+
+    /// Holds a record that came back, for the hand-over to judge.
+    fn hold(
+        &self,
+        token: Token,
+        slot: &Slot,
+        body: RecordBody,
+        code: ErrorCode,
+        fate: DeliveryFate,
+        partition: Option<i32>,
+    ) {
+        let failure = Failure {
+            token,
+            sequence: Sequence(slot.sequence.load(Ordering::Acquire)),
+            topic: TopicKey(slot.topic.load(Ordering::Relaxed)),
+            partition,
+            fate,
+            bytes: size_of(&body),
+            expires: self.expires(slot),
+        };
+        {
+            let mut cold = slot.cold.lock();
+            cold.body = Some(body);
+            cold.code = Some(code);
+            cold.parked_at.get_or_insert_with(Instant::now);
+        }
+        let mut parking = self.parking.lock();
+        if slot.maybe_written.load(Ordering::Acquire) {
+            parking.hand_over.remember_unknown(token);
+        }
+        parking.hand_over.failed(failure);
+    }
+
+    /// Parks a record; `None` if the gate is open after all.
+    fn park(&self, record: &Borrowed<'_>, slot: &Slot, token: Token) -> Option<Result<(), NotAccepted>> {
+        let body = record.copy();
+        let mut parking = self.parking.lock();
+        if parking.ended {
+            return Some(Err(NotAccepted::Ended));
+        }
+        // Opening happens under the same lock, so a gate that is closed here stays closed until this record is parked.
+        if self.lane.load().as_ref().is_some_and(|lane| !lane.gate.is_closed()) {
+            return None;
+        }
+        let bytes = size_of(&body);
+        if parking.shut || !parking.hand_over.has_room(bytes) {
+            return Some(Err(NotAccepted::Full));
+        }
+        let sequence = self.next_sequence();
+        slot.sequence.store(sequence.0, Ordering::Release);
+        {
+            let mut cold = slot.cold.lock();
+            cold.body = Some(body);
+            cold.parked_at = Some(Instant::now());
+        }
+        let parked = parking.hand_over.park(sequence, token, bytes, self.expires(slot));
+        debug_assert!(parked.is_ok(), "room was there a line above");
+        Some(Ok(()))
+    }
+
+    fn next_sequence(&self) -> Sequence {
+        Sequence(self.sequence.fetch_add(1, Ordering::SeqCst) + 1)
+    }
+
+    fn unaccept(&self) {
+        add(&self.tally.unaccepted, 1);
+        self.settled();
+    }
+
+    /// When a record's delivery timeout ends, on the switch's clock. Acceptance is known by the wall clock; a step of
+    /// that clock moves the end by as much and loses nothing.
+    fn expires(&self, slot: &Slot) -> Millis {
+        let age = wall_clock_ms() - slot.accepted_ms.load(Ordering::Relaxed);
+        let timeout = u64::try_from(self.delivery_timeout.as_millis()).unwrap_or(u64::MAX);
+        self.now().plus(timeout.saturating_sub(u64::try_from(age).unwrap_or(0)))
+    }
+
+    /// Whether a refusal looks like a fence's.
+    pub(crate) fn is_fence_like(&self, code: &ErrorCode) -> bool {
+        const AUTHORISATION: [i32; 2] = [
+            RDKafkaErrorCode::TopicAuthorizationFailed as i32,
+            RDKafkaErrorCode::ClusterAuthorizationFailed as i32,
+        ];
+        // A size fence refuses what it lets through at other times; a record that is really too large says the same.
+        const UNDER_ANNOUNCEMENT: [i32; 2] =
+            [RDKafkaErrorCode::MessageSizeTooLarge as i32, RDKafkaErrorCode::PolicyViolation as i32];
+        AUTHORISATION.contains(&code.number)
+            || self.announced.load(Ordering::Acquire) && UNDER_ANNOUNCEMENT.contains(&code.number)
+    }
+
+    /// Remembers the topics in use, for warming the next client.
+    #[inline]
+    fn note_topic(&self, key: TopicKey, topic: &str) {
+        let cell = &self.topic_filter[key.0 as usize % TOPIC_FILTER];
+        if cell.load(Ordering::Relaxed) != key.0 {
+            self.topics.lock().insert(topic.to_owned());
+            cell.store(key.0, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn tell(&self, message: Message) {
+        // The switch's thread is gone only once the producer has ended, and then nobody waits for it.
+        let _ = self.inbox.send(message);
+    }
+
+    /// Gives a record that waits back to its caller.
+    pub(crate) fn give_back(&self, returned: Returned) {
+        let Some(slot) = self.slab.get(returned.token) else { return };
+        let (body, known) = {
+            let mut cold = slot.cold.lock();
+            (cold.body.take().unwrap_or_default(), cold.code.take())
+        };
+        let code = match returned.reason {
+            ReturnReason::Expired => port_code(RDKafkaErrorCode::MessageTimedOut),
+            _ => known.unwrap_or_else(|| port_code(RDKafkaErrorCode::PurgeQueue)),
+        };
+        self.fail(returned.token, slot, body, code, returned.fate);
+    }
+
+    pub(crate) fn fail(
+        &self,
+        token: Token,
+        slot: &Slot,
+        body: RecordBody,
+        code: ErrorCode,
+        fate: DeliveryFate,
+    ) {
+        let unknown = fate == DeliveryFate::Unknown || slot.maybe_written.load(Ordering::Acquire);
+        let fate = if unknown { DeliveryFate::Unknown } else { DeliveryFate::NotWritten };
+        let failed = Failed {
+            code,
+            fate,
+            body,
+            partition: slot.partition(),
+            timestamp_ms: slot.timestamp_ms.load(Ordering::Relaxed),
+        };
+        let unclaimed = self.slab.fail(token, Box::new(failed));
+        add(if unknown { &self.tally.unknown } else { &self.tally.not_written }, 1);
+        if let Some(failed) = unclaimed {
+            self.unclaimed(*failed);
+        }
+        self.settled();
+    }
+
+    /// A failed record whose future was dropped goes to whoever listens.
+    pub(crate) fn unclaimed(&self, failed: Failed) {
+        add(&self.tally.unclaimed, 1);
+        self.listeners.tell(ProducerEvent::Returned(SendError::from(failed)));
+    }
+
+    pub(crate) fn acknowledged(&self) -> u64 {
+        let lanes = self.lanes.lock();
+        let now: u64 = lanes.iter().map(|lane| lane.acknowledged.load(Ordering::SeqCst)).sum();
+        now + read(&self.acknowledged_before)
+    }
+
+    /// Records whose fate is open.
+    pub(crate) fn in_flight(&self) -> u64 {
+        // What is settled is read first: what is accepted in between can only make the difference larger.
+        let settled = self.acknowledged()
+            + read(&self.tally.not_written)
+            + read(&self.tally.unknown)
+            + read(&self.tally.unaccepted);
+        self.sequence.load(Ordering::SeqCst).saturating_sub(settled)
+    }
+
+    /// A record was settled: whoever waits for room or for all to be settled has another look.
+    #[inline]
+    fn settled(&self) {
+        if self.room_waiters.load(Ordering::SeqCst) > 0 {
+            self.room.notify_waiters();
+        }
+        if self.flush_waiters.load(Ordering::SeqCst) > 0 && self.in_flight() == 0 {
+            drop(self.flush_lock.lock());
+            self.flushed.notify_all();
+        }
+    }
+
+    /// Waits until something may have made room; bounded, because librdkafka counts a record until a moment after
+    /// its report.
+    pub(crate) async fn wait_for_room(&self, bound: Duration) {
+        self.room_waiters.fetch_add(1, Ordering::SeqCst);
+        let guard = RoomWaiter(&self.room_waiters);
+        let _ = tokio::time::timeout(bound, self.room.notified()).await;
+        drop(guard);
+    }
+
+    /// Blocks until every accepted record is settled; `false` if the time ran out first.
+    pub(crate) fn wait_flushed(&self, deadline: Option<Instant>) -> bool {
+        self.flush_waiters.fetch_add(1, Ordering::SeqCst);
+        let mut guard = self.flush_lock.lock();
+        while self.in_flight() > 0 {
+            match deadline {
+                Some(deadline) if self.flushed.wait_until(&mut guard, deadline).timed_out() => break,
+                Some(_) => {}
+                None => self.flushed.wait(&mut guard),
+            }
+        }
+        drop(guard);
+        self.flush_waiters.fetch_sub(1, Ordering::SeqCst);
+        self.in_flight() == 0
+    }
+}
+
+struct RoomWaiter<'a>(&'a AtomicUsize);
+
+impl Drop for RoomWaiter<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl LaneEvents {
+    pub(crate) fn new(id: LaneId, target: Target, shared: Arc<Shared>) -> Self {
+        Self {
+            id,
+            target,
+            shared,
+            marks: AckMarks::with_room_for(MARKED_PARTITIONS),
+            acknowledged: AtomicU64::new(0),
+            sealing: AtomicBool::new(false),
+            producer_ids: Mutex::default(),
+        }
+    }
+}
+
+impl ClientEvents for LaneEvents {
+    fn delivered(&self, token: Token, delivery: Delivery) {
+        let (fate, partition, code, record) = match delivery {
+            Delivery::Acknowledged { partition, offset, append_time_ms } => {
+                return self.acknowledged(token, partition, offset, append_time_ms);
+            }
+            Delivery::Failed { fate, partition, code, record } => (fate, partition, code, record),
+        };
+        let Some(slot) = self.shared.slab.get(token) else { return };
+        let fenced = fate == DeliveryFate::NotWritten && self.shared.is_fence_like(&code);
+        if !fenced && !self.sealing.load(Ordering::Acquire) {
+            return self.shared.fail(token, slot, record, code, fate);
+        }
+        self.shared.hold(token, slot, record, code, fate, partition);
+        if fenced {
+            self.shared.tell(Message::Input(Input::Refused { lane: self.id }));
+        }
+    }
+
+    #[inline]
+    fn acknowledged(&self, token: Token, partition: i32, offset: i64, append_time_ms: Option<i64>) {
+        let Some(slot) = self.shared.slab.get(token) else { return };
+        let sequence = Sequence(slot.sequence.load(Ordering::Acquire));
+        self.marks.note(TopicKey(slot.topic.load(Ordering::Relaxed)), partition, sequence);
+        self.shared.slab.acknowledge(token, partition, offset, append_time_ms);
+        self.acknowledged.fetch_add(1, Ordering::SeqCst);
+        self.shared.settled();
+    }
+
+    fn fatal(&self, reason: String) {
+        tracing::warn!(lane = ?self.id, cluster = %self.target.cluster_id, "client became fatal: {reason}");
+        self.shared.tell(Message::Input(Input::Fatal { lane: self.id }));
+    }
+
+    fn producer_id(&self, id: i64) {
+        let mut ids = self.producer_ids.lock();
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn wall_clock_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
