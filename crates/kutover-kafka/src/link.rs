@@ -22,6 +22,9 @@ use crate::tail::TopicTail;
 use crate::topics::ControlFold;
 use crate::writer::TopicWriter;
 
+/// How long an idle fetch waits: there can be thousands of members, and they ask rarely.
+const FETCH_WAIT_MS: u32 = 100;
+
 /// How long the reader's thread waits for a message before it looks for questions.
 const FOLLOW: Duration = Duration::from_millis(20);
 /// How long one try to read the topic to its end may take before the thread looks for questions again.
@@ -63,7 +66,7 @@ impl KafkaMemberLink {
         timeout: Duration,
     ) -> ProviderResult<Self> {
         let what = format!("open a member's link at {}", bootstrap.join(","));
-        let reader = properties.reader_config(bootstrap, MEMBER_CLIENT_ID);
+        let reader = properties.reader_config(bootstrap, MEMBER_CLIENT_ID, FETCH_WAIT_MS);
         let writer = properties.writer_config(bootstrap, MEMBER_CLIENT_ID, timeout.as_millis());
         let thread_failed = {
             let what = what.clone();

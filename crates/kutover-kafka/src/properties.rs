@@ -193,7 +193,15 @@ impl ClientProperties {
     }
 
     /// The configuration of a reader, which joins no group and commits nothing.
-    pub(crate) fn reader_config(&self, bootstrap: &[String], client_id: &str) -> ClientConfig {
+    ///
+    /// A record ends a fetch's wait at once. The wait matters to questions alone: the broker answers them behind the
+    /// fetch that waits on the same connection. A short one answers sooner and costs as many more idle requests.
+    pub(crate) fn reader_config(
+        &self,
+        bootstrap: &[String],
+        client_id: &str,
+        fetch_wait_ms: u32,
+    ) -> ClientConfig {
         let mut config = self.link_config(bootstrap, client_id);
         // librdkafka needs a group's name to assign partitions by hand; no group of that name ever comes to be.
         config.set("group.id", "kutover-reader");
@@ -201,7 +209,7 @@ impl ClientProperties {
         config.set("enable.auto.offset.store", "false");
         config.set("enable.partition.eof", "true");
         config.set("auto.offset.reset", "earliest");
-        config.set("fetch.wait.max.ms", "50");
+        config.set("fetch.wait.max.ms", fetch_wait_ms.to_string());
         config.set("fetch.error.backoff.ms", "50");
         config
     }
@@ -316,6 +324,6 @@ mod tests {
         assert_eq!(config.get("enable.idempotence"), Some("true"));
         assert_eq!(config.get("metadata.recovery.strategy"), Some("none"));
         assert_eq!(config.get("debug"), Some("broker,eos"));
-        assert_eq!(properties.reader_config(&[], "me").get("debug"), None);
+        assert_eq!(properties.reader_config(&[], "me", 50).get("debug"), None);
     }
 }

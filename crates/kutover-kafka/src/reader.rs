@@ -16,6 +16,9 @@ use crate::context::headers_of;
 use crate::error::{provider_error, task_failed};
 use crate::properties::ClientProperties;
 
+/// How long an idle fetch waits.
+const FETCH_WAIT_MS: u32 = 50;
+
 /// The id of the cluster that answers at these bootstrap servers, asked by a client made for the question.
 ///
 /// # Errors
@@ -26,7 +29,7 @@ pub async fn witness_cluster_id(
     timeout: Duration,
 ) -> ProviderResult<ClusterId> {
     let what = format!("ask the cluster at {} for its id", bootstrap.join(","));
-    let config = properties.reader_config(bootstrap, CONTROLLER_CLIENT_ID);
+    let config = properties.reader_config(bootstrap, CONTROLLER_CLIENT_ID, FETCH_WAIT_MS);
     let failed = what.clone();
     let asked = tokio::task::spawn_blocking(move || {
         let deadline = Instant::now() + timeout;
@@ -85,7 +88,7 @@ pub async fn read_topic(
     visit: impl FnMut(StoredRecord) + Send + 'static,
 ) -> ProviderResult<BTreeMap<i32, TopicRange>> {
     let what = format!("read topic {topic} at {}", bootstrap.join(","));
-    let mut config = properties.reader_config(bootstrap, client_id);
+    let mut config = properties.reader_config(bootstrap, client_id, FETCH_WAIT_MS);
     config.set("check.crcs", "true");
     let read = TopicRead { what: what.clone(), topic: topic.to_owned(), deadline: Instant::now() + timeout };
     let done = tokio::task::spawn_blocking(move || read.run(&config, visit));

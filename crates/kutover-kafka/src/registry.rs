@@ -20,6 +20,9 @@ use crate::tail::{OffThread, TailItem, TopicTail};
 use crate::topics::{self, ControlFold, MembersFold};
 use crate::writer::TopicWriter;
 
+/// How long an idle fetch waits: there is one controller, and it asks often.
+const FETCH_WAIT_MS: u32 = 50;
+
 /// A topic's reader with what it has read so far: each call reads on from where the last one ended.
 struct Reading<F> {
     tail: TopicTail,
@@ -57,7 +60,7 @@ impl KafkaRegistry {
         timeout: Duration,
     ) -> ProviderResult<Self> {
         let what = format!("open the registry at {}", bootstrap.join(","));
-        let reader = properties.reader_config(bootstrap, CONTROLLER_CLIENT_ID);
+        let reader = properties.reader_config(bootstrap, CONTROLLER_CLIENT_ID, FETCH_WAIT_MS);
         let writer = properties.writer_config(bootstrap, CONTROLLER_CLIENT_ID, timeout.as_millis());
         let admin = properties.link_config(bootstrap, CONTROLLER_CLIENT_ID);
         let opened = tokio::task::spawn_blocking(move || {

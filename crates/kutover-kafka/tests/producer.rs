@@ -116,8 +116,8 @@ async fn what_was_offered_is_what_stands_in_the_log() {
         ("empty".to_owned(), Some(Vec::new())),
         ("a".to_owned(), Some(b"2".to_vec())),
     ];
-    let shapes: [(Option<&[u8]>, Option<&[u8]>); 4] =
-        [(None, Some(b"x")), (Some(b""), None), (Some(b"k"), Some(b"")), (None, None)];
+    type Shape = (Option<&'static [u8]>, Option<&'static [u8]>);
+    let shapes: [Shape; 4] = [(None, Some(b"x")), (Some(b""), None), (Some(b"k"), Some(b"")), (None, None)];
     for (token, (key, payload)) in shapes.iter().enumerate() {
         let mut record = record("orders", *key, *payload);
         record.partition = Some(2);
