@@ -157,10 +157,8 @@ fn pom_text(version: KafkaVersion) -> String {
     if (version.major, version.minor) < (4, 4) {
         artifacts.push(("org.apache.kafka", "kafka-tools", &own));
     }
-    // Kafka before 4.0 names log4j 1 and leaves the binding out.
-    if version.on_zookeeper() {
-        artifacts.push(("org.slf4j", "slf4j-reload4j", "1.7.36"));
-    }
+    // Kafka names SLF4J 1.7 and leaves the binding out; before 4.0 it also needs log4j 1 itself.
+    artifacts.push(("org.slf4j", "slf4j-reload4j", "1.7.36"));
     let mut dependencies = String::new();
     for (group, artifact, version) in artifacts {
         let _ = writeln!(

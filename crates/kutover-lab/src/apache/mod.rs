@@ -44,7 +44,7 @@ const POLL: Duration = Duration::from_millis(200);
 const START_AGAIN: u32 = 5;
 
 /// A cluster as another process must know it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct SavedCluster {
     pub(crate) incarnation: Incarnation,
     pub(crate) request: Nonce,
@@ -58,6 +58,7 @@ pub(crate) struct SavedCluster {
     pub(crate) isolations: BTreeSet<Nonce>,
     /// Set before anything is removed, so that a removal that was cut short is not started up again.
     pub(crate) is_removing: bool,
+    pub(crate) quorum_secret: String,
 }
 
 /// A running cluster of Apache Kafka; its processes and forwarders end with its handle.
@@ -197,18 +198,16 @@ impl ApacheCluster {
 
     /// Writes a broker's files and, for KRaft, formats its disk once.
     async fn configure(&self, tools: &Tools, place: &BrokerPlace) -> ProviderResult<()> {
-        let (logging_name, logging_text) = properties::logging(self.saved.version);
         let log_dir = self.log_dir(place.id);
         let text = properties::broker(&properties::BrokerConfig {
             colour: self.saved.incarnation.colour,
             place,
             all: &self.saved.places,
             log_dir: &log_dir,
+            quorum_secret: &self.saved.quorum_secret,
             zookeeper: self.zookeeper,
         });
-        fs::write(self.config(place.id), text)
-            .and_then(|()| fs::write(self.dir.join(logging_name), logging_text))
-            .map_err(|error| self.saved.failed(error))?;
+        fs::write(self.config(place.id), text).map_err(|error| self.saved.failed(error))?;
         if self.zookeeper.is_some() || log_dir.join("meta.properties").exists() {
             return Ok(());
         }
@@ -234,30 +233,24 @@ impl ApacheCluster {
         let (config, log) = (self.config(place.id), self.log_file(place.id));
         let process = match ServerProcess::adopt(&config, &log) {
             Some(process) => process,
-            None => ServerProcess::start(&self.java, self.java_args(&config), &config, &log)?,
+            None => ServerProcess::start(&self.java, self.java_args(&config)?, &config, &log)?,
         };
         self.processes.lock().insert(place.id, process);
         Ok(())
     }
 
-    fn java_args(&self, config: &Path) -> Vec<String> {
-        let (logging_name, _) = properties::logging(self.saved.version);
-        let logging = self.dir.join(logging_name).display().to_string();
-        let logging = if self.saved.version.on_zookeeper() {
-            format!("-Dlog4j.configuration=file:{logging}")
-        } else {
-            format!("-Dlog4j2.configurationFile={logging}")
-        };
-        vec![
+    fn java_args(&self, config: &Path) -> io::Result<Vec<String>> {
+        let mut args = properties::write_logging(&self.dir)?;
+        args.extend([
             "-Xmx512m".to_owned(),
             "-XX:+UseSerialGC".to_owned(),
             "-XX:TieredStopAtLevel=1".to_owned(),
-            logging,
             "-cp".to_owned(),
             self.class_path(),
             "kafka.Kafka".to_owned(),
             config.display().to_string(),
-        ]
+        ]);
+        Ok(args)
     }
 
     /// Waits until all brokers serve; gives the cluster's id.
@@ -312,6 +305,13 @@ impl ApacheCluster {
 
     fn class_path(&self) -> String {
         format!("{}/*", self.saved.jars.display())
+    }
+}
+
+impl std::fmt::Debug for SavedCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Without the secret.
+        f.debug_struct("SavedCluster").field("incarnation", &self.incarnation).finish_non_exhaustive()
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use kutover_core::words::Colour;
 use serde::{Deserialize, Serialize};
 
-use crate::spec::KafkaVersion;
+/// Whom the controllers of a KRaft quorum know each other as.
+const QUORUM_USER: &str = "kutover-quorum";
 
 /// Where one broker listens.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +34,8 @@ pub(crate) struct BrokerConfig<'a> {
     pub(crate) place: &'a BrokerPlace,
     pub(crate) all: &'a [BrokerPlace],
     pub(crate) log_dir: &'a Path,
+    /// What the controllers of a KRaft quorum prove themselves to each other with.
+    pub(crate) quorum_secret: &'a str,
     /// The ensemble, for versions that need one.
     pub(crate) zookeeper: Option<SocketAddr>,
 }
@@ -78,7 +83,21 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
         );
         put(
             "listener.security.protocol.map",
-            "CLIENTS:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT".into(),
+            "CLIENTS:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:SASL_PLAINTEXT".into(),
+        );
+        // Until it has read the ACLs from the quorum's log, StandardAuthorizer lets super users in alone, and without
+        // votes there is no quorum: three controllers that are nobody to each other wait for ever. So the controllers'
+        // own listener has a super user, and no other has: everyone else stays bound by ACLs.
+        put("super.users", format!("User:{QUORUM_USER}"));
+        put("sasl.mechanism.controller.protocol", "PLAIN".into());
+        put("listener.name.controller.sasl.enabled.mechanisms", "PLAIN".into());
+        let secret = config.quorum_secret;
+        put(
+            "listener.name.controller.plain.sasl.jaas.config",
+            format!(
+                "org.apache.kafka.common.security.plain.PlainLoginModule required username=\"{QUORUM_USER}\" \
+                 password=\"{secret}\" user_{QUORUM_USER}=\"{secret}\";"
+            ),
         );
         put("controller.listener.names", "CONTROLLER".into());
         let voters: Vec<String> =
@@ -103,23 +122,38 @@ pub(crate) fn zookeeper(address: SocketAddr, data_dir: &Path) -> String {
     text(&set)
 }
 
-/// Logging for log4j 1 (before 4.0) and log4j 2: to standard output, which goes into a file.
-pub(crate) fn logging(version: KafkaVersion) -> (&'static str, &'static str) {
-    if version.on_zookeeper() {
-        let text = "log4j.rootLogger=INFO, out\n\
-             log4j.appender.out=org.apache.log4j.ConsoleAppender\n\
-             log4j.appender.out.layout=org.apache.log4j.PatternLayout\n\
-             log4j.appender.out.layout.ConversionPattern=[%d] %p %m (%c)%n\n";
-        ("log4j.properties", text)
-    } else {
-        let text = "rootLogger.level=info\n\
-             rootLogger.appenderRef.out.ref=out\n\
-             appender.out.type=Console\n\
-             appender.out.name=out\n\
-             appender.out.layout.type=PatternLayout\n\
-             appender.out.layout.pattern=[%d] %p %m (%c)%n\n";
-        ("log4j2.properties", text)
+/// Logging to standard output, which goes into a file: for log4j 1 (the binding that is fetched) and for log4j 2 (that
+/// of a Kafka directory from 4.0).
+const LOGGING: [(&str, &str, &str); 2] = [
+    (
+        "log4j.configuration",
+        "log4j.properties",
+        "log4j.rootLogger=INFO, out\n\
+         log4j.appender.out=org.apache.log4j.ConsoleAppender\n\
+         log4j.appender.out.layout=org.apache.log4j.PatternLayout\n\
+         log4j.appender.out.layout.ConversionPattern=[%d] %p %m (%c)%n\n",
+    ),
+    (
+        "log4j2.configurationFile",
+        "log4j2.properties",
+        "rootLogger.level=info\n\
+         rootLogger.appenderRef.out.ref=out\n\
+         appender.out.type=Console\n\
+         appender.out.name=out\n\
+         appender.out.layout.type=PatternLayout\n\
+         appender.out.layout.pattern=[%d] %p %m (%c)%n\n",
+    ),
+];
+
+/// Writes the logging configuration into a directory; gives the options that name it.
+pub(crate) fn write_logging(dir: &Path) -> io::Result<Vec<String>> {
+    let mut options = Vec::new();
+    for (property, name, text) in LOGGING {
+        let path = dir.join(name);
+        fs::write(&path, text)?;
+        options.push(format!("-D{property}=file:{}", path.display()));
     }
+    Ok(options)
 }
 
 fn text(set: &BTreeMap<&str, String>) -> String {
@@ -152,6 +186,7 @@ mod tests {
             place: &all[1],
             all: &all,
             log_dir: Path::new("/data"),
+            quorum_secret: "secret",
             zookeeper,
         };
         broker(&config).lines().map(str::to_owned).collect()

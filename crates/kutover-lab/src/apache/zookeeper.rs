@@ -15,7 +15,6 @@ use tokio::time::timeout;
 use super::process::ServerProcess;
 use super::properties;
 use super::tools::Tools;
-use crate::spec::KafkaVersion;
 
 /// How long it may take to answer after its start.
 const SERVING: Duration = Duration::from_secs(60);
@@ -25,8 +24,7 @@ const POLL: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SavedZooKeeper {
     pub(crate) address: SocketAddr,
-    /// The version whose jars it runs from.
-    pub(crate) version: KafkaVersion,
+    /// The folder with the jars that it runs from.
     pub(crate) jars: PathBuf,
 }
 
@@ -48,20 +46,18 @@ impl ZooKeeper {
         if let Some(process) = ServerProcess::adopt(&config, &log) {
             return Ok(Self { address: saved.address, jars: saved.jars.clone(), process });
         }
-        let (logging_name, logging_text) = properties::logging(saved.version);
         fs::create_dir_all(dir).map_err(failed)?;
         fs::write(&config, properties::zookeeper(saved.address, &dir.join("data"))).map_err(failed)?;
-        fs::write(dir.join(logging_name), logging_text).map_err(failed)?;
-        let args = [
+        let mut args = properties::write_logging(dir).map_err(failed)?;
+        args.extend([
             "-Xmx256m".to_owned(),
             "-XX:+UseSerialGC".to_owned(),
             "-XX:TieredStopAtLevel=1".to_owned(),
-            format!("-Dlog4j.configuration=file:{}", dir.join(logging_name).display()),
             "-cp".to_owned(),
             format!("{}/*", saved.jars.display()),
             "org.apache.zookeeper.server.quorum.QuorumPeerMain".to_owned(),
             config.display().to_string(),
-        ];
+        ]);
         let process = ServerProcess::start(&tools.java, args, &config, &log).map_err(failed)?;
         let zookeeper = Self { address: saved.address, jars: saved.jars.clone(), process };
         zookeeper.serving(&what).await?;

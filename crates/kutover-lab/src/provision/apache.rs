@@ -11,6 +11,7 @@ use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{Incarnation, RecordData};
 use kutover_core::words::{Colour, IncarnationId, Nonce};
 use parking_lot::Mutex;
+use uuid::Uuid;
 
 use super::{LabProvisioner, Running, Slot, proven};
 use crate::apache::{
@@ -100,6 +101,7 @@ impl LabProvisioner {
             places,
             isolations: BTreeSet::new(),
             is_removing: false,
+            quorum_secret: Uuid::new_v4().simple().to_string(),
         };
         self.store.write(&state_file(colour), &saved)?;
         let cluster = self.run(saved.clone()).await?;
@@ -207,7 +209,7 @@ impl LabProvisioner {
                 let address = address.map_err(|error| {
                     ProviderError::new(ErrorKind::Unavailable, "find a place for ZooKeeper", error)
                 })?;
-                let saved = SavedZooKeeper { address, version: cluster.version, jars: cluster.jars.clone() };
+                let saved = SavedZooKeeper { address, jars: cluster.jars.clone() };
                 self.store.write(ZOOKEEPER, &saved)?;
                 saved
             }
