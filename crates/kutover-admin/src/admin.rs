@@ -1,6 +1,6 @@
 //! The client itself, and the port's calls handed on to where they are done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -57,6 +57,20 @@ impl KafkaAdmin {
             }
         };
         Ok(Self { config, kafka, admin, fence, acl })
+    }
+
+    /// The topics on which anything of an ACL fence stands, whole or half lifted, whoever raised it.
+    ///
+    /// # Errors
+    /// `Unsupported` where the fence in use is another one or the cluster has no authorizer; unreachable.
+    pub async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        match &self.acl {
+            Some(acl) => acl.traces().await,
+            None => {
+                let reason = "the fence in use is not made of ACLs";
+                Err(ProviderError::new(ErrorKind::Unsupported, "look for traces of a fence", reason))
+            }
+        }
     }
 
     /// A new client under the probe's name, by the ordinary clients' path.

@@ -48,7 +48,8 @@ pub struct AdminConfig {
     /// The security properties of the fence's probe, an ordinary client that must be no super user. `None` means
     /// `properties`.
     pub probe_properties: Option<BTreeMap<String, String>>,
-    /// What makes the cluster refuse records. `None` means ACLs ([`crate::AclFence`]).
+    /// What makes the cluster refuse records. `None` means ACLs, marked with
+    /// [`MARKER_PRINCIPAL`](crate::MARKER_PRINCIPAL).
     pub fence: Option<Arc<dyn FenceSwitch>>,
     /// How long things may take.
     pub timeouts: Timeouts,

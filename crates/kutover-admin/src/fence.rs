@@ -21,6 +21,13 @@ pub const MARKER_PRINCIPAL: &str = "User:kutover-fence";
 
 const EVERYONE: &str = "User:*";
 const ANY_HOST: &str = "*";
+/// `LITERAL` on the wire (Kafka's `PatternType`: ANY 1, MATCH 2, LITERAL 3, PREFIXED 4). krafka 0.28.1 numbers them
+/// without MATCH, so that its own `Literal` is MATCH to a broker, which refuses it (UnknownServerError, seen on 2.8.2,
+/// 3.9.2 and 4.3.1): the number is what is meant, by whatever name.
+fn literal() -> AclPatternType {
+    AclPatternType::from_i8(3)
+}
+
 /// Bindings in one request.
 const CHUNK: usize = 400;
 
@@ -46,7 +53,7 @@ impl Rule {
         AclBinding {
             resource_type: AclResourceType::Topic,
             resource_name: topic.as_str().to_owned(),
-            pattern_type: AclPatternType::Literal,
+            pattern_type: literal(),
             principal: principal.to_owned(),
             host: ANY_HOST.to_owned(),
             operation: self.operation,
@@ -56,7 +63,7 @@ impl Rule {
 
     fn filter(self, topic: &TopicName, principal: &str) -> AclFilter {
         AclFilter::for_resource(AclResourceType::Topic, topic.as_str())
-            .pattern_type(AclPatternType::Literal)
+            .pattern_type(literal())
             .principal(principal)
             .host(ANY_HOST)
             .operation(self.operation)
@@ -79,7 +86,7 @@ impl Rule {
 ///
 /// Where `allow.everyone.if.no.acl.found` is false, a topic without ACLs is for super users alone: the allowance opens
 /// it to readers while the fence is up, and the deny binds nobody. Such topics need another kind of fence.
-pub struct AclFence {
+pub(crate) struct AclFence {
     admin: Arc<AdminClient>,
 }
 
@@ -96,7 +103,7 @@ impl TopicAcls {
     /// The bindings on exactly this topic.
     fn literal<'a>(&'a self, topic: &'a TopicName) -> impl Iterator<Item = &'a AclBinding> {
         self.0.iter().filter(move |binding| {
-            binding.pattern_type == AclPatternType::Literal && binding.resource_name == topic.as_str()
+            binding.pattern_type == literal() && binding.resource_name == topic.as_str()
         })
     }
 
@@ -110,14 +117,16 @@ impl TopicAcls {
 
     /// Whether any ACL that is not ours applies to the topic: its own, a prefix's, or the wildcard's.
     fn has_foreign(&self, topic: &TopicName) -> bool {
-        self.0.iter().any(|binding| match binding.pattern_type {
-            AclPatternType::Prefixed => topic.as_str().starts_with(&binding.resource_name),
-            AclPatternType::Literal if binding.resource_name == "*" => true,
-            AclPatternType::Literal if binding.resource_name == topic.as_str() => !rules().any(|rule| {
+        self.0.iter().any(|binding| {
+            let name = binding.resource_name.as_str();
+            if binding.pattern_type != literal() {
+                return topic.as_str().starts_with(name); // The only other stored pattern is PREFIXED.
+            }
+            let is_ours = rules().any(|rule| {
                 rule.is(binding, MARKER_PRINCIPAL)
                     || (rule.is(binding, EVERYONE) && self.is_ours(topic, rule))
-            }),
-            _ => false,
+            });
+            name == "*" || (name == topic.as_str() && !is_ours)
         })
     }
 
@@ -164,10 +173,7 @@ impl AclFence {
     }
 
     /// The topics that carry anything of ours: a fence that stands, or what a half-lifted one left behind.
-    ///
-    /// # Errors
-    /// As [`FenceSwitch::raise`].
-    pub async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+    pub(crate) async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
         let acls = self.read().await?;
         let marked = acls.0.iter().filter(|binding| rules().any(|rule| rule.is(binding, MARKER_PRINCIPAL)));
         Ok(marked.map(|binding| TopicName::new(binding.resource_name.as_str())).collect())

@@ -145,6 +145,10 @@ impl KafkaAdmin {
                             ProviderError::new(ErrorKind::Invalid, what, "the cluster gave no number")
                         })?,
                     Err(error) if is_unsupported(&error) => DEFAULT,
+                    Err(error) if code(&error) == Some(ErrorCode::TopicAuthorizationFailed) => {
+                        let reason = "the controller's principal needs DescribeConfigs on the topic";
+                        return Err(ProviderError::new(ErrorKind::NotAuthorised, what, reason));
+                    }
                     Err(error) => return Err(provider(what, &error)),
                 };
                 limits.insert(TopicName::new(resource.name), limit);

@@ -1,0 +1,213 @@
+//! krafka's admin client on the embedded cluster: what it can tell, and what it says where the cluster cannot.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use krafka::error::ErrorCode;
+use krafka::testing::{ApiKey, Control, FakeBroker};
+use kutover_admin::{AdminConfig, KafkaAdmin, ProbeAnswer};
+use kutover_core::drain::{self, Observation, Required, Tail};
+use kutover_core::error::{ErrorKind, ProviderResult};
+use kutover_core::ports::{ClusterAdmin, FenceKind, FenceSwitch, GroupListing, NewTopic};
+use kutover_core::words::{Offset, TopicName, TopicPartition};
+use kutover_lab::embedded::{EmbeddedCluster, EmbeddedOptions, Fault, Harm, Who};
+use kutover_testkit::conformance;
+use support::*;
+
+/// An embedded cluster with its fence, and the admin client on it.
+async fn world(brokers: usize) -> (Arc<EmbeddedCluster>, KafkaAdmin) {
+    let options = EmbeddedOptions { brokers, ..EmbeddedOptions::default() };
+    let cluster = EmbeddedCluster::start(options).await.expect("it starts");
+    let fence: Arc<dyn FenceSwitch> = Arc::new(cluster.fence());
+    let config = AdminConfig { fence: Some(fence), ..config(&cluster.bootstrap_servers()) };
+    let admin = KafkaAdmin::connect(config).await.expect("it answers");
+    (cluster, admin)
+}
+
+#[tokio::test]
+async fn keeps_the_ports_contracts() {
+    let (cluster, admin) = world(3).await;
+    conformance::admin::a_cluster_knows_itself(&admin).await;
+    conformance::admin::ends_of_a_missing_topic_are_an_error(&admin, &"missing".into()).await;
+    conformance::admin::start_offsets_leave_commits_alone(&admin, &"billing".into(), &"starts".into()).await;
+    let proof = conformance::admin::a_fence_is_proven_while_it_stands(&admin, &"fenced".into()).await;
+    assert_eq!(proof.kind, FenceKind::Hook);
+    let topic = make_topic(&admin, "orders", 2).await;
+    let places = [TopicPartition::new(topic.clone(), 0), TopicPartition::new(topic.clone(), 1)];
+    conformance::lag::everything_is_answered_once(&admin, &query("billing", &places, true)).await;
+    conformance::lag::what_does_not_answer_is_an_error(&admin, &TopicPartition::new("missing", 0)).await;
+    conformance::lag::no_commit_is_not_zero(&admin, &"nobody".into(), &places[0]).await;
+    let producer = producer(&ordinary(&cluster.bootstrap_servers()).await).await;
+    let append = async || write(&producer, &places[0], 1).await.expect("written");
+    conformance::lag::ranges_are_read_after_the_call(&admin, &places[0], append).await;
+}
+
+#[tokio::test]
+async fn says_what_the_cluster_cannot_tell() {
+    let (cluster, admin) = world(2).await;
+    let identity = admin.identity().await.expect("identity");
+    assert_eq!(identity.cluster_id, cluster.cluster_id());
+    assert_eq!(identity.brokers, cluster.brokers().iter().map(ToString::to_string).collect());
+    assert_eq!(identity.version, None);
+    cluster.set_cluster_id(&"another".into());
+    assert_eq!(admin.identity().await.expect("asked anew").cluster_id.as_str(), "another");
+
+    let topic = make_topic(&admin, "orders", 2).await;
+    let found = admin.topics().await.expect("topics");
+    let [described] = found.as_slice() else { panic!("one topic: {found:?}") };
+    assert_eq!((&described.name, described.partitions, &described.configs), (&topic, 2, &None));
+    assert!(described.id.is_some());
+    let more = NewTopic { name: topic.clone(), partitions: 3, replication: 1, configs: BTreeMap::new() };
+    let error = admin.create_topic(&more).await.expect_err("no CreatePartitions there");
+    assert_eq!(error.kind, ErrorKind::Unsupported, "{error}");
+    assert_eq!(admin.groups().await.expect("groups"), GroupListing::Unsupported);
+    let ends = admin.ends(&[topic]).await.expect("ends");
+    assert!(ends.iter().all(|end| end.leader_end.is_none() && end.epoch.is_some()), "{ends:?}");
+
+    let acl = KafkaAdmin::connect(config(&cluster.bootstrap_servers())).await.expect("connect");
+    let error = acl.raise_fence(&["orders".into()]).await.expect_err("no ACLs there");
+    assert_eq!(error.kind, ErrorKind::Unsupported, "{error}");
+}
+
+/// L9: what does not answer is never zero. The control is the same question without the fault.
+#[tokio::test]
+async fn an_unanswered_partition_or_group_is_an_error() {
+    let (cluster, admin) = world(2).await;
+    let topic = make_topic(&admin, "orders", 2).await;
+    let places = [TopicPartition::new(topic.clone(), 0), TopicPartition::new(topic.clone(), 1)];
+    admin.set_start_offsets(&"billing".into(), &at(&places, 0)).await.expect("set");
+    let required = Required {
+        groups: [("billing".into(), [topic].into())].into(),
+        partitions: places.iter().map(|place| (place.clone(), None)).collect(),
+    };
+    let observe = async || {
+        let seen = lag(&admin, query("billing", &places, false)).await;
+        let observed = Observation { logs: seen.logs.clone(), progress: seen.groups.clone() };
+        (drain::prove(&required, &observed).is_drained(), seen)
+    };
+    let (drained, seen) = observe().await;
+    assert!(drained, "the control: nothing written, nothing unread: {seen:?}");
+
+    let struck = |api, harm| Fault::new(api, harm).against(Who::Everyone);
+    let refused = Harm::Error(ErrorCode::UnknownServerError);
+    cluster.inject(struck(ApiKey::ListOffsets, refused.clone()).on_broker(0));
+    let (drained, seen) = observe().await;
+    assert!(!drained && seen.logs.len() == 2 && seen.logs.values().any(Result::is_err), "{seen:?}");
+    assert!(
+        seen.logs.values().any(Result::is_ok),
+        "the other broker's partition is not dragged along: {seen:?}"
+    );
+    assert!(admin.ends(&["orders".into()]).await.is_err());
+    cluster.clear_faults();
+
+    for harm in [refused, Harm::Silence] {
+        cluster.inject(struck(ApiKey::OffsetFetch, harm));
+        let (drained, seen) = observe().await;
+        assert!(!drained && seen.groups.len() == 2 && seen.groups.values().all(Result::is_err), "{seen:?}");
+        let starts = admin.set_start_offsets(&"billing".into(), &at(&places, 0)).await;
+        assert!(starts.is_err(), "a commit that may be there is not overwritten");
+        cluster.clear_faults();
+        cluster.cut_connections();
+    }
+    assert!(observe().await.0);
+}
+
+/// L10: offsets that nobody ever commits.
+#[tokio::test]
+async fn a_tail_of_markers_holds_no_data() {
+    let (cluster, admin) = world(1).await;
+    let kafka = ordinary(&cluster.bootstrap_servers()).await;
+    let topic = make_topic(&admin, "ledger", 1).await;
+    let place = TopicPartition::new(topic.clone(), 0);
+    let transactional = kafka.producer().build_transactional("ledger-writer").await.expect("a producer");
+    transactional.begin().expect("begin");
+    for n in 0..10 {
+        write_open(&transactional, &topic, &format!("{n}")).await;
+    }
+    transactional.commit().await.expect("commit");
+    for (committed, tail) in [(9, Tail::Data), (10, Tail::NoData), (11, Tail::NotRead)] {
+        commit(&kafka, "billing", &place, committed).await;
+        let seen = lag(&admin, query("billing", std::slice::from_ref(&place), true)).await;
+        assert_eq!(seen.logs[&place].as_ref().expect("range").end, Offset(11));
+        let answer = progress(&seen, "billing", &place).expect("answered");
+        assert_eq!((answer.committed, answer.tail), (Some(Offset(committed)), tail));
+    }
+    // Open: the end cannot be reached, so nothing is said of the tail.
+    commit(&kafka, "billing", &place, 10).await;
+    transactional.begin().expect("begin");
+    write_open(&transactional, &topic, "open").await;
+    let seen = lag(&admin, query("billing", std::slice::from_ref(&place), true)).await;
+    assert_eq!(progress(&seen, "billing", &place).expect("answered").tail, Tail::NotRead);
+}
+
+#[tokio::test]
+async fn a_topic_that_the_query_names_no_partition_of_is_looked_up() {
+    let (_cluster, admin) = world(1).await;
+    let topic = make_topic(&admin, "orders", 3).await;
+    let mut unnamed = query("billing", &[TopicPartition::new(topic, 0)], false);
+    unnamed.partitions.clear();
+    let seen = lag(&admin, unnamed).await;
+    assert_eq!((seen.logs.len(), seen.groups.len()), (0, 3), "{seen:?}");
+}
+
+/// A fence that does nothing: what stands at the leaders is the test's to say.
+struct NoFence;
+
+#[async_trait]
+impl FenceSwitch for NoFence {
+    fn kind(&self) -> FenceKind {
+        FenceKind::Hook
+    }
+
+    async fn raise(&self, _topics: &[TopicName]) -> ProviderResult<()> {
+        Ok(())
+    }
+
+    async fn lift(&self, _topics: &[TopicName]) -> ProviderResult<()> {
+        Ok(())
+    }
+}
+
+/// One of two leaders is fenced, the other does something else: the other one's partition is named.
+#[tokio::test]
+async fn a_leader_that_does_not_refuse_is_named() {
+    let fake = FakeBroker::start_cluster(2).await.expect("it starts");
+    fake.create_topic("orders", 2);
+    fake.set_leader("orders", 0, 0);
+    fake.set_leader("orders", 1, 1);
+    let config = AdminConfig { fence: Some(Arc::new(NoFence)), ..config(&fake.bootstrap_servers()) };
+    let admin = KafkaAdmin::connect(config).await.expect("it answers");
+    let topics = ["orders".into()];
+    let fenced = Control::Error(ErrorCode::TopicAuthorizationFailed);
+    let others = [
+        (Control::Error(ErrorCode::MessageTooLarge), true),
+        (Control::Error(ErrorCode::NotEnoughReplicas), false),
+        (Control::Silence, false),
+        // The fake has no size limit, so this one is stored: the worst case is no proof either.
+        (Control::Pass, false),
+    ];
+    for (other, is_open) in others {
+        fake.clear_hooks();
+        let (fenced, answer) = (fenced.clone(), other.clone());
+        fake.on(
+            ApiKey::Produce,
+            move |request| if request.node_id == 0 { fenced.clone() } else { answer.clone() },
+        );
+        let answers = admin.probe(&topics).await.expect("probed");
+        assert_eq!(answers[&TopicPartition::new("orders", 0)], ProbeAnswer::Fenced, "{other:?}");
+        let at_other = &answers[&TopicPartition::new("orders", 1)];
+        assert_eq!(*at_other == ProbeAnswer::Open, is_open, "{other:?}: {at_other:?}");
+        assert_ne!(*at_other, ProbeAnswer::Fenced, "{other:?}");
+        let error = admin.prove_fence(&topics).await.expect_err("one leader of two is no fence");
+        assert!(error.to_string().contains("topic orders, partition 1"), "{error}");
+    }
+    fake.clear_hooks();
+    fake.on(ApiKey::Produce, move |_| fenced.clone());
+    let proof = admin.prove_fence(&topics).await.expect("the control: every leader refuses");
+    assert_eq!(proof.ends.len(), 2);
+    let probes = fake.requests().into_iter().filter(|request| request.api_key == ApiKey::Produce);
+    assert!(probes.map(|request| request.client_id).all(|id| id.as_deref() == Some("kutover-probe")));
+}

@@ -1,0 +1,254 @@
+//! What must hold on a real Kafka cluster with an authorizer and `allow.everyone.if.no.acl.found=true`.
+
+#![allow(unreachable_pub)]
+
+use std::collections::BTreeMap;
+
+use krafka::admin::{AclBinding, AclOperation, AclPatternType, CreateAclsOptions};
+use kutover_admin::{AdminConfig, KafkaAdmin, ProbeAnswer};
+use kutover_core::drain::Tail;
+use kutover_core::error::ErrorKind;
+use kutover_core::parity::{create_with_known_configs, parity_plan};
+use kutover_core::ports::{ClusterAdmin, FenceKind, GroupListing, Incarnation, NewTopic};
+use kutover_core::words::{Offset, TopicPartition};
+
+use kutover_core::ports::ClusterProvisioner as _;
+use kutover_lab::LabProvisioner;
+use kutover_testkit::conformance;
+
+use super::support::*;
+
+/// The controller comes by its own path, the probe by the ordinary clients'.
+fn config_of(cluster: &Incarnation) -> AdminConfig {
+    AdminConfig {
+        client_bootstrap: cluster.bootstrap.clone(),
+        ..config(&cluster.controller_bootstrap.join(","))
+    }
+}
+
+/// The ports' contracts, clause by clause.
+pub async fn contracts(cluster: &Incarnation) {
+    let admin = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    conformance::admin::a_cluster_knows_itself(&admin).await;
+    conformance::admin::topics_are_made_once_and_grow(&admin, &"made".into()).await;
+    conformance::admin::an_unknown_config_is_named(&admin, &"odd".into(), "no.such.config").await;
+    conformance::admin::ends_of_a_missing_topic_are_an_error(&admin, &"missing".into()).await;
+    conformance::admin::start_offsets_leave_commits_alone(&admin, &"starter".into(), &"starts".into()).await;
+    let proof = conformance::admin::a_fence_is_proven_while_it_stands(&admin, &"fenced".into()).await;
+    assert!(proof.ends.iter().all(|end| end.leader_end.is_some()), "{proof:?}");
+    let places = [TopicPartition::new("starts", 0), TopicPartition::new("starts", 1)];
+    conformance::lag::everything_is_answered_once(&admin, &query("starter", &places, true)).await;
+    conformance::lag::what_does_not_answer_is_an_error(&admin, &TopicPartition::new("missing", 0)).await;
+    conformance::lag::no_commit_is_not_zero(&admin, &"nobody".into(), &places[0]).await;
+    let producer = producer(&ordinary(&cluster.bootstrap.join(",")).await).await;
+    let append = async || write(&producer, &places[0], 1).await.expect("written");
+    conformance::lag::ranges_are_read_after_the_call(&admin, &places[0], append).await;
+    admin.delete_topics(&["starts".into(), "fenced".into()]).await.expect("deleted");
+}
+
+/// Isolated, the controller's path still answers for ends and lag, and the ordinary clients' one answers nobody.
+pub async fn isolated(cluster: &Incarnation, lab: &LabProvisioner) {
+    let admin = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    let topic = make_topic(&admin, "isolated", 1).await;
+    let topics = [topic.clone()];
+    admin.raise_fence(&topics).await.expect("raised");
+    let proof = admin.prove_fence(&topics).await.expect("proven");
+    lab.isolate(&cluster.id, &"i1".into()).await.expect("isolated");
+    assert_eq!(admin.ends(&topics).await.expect("ends"), proof.ends);
+    let seen = lag(&admin, query("billing", &[TopicPartition::new(topic, 0)], true)).await;
+    assert!(seen.logs.values().all(Result::is_ok) && seen.groups.values().all(Result::is_ok), "{seen:?}");
+    let error = admin.prove_fence(&topics).await.expect_err("nobody can be asked");
+    assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
+    lab.put_back(&cluster.id, &"i1".into()).await.expect("put back");
+    admin.prove_fence(&topics).await.expect("proven again");
+    admin.lift_fence(&topics).await.expect("lifted");
+}
+
+/// Topics with configs, parity's way of making them, more partitions, deletion.
+pub async fn topics(cluster: &Incarnation, gone_config_is_known: bool) {
+    let admin = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    let identity = admin.identity().await.expect("identity");
+    assert!(!identity.cluster_id.as_str().is_empty());
+    assert_eq!(
+        identity.brokers,
+        cluster.controller_bootstrap.iter().cloned().collect(),
+        "as its own path sees them"
+    );
+
+    let configs = BTreeMap::from([
+        ("message.downconversion.enable".to_owned(), "false".to_owned()),
+        ("retention.ms".to_owned(), "3600000".to_owned()),
+    ]);
+    let wanted = NewTopic { name: "parity".into(), partitions: 2, replication: 3, configs };
+    let left_out = create_with_known_configs(&admin, &wanted).await.expect("made without what is not known");
+    assert_eq!(left_out.contains_key("message.downconversion.enable"), !gone_config_is_known, "{left_out:?}");
+
+    let mut unknown = wanted.clone();
+    unknown.name = "never-made".into();
+    unknown.configs.insert("no.such.config".into(), "1".into());
+    let error = admin.create_topic(&unknown).await.expect_err("an unknown config is refused");
+    assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+    let names =
+        |error: &str| error.contains("no.such.config") || error.contains("message.downconversion.enable");
+    assert!(names(&error.reason), "it names the config: {error}");
+
+    let found = admin.topics().await.expect("topics");
+    assert!(found.iter().all(|topic| topic.name != unknown.name), "nothing was made");
+    let parity = found.iter().find(|topic| topic.name == wanted.name).expect("it is there");
+    assert_eq!((parity.partitions, parity.replication), (2, 1), "replicas are as many as there are brokers");
+    assert!(parity.id.is_some());
+    let set = parity.configs.as_ref().expect("real Kafka tells configs");
+    assert_eq!(set.get("retention.ms").map(String::as_str), Some("3600000"));
+    assert_eq!(set.len(), if gone_config_is_known { 2 } else { 1 }, "defaults are not among them: {set:?}");
+    assert!(parity_plan(&found, &found).create.is_empty());
+
+    let more = NewTopic { partitions: 4, ..wanted.clone() };
+    admin.create_topic(&more).await.expect("partitions are added");
+    admin.create_topic(&wanted).await.expect("a topic with more partitions is no error");
+    let ends = admin.ends(std::slice::from_ref(&wanted.name)).await.expect("ends");
+    assert_eq!(ends.len(), 4);
+    for end in ends {
+        assert_eq!((end.start, end.high_watermark, end.leader_end), (Offset(0), Offset(0), Some(Offset(0))));
+        assert!(end.epoch.is_some());
+    }
+    admin.delete_topics(std::slice::from_ref(&wanted.name)).await.expect("deleted");
+    admin.delete_topics(&[wanted.name]).await.expect("a topic that is not there is no error");
+}
+
+/// L10 and L9: commits, tails, groups.
+pub async fn groups(cluster: &Incarnation) {
+    let admin = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    let kafka = ordinary(&cluster.bootstrap.join(",")).await;
+    let topic = make_topic(&admin, "ledger", 2).await;
+    let places = [TopicPartition::new(topic.clone(), 0), TopicPartition::new(topic.clone(), 1)];
+    let transactional = kafka.producer().build_transactional("ledger-writer").await.expect("a producer");
+    transactional.begin().expect("begin");
+    for n in 0..10 {
+        write_open(&transactional, &topic, &format!("{n}")).await;
+    }
+    transactional.commit().await.expect("commit");
+
+    // No commit there yet: set. One there: left alone.
+    let group = "billing".into();
+    assert!(admin.set_start_offsets(&group, &at(&places, 10)).await.expect("set").is_empty());
+    let again = admin.set_start_offsets(&group, &at(&places, 0)).await.expect("left alone");
+    assert_eq!(again, places);
+    let GroupListing::Listed(listed) = admin.groups().await.expect("groups") else {
+        panic!("real Kafka lists")
+    };
+    assert_eq!(listed.get(&group), Some(&[topic.clone()].into()), "{listed:?}");
+
+    // Ten records and a marker: a commit at 10 is all there is to read, one at 9 is not.
+    let seen = lag(&admin, query("billing", &places, true)).await;
+    assert_eq!(seen.logs[&places[0]].as_ref().expect("range").end, Offset(11));
+    let at_ten = progress(&seen, "billing", &places[0]).expect("answered");
+    assert_eq!((at_ten.committed, at_ten.tail), (Some(Offset(10)), Tail::NoData));
+    commit(&kafka, "billing", &places[0], 9).await;
+    let seen = lag(&admin, query("billing", &places, true)).await;
+    assert_eq!(progress(&seen, "billing", &places[0]).expect("answered").tail, Tail::Data);
+    // A group that nobody knows has no commit, and its tail tells that there is data.
+    let seen = lag(&admin, query("nobody", &places, true)).await;
+    let nobody = progress(&seen, "nobody", &places[0]).expect("answered");
+    assert_eq!((nobody.committed, nobody.tail), (None, Tail::Data));
+    let empty = progress(&seen, "nobody", &places[1]).expect("answered");
+    assert_eq!((empty.committed, empty.tail), (None, Tail::NotRead));
+
+    // An open transaction: what stands in the tail cannot be told yet.
+    transactional.begin().expect("begin");
+    write_open(&transactional, &topic, "open").await;
+    commit(&kafka, "billing", &places[0], 10).await;
+    let seen = lag(&admin, query("billing", &places, true)).await;
+    assert_eq!(progress(&seen, "billing", &places[0]).expect("answered").tail, Tail::NotRead);
+    // Aborted, it is no data. The marker is written a moment after the call.
+    transactional.abort().await.expect("abort");
+    let settled = async {
+        while progress(&lag(&admin, query("billing", &places, true)).await, "billing", &places[0])
+            .expect("answered")
+            .tail
+            != Tail::NoData
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, settled).await.expect("an aborted record is no data");
+    admin.delete_topics(&[topic]).await.expect("deleted");
+}
+
+/// The fence from end to end: refused, proven, read under, lifted whole.
+pub async fn fence(cluster: &Incarnation) {
+    let admin = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    let kafka = ordinary(&cluster.bootstrap.join(",")).await;
+    let topic = make_topic(&admin, "orders", 3).await;
+    let topics = [topic.clone(), "kutover.control".into(), "__consumer_offsets".into()];
+    let places: Vec<_> = (0..3).map(|partition| TopicPartition::new(topic.clone(), partition)).collect();
+    let sender = producer(&kafka).await;
+    for place in &places {
+        write(&sender, place, 5).await.expect("an open cluster takes records");
+    }
+    let consumer = reader(&kafka, &topic).await;
+    assert_eq!(read(&consumer, 5).await, 5);
+
+    // Open: the probe says so, and nothing is proven.
+    let open = admin.probe(&topics).await.expect("probed");
+    assert!(open.len() == 3 && open.values().all(|answer| *answer == ProbeAnswer::Open), "{open:?}");
+    let error = admin.prove_fence(&topics).await.expect_err("no fence, no proof");
+    assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+    write(&sender, &places[0], 1).await.expect("a probe does no harm");
+
+    for _ in 0..2 {
+        assert_eq!(admin.raise_fence(&topics).await.expect("raised, again too"), FenceKind::Acl);
+    }
+    let proof = admin.prove_fence(&topics).await.expect("proven");
+    assert_eq!(proof.topics.keys().collect::<Vec<_>>(), [&topic], "reserved topics are never fenced");
+    let ends: Vec<i64> = proof.ends.iter().map(|end| end.high_watermark.0).collect();
+    assert_eq!(ends, [6, 5, 5], "the probes stored nothing");
+    assert!(proof.ends.iter().all(|end| end.leader_end == Some(end.high_watermark)), "{proof:?}");
+    for place in &places {
+        assert!(is_refused(&write(&producer(&kafka).await, place, 1).await), "{place} is fenced");
+        assert!(is_refused(&write(&sender, place, 1).await), "for a producer from before too");
+    }
+    // L17: readers from before and new ones read on.
+    assert_eq!(read(&consumer, 1).await, 1);
+    assert_eq!(read(&reader(&ordinary(&cluster.bootstrap.join(",")).await, &topic).await, 6).await, 6);
+    assert_eq!(admin.prove_fence(&topics).await.expect("proven again").ends, proof.ends);
+
+    for _ in 0..2 {
+        admin.lift_fence(&topics).await.expect("lifted, again too");
+    }
+    assert!(acls(&kafka, &topic).await.is_empty(), "nothing is left behind");
+    let opened = async {
+        while admin.probe(&topics).await.expect("probed").values().any(|answer| *answer != ProbeAnswer::Open)
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, opened).await.expect("every leader takes records again");
+    write(&producer(&kafka).await, &places[0], 1).await.expect("it takes records again");
+    assert_eq!(read(&consumer, 1).await, 1);
+    admin.delete_topics(&[topic]).await.expect("deleted");
+}
+
+/// What was there before stays, and a fence that a dead process half raised is taken away.
+pub async fn fence_beside_acls(cluster: &Incarnation) {
+    let admin = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    let kafka = ordinary(&cluster.bootstrap.join(",")).await;
+    let topic = make_topic(&admin, "audited", 1).await;
+    // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
+    let read =
+        AclBinding::allow_read_topic(topic.as_str(), "User:*").with_pattern_type(AclPatternType::from_i8(3));
+    let all = AclBinding { operation: AclOperation::All, ..read.clone() };
+    let theirs = vec![read, all];
+    let made = kafka.admin().create_acls(theirs, CreateAclsOptions::default()).await.expect("made");
+    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    let topics = [topic.clone()];
+    admin.raise_fence(&topics).await.expect("raised");
+    // Another process finds it by its traces alone.
+    let another = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    assert_eq!(another.fence_traces().await.expect("traces"), [topic.clone()].into());
+    admin.prove_fence(&topics).await.expect("proven");
+    another.lift_fence(&topics).await.expect("lifted");
+    let left = acls(&kafka, &topic).await;
+    assert_eq!(left.len(), 2, "what was there before stays: {left:?}");
+    assert!(admin.fence_traces().await.expect("traces").is_empty());
+    admin.delete_topics(&topics).await.expect("deleted");
+}
