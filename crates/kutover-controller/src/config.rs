@@ -155,6 +155,8 @@ pub struct Plan {
     pub topics: TopicSelection,
     /// Groups that must have drained the old cluster. Where a cluster can list its groups, those are added.
     pub groups: BTreeSet<GroupId>,
+    /// Groups that need not have drained it, although a cluster lists them. Default: none.
+    pub waive_groups: BTreeSet<GroupId>,
     /// Who says yes before the switch and before the removal. Default automatic.
     pub approve: Approve,
     /// Whether the old cluster must be made to refuse records. Default required; waived needs `approve = "manual"`
@@ -193,6 +195,7 @@ impl Default for Plan {
             active: Colour::Blue,
             topics: TopicSelection::All,
             groups: BTreeSet::new(),
+            waive_groups: BTreeSet::new(),
             approve: Approve::Automatic,
             fence: FencePolicy::Required,
             waive_history: TopicSelection::none(),

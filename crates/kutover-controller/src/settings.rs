@@ -20,7 +20,7 @@ impl Config {
             deployment: self.deployment.clone(),
             topics: topics(&self.plan.topics),
             groups: self.plan.groups.iter().map(|group| (group.clone(), None)).collect(),
-            waived_groups: std::collections::BTreeSet::new(),
+            waived_groups: self.plan.waive_groups.clone(),
             waived_history: topics(&self.plan.waive_history),
             fence: match self.plan.fence {
                 ConfiguredFence::Required => FencePolicy::Required,

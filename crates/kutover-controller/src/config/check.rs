@@ -132,8 +132,16 @@ fn plan(config: &Config) -> Result<(), Fault> {
             return fault("plan.ttl", message);
         }
     }
-    if let Some(group) = plan.groups.iter().find(|group| group.as_str().is_empty()) {
-        return fault("plan.groups", format!("`{group}` is no group id; delete it"));
+    for (field, groups) in [("plan.groups", &plan.groups), ("plan.waive_groups", &plan.waive_groups)] {
+        if let Some(group) = groups.iter().find(|group| group.as_str().is_empty()) {
+            return fault(field, format!("`{group}` is no group id; delete it"));
+        }
+    }
+    if let Some(group) = plan.waive_groups.intersection(&plan.groups).next() {
+        return fault(
+            "plan.waive_groups",
+            format!("`{group}` stands in plan.groups too; delete it from one of them"),
+        );
     }
     if plan.fence == FencePolicy::Waived && plan.remove_old && plan.approve == Approve::Automatic {
         return fault(

@@ -78,6 +78,37 @@ fn a_written_configuration_reads_back_the_same() {
     }
 }
 
+/// The examples that people copy are configurations.
+#[test]
+fn the_documented_examples_are_taken() {
+    let module: String = include_str!("../config.rs")
+        .lines()
+        .map_while(|line| line.strip_prefix("//!"))
+        .fold(String::new(), |text, line| text + line.strip_prefix(' ').unwrap_or(line) + "\n");
+    for documented in [module.as_str(), include_str!("../../../../docs/configuration.md")] {
+        let example = documented.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let config = Config::parse(example).unwrap();
+        assert_eq!(config.plan.soak, Duration::from_secs(600));
+    }
+}
+
+/// Every field of the reference is in the overview.
+#[test]
+fn the_overview_names_every_field() {
+    let overview = include_str!("../../../../docs/configuration.md");
+    let mut config = Config::parse(GOOD).unwrap();
+    config.dns.resolvers = vec![config.dns.listen];
+    let written: toml::Table = toml::from_str(&config.to_toml().unwrap()).unwrap();
+    for table in ["dns", "plan"] {
+        for field in written[table].as_table().unwrap().keys() {
+            assert!(
+                overview.contains(&format!("| `{field}` |")),
+                "docs/configuration.md lacks `{table}.{field}`"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_file_is_named_in_its_errors_and_its_journal_lies_beside_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -266,6 +297,12 @@ const BROKEN: &[(&str, &str, &str)] = &[
     ),
     ("[plan]", "[plan", "line 27: is not TOML ("),
     ("[plan]", "deployment = \"twice\"\n[plan]", "`deployment`, expected one of"),
+    (
+        "soak = \"1m 30s\"",
+        "waive_groups = [\"billing\"]",
+        "field `plan.waive_groups`: `billing` stands in plan.groups too; delete it",
+    ),
+    ("[\"billing\"]", "[\"\"]", "field `plan.groups`: `` is no group id; delete it"),
 ];
 
 #[test]

@@ -1,5 +1,6 @@
 use super::*;
 use format::{MAGIC, Place};
+use kutover_testkit::conformance::journal;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -73,6 +74,14 @@ proptest! {
         let _ = format::parse(&[MAGIC, &bytes].concat());
         let _ = format::parse(&bytes);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_the_ports_contract() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("j");
+    journal::check_all(Arc::new(FileJournal::open(&path).await.unwrap())).await;
+    journal::appended_entries_survive(async || FileJournal::open(&path).await.unwrap()).await;
 }
 
 #[tokio::test]
