@@ -150,6 +150,22 @@ async fn a_kraft_cluster_lives_through_isolation_a_crash_and_a_new_process() {
 }
 
 #[tokio::test]
+async fn older_versions_serve() {
+    let versions = [KafkaVersion::new(2, 8, 2), KafkaVersion::new(3, 3, 2)];
+    let Some(tools) = kafka_tools("older_versions_serve", &versions).await else { return };
+    let _turn = tools.machine_turn().await.expect("a turn");
+    for version in versions {
+        let dir = tempfile::tempdir().expect("a directory");
+        let options = options(dir.path(), &tools, ClusterSpec::apache(version), ClusterSpec::embedded());
+        let lab = LabProvisioner::new(options).await.expect("a world");
+        let blue = lab.provision(Colour::Blue, &"r1".into()).await.expect("blue");
+        create_orders(&blue.bootstrap, 3, 1).await;
+        write_and_read(&blue, 10, 0).await;
+        lab.destroy(&mark(&blue, &id_of(&lab, Colour::Blue))).await.expect("destroy");
+    }
+}
+
+#[tokio::test]
 async fn three_kraft_brokers_go_on_when_one_is_killed() {
     three_brokers_go_on_when_one_is_killed("three_kraft_brokers_go_on_when_one_is_killed", KRAFT).await;
 }

@@ -14,6 +14,8 @@ use kutover_lab::embedded::{ApiKey, EmbeddedCluster, Fault, Harm};
 use kutover_lab::{ClusterSpec, LabOptions, LabProvisioner};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::message::{Header, Headers, Message, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 use support::{BOUND, client, code, create_orders, is_served, is_shut_out, producer, read, send};
 
@@ -230,4 +232,68 @@ async fn two_colours_differ_by_address_and_cluster() {
     assert_ne!(green.bootstrap, world.blue.bootstrap);
     let clusters = Colour::BOTH.map(|colour| world.lab.embedded(colour).expect("embedded").cluster_id());
     assert_ne!(clusters[0], clusters[1]);
+}
+
+/// One batch per record, so that the cluster merges them; each record of another shape.
+#[tokio::test]
+async fn merged_batches_read_as_they_were_written() {
+    const COUNT: usize = 1500;
+    let world = world().await;
+    world.cluster.fake().create_topic("orders", 1);
+    let producer: FutureProducer = client(&world.blue.bootstrap, "app")
+        .set("batch.num.messages", "1")
+        .set("linger.ms", "0")
+        .create()
+        .expect("producer");
+    let mut sending = Vec::new();
+    for number in 0..COUNT {
+        let (key, value, timestamp) = shape(number);
+        let headers = OwnedHeaders::new().insert(Header { key: "n", value: Some(&number.to_string()) });
+        let mut record = FutureRecord::<str, str>::to("orders").timestamp(timestamp).headers(headers);
+        record.key = key.as_deref();
+        record.payload = value.as_deref();
+        sending.push(producer.send_result(record).map_err(|(error, _)| error).expect("queued"));
+    }
+    for sent in sending {
+        sent.await.expect("a report").expect("acknowledged");
+    }
+    let batches = || world.cluster.fake().with_state(|state| state.topics["orders"].partitions[0].log.len());
+    tokio::time::timeout(BOUND, async {
+        while batches() > COUNT / 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("merged");
+
+    let bootstrap = world.blue.bootstrap.clone();
+    tokio::task::spawn_blocking(move || {
+        let mut config = client(&bootstrap, "reader");
+        let consumer: BaseConsumer =
+            config.set("group.id", "g").set("check.crcs", "true").create().expect("consumer");
+        let mut from = TopicPartitionList::new();
+        // From within a merged batch: what stands before is left out.
+        from.add_partition_offset("orders", 0, Offset::Offset(7)).expect("offset");
+        consumer.assign(&from).expect("assign");
+        for number in 7..COUNT {
+            let message = consumer.poll(BOUND).expect("a record in time").expect("a record");
+            let (key, value, timestamp) = shape(number);
+            assert_eq!(message.offset(), i64::try_from(number).expect("small"));
+            assert_eq!(message.key(), key.as_deref().map(str::as_bytes), "record {number}");
+            assert_eq!(message.payload(), value.as_deref().map(str::as_bytes), "record {number}");
+            assert_eq!(message.timestamp().to_millis(), Some(timestamp));
+            let header = message.headers().expect("headers").get(0);
+            assert_eq!(header.value, Some(number.to_string().as_bytes()));
+        }
+    })
+    .await
+    .expect("no panic");
+}
+
+/// Key, value and timestamp: null and empty ones, and timestamps that go back.
+fn shape(number: usize) -> (Option<String>, Option<String>, i64) {
+    let key = (!number.is_multiple_of(3)).then(|| "k".repeat(number % 4));
+    let value = (!number.is_multiple_of(5)).then(|| "v".repeat(number % 7));
+    let forth_and_back = if number.is_multiple_of(2) { 50_000 } else { 0 };
+    (key, value, 1_700_000_000_000 + forth_and_back - number as i64)
 }

@@ -28,7 +28,9 @@ struct Manifest {
 /// # Errors
 /// Maven is missing or fails, or the folder is damaged; the text names the folder and the fix.
 pub(crate) async fn fetched(tools: &Tools, version: KafkaVersion) -> ProviderResult<PathBuf> {
-    let folder = tools.cache.join(format!("kafka-{version}"));
+    // Absolute, because Maven takes a relative folder as one beside the pom.
+    let cache = absolute(&tools.cache);
+    let folder = cache.join(format!("kafka-{version}"));
     let what = format!("get Apache Kafka {version}");
     let io_error = |error: io::Error| {
         let reason = format!(
@@ -40,14 +42,14 @@ pub(crate) async fn fetched(tools: &Tools, version: KafkaVersion) -> ProviderRes
     if folder.exists() {
         return verified(&what, &folder);
     }
-    fs::create_dir_all(&tools.cache).map_err(io_error)?;
-    let _alone = lock(tools.cache.join(format!(".kafka-{version}.lock"))).await.map_err(io_error)?;
+    fs::create_dir_all(&cache).map_err(io_error)?;
+    let _alone = lock(cache.join(format!(".kafka-{version}.lock"))).await.map_err(io_error)?;
     // Somebody else may have fetched it while we waited.
     if folder.exists() {
         return verified(&what, &folder);
     }
     // Fetched beside it and moved into place whole, so that a killed fetch leaves no half folder under its name.
-    let fetching = tools.cache.join(format!(".fetch-{version}-{}", Uuid::new_v4().simple()));
+    let fetching = cache.join(format!(".fetch-{version}-{}", Uuid::new_v4().simple()));
     let jars = fetch(tools, version, &what, &fetching).await;
     let jars = jars.and_then(|()| complete(&fetching, &folder).map_err(io_error));
     if jars.is_err() {
@@ -62,7 +64,7 @@ pub(crate) async fn fetched(tools: &Tools, version: KafkaVersion) -> ProviderRes
 /// # Errors
 /// It holds no Kafka of that version.
 pub(crate) fn of_the_user(directory: &Path, version: KafkaVersion) -> ProviderResult<PathBuf> {
-    let libs = directory.join("libs");
+    let libs = absolute(directory).join("libs");
     let jar = libs.join(format!("kafka-clients-{version}.jar"));
     if jar.is_file() {
         return Ok(libs);
@@ -76,6 +78,10 @@ pub(crate) fn of_the_user(directory: &Path, version: KafkaVersion) -> ProviderRe
         format!("use Kafka directory {}", directory.display()),
         reason,
     ))
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// An exclusive lock on a file, held until it is dropped; waits for it on a thread of its own.

@@ -65,7 +65,7 @@ impl ServerProcess {
             marker: marker.to_owned(),
             log: log.to_owned(),
         };
-        process.is_running().then_some(process)
+        is_ours(process.pid(), marker).then_some(process)
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -76,7 +76,10 @@ impl ServerProcess {
     pub(crate) fn is_running(&self) -> bool {
         match self.child.lock().as_mut() {
             Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => test_kill_process(self.pid).is_ok() && is_ours(self.pid(), &self.marker),
+            None => {
+                test_kill_process(self.pid).is_ok()
+                    && (is_ours(self.pid(), &self.marker) || is_ending(self.pid()))
+            }
         }
     }
 
@@ -144,6 +147,15 @@ pub(crate) fn is_ours(pid: i32, marker: &Path) -> bool {
     }
 }
 
+/// Whether a process has let go of its memory, and with it of its command line, but not yet of its files and ports.
+fn is_ending(pid: i32) -> bool {
+    let is_empty = fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| line.is_empty());
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // The state follows the name, which stands in brackets and may hold anything. A zombie holds nothing any more.
+    let state = stat.rsplit(')').next().and_then(|rest| rest.trim_start().chars().next());
+    is_empty && state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// Ends every server that an earlier run left in a directory (its pid files stand there or one level down), where
 /// the pid is still it.
 pub(crate) async fn end_leftovers(dir: &Path) {
@@ -180,17 +192,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_pid_is_adopted_and_ended_only_if_it_is_ours() {
-        let dir = tempfile::tempdir().expect("a directory");
-        let process = sleeper(dir.path());
-        let log = dir.path().join("log");
-        let other = dir.path().join("other.properties");
+        let world = tempfile::tempdir().expect("a directory");
+        let dir = world.path().join("lab-blue-1");
+        fs::create_dir(&dir).expect("a directory");
+        let process = sleeper(&dir);
+        let log = dir.join("log");
+        let other = dir.join("other.properties");
         fs::write(pid_file(&other), process.pid().to_string()).expect("a pid file");
         assert!(ServerProcess::adopt(&other, &log).is_none(), "a reused pid");
         fs::remove_file(pid_file(&process.marker)).expect("away");
-        end_leftovers(dir.path()).await;
+        end_leftovers(world.path()).await;
         assert!(process.is_running(), "somebody else's process is left alone");
         fs::write(pid_file(&process.marker), process.pid().to_string()).expect("a pid file");
-        end_leftovers(dir.path().parent().expect("a parent")).await;
+        end_leftovers(world.path()).await;
         assert!(!process.is_running());
         assert!(ServerProcess::adopt(&process.marker, &log).is_none());
     }

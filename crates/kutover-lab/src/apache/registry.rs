@@ -49,3 +49,34 @@ impl Drop for Registration {
         let _ = fs::remove_file(&self.path);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::apache::process::ServerProcess;
+
+    /// A server in a world's directory, as the lab starts them.
+    fn server(world: &Path) -> ServerProcess {
+        fs::create_dir_all(world).expect("a directory");
+        let marker = world.join("broker-0.properties");
+        let script = "read never < /dev/zero".as_ref();
+        let args = ["-c".as_ref(), script, marker.as_os_str()];
+        ServerProcess::start(Path::new("sh"), args, &marker, &world.join("log")).expect("a shell")
+    }
+
+    #[tokio::test]
+    async fn servers_of_a_world_whose_process_is_gone_are_ended_and_no_others() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let cache = dir.path().join("cache");
+        let (dead, living) = (dir.path().join("dead"), dir.path().join("living"));
+        let (orphan, kept) = (server(&dead), server(&living));
+        let registered = register(&cache, &living).await.expect("registered");
+        // What a process that was killed leaves: a registration that nobody holds.
+        fs::write(cache.join("worlds/dead"), dead.as_os_str().as_encoded_bytes()).expect("a registration");
+        let other = register(&cache, &dir.path().join("new")).await.expect("registered");
+        assert!(!orphan.is_running());
+        assert!(kept.is_running());
+        drop((registered, other));
+        assert_eq!(fs::read_dir(cache.join("worlds")).expect("the folder").count(), 0);
+    }
+}

@@ -6,6 +6,7 @@
 //! hooks see a request's API, broker and client id but not its topics, so that a fence tells clients apart, not topics.
 
 mod fence;
+mod merge;
 mod rules;
 mod tidy;
 
