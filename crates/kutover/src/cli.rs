@@ -213,7 +213,10 @@ mod tests {
             "Apache Kafka `9.9.9` is not supported; supported versions: 2.8.2, 3.3.2, 3.9.2, 4.3.1"
         );
         let error = "redpanda".parse::<KafkaChoice>().unwrap_err();
-        assert!(error.contains("`redpanda`") && error.contains("embedded") && error.contains("3.9.2"), "{error}");
+        assert!(
+            error.contains("`redpanda`") && error.contains("embedded") && error.contains("3.9.2"),
+            "{error}"
+        );
         assert!("apache:3.9.2".parse::<KafkaChoice>().unwrap_err().contains("write two"));
     }
 

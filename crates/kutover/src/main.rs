@@ -1,10 +1,84 @@
 //! The program: `kutover up` runs the cutover that a file describes, `kutover demo` makes a world and runs one in it.
-#![allow(dead_code, unused_imports)]
+//!
+//! What machines read goes to stdout, as its last line and only with `--json`; all else goes to stderr.
 
 mod audit;
 mod cli;
+mod command;
 mod consumers;
+mod demo;
+mod failure;
 mod report;
 mod traffic;
+mod ui;
+mod up;
+mod wire;
+mod world;
 
-fn main() {}
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use cli::{Cli, Command};
+use failure::Failure;
+
+/// How long work that cannot be cut short (a client's last flush) may go on after everything else has ended.
+const LAST_MOMENTS: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    // clap ends the program itself, with status 2, when the command line makes no sense.
+    let cli = Cli::parse();
+    // librdkafka and the like speak up only when asked: what matters comes as an error or an event.
+    let filter = EnvFilter::try_from_env("KUTOVER_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return end(Err(Failure::Run(anyhow::anyhow!("starting the runtime: {error}")))),
+    };
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = run(cli.command) => result,
+            () = interrupted() => Err(Failure::Interrupted),
+        }
+    });
+    runtime.shutdown_timeout(LAST_MOMENTS);
+    end(result)
+}
+
+async fn run(command: Command) -> Result<bool, Failure> {
+    match command {
+        Command::Demo(options) => command::demo(options).await,
+        Command::Up(options) => command::up(options).await,
+    }
+}
+
+/// Resolves when a person or a supervisor wants the program to end. What runs is dropped then, and takes along what it
+/// started.
+async fn interrupted() {
+    let term = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signals) => {
+                signals.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => if result.is_err() { std::future::pending::<()>().await },
+        () = term => {}
+    }
+}
+
+fn end(result: Result<bool, Failure>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(failure) => {
+            let _ = writeln!(std::io::stderr(), "error: {failure}");
+            ExitCode::from(failure.status())
+        }
+    }
+}

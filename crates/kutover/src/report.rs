@@ -85,7 +85,7 @@ pub(crate) struct ProducerReport {
     pub instance: String,
     /// How long after the new target was published it had moved; `None` if it never did.
     pub switched_after_ms: Option<u64>,
-    /// How long `send` took to accept a record, over the whole run.
+    /// How long sends stalled: until a client took the record, over all sends of the run.
     pub stall_us: StallMicros,
     /// Its receipt for the move; `None` if it gave none.
     pub receipt: Option<serde_json::Value>,
@@ -131,7 +131,8 @@ impl Report {
 
     /// The table for people.
     pub(crate) fn table(&self) -> String {
-        let mut totals = plain_table(&["strategy", "outcome", "accepted", "lost", "duplicated", "out of order"]);
+        let mut totals =
+            plain_table(&["strategy", "outcome", "accepted", "lost", "duplicated", "out of order"]);
         totals.add_row(vec![
             Cell::new(&self.strategy),
             Cell::new(&self.outcome),
@@ -179,6 +180,8 @@ impl Report {
 fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
+    table.remove_style(comfy_table::TableComponent::HorizontalLines);
+    table.remove_style(comfy_table::TableComponent::MiddleIntersections);
     table
 }
 
@@ -275,8 +278,23 @@ pub(crate) mod tests {
         has(
             &json,
             &[
-                "schema", "strategy", "kafka", "outcome", "seed", "accepted", "acknowledged", "returned", "lost",
-                "duplicated", "possibly_duplicated", "out_of_order", "blue", "green", "groups", "producers", "timeline",
+                "schema",
+                "strategy",
+                "kafka",
+                "outcome",
+                "seed",
+                "accepted",
+                "acknowledged",
+                "returned",
+                "lost",
+                "duplicated",
+                "possibly_duplicated",
+                "out_of_order",
+                "blue",
+                "green",
+                "groups",
+                "producers",
+                "timeline",
             ],
         );
         assert_eq!((&json["schema"], &json["lost"]), (&"kutover.report/1".into(), &1.into()));
@@ -295,7 +313,10 @@ pub(crate) mod tests {
         assert!(report.is_success(Strategy::Kutover));
         report.lost = 1;
         assert!(!report.is_success(Strategy::Kutover));
-        assert!(report.is_success(Strategy::Recipe), "a recipe that was carried out and lost records was carried out");
+        assert!(
+            report.is_success(Strategy::Recipe),
+            "a recipe that was carried out and lost records was carried out"
+        );
         report.lost = 0;
         report.outcome = "aborted".into();
         assert!(!report.is_success(Strategy::Kutover));

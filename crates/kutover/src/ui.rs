@@ -174,9 +174,8 @@ impl Bars {
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
                 .progress_chars("━╸─")
         };
-        let bar = |length: u64, template: &str| {
-            multi.add(ProgressBar::new(length).with_style(style(template)))
-        };
+        let bar =
+            |length: u64, template: &str| multi.add(ProgressBar::new(length).with_style(style(template)));
         let stages = StateName::FORWARD.len() as u64 - 1;
         let stage = bar(stages, "{spinner:.bold} {bar:26.cyan/dim} {pos:>2}/{len}  {msg:.bold}");
         stage.enable_steady_tick(Duration::from_millis(100));

@@ -47,7 +47,7 @@ pub(crate) struct ClusterLog {
 struct Shared {
     log: Mutex<ClusterLog>,
     positions: Mutex<BTreeMap<i32, i64>>,
-    read: AtomicU64,
+    read: Arc<AtomicU64>,
     stop: AtomicBool,
 }
 
@@ -95,17 +95,12 @@ pub(crate) fn ends_of(bootstrap: &str) -> Result<BTreeMap<i32, i64>> {
 }
 
 impl Follower {
-    /// Starts to read a cluster whose topic is there already.
-    pub(crate) fn start(bootstrap: &str, run: u64) -> Self {
-        let shared = Arc::new(Shared::default());
+    /// Starts to read a cluster whose topic is there already; `read` counts what it has read.
+    pub(crate) fn start(bootstrap: &str, run: u64, read: Arc<AtomicU64>) -> Self {
+        let shared = Arc::new(Shared { read, ..Shared::default() });
         let (theirs, address) = (Arc::clone(&shared), bootstrap.to_owned());
         let thread = std::thread::spawn(move || follow(&address, run, &theirs));
         Self { bootstrap: bootstrap.to_owned(), shared, thread: Some(thread) }
-    }
-
-    /// How many records it has read so far.
-    pub(crate) fn count(&self) -> u64 {
-        self.shared.read.load(Ordering::Relaxed)
     }
 
     /// Asks the cluster for its ends, reads up to them, and gives all that was read. Blocks.
@@ -124,7 +119,10 @@ impl Follower {
                 break;
             }
             if Instant::now() > give_up {
-                bail!("the audit could not read {} to its end in time: partitions {behind:?}", self.bootstrap);
+                bail!(
+                    "the audit could not read {} to its end in time: partitions {behind:?}",
+                    self.bootstrap
+                );
             }
             std::thread::park_timeout(Duration::from_millis(10));
         }

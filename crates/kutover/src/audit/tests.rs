@@ -29,7 +29,9 @@ fn group(logs: [&ClusterLog; 2]) -> GroupBook {
 fn clean() -> Run {
     let log = |range: std::ops::Range<u64>| ClusterLog {
         records: (0..2u16)
-            .flat_map(|instance| range.clone().zip(0i64..).map(move |(seq, offset)| logged(instance, seq, offset)))
+            .flat_map(|instance| {
+                range.clone().zip(0i64..).map(move |(seq, offset)| logged(instance, seq, offset))
+            })
             .collect(),
         foreign: 0,
     };
@@ -60,7 +62,12 @@ fn a_clean_run_has_no_findings() {
     };
     assert_eq!(
         found,
-        Findings { accepted: 20, acknowledged: 20, groups: vec![group("a"), group("b")], ..Findings::default() }
+        Findings {
+            accepted: 20,
+            acknowledged: 20,
+            groups: vec![group("a"), group("b")],
+            ..Findings::default()
+        }
     );
 }
 

@@ -7,5 +7,5 @@
 mod book;
 mod reader;
 
-pub(crate) use book::{GroupBook, Positions};
+pub(crate) use book::GroupBook;
 pub(crate) use reader::{Barrier, ReaderSet};

@@ -136,6 +136,7 @@ impl Member {
                 Ok(Ok(message)) => self.process(&consumer, &message),
             }
         };
+        tracing::debug!(group = self.group, colour = %self.colour, ?goes_on, "leaving");
         // Leaving blocks; what was processed is committed first, so that nothing is read twice.
         let (group, colour) = (self.group.clone(), self.colour);
         tokio::task::spawn_blocking(move || {
@@ -145,6 +146,7 @@ impl Member {
             drop(consumer);
         })
         .await?;
+        tracing::debug!(group = self.group, colour = %self.colour, "left");
         Ok(goes_on)
     }
 

@@ -2,22 +2,24 @@
 
 mod dns_only;
 mod ledger;
-
+mod moved;
 mod pace;
 mod recipe;
 mod record;
+mod stall;
 mod stock;
 
 pub(crate) use dns_only::DnsOnlySender;
-pub(crate) use ledger::{Fate, Ledger, Totals};
-
+pub(crate) use ledger::{Fate, Ledger};
+pub(crate) use moved::KutoverSender;
 pub(crate) use pace::{Traffic, TrafficPlan};
 pub(crate) use recipe::{RecipePlan, RecipeSender};
 pub(crate) use record::{RecordId, TrafficRecord};
+pub(crate) use stall::{HeldUp, StallMicros, over_all};
+pub(crate) use stock::Endpoint;
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use serde::Serialize;
 
 /// The topic that the demo's traffic goes to.
 pub(crate) const TOPIC: &str = "orders";
@@ -45,19 +47,6 @@ pub(crate) trait Sender: Send + Sync {
     fn account(&self) -> SenderAccount;
 }
 
-/// Percentiles of a stall, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct StallMicros {
-    /// The median.
-    pub p50: u64,
-    /// 99 of 100 are at most this.
-    pub p99: u64,
-    /// 999 of 1000 are at most this.
-    pub p999: u64,
-    /// The longest.
-    pub max: u64,
-}
-
 /// What a producer says of itself at the end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SenderAccount {
@@ -69,6 +58,6 @@ pub(crate) struct SenderAccount {
     pub receipt: Option<serde_json::Value>,
     /// Where its records go at the end, as far as it knows.
     pub on: Option<String>,
-    /// How long `send` stalled, where the producer measures it itself.
-    pub stall: Option<StallMicros>,
+    /// Sends that it held back after it had accepted them.
+    pub held_up: HeldUp,
 }

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use super::{Fate, Ledger, RecordId, Refused, Sender, StallMicros, TrafficRecord};
+use super::{Fate, Ledger, RecordId, Refused, Sender, TrafficRecord};
 
 /// How often a producer looks what is due.
 const TICK: Duration = Duration::from_millis(5);
@@ -58,7 +58,15 @@ impl Traffic {
             traffic.stalls.push(Arc::clone(&stall));
             let (completions, inbox) = mpsc::unbounded_channel();
             traffic.tasks.push(tokio::spawn(settle(Arc::clone(&traffic.ledger), inbox)));
-            let lane = Lane { instance, sender, ledger: Arc::clone(&traffic.ledger), completions, stall, share, plan };
+            let lane = Lane {
+                instance,
+                sender,
+                ledger: Arc::clone(&traffic.ledger),
+                completions,
+                stall,
+                share,
+                plan,
+            };
             traffic.tasks.push(tokio::spawn(lane.run(traffic.stop.subscribe())));
         }
         traffic
@@ -71,29 +79,22 @@ impl Traffic {
         let aborts: Vec<_> = tasks.iter().map(JoinHandle::abort_handle).collect();
         let all = futures_util::future::join_all(tasks);
         if tokio::time::timeout(SETTLE_LIMIT, all).await.is_err() {
-            tracing::warn!("records were still outstanding when the traffic was ended; they count as unsettled");
+            tracing::warn!(
+                "records were still outstanding when the traffic was ended; they count as unsettled"
+            );
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
         }
     }
 
-    /// How long each producer's `send` took until it had accepted a record, by instance.
-    pub(crate) fn stalls(&self) -> Vec<StallMicros> {
-        self.stalls.iter().map(|stall| percentiles(&stall.lock())).collect()
+    /// How long each producer's `send` took until it had accepted a record, by instance, in microseconds.
+    pub(crate) fn accepting(&self) -> Vec<Histogram<u64>> {
+        self.stalls.iter().map(|stall| stall.lock().clone()).collect()
     }
 }
 
 impl Drop for Traffic {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
-    }
-}
-
-fn percentiles(histogram: &Histogram<u64>) -> StallMicros {
-    StallMicros {
-        p50: histogram.value_at_quantile(0.5),
-        p99: histogram.value_at_quantile(0.99),
-        p999: histogram.value_at_quantile(0.999),
-        max: histogram.max(),
     }
 }
 
@@ -207,7 +208,7 @@ mod tests {
                 return Err(Refused("not now".into()));
             }
             self.taken.lock().push(record.id.seq);
-            let fate = (record.id.seq % 7 != 0).then_some(Fate::Acknowledged);
+            let fate = (!record.id.seq.is_multiple_of(7)).then_some(Fate::Acknowledged);
             Ok(Box::pin(async move { fate }))
         }
 
@@ -236,7 +237,7 @@ mod tests {
         let entries = traffic.ledger.entries();
         assert_eq!(entries[0].len(), taken.len());
         for (seq, fate) in entries[0].iter().enumerate() {
-            let expected = if seq % 7 == 0 { Fate::Pending } else { Fate::Acknowledged };
+            let expected = if seq.is_multiple_of(7) { Fate::Pending } else { Fate::Acknowledged };
             assert_eq!(*fate, expected, "record {seq}");
         }
     }

@@ -55,7 +55,8 @@ impl RecipeSender {
         let in_use = Arc::new(Mutex::new(InUse { producer, bootstrap, label: Colour::Blue, moved_at: None }));
         let shared = Arc::clone(&in_use);
         let timer = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + plan.initial_delay, plan.period);
+            let mut ticks =
+                tokio::time::interval_at(tokio::time::Instant::now() + plan.initial_delay, plan.period);
             loop {
                 ticks.tick().await;
                 match endpoint.connect().await {
@@ -69,7 +70,11 @@ impl RecipeSender {
 }
 
 /// The recipe's `switchBlueGreen`: the new client takes the old one's place, and the old one is dropped as it is.
-async fn switch_blue_green(in_use: &Mutex<InUse>, (producer, bootstrap): (FutureProducer, String), first: &str) {
+async fn switch_blue_green(
+    in_use: &Mutex<InUse>,
+    (producer, bootstrap): (FutureProducer, String),
+    first: &str,
+) {
     let old = {
         let mut in_use = in_use.lock();
         if bootstrap != first && in_use.moved_at.is_none() {

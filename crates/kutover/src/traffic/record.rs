@@ -63,11 +63,8 @@ impl TrafficRecord {
         }
         let short = |at: usize| u16::from_be_bytes([bytes[at], bytes[at + 1]]);
         let long = |at: usize| Some(u64::from_be_bytes(bytes[at..at + 8].try_into().ok()?));
-        let record = Self {
-            id: RecordId { instance: short(4), seq: long(8)? },
-            key: short(6),
-            run: long(16)?,
-        };
+        let record =
+            Self { id: RecordId { instance: short(4), seq: long(8)? }, key: short(6), run: long(16)? };
         (record.payload() == *bytes).then_some(record)
     }
 }

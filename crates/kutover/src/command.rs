@@ -1,0 +1,155 @@
+//! The two commands, from options to exit status.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use anyhow::Context;
+use kutover_controller::driver::Operator;
+use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
+use serde::Serialize;
+use tokio::sync::mpsc;
+
+use crate::cli::{DemoOptions, UpOptions};
+use crate::demo as demonstration;
+use crate::failure::Failure;
+use crate::report::TimelineEntry;
+use crate::ui::Ui;
+use crate::up as cutover;
+use crate::wire::Hosts;
+
+/// `kutover demo`: whether the run ended as its strategy asks.
+pub(crate) async fn demo(options: DemoOptions) -> Result<bool, Failure> {
+    let (strategy, json) = (options.strategy, options.json);
+    let ui = Ui::new();
+    let report = Box::pin(demonstration::run(options, Arc::clone(&ui))).await;
+    ui.close();
+    let report = report?;
+    let mut err = std::io::stderr();
+    let _ = writeln!(err, "\n{}", report.table());
+    if let Some(reason) = &report.reason {
+        let _ = writeln!(err, "{}: {reason}", report.outcome);
+    }
+    if json {
+        print_json(&report)?;
+    }
+    Ok(report.is_success(strategy))
+}
+
+/// What `up --json` prints.
+#[derive(Serialize)]
+struct UpReport {
+    schema: &'static str,
+    deployment: String,
+    outcome: &'static str,
+    reason: Option<String>,
+    took_ms: u64,
+    timeline: Vec<TimelineEntry>,
+}
+
+/// `kutover up FILE`: whether the cutover is complete.
+pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
+    let config = cutover::load(&options.file)?;
+    let ui = Ui::new();
+    let mut hosts = Hosts::default();
+    let (say, words) = mpsc::unbounded_channel();
+    let mut timeline = Vec::new();
+    let mut state = StateName::Planned;
+    let teller = Arc::clone(&ui);
+    listen(say, Arc::clone(&ui));
+    let finished = cutover::run(&options.file, &mut hosts, words, |event| {
+        tell(&teller, &mut state, &event);
+        timeline.push(TimelineEntry {
+            at_ms: teller.at_ms(),
+            state: state.to_string(),
+            event: event.to_string(),
+        });
+    })
+    .await;
+    ui.close();
+    let finished = finished?;
+    let reason = cutover::reason(&finished.stop);
+    if !reason.is_empty() {
+        let _ = writeln!(std::io::stderr(), "{}: {reason}", cutover::outcome(&finished.stop));
+    }
+    if options.json {
+        print_json(&UpReport {
+            schema: "kutover.up/1",
+            deployment: config.deployment.to_string(),
+            outcome: cutover::outcome(&finished.stop),
+            reason: (!reason.is_empty()).then_some(reason),
+            took_ms: ui.at_ms(),
+            timeline,
+        })?;
+    }
+    Ok(finished.stop == Stop::Complete)
+}
+
+/// Shows one event of a cutover.
+fn tell(ui: &Ui, state: &mut StateName, event: &Event) {
+    match event {
+        Event::Entered { state: entered } => {
+            *state = *entered;
+            ui.stage(*entered);
+        }
+        Event::Moved { moved, of, .. } => {
+            ui.moved(*moved, *of);
+            ui.line(&format!("  {event}"));
+        }
+        Event::AwaitingApproval { gate } => {
+            ui.line(&format!("  {event}: type `approve {}` and press Enter, or `abort`", gate_name(*gate)));
+        }
+        _ => ui.line(&format!("  {event}")),
+    }
+}
+
+fn gate_name(gate: ApprovalGate) -> &'static str {
+    match gate {
+        ApprovalGate::Redirect => "redirect",
+        ApprovalGate::Removal => "removal",
+    }
+}
+
+/// Reads what a person types while a cutover runs, on a thread that ends with the program: a read of a terminal cannot
+/// be cut short.
+fn listen(say: mpsc::UnboundedSender<Operator>, ui: Arc<Ui>) {
+    std::thread::spawn(move || {
+        for line in std::io::stdin().lines().map_while(Result::ok) {
+            match word(&line) {
+                Some(word) if say.send(word).is_err() => return,
+                Some(_) => {}
+                None if line.trim().is_empty() => {}
+                None => ui.line("  type `approve redirect`, `approve removal` or `abort`"),
+            }
+        }
+        // The end of the input says nothing: whoever waits for a word goes on waiting.
+    });
+}
+
+fn word(line: &str) -> Option<Operator> {
+    match line.split_whitespace().collect::<Vec<_>>()[..] {
+        ["approve", "redirect"] => Some(Operator::Approve(ApprovalGate::Redirect)),
+        ["approve", "removal"] => Some(Operator::Approve(ApprovalGate::Removal)),
+        ["abort"] => Some(Operator::Abort),
+        _ => None,
+    }
+}
+
+fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    let line = serde_json::to_string(value).context("writing the report")?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("writing the report to stdout")?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_of_an_operator() {
+        assert_eq!(word(" approve  removal "), Some(Operator::Approve(ApprovalGate::Removal)));
+        assert_eq!(word("abort"), Some(Operator::Abort));
+        assert_eq!(word("approve"), None);
+        assert_eq!(word("yes"), None);
+    }
+}

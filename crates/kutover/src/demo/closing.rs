@@ -1,0 +1,120 @@
+//! The end of a demo: traffic stops, groups read what is left, the audit compares, the report is written.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow, bail};
+use kutover_core::words::Colour;
+
+use super::scene::{Outcome, Scene};
+use crate::audit::{self, ClusterLog, Evidence, ends_of};
+use crate::failure::Failure;
+use crate::report::{ProducerReport, Report, SCHEMA};
+use crate::traffic::{SenderAccount, Traffic, over_all};
+use crate::ui::place;
+use crate::world::World;
+
+/// How long groups have to read what is left.
+const READ_LIMIT: Duration = Duration::from_secs(60);
+
+/// Ends a run and gives its report.
+pub(crate) async fn perform(scene: &mut Scene, world: &World, outcome: Outcome) -> Result<Report, Failure> {
+    scene.step("audit", "stopping the traffic; every record is settled");
+    let mut traffic = scene.traffic.take().ok_or_else(|| anyhow!("there was no traffic"))?;
+    traffic.stop().await;
+    scene.step("audit", "groups read what is left; the audit reads both logs");
+    for colour in Colour::BOTH {
+        let at = place(colour);
+        if let Some(bootstrap) = standing(scene, world, colour) {
+            let read_on = outcome.name == "complete" || outcome.reason.is_none() || colour == Colour::Blue;
+            if read_on {
+                wait_for_groups(scene, colour, &bootstrap).await?;
+            }
+            scene.finish_log(colour).await.with_context(|| format!("the audit's reading of {colour}"))?;
+        }
+        scene.logs[at].get_or_insert_with(ClusterLog::default);
+    }
+    scene.readers.stop().await?;
+    scene.stop_gauge();
+    Ok(report(scene, &traffic, outcome))
+}
+
+/// Bootstrap servers of a colour's cluster, where it still stands and takes part in the run.
+fn standing(scene: &Scene, world: &World, colour: Colour) -> Option<String> {
+    let report = &scene.clusters[place(colour)];
+    let there = report.cluster_id.is_some() && !report.removed && scene.logs[place(colour)].is_none();
+    there.then(|| world.lab.place(colour).to_string())
+}
+
+async fn wait_for_groups(scene: &Scene, colour: Colour, bootstrap: &str) -> Result<()> {
+    let bootstrap = bootstrap.to_owned();
+    let ends = tokio::task::spawn_blocking(move || ends_of(&bootstrap)).await??;
+    let give_up = Instant::now() + READ_LIMIT;
+    while !scene.readers.have_read(colour, &ends) {
+        if Instant::now() > give_up {
+            bail!("the groups did not read {colour} to its end within {} s", READ_LIMIT.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Ok(())
+}
+
+fn report(scene: &mut Scene, traffic: &Traffic, outcome: Outcome) -> Report {
+    let accounts: Vec<SenderAccount> = traffic.senders.iter().map(|sender| sender.account()).collect();
+    let findings = audit::audit(&Evidence {
+        ledger: &traffic.ledger.entries(),
+        predicted_duplicates: accounts.iter().map(|account| account.possibly_duplicated).sum(),
+        blue: scene.logs[0].as_ref().unwrap_or(&ClusterLog::default()),
+        green: scene.logs[1].as_ref().unwrap_or(&ClusterLog::default()),
+        groups: scene.readers.groups.iter().map(|(name, book)| (name.clone(), book.lock().clone())).collect(),
+    });
+    let [blue, green] = std::mem::take(&mut scene.clusters);
+    let mut report = Report {
+        schema: SCHEMA,
+        strategy: scene.options.strategy.to_string(),
+        kafka: scene.options.kafka.to_string(),
+        hand_over: scene.options.hand_over.as_str().to_owned(),
+        outcome: outcome.name,
+        reason: outcome.reason,
+        seed: scene.seed,
+        took_ms: scene.ui.at_ms(),
+        accepted: 0,
+        acknowledged: 0,
+        returned: 0,
+        lost: 0,
+        lost_acknowledged: 0,
+        duplicated: 0,
+        possibly_duplicated: 0,
+        out_of_order: 0,
+        not_written_but_there: 0,
+        foreign: 0,
+        blue,
+        green,
+        groups: Vec::new(),
+        producers: producers(scene.published_at, traffic, accounts),
+        timeline: std::mem::take(&mut scene.timeline),
+    };
+    report.take_findings(findings);
+    report
+}
+
+fn producers(
+    published_at: Option<Instant>,
+    traffic: &Traffic,
+    accounts: Vec<SenderAccount>,
+) -> Vec<ProducerReport> {
+    let since = |at: Instant| u64::try_from(at.saturating_duration_since(published_at?).as_millis()).ok();
+    let each = accounts.into_iter().zip(traffic.accepting()).enumerate();
+    each.map(|(number, (account, accepting))| ProducerReport {
+        instance: producer_name(number),
+        switched_after_ms: account.switched_at.and_then(since),
+        stall_us: over_all(&accepting, account.held_up),
+        receipt: account.receipt,
+        on: account.on,
+    })
+    .collect()
+}
+
+/// A producer's name, from its number.
+pub(crate) fn producer_name(number: usize) -> String {
+    format!("producer-{number}")
+}

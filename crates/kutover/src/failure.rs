@@ -1,0 +1,40 @@
+//! How the program ends when it does not end well.
+
+use std::fmt;
+
+/// Why a command did not end well, by exit status.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// What was asked for makes no sense: status 2.
+    Input(anyhow::Error),
+    /// It was tried and did not succeed: status 1.
+    Run(anyhow::Error),
+    /// A person ended it: status 130, as shells have it for an interrupt.
+    Interrupted,
+}
+
+impl Failure {
+    /// The exit status.
+    pub(crate) fn status(&self) -> u8 {
+        match self {
+            Failure::Input(_) => 2,
+            Failure::Run(_) => 1,
+            Failure::Interrupted => 130,
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Input(error) | Failure::Run(error) => write!(f, "{error:#}"),
+            Failure::Interrupted => f.write_str("interrupted; everything that was started has been ended"),
+        }
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Failure::Run(error)
+    }
+}

@@ -1,0 +1,177 @@
+//! A world of kutover-lab with the configuration that describes it: what the demo runs in.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use kutover_controller::config::Config;
+use kutover_core::ports::{ClusterAdmin, ClusterIdentity, ClusterProvisioner, Incarnation, NewTopic};
+use kutover_core::words::{Colour, DnsName, Nonce, TopicName};
+use kutover_dns::{LocalServer, ResolverWatch, WatchOptions};
+use kutover_lab::{ClusterSpec, DEFAULT_PORT, LabOptions, LabProvisioner};
+use tempfile::TempDir;
+
+use crate::cli::{DemoOptions, KafkaChoice};
+use crate::traffic::TOPIC;
+use crate::wire::{Connector, Hosts, point};
+
+/// The name that the demo's producers bootstrap from.
+pub(crate) const ENDPOINT: &str = "kafka.orders.test";
+const ZONE: &str = "orders.test";
+
+/// Brokers of an embedded cluster.
+const EMBEDDED_BROKERS: u16 = 3;
+
+/// A world on this machine. Dropped, it takes its processes, servers and files with it.
+pub(crate) struct World {
+    /// What lives in this process.
+    pub hosts: Hosts,
+    /// The configuration that describes it, as `up` reads it.
+    pub path: PathBuf,
+    /// The same, read.
+    pub config: Config,
+    /// The world's clusters, as a provisioner.
+    pub lab: Arc<LabProvisioner>,
+    /// The world's name server.
+    pub dns: Arc<LocalServer>,
+    /// The cluster that the endpoint leads to at first.
+    pub blue: Incarnation,
+    /// Connects to clusters as a controller does.
+    pub connector: Connector,
+    // The last field: everything above lets go of its files first.
+    _directory: TempDir,
+}
+
+impl World {
+    /// Makes a world: name server, blue cluster, topic, configuration file.
+    ///
+    /// # Errors
+    /// Whatever cannot be had on this machine, by name and with the fix.
+    pub(crate) async fn open(options: &DemoOptions, groups: &[String]) -> Result<Self> {
+        let directory =
+            tempfile::Builder::new().prefix("kutover-demo-").tempdir().context("a temporary directory")?;
+        let data = directory.path().join("lab");
+        std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
+        let spec = |colour| cluster_spec(&options.kafka, colour);
+        let mut lab_options = LabOptions::new(&data, spec(Colour::Blue)?, spec(Colour::Green)?);
+        lab_options.port = DEFAULT_PORT;
+        lab_options.is_disposable = true;
+        let lab = Arc::new(LabProvisioner::new(lab_options).await?);
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let dns = LocalServer::start(any, DnsName::new(ZONE)).await?;
+        let path = directory.path().join("orders.toml");
+        std::fs::write(&path, configuration(options, &lab, &dns, groups, directory.path())?)
+            .with_context(|| format!("writing {}", path.display()))?;
+        let config = Config::load(&path)?;
+        let connector = Connector::new(&config, Some(Arc::clone(&lab)))?;
+        let blue = lab.provision(Colour::Blue, &Nonce::new("demo-blue")).await?;
+        point(&*dns, &DnsName::new(ENDPOINT), options.ttl, &blue.endpoint).await?;
+        let hosts = Hosts { lab: Some(Arc::clone(&lab)), dns: Some(Arc::clone(&dns)) };
+        let world = Self { hosts, path, config, lab, dns, blue, connector, _directory: directory };
+        world.make_topic(&world.blue, options.partitions).await?;
+        Ok(world)
+    }
+
+    /// Makes the traffic's topic on a cluster.
+    ///
+    /// # Errors
+    /// The cluster's.
+    pub(crate) async fn make_topic(&self, on: &Incarnation, partitions: u16) -> Result<()> {
+        let topic = NewTopic {
+            name: TopicName::new(TOPIC),
+            partitions: i32::from(partitions),
+            replication: 1,
+            configs: [].into(),
+        };
+        Ok(self.connector.admin(on).await?.create_topic(&topic).await?)
+    }
+
+    /// Who a cluster says it is.
+    ///
+    /// # Errors
+    /// The cluster's.
+    pub(crate) async fn identity(&self, of: &Incarnation) -> Result<ClusterIdentity> {
+        Ok(self.connector.admin(of).await?.identity().await?)
+    }
+
+    /// A producer's look at the endpoint.
+    ///
+    /// # Errors
+    /// The resolver's.
+    pub(crate) fn watch(&self) -> Result<ResolverWatch> {
+        let options = WatchOptions::default();
+        Ok(ResolverWatch::new(&DnsName::new(ENDPOINT), self.dns.resolvers(), options)?)
+    }
+
+    /// Ends everything in good order.
+    pub(crate) async fn close(self) {
+        let Self { hosts, lab, dns, connector, _directory, .. } = self;
+        drop((hosts, connector));
+        dns.stop().await;
+        // Who else still holds it ends its processes by dropping it.
+        if let Some(lab) = Arc::into_inner(lab) {
+            lab.stop().await;
+        }
+    }
+}
+
+fn cluster_spec(kafka: &KafkaChoice, colour: Colour) -> Result<ClusterSpec> {
+    match kafka {
+        KafkaChoice::Embedded => Ok(ClusterSpec::embedded().brokers(EMBEDDED_BROKERS)),
+        KafkaChoice::Apache { .. } => {
+            let version = kafka.version(colour).parse().map_err(|reason: String| anyhow::anyhow!(reason))?;
+            Ok(ClusterSpec::apache(version))
+        }
+    }
+}
+
+/// The file that describes this world.
+fn configuration(
+    options: &DemoOptions,
+    lab: &LabProvisioner,
+    dns: &LocalServer,
+    groups: &[String],
+    directory: &Path,
+) -> Result<String> {
+    let quoted = |text: &str| toml::Value::from(text).to_string();
+    let (brokers, soak) = match options.kafka {
+        KafkaChoice::Embedded => (EMBEDDED_BROKERS, "1s"),
+        KafkaChoice::Apache { .. } => (1, "2s"),
+    };
+    let mut text = format!(
+        "# Written by `kutover demo`: a world on this machine.\n\
+         deployment = \"orders\"\njournal = \"orders.journal\"\n\
+         endpoints = [{{ name = \"{ENDPOINT}\", port = {} }}]\n\n\
+         [dns]\nkind = \"local\"\nzone = \"{ZONE}\"\nlisten = \"{}\"\nttl_s = {}\n",
+        lab.place(Colour::Blue).port(),
+        dns.address(),
+        options.ttl,
+    );
+    for colour in Colour::BOTH {
+        let kind = match options.kafka {
+            KafkaChoice::Embedded => "embedded".to_owned(),
+            KafkaChoice::Apache { .. } => format!("apache:{}", options.kafka.version(colour)),
+        };
+        let data = directory.join("lab");
+        let data = quoted(data.to_str().context("the temporary directory's name is not UTF-8")?);
+        let _ = write!(
+            text,
+            "\n[clusters.{colour}.provisioner]\nkind = \"lab\"\nkafka = \"{kind}\"\nbrokers = {brokers}\n\
+             directory = {data}\n",
+        );
+        // Where a machine has one loopback address only, the colours differ by port instead.
+        if lab.place(Colour::Blue).ip() != lab.place(Colour::Green).ip() {
+            let _ = writeln!(text, "address = \"{}\"", lab.place(colour).ip());
+        }
+    }
+    let groups = groups.iter().map(|group| quoted(group)).collect::<Vec<_>>().join(", ");
+    let _ = write!(
+        text,
+        "\n[plan]\ngroups = [{groups}]\n# What the groups have read may die with blue: it is a demo's.\n\
+         waive_history = \"*\"\nconverge_deadline = \"30s\"\nquiet_window = \"2s\"\nsoak = \"{soak}\"\n\
+         hold_limit = \"60s\"\ndrain_poll = \"200ms\"\n"
+    );
+    Ok(text)
+}
