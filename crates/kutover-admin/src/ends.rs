@@ -45,7 +45,7 @@ impl KafkaAdmin {
 
     /// Reads the ends of all partitions as described just before, each at its leader.
     pub(crate) async fn read_ends(&self, topics: &[TopicName]) -> ProviderResult<Ends> {
-        let described = self.describe(topics).await?;
+        let described = self.describe_known(topics).await?;
         let mut places = Vec::new();
         let mut epochs = HashMap::new();
         let mut seen = BTreeMap::new();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use krafka::admin::{
@@ -9,9 +10,10 @@ use krafka::admin::{
     CreateAclsOptions, DeleteAclsOptions, DescribeAclsOptions,
 };
 use krafka::error::{ErrorCode, KrafkaError};
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::ports::{FenceKind, FenceSwitch};
 use kutover_core::words::TopicName;
+use tokio::time::Instant;
 
 use crate::admin::fenceable;
 use crate::errors::{code, provider};
@@ -30,6 +32,9 @@ fn literal() -> AclPatternType {
 
 /// Bindings in one request.
 const CHUNK: usize = 400;
+/// How long a broker may take to know of a change of ACLs, and how often it is asked.
+const SETTLE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// One rule of the fence on one topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,23 +135,19 @@ impl TopicAcls {
         })
     }
 
-    /// What must be added to fence the topic, in an order that lets readers in at every step.
-    fn missing(&self, topic: &TopicName) -> Vec<AclBinding> {
+    /// What must stand to fence the topic, in an order that lets readers in at every step. What is ours already is
+    /// in it: creating it again does no harm, and this broker may not know yet that it was taken away.
+    fn wanted(&self, topic: &TopicName) -> Vec<AclBinding> {
         let allowances = if self.has_foreign(topic) { &[][..] } else { &ALLOWANCES[..] };
-        let mut missing = Vec::new();
-        for rule in allowances.iter().copied().chain([DENY_WRITE]) {
-            let there = self.has(topic, rule, EVERYONE);
-            if there && !self.is_ours(topic, rule) {
-                continue; // Somebody else's: neither added nor ever taken away.
-            }
-            if !there {
-                missing.push(rule.binding(topic, EVERYONE));
-            }
-            if !self.is_ours(topic, rule) {
-                missing.push(rule.binding(topic, MARKER_PRINCIPAL));
-            }
-        }
-        missing
+        let rules = allowances.iter().copied().chain([DENY_WRITE]);
+        // One that is there without a marker is somebody else's: neither added nor ever taken away.
+        let ours = rules.filter(|rule| self.is_ours(topic, *rule) || !self.has(topic, *rule, EVERYONE));
+        ours.flat_map(|rule| [rule.binding(topic, EVERYONE), rule.binding(topic, MARKER_PRINCIPAL)]).collect()
+    }
+
+    /// Whether all that is wanted is there.
+    fn stands(&self, topic: &TopicName) -> bool {
+        rules().all(|rule| self.has(topic, rule, EVERYONE) || (rule != DENY_WRITE && self.has_foreign(topic)))
     }
 
     /// What is ours on the topic, in an order that lets readers in at every step.
@@ -161,6 +162,13 @@ impl TopicAcls {
         let allows = allows.iter().rev().map(|rule| rule.filter(topic, EVERYONE));
         denies.chain(markers).chain(allows).collect()
     }
+}
+
+/// Every marker on a topic.
+fn marker_filter(topic: &TopicName) -> AclFilter {
+    AclFilter::for_resource(AclResourceType::Topic, topic.as_str())
+        .pattern_type(literal())
+        .principal(MARKER_PRINCIPAL)
 }
 
 fn rules() -> impl Iterator<Item = Rule> {
@@ -209,18 +217,36 @@ impl AclFence {
         Ok(())
     }
 
-    async fn delete(&self, filters: Vec<AclFilter>) -> ProviderResult<()> {
+    /// Deletes what the filters match, and gives it.
+    async fn delete(&self, filters: Vec<AclFilter>) -> ProviderResult<Vec<AclBinding>> {
         let answers = self
             .admin
             .delete_acls(filters, DeleteAclsOptions::default())
             .await
             .map_err(|error| explain("lift the fence", &error))?;
+        let mut gone = Vec::new();
         for (filter, answer) in answers {
             let what = format!("lift the fence of topic {}", filter.resource_name.unwrap_or_default());
             let deleted = answer.map_err(|error| explain(&what, &error))?;
             if let Some((_, error)) = deleted.failed.first() {
                 return Err(explain(&what, error));
             }
+            gone.extend(deleted.deleted);
+        }
+        Ok(gone)
+    }
+
+    /// Waits until the broker that is asked knows of a change: what reads next must not act on what was.
+    async fn settled(&self, what: &str, is_so: impl Fn(&TopicAcls) -> bool) -> ProviderResult<()> {
+        let deadline = Instant::now() + SETTLE;
+        while !is_so(&self.read().await?) {
+            if Instant::now() >= deadline {
+                let reason = "it was accepted, but the brokers do not know of it yet";
+                return Err(
+                    ProviderError::new(ErrorKind::Unavailable, what, reason).with_outcome(Outcome::Unknown)
+                );
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(())
     }
@@ -272,10 +298,10 @@ impl FenceSwitch for AclFence {
     async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let topics = fenceable(topics);
         let acls = self.read().await?;
-        for chunk in chunks(topics.iter().map(|topic| acls.missing(topic))) {
+        for chunk in chunks(topics.iter().map(|topic| acls.wanted(topic))) {
             self.create(chunk).await?;
         }
-        Ok(())
+        self.settled("raise the fence", |acls| topics.iter().all(|topic| acls.stands(topic))).await
     }
 
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
@@ -284,7 +310,16 @@ impl FenceSwitch for AclFence {
         for chunk in chunks(topics.iter().map(|topic| acls.ours(topic))) {
             self.delete(chunk).await?;
         }
-        Ok(())
+        // The broker that told the ACLs may be behind the one that keeps them: where a marker is still found at the
+        // keeper, the binding that it marks goes too.
+        let markers = topics.iter().map(|topic| vec![marker_filter(topic)]);
+        for chunk in chunks(markers) {
+            let marked = TopicAcls(self.delete(chunk).await?);
+            for chunk in chunks(topics.iter().map(|topic| marked.ours(topic))) {
+                self.delete(chunk).await?;
+            }
+        }
+        self.settled("lift the fence", |acls| topics.iter().all(|topic| acls.ours(topic).is_empty())).await
     }
 }
 

@@ -69,7 +69,7 @@ impl KafkaAdmin {
         let of_groups: BTreeSet<&TopicName> = groups.values().flatten().collect();
         let missing: Vec<TopicName> =
             of_groups.into_iter().filter(|topic| !places.contains_key(*topic)).cloned().collect();
-        for (name, topic) in self.describe(&missing).await? {
+        for (name, topic) in self.describe_known(&missing).await? {
             let all =
                 (0..count(&topic)).map(|partition| TopicPartition::new(name.clone(), partition)).collect();
             places.insert(name, all);

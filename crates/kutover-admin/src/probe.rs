@@ -42,7 +42,7 @@ impl KafkaAdmin {
     /// The topics or their limits cannot be read, or the ordinary clients' listener does not answer.
     pub async fn probe(&self, topics: &[TopicName]) -> ProviderResult<BTreeMap<TopicPartition, ProbeAnswer>> {
         let topics = fenceable(topics);
-        let described = self.describe(&topics).await?;
+        let described = self.describe_known(&topics).await?;
         let limits = self.record_limits(&topics).await?;
         let client = self.open_probe().await?;
         let mut answers = BTreeMap::new();

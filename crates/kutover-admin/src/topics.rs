@@ -22,6 +22,8 @@ use crate::errors::{code, is_unsupported, provider};
 const SOURCE_TOPIC: i8 = 1;
 /// How often a new topic is looked at until every partition has a leader.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long brokers may take to agree on which topics there are.
+const SETTLE: Duration = Duration::from_secs(2);
 /// Topics described in one request.
 const CHUNK: usize = 500;
 
@@ -55,7 +57,37 @@ impl KafkaAdmin {
         Ok(described)
     }
 
+    /// Describes topics that should be there. Brokers learn of topics one by one, so that a topic is missing only if
+    /// it is still missing a while later.
+    pub(crate) async fn describe_known(
+        &self,
+        topics: &[TopicName],
+    ) -> ProviderResult<BTreeMap<TopicName, krafka::admin::TopicDescription>> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            match self.describe(topics).await {
+                Err(error) if error.kind == ErrorKind::NotFound && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
     pub(crate) async fn read_topics(&self) -> ProviderResult<Vec<TopicDescription>> {
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            match self.list_and_describe().await {
+                // Listed by one broker, not known to another: made or deleted just now.
+                Err(error) if error.kind == ErrorKind::NotFound && Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn list_and_describe(&self) -> ProviderResult<Vec<TopicDescription>> {
         let names: Vec<TopicName> = self
             .admin
             .list_topics(ListTopicsOptions::default())

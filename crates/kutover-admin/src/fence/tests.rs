@@ -30,11 +30,22 @@ fn readable(acls: &TopicAcls) -> bool {
         })
 }
 
+/// Adds bindings as a cluster does, once each. Gives how many were new.
+fn create(acls: &mut TopicAcls, bindings: Vec<AclBinding>) -> usize {
+    let before = acls.0.len();
+    for binding in bindings {
+        if !shown(&acls.0).contains(&format!("{binding:?}")) {
+            acls.0.push(binding);
+        }
+    }
+    acls.0.len() - before
+}
+
 /// Raises, and lifts again after every possible crash on the way; what was there before must be there after, and
 /// readers must be let in at every single step.
 fn raise_and_lift(before: Vec<AclBinding>) -> Vec<AclBinding> {
     let start = TopicAcls(before.clone());
-    let additions = start.missing(&topic());
+    let additions = start.wanted(&topic());
     for done in (0..=additions.len()).filter(|done| done % 2 == 0) {
         let mut acls = TopicAcls(before.clone());
         for addition in &additions[..done] {
@@ -43,10 +54,12 @@ fn raise_and_lift(before: Vec<AclBinding>) -> Vec<AclBinding> {
         }
         // Whoever comes after the crash raises to the end first, or lifts right away.
         let mut whole = TopicAcls(acls.0.clone());
-        let rest = whole.missing(&topic());
-        whole.0.extend(rest);
+        let rest = whole.wanted(&topic());
+        create(&mut whole, rest);
         assert!(whole.has(&topic(), DENY_WRITE, EVERYONE));
-        assert!(whole.missing(&topic()).is_empty(), "raising again adds nothing");
+        assert!(whole.stands(&topic()));
+        let again = whole.wanted(&topic());
+        assert_eq!(create(&mut whole, again), 0, "raising again adds nothing");
         for mut acls in [acls, whole] {
             for filter in acls.ours(&topic()) {
                 acls.0.retain(|binding| !matches(&filter, binding));

@@ -240,6 +240,12 @@ pub async fn fence_beside_acls(cluster: &Incarnation) {
     let theirs = vec![read, all];
     let made = kafka.admin().create_acls(theirs, CreateAclsOptions::default()).await.expect("made");
     assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    let known = async {
+        while acls(&kafka, &topic).await.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, known).await.expect("the broker knows of them");
     let topics = [topic.clone()];
     admin.raise_fence(&topics).await.expect("raised");
     // Another process finds it by its traces alone.
