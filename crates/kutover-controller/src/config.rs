@@ -151,6 +151,10 @@ pub struct Plan {
     /// The colour that is active when kutover sees the deployment for the first time. Default blue. Later the owner
     /// record says it, and this is not looked at.
     pub active: Colour,
+    /// The colour that is to be active in the end: where it is already, there is nothing to do. Default: the other one
+    /// than `active`. The next cutover, back again, is asked for by changing this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Colour>,
     /// The topics that are moved: `"*"` (default) or a list. Reserved topics never are.
     pub topics: TopicSelection,
     /// Groups that must have drained the old cluster. Where a cluster can list its groups, those are added.
@@ -193,6 +197,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             active: Colour::Blue,
+            to: None,
             topics: TopicSelection::All,
             groups: BTreeSet::new(),
             waive_groups: BTreeSet::new(),

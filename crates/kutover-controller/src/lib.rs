@@ -2,5 +2,5 @@
 
 pub mod config;
 pub mod driver;
-mod settings;
 pub mod journal;
+mod settings;

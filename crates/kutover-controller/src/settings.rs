@@ -18,6 +18,7 @@ impl Config {
         let ms = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Plan {
             deployment: self.deployment.clone(),
+            to: self.plan.to.unwrap_or(self.plan.active.other()),
             topics: topics(&self.plan.topics),
             groups: self.plan.groups.iter().map(|group| (group.clone(), None)).collect(),
             waived_groups: self.plan.waive_groups.clone(),

@@ -51,8 +51,27 @@ pub enum ControlBody {
         /// The topic.
         topic: TopicName,
         /// Its partitions' segments, oldest first.
+        #[serde(with = "numbered")]
         partitions: BTreeMap<i32, Vec<Segment>>,
     },
+}
+
+/// A list of pairs: the keys of a JSON object are texts, and a tagged enum reads them back as nothing else.
+mod numbered {
+    use super::{BTreeMap, Deserialize, Segment, Serialize};
+
+    pub(super) fn serialize<S: serde::Serializer>(
+        map: &BTreeMap<i32, Vec<Segment>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        map.iter().collect::<Vec<_>>().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<i32, Vec<Segment>>, D::Error> {
+        Ok(Vec::<(i32, Vec<Segment>)>::deserialize(deserializer)?.into_iter().collect())
+    }
 }
 
 impl ControlMessage {
@@ -226,8 +245,24 @@ mod tests {
 
     #[test]
     fn messages_survive_json() {
-        let message = say(4, ControlBody::Announce { target: target(9) });
-        let json = serde_json::to_string(&message).unwrap();
-        assert_eq!(serde_json::from_str::<ControlMessage>(&json).unwrap(), message);
+        let segment = Segment {
+            generation: Generation(1),
+            colour: Colour::Blue,
+            cluster_id: "b".into(),
+            start: crate::words::Offset(4),
+            end: crate::chain::SegmentEnd::Open,
+        };
+        let bodies = [
+            ControlBody::Claim { nonce: "n".into() },
+            ControlBody::Announce { target: target(9) },
+            ControlBody::Intent { intent: None },
+            ControlBody::Fence { colour: Colour::Green, up: true },
+            ControlBody::Chain { topic: "orders".into(), partitions: [(0, vec![segment])].into() },
+        ];
+        for body in bodies {
+            let message = say(4, body);
+            let json = serde_json::to_string(&message).unwrap();
+            assert_eq!(serde_json::from_str::<ControlMessage>(&json).unwrap(), message);
+        }
     }
 }

@@ -20,7 +20,12 @@ impl World {
     }
 
     /// Raises the term by compare-and-set, or makes the first owner record.
-    pub(super) async fn take_term(&self, nonce: &Nonce, adopt: bool) -> ProviderResult<Answer> {
+    pub(super) async fn take_term(
+        &self,
+        nonce: &Nonce,
+        adopt: bool,
+        earlier: &[Nonce],
+    ) -> ProviderResult<Answer> {
         let endpoint = self.first_endpoint();
         let what = format!("take the term at {endpoint}");
         let found = self.backends.dns.read(endpoint).await?;
@@ -42,7 +47,7 @@ impl World {
             }
             // An earlier try of ours whose outcome was not learnt.
             Some(owner) if owner.nonce == *nonce => owner.clone(),
-            Some(owner) if adopt => {
+            Some(owner) if adopt && !earlier.contains(&owner.nonce) => {
                 return Err(ProviderError::new(
                     ErrorKind::Refused,
                     what,
@@ -219,6 +224,17 @@ impl World {
                 Ok((found, owner, set))
             }
             _ => self.ours(endpoint, term).await,
+        }
+    }
+
+    /// Whether the owner record still carries our term; where that cannot be read, nothing is said.
+    pub(super) async fn still_ours(&self, term: Term) -> ProviderResult<()> {
+        let endpoint = self.first_endpoint();
+        match self.backends.dns.read(endpoint).await {
+            Ok(Published { owner: Some(owner), .. }) if term != Term(0) && owner.term > term => {
+                Err(superseded(format!("record of {endpoint}"), owner.term, term))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -29,16 +29,19 @@ impl World {
     /// Carries out one command under a term.
     pub(super) async fn execute(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
         let result = self.dispatch(command, term).await;
-        if result.as_ref().is_err_and(|error| error.kind == ErrorKind::Unreachable) {
+        let Err(error) = &result else { return result };
+        if error.kind == ErrorKind::Unreachable {
             // A connection that has seen an outage is made anew.
             self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         }
+        // What fails may fail because another controller has gone on without us (L20).
+        self.still_ours(term).await?;
         result
     }
 
     async fn dispatch(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
         match command {
-            Command::TakeTerm { nonce, adopt } => self.take_term(nonce, *adopt).await,
+            Command::TakeTerm { nonce, adopt, earlier } => self.take_term(nonce, *adopt, earlier).await,
             Command::Claim { nonce, target, on } => self.claim(term, nonce, target, on).await,
             Command::Provision { colour, request } => self.provision(*colour, request).await,
             Command::Verify { old, new } => self.verify(old, new).await,

@@ -28,6 +28,8 @@ pub enum Command {
         nonce: Nonce,
         /// The deployment may be new.
         adopt: bool,
+        /// Earlier tries to adopt it whose outcome was not learnt: a record that carries one of these is ours.
+        earlier: Vec<Nonce>,
     },
     /// Make sure that kutover's topics stand on these clusters, claim the term there, and say the published target.
     Claim {

@@ -14,6 +14,7 @@ use crate::words::{Colour, Generation, GroupId, Offset, TopicName, TopicPartitio
 pub(super) fn plan() -> Plan {
     Plan {
         deployment: "orders".into(),
+        to: Colour::Green,
         topics: Topics::All,
         groups: [(GroupId::new("billing"), None)].into(),
         waived_groups: BTreeSet::new(),
@@ -230,7 +231,7 @@ impl<'a> World<'a> {
                 Output::Stop(stop) => return (stop, self),
                 Output::Run(id, command) => {
                     self.commands.push(command.name());
-                    if command.is_mutation() && !matches!(command, Command::TakeTerm { .. }) {
+                    if command.is_mutation() && !matches!(command, Command::TakeTerm { adopt: false, .. }) {
                         let intent = Record::Intent { id, command: Box::new(command.clone()) };
                         assert_eq!(self.journal.last(), Some(&intent), "an act before its intent");
                     }

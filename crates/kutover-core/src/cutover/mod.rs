@@ -147,8 +147,10 @@ pub struct Cutover {
     boot: Boot,
     term: Term,
     progress: Progress,
-    /// Whether the journal had anything in it.
+    /// Whether the journal knows of a term that was taken.
     resumed: bool,
+    /// The nonces of adoptions that the journal intended.
+    adoptions: Vec<Nonce>,
     /// Whether taking the deployment over is all that is wanted.
     adopt_only: bool,
     next_id: u64,
@@ -171,11 +173,16 @@ impl Cutover {
     /// holds, oldest first; the newest checkpoint is where it goes on.
     pub fn new(plan: Plan, nonce: Nonce, journal: impl IntoIterator<Item = Record>) -> Self {
         let mut progress = Progress::default();
-        let mut resumed = false;
+        let (mut resumed, mut adoptions) = (false, Vec::new());
         for record in journal {
-            resumed = true;
-            if let Record::Checkpoint { progress: newest } = record {
-                progress = *newest;
+            match record {
+                Record::Takeover { .. } => resumed = true,
+                Record::Checkpoint { progress: newest } => (resumed, progress) = (true, *newest),
+                Record::Intent { command, .. } => {
+                    if let Command::TakeTerm { nonce, adopt: true, .. } = *command {
+                        adoptions.push(nonce);
+                    }
+                }
             }
         }
         if matches!(progress.state, State::Complete | State::Aborted) {
@@ -189,6 +196,7 @@ impl Cutover {
             term: Term(0),
             progress,
             resumed,
+            adoptions,
             adopt_only: false,
             next_id: 0,
             pending: None,
@@ -361,8 +369,10 @@ impl Cutover {
     fn run(&mut self, now: Millis, command: Command) {
         self.next_id += 1;
         let id = CommandId(self.next_id);
-        // Before the term is ours the journal must not be written to: taking the term is itself a compare-and-set.
-        if command.is_mutation() && self.boot != Boot::TakeTerm {
+        // Before a term is ours another controller's journal must not be written to: raising the term is itself a
+        // compare-and-set. An adoption has no term before it, and must be known for ours if we die in it.
+        let adoption = matches!(command, Command::TakeTerm { adopt: true, .. });
+        if adoption || (command.is_mutation() && self.boot != Boot::TakeTerm) {
             self.persist(Record::Intent { id, command: Box::new(command.clone()) });
         }
         self.pending = Some(Pending { id, deadline: now.plus(self.plan.timings.command_timeout_ms) });

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::words::{DeploymentName, GroupId, TopicName, is_reserved_topic};
+use crate::words::{Colour, DeploymentName, GroupId, TopicName, is_reserved_topic};
 
 /// Which topics a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,6 +73,9 @@ pub struct Timings {
 pub struct Plan {
     /// The deployment.
     pub deployment: DeploymentName,
+    /// The colour that is to be active in the end. Where it is already there is nothing to do, so that a finished
+    /// cutover can be run again without harm.
+    pub to: Colour,
     /// The topics that move.
     pub topics: Topics,
     /// Groups that must read the old cluster to its end, with their topics (`None`: every topic that moves). Groups

@@ -18,6 +18,10 @@ impl Cutover {
             return Next::Stop(Stop::Broken("running without a published target".into()));
         };
         match self.progress.state.clone() {
+            State::Planned if published.colour == self.plan.to => {
+                self.notify(Event::Note { text: format!("{} is active already", self.plan.to) });
+                Next::Stop(Stop::Complete)
+            }
             State::Planned => Next::Goto(State::Provisioning),
             State::Provisioning => self.provisioning(&published, cause),
             State::Verifying(old, new) => self.verifying(old, new, cause),
@@ -51,9 +55,11 @@ impl Cutover {
     /// Before anything else: the term, then the takeover in the journal, then the claim in the control topics.
     fn boot(&mut self, cause: Cause) -> Next {
         match (&self.boot, cause) {
-            (Boot::TakeTerm, Cause::Enter) => {
-                Next::Run(Command::TakeTerm { nonce: self.nonce.clone(), adopt: !self.resumed })
-            }
+            (Boot::TakeTerm, Cause::Enter) => Next::Run(Command::TakeTerm {
+                nonce: self.nonce.clone(),
+                adopt: !self.resumed,
+                earlier: self.adoptions.clone(),
+            }),
             (Boot::TakeTerm, Cause::Answer(Answer::TermTaken { term, owner, active })) => {
                 self.term_taken(term, owner, active)
             }

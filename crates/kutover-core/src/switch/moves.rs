@@ -354,7 +354,7 @@ impl Switch {
     /// Everything is settled and the target was read once more: the last moment before the first offer.
     fn decide(&mut self, now: Millis, lane: Lane, mut next: Lane) -> State {
         let newer = self.wanted(&next);
-        if let Some(target) = newer.clone().filter(|target| target.cluster_id == next.target.cluster_id) {
+        if let Some(target) = newer.clone().filter(|target| Self::can_adopt(&next, target)) {
             next.target = target;
         } else if newer.is_some() || self.is_fenced(&next) || next.tainted {
             if !lane.tainted && !self.is_fenced(&lane) && newer.is_none_or(|to| Self::can_adopt(&lane, &to)) {
