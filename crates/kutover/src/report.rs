@@ -120,11 +120,15 @@ impl Report {
         self.groups = findings.groups;
     }
 
-    /// Whether the run ended as its strategy asks: kutover's must be complete and lose nothing, the other two only
-    /// have to have been carried out.
+    /// Whether the run ended as its strategy asks: kutover's must be complete, lose nothing and have groups miss
+    /// nothing; the other two only have to have been carried out.
     pub(crate) fn is_success(&self, strategy: Strategy) -> bool {
         match strategy {
-            Strategy::Kutover => self.outcome == "complete" && self.lost == 0,
+            Strategy::Kutover => {
+                self.outcome == "complete"
+                    && self.lost == 0
+                    && self.groups.iter().all(|group| group.missed == 0)
+            }
             Strategy::Recipe | Strategy::DnsOnly => self.reason.is_none(),
         }
     }
@@ -318,6 +322,11 @@ pub(crate) mod tests {
             "a recipe that was carried out and lost records was carried out"
         );
         report.lost = 0;
+        let missing =
+            GroupFinding { group: "a".into(), processed: 9, missed: 1, processed_again: 0, out_of_order: 0 };
+        report.groups.push(missing);
+        assert!(!report.is_success(Strategy::Kutover), "a group that missed a record");
+        report.groups.clear();
         report.outcome = "aborted".into();
         assert!(!report.is_success(Strategy::Kutover));
         report.reason = Some("the record could not be changed".into());

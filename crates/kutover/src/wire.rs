@@ -157,3 +157,96 @@ impl ClusterConnector for Connector {
         Ok(ClusterLinks { admin: Arc::clone(&admin) as _, lag: admin, registry: Arc::new(registry) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LAB: &str = r#"
+deployment = "orders"
+journal = "orders.journal"
+endpoints = [{ name = "kafka.orders.test", port = 9092 }]
+
+[dns]
+kind = "local"
+zone = "orders.test"
+listen = "127.0.0.1:0"
+ttl_s = 1
+
+[clusters.blue.provisioner]
+kind = "lab"
+kafka = "embedded"
+
+[clusters.green.provisioner]
+kind = "lab"
+kafka = "embedded"
+"#;
+
+    fn existing() -> String {
+        let cluster = |last: u8| {
+            format!(
+                "kind = \"static\"\nbootstrap = [\"127.8.8.{last}:9\"]\nendpoint = {{ addresses = [\"127.8.8.{last}\"] }}"
+            )
+        };
+        let lab = "kind = \"lab\"\nkafka = \"embedded\"";
+        LAB.replacen(lab, &cluster(1), 1).replacen(lab, &cluster(2), 1)
+    }
+
+    async fn failure(config: &Config, hosts: &mut Hosts) -> Failure {
+        match wire(config, hosts).await {
+            Err(failure) => failure,
+            Ok(_) => panic!("it was wired"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lab_without_its_world_says_what_to_run_instead() {
+        let failure = failure(&Config::parse(LAB).unwrap(), &mut Hosts::default()).await;
+        assert_eq!(failure.status(), 2);
+        let text = failure.to_string();
+        assert!(text.contains("clusters.blue.provisioner.kind") && text.contains("kutover demo"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_its_field() {
+        let taken = LocalServer::start("127.0.0.1:0".parse().unwrap(), DnsName::new("x.test")).await.unwrap();
+        let text = existing().replace("127.0.0.1:0", &taken.address().to_string());
+        let failure = failure(&Config::parse(&text).unwrap(), &mut Hosts::default()).await;
+        assert_eq!(failure.status(), 2);
+        let text = failure.to_string();
+        assert!(text.contains("dns.listen") && text.contains(&taken.address().to_string()), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_client_property_that_gives_up_a_safety_is_refused_by_field() {
+        let text = format!("{}\n[clusters.green.properties]\nacks = \"1\"\n", existing());
+        let failure = failure(&Config::parse(&text).unwrap(), &mut Hosts::default()).await;
+        let text = failure.to_string();
+        assert!(text.contains("clusters.green.properties") && text.contains("acks"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_local_name_server_is_started_and_leads_to_the_active_colour() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::parse(&existing()).unwrap();
+        config.journal = directory.path().join("orders.journal");
+        let mut hosts = Hosts::default();
+        let backends = wire(&config, &mut hosts).await.map_err(|failure| failure.to_string()).unwrap();
+        assert!(hosts.dns.is_some(), "it is kept while the program runs");
+        let published = backends.dns.read(&DnsName::new("kafka.orders.test")).await.unwrap();
+        let blue = RecordData::Addresses(vec!["127.8.8.1".parse().unwrap()]);
+        assert_eq!(published, Published { endpoint: Some(RecordSet { ttl_s: 1, data: blue }), owner: None });
+    }
+
+    #[tokio::test]
+    async fn pointing_a_record_leaves_everything_else() {
+        let server =
+            LocalServer::start("127.0.0.1:0".parse().unwrap(), DnsName::new("x.test")).await.unwrap();
+        let name = DnsName::new("kafka.x.test");
+        let to = |last: u8| RecordData::Addresses(vec![std::net::Ipv4Addr::new(127, 0, 0, last).into()]);
+        point(&*server, &name, 7, &to(2)).await.unwrap();
+        point(&*server, &name, 7, &to(3)).await.unwrap();
+        let published = server.read(&name).await.unwrap();
+        assert_eq!(published, Published { endpoint: Some(RecordSet { ttl_s: 7, data: to(3) }), owner: None });
+    }
+}

@@ -1,7 +1,7 @@
 //! Strategy `kutover`: a `BlueGreenProducer`, used as a service uses it.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -16,6 +16,9 @@ use super::stock::producer_properties;
 use super::{Completion, Fate, HeldUp, Refused, Sender, SenderAccount, TOPIC, TrafficRecord};
 use crate::cli::{DemoOptions, HandOverChoice};
 use crate::world::{ENDPOINT, World};
+
+/// How long a producer has to settle what is open when the traffic ends.
+const CLOSE_LIMIT: Duration = Duration::from_secs(15);
 
 /// One `BlueGreenProducer`.
 pub(crate) struct KutoverSender {
@@ -44,6 +47,7 @@ impl KutoverSender {
             .cluster(Colour::Green, producer_properties())
             .order(order)
             .topics([TOPIC])
+            .close_timeout(CLOSE_LIMIT)
             .instance(name.clone())
             .build()
             .await
