@@ -185,7 +185,7 @@ impl BlueGreenProducer {
             generation: generation.max(Generation(shared.generation.load(Ordering::SeqCst))),
             colour: target.as_ref().map_or(Colour::Blue, |target| target.colour),
             cluster_id: target.map_or_else(|| ClusterId::new(""), |target| target.cluster_id),
-            accepted: shared.sequence.load(Ordering::SeqCst).saturating_sub(read(&tally.unaccepted)),
+            accepted: shared.sequence.0.load(Ordering::SeqCst).saturating_sub(read(&tally.unaccepted)),
             acknowledged: shared.acknowledged(),
             returned_not_written: read(&tally.not_written),
             returned_unknown: read(&tally.unknown),

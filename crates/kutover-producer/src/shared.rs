@@ -59,6 +59,10 @@ pub(crate) struct LaneEvents {
     pub(crate) producer_ids: Mutex<Vec<i64>>,
 }
 
+/// A counter on cache lines of its own: senders write it while clients' threads read what lies beside it.
+#[repr(align(128))]
+pub(crate) struct Apart(pub(crate) AtomicU64);
+
 /// The records that wait, and who may add to them.
 pub(crate) struct Parking {
     pub(crate) hand_over: HandOver,
@@ -72,7 +76,7 @@ pub(crate) struct Shared {
     pub(crate) slab: Slab,
     /// The client in use. Its own gate says whether it may be used.
     pub(crate) lane: ArcSwapOption<LaneHandle>,
-    pub(crate) sequence: AtomicU64,
+    pub(crate) sequence: Apart,
     pub(crate) parking: Mutex<Parking>,
     pub(crate) room: Notify,
     room_waiters: AtomicUsize,
@@ -111,7 +115,7 @@ impl Shared {
         Self {
             slab: Slab::new(),
             lane: ArcSwapOption::empty(),
-            sequence: AtomicU64::new(0),
+            sequence: Apart(AtomicU64::new(0)),
             parking: Mutex::new(Parking { hand_over, shut: false, ended: false }),
             room: Notify::new(),
             room_waiters: AtomicUsize::new(0),
@@ -238,9 +242,9 @@ impl Shared {
         };
         {
             let mut cold = slot.cold.lock();
-            cold.body = Some(body);
-            cold.code = Some(code);
-            cold.parked_at.get_or_insert_with(Instant::now);
+            cold.held().body = Some(body);
+            cold.held().code = Some(code);
+            cold.held().parked_at.get_or_insert_with(Instant::now);
         }
         let mut parking = self.parking.lock();
         if slot.maybe_written.load(Ordering::Acquire) {
@@ -268,8 +272,8 @@ impl Shared {
         slot.sequence.store(sequence.0, Ordering::Release);
         {
             let mut cold = slot.cold.lock();
-            cold.body = Some(body);
-            cold.parked_at = Some(Instant::now());
+            cold.held().body = Some(body);
+            cold.held().parked_at = Some(Instant::now());
         }
         let parked = parking.hand_over.park(sequence, token, bytes, self.expires(slot));
         debug_assert!(parked.is_ok(), "room was there a line above");
@@ -277,7 +281,7 @@ impl Shared {
     }
 
     fn next_sequence(&self) -> Sequence {
-        Sequence(self.sequence.fetch_add(1, Ordering::SeqCst) + 1)
+        Sequence(self.sequence.0.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
     fn unaccept(&self) {
@@ -326,7 +330,7 @@ impl Shared {
         let Some(slot) = self.slab.get(returned.token) else { return };
         let (body, known) = {
             let mut cold = slot.cold.lock();
-            (cold.body.take().unwrap_or_default(), cold.code.take())
+            (cold.held().body.take().unwrap_or_default(), cold.held().code.take())
         };
         let code = match returned.reason {
             ReturnReason::Expired => port_code(RDKafkaErrorCode::MessageTimedOut),
@@ -379,7 +383,7 @@ impl Shared {
             + read(&self.tally.not_written)
             + read(&self.tally.unknown)
             + read(&self.tally.unaccepted);
-        self.sequence.load(Ordering::SeqCst).saturating_sub(settled)
+        self.sequence.0.load(Ordering::SeqCst).saturating_sub(settled)
     }
 
     /// A record was settled: whoever waits for room or for all to be settled has another look.

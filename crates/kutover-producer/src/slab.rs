@@ -52,17 +52,31 @@ pub(crate) struct Slot {
     pub(crate) cold: Mutex<Cold>,
 }
 
+const _: () = assert!(size_of::<Slot>() == 128, "a slot has outgrown its cache lines");
+
 /// What only waiting and failing records need.
 #[derive(Default)]
 pub(crate) struct Cold {
     waker: Option<Waker>,
-    /// The record, while neither its caller nor a client has it.
+    /// Apart, so that a slot stays within one cache line (pair): most records never need it.
+    pub(crate) held: Option<Box<Held>>,
+}
+
+/// A record that neither its caller nor a client has.
+#[derive(Default)]
+pub(crate) struct Held {
     pub(crate) body: Option<RecordBody>,
     /// Why it came back.
     pub(crate) code: Option<ErrorCode>,
-    /// Since when it is parked.
+    /// Since when it waits.
     pub(crate) parked_at: Option<Instant>,
     failure: Option<Box<Failed>>,
+}
+
+impl Cold {
+    pub(crate) fn held(&mut self) -> &mut Held {
+        self.held.get_or_insert_default()
+    }
 }
 
 /// A record that goes back to its caller.
@@ -113,7 +127,7 @@ impl Slot {
 
     fn take_outcome(&self, state: u64) -> Outcome {
         if state & FAILED != 0
-            && let Some(failed) = self.cold.lock().failure.take()
+            && let Some(failed) = self.cold.lock().held.take().and_then(|held| held.failure)
         {
             return Err(failed);
         }
@@ -287,10 +301,7 @@ impl Slab {
         let slot = self.get(token)?;
         {
             let mut cold = slot.cold.lock();
-            cold.body = None;
-            cold.code = None;
-            cold.parked_at = None;
-            cold.failure = Some(failed);
+            *cold.held() = Held { failure: Some(failed), ..Held::default() };
         }
         self.finish(slot, token, DONE | FAILED)
     }
@@ -367,4 +378,86 @@ impl Slab {
 
 fn index_of(stored: u64) -> u32 {
     (stored - 1) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+    use std::task::Waker;
+    use std::thread;
+
+    use super::*;
+
+    fn poll(slab: &Slab, token: Token) -> Poll<Outcome> {
+        slab.poll(token, &mut Context::from_waker(Waker::noop()))
+    }
+
+    fn failed() -> Box<Failed> {
+        let code = ErrorCode { number: -192, name: "MessageTimedOut".into() };
+        let (fate, body) = (DeliveryFate::NotWritten, RecordBody::default());
+        Box::new(Failed { code, fate, body, partition: None, timestamp_ms: 0 })
+    }
+
+    #[test]
+    fn a_slot_is_used_again_under_another_token() {
+        let slab = Slab::new();
+        let first = slab.take(Some(3)).unwrap();
+        assert_eq!(slab.get(first).unwrap().partition(), Some(3));
+        assert!(poll(&slab, first).is_pending());
+        slab.acknowledge(first, 3, 42, None);
+        let Poll::Ready(Ok(acked)) = poll(&slab, first) else { panic!("it was acknowledged") };
+        assert_eq!((acked.partition, acked.offset), (3, 42));
+        let second = slab.take(None).unwrap();
+        assert_eq!(second.slot(), first.slot());
+        assert_ne!(second, first);
+        assert!(slab.get(first).is_none(), "a late report of the first does not touch the second");
+        slab.acknowledge(first, 0, 0, None);
+        assert!(poll(&slab, second).is_pending());
+        assert_eq!(slab.get(second).unwrap().partition(), None);
+    }
+
+    /// A dropped future leaves its slot to the report; a failure that nobody waits for is handed out.
+    #[test]
+    fn a_detached_slot_is_freed_by_its_report() {
+        let slab = Slab::new();
+        let token = slab.take(None).unwrap();
+        assert!(slab.detach(token).is_none());
+        assert!(slab.get(token).is_some(), "the record still is under way");
+        assert!(slab.fail(token, failed()).is_some());
+        assert!(slab.get(token).is_none());
+        let again = slab.take(None).unwrap();
+        assert!(slab.fail(again, failed()).is_none());
+        assert!(slab.detach(again).is_some(), "it had failed before the future was dropped");
+    }
+
+    /// Senders take, clients' threads complete, futures free: no slot is ever in two hands.
+    #[test]
+    fn slots_are_never_shared() {
+        let slab = Arc::new(Slab::new());
+        let threads: Vec<_> = (0..3_i64)
+            .map(|thread| {
+                let slab = Arc::clone(&slab);
+                thread::spawn(move || {
+                    for round in 0..3_000_i64 {
+                        let tokens: Vec<_> = (0..7).map(|_| slab.take(None).unwrap()).collect();
+                        assert_eq!(tokens.iter().collect::<BTreeSet<_>>().len(), 7);
+                        let mark = thread * 1_000_000 + round;
+                        for token in &tokens {
+                            slab.get(*token).unwrap().timestamp_ms.store(mark, Ordering::SeqCst);
+                        }
+                        for token in tokens {
+                            slab.acknowledge(token, 0, mark, None);
+                            let Poll::Ready(Ok(acked)) = poll(&slab, token) else { panic!("acknowledged") };
+                            assert_eq!((acked.offset, acked.timestamp_ms), (mark, mark));
+                        }
+                    }
+                })
+            })
+            .collect();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert!(slab.fresh.load(Ordering::SeqCst) <= 3 * 7 * 4, "slots are used again");
+    }
 }

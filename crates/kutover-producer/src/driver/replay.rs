@@ -154,10 +154,9 @@ impl Driver {
             parking.hand_over.took(offer);
             return Taken::Yes;
         };
-        let (body, parked_at) = {
-            let mut cold = slot.cold.lock();
-            (cold.body.take().unwrap_or_default(), cold.parked_at)
-        };
+        // Taken out whole: the report, which may come at once, finds an empty place.
+        let mut held = slot.cold.lock().held.take().unwrap_or_default();
+        let body = held.body.take().unwrap_or_default();
         // Before the client has it: its report may come at once.
         slot.maybe_written.fetch_or(offer.maybe_written, Ordering::SeqCst);
         let record = RecordRef {
@@ -171,7 +170,7 @@ impl Driver {
         let refusal = match handle.client.try_send(record, offer.token) {
             Ok(()) => {
                 parking.hand_over.took(offer);
-                if let Some(parked_at) = parked_at {
+                if let Some(parked_at) = held.parked_at {
                     let stall = u64::try_from(parked_at.elapsed().as_micros()).unwrap_or(u64::MAX);
                     let _ = self.shared.stalls.lock().record(stall);
                 }
@@ -179,7 +178,8 @@ impl Driver {
             }
             Err(refusal) => refusal,
         };
-        slot.cold.lock().body = Some(body);
+        held.body = Some(body);
+        slot.cold.lock().held = Some(held);
         match refusal {
             Refusal::QueueFull => Taken::Full,
             Refusal::Fatal(_) => Taken::Fatal,
@@ -194,7 +194,7 @@ impl Driver {
     /// The new cluster refuses this record for a reason that no switch mends: it goes back to its caller.
     fn refuse(&self, parking: &mut Parking, offer: Offer, code: ErrorCode) {
         if let Some(slot) = self.shared.slab.get(offer.token) {
-            slot.cold.lock().code = Some(code);
+            slot.cold.lock().held().code = Some(code);
         }
         if let Some(returned) = parking.hand_over.refused(offer) {
             self.shared.give_back(returned);

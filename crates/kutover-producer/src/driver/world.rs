@@ -164,3 +164,28 @@ impl Driver {
         self.shared.listeners.tell(ProducerEvent::DnsTrouble(reason));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(last: u8) -> Vec<IpAddr> {
+        vec![IpAddr::from([127, 0, 0, last])]
+    }
+
+    /// `follow-dns`: the first answer counts at once, a newer one once it has held for its TTL, a flapping one never.
+    #[test]
+    fn a_followed_answer_has_to_hold_for_a_ttl() {
+        let mut world = World::new(Mode::FollowDns { port: 9092 }, "orders".into());
+        let mut follow = |last, now| world.follow(addresses(last), 1_000, 9092, Millis(now));
+        let first = follow(2, 0).expect("the first answer counts");
+        assert_eq!((first.generation, first.bootstrap), (Generation(1), vec!["127.0.0.2:9092".to_owned()]));
+        assert_eq!(follow(3, 100), None);
+        assert_eq!(follow(2, 200), None, "it flapped");
+        assert_eq!(follow(3, 1_150), None, "so it has to hold anew");
+        assert_eq!(follow(3, 2_149), None);
+        let second = follow(3, 2_150).expect("it has held");
+        assert_eq!((second.generation, second.bootstrap), (Generation(2), vec!["127.0.0.3:9092".to_owned()]));
+        assert_eq!(follow(3, 9_000), None);
+    }
+}
