@@ -8,7 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Blue/green deployment of Kafka clusters with no message lost.
 #[derive(Debug, Parser)]
-#[command(name = "kutover", version, about, propagate_version = true)]
+#[command(
+    name = "kutover",
+    version,
+    about,
+    propagate_version = true,
+    after_help = "KUTOVER_LOG=debug shows what happens inside (a filter, as in KUTOVER_LOG=kutover_controller=debug)."
+)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -47,25 +53,25 @@ pub(crate) struct DemoOptions {
     #[arg(long, value_enum, default_value_t = HandOverChoice::Ordered)]
     pub hand_over: HandOverChoice,
     /// Producers, each a client of its own.
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = whole::<u16, 1, 1000>)]
     pub producers: u16,
     /// Records per second, of all producers together.
-    #[arg(long, default_value_t = 5_000, value_name = "RECORDS", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 6_000, value_name = "RECORDS", value_parser = whole::<u32, 1, 1_000_000>)]
     pub rate: u32,
     /// Consumer groups that read everything.
-    #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
+    #[arg(long, default_value_t = 3, value_name = "N", value_parser = whole::<u16, 1, 100>)]
     pub groups: u16,
     /// Partitions of the topic.
-    #[arg(long, default_value_t = 12, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    #[arg(long, default_value_t = 12, value_name = "N", value_parser = whole::<u16, 1, 1000>)]
     pub partitions: u16,
     /// Time to live of the endpoint's DNS record, in seconds.
-    #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=60))]
+    #[arg(long, default_value_t = 1, value_name = "SECONDS", value_parser = whole::<u32, 1, 60>)]
     pub ttl: u32,
     /// Seconds of traffic before the cutover begins, and again after it has ended.
-    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=600))]
+    #[arg(long, default_value_t = 2, value_name = "SECONDS", value_parser = whole::<u32, 1, 600>)]
     pub warm_up: u32,
     /// Seconds after which a run that has not ended is given up.
-    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(10..=86_400))]
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = whole::<u32, 10, 86_400>)]
     pub limit: u32,
     /// Seed of the traffic's random choices; drawn and reported when not given.
     #[arg(long)]
@@ -73,6 +79,13 @@ pub(crate) struct DemoOptions {
     /// Print the report as one JSON object, as the last line on stdout.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Reads a whole number between bounds; the error names them.
+fn whole<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(text: &str) -> Result<T, String> {
+    let number = text.parse::<u64>().ok().filter(|number| (LOW..=HIGH).contains(number));
+    let wrong = || format!("write a whole number from {LOW} to {HIGH}");
+    number.and_then(|number| T::try_from(number).ok()).ok_or_else(wrong)
 }
 
 /// How the producers are moved.
@@ -175,12 +188,6 @@ impl FromStr for KafkaChoice {
                 return Err(format!("Apache Kafka `{version}` is not supported; {}", known()));
             }
         }
-        let era = |version: &str| version.starts_with('4');
-        if era(blue) && !era(green) {
-            return Err(format!(
-                "{blue} to {green} is a downgrade from KRaft to ZooKeeper: put the newer version second"
-            ));
-        }
         Ok(KafkaChoice::Apache { blue: blue.into(), green: green.into() })
     }
 }
@@ -225,7 +232,7 @@ mod tests {
         let Command::Demo(options) = Cli::try_parse_from(["kutover", "demo"]).unwrap().command else {
             panic!("not the demo");
         };
-        assert_eq!((options.producers, options.rate, options.groups, options.partitions), (8, 5_000, 3, 12));
+        assert_eq!((options.producers, options.rate, options.groups, options.partitions), (8, 6_000, 3, 12));
         assert_eq!((options.ttl, options.strategy), (1, Strategy::Kutover));
         assert_eq!((options.hand_over, options.json), (HandOverChoice::Ordered, false));
     }
@@ -233,7 +240,8 @@ mod tests {
     #[test]
     fn wrong_values_name_the_option() {
         for (arguments, words) in [
-            (&["kutover", "demo", "--producers", "0"][..], &["--producers", "1..=1000"][..]),
+            (&["kutover", "demo", "--producers", "0"][..], &["--producers", "from 1 to 1000"][..]),
+            (&["kutover", "demo", "--rate", "fast"], &["--rate", "fast", "from 1 to 1000000"]),
             (&["kutover", "demo", "--strategy", "hope"], &["--strategy", "kutover", "recipe", "dns-only"]),
             (&["kutover", "demo", "--colour", "red"], &["--colour"]),
             (&["kutover", "up"], &["FILE"]),

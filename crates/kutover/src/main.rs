@@ -26,7 +26,7 @@ use cli::{Cli, Command};
 use failure::Failure;
 
 /// How long work that cannot be cut short (a client's last flush) may go on after everything else has ended.
-const LAST_MOMENTS: Duration = Duration::from_secs(3);
+const LAST_MOMENTS: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     // clap ends the program itself, with status 2, when the command line makes no sense.

@@ -31,12 +31,16 @@ pub(crate) struct Report {
     pub seed: u64,
     /// How long the run took.
     pub took_ms: u64,
+    /// Records that the producers took, per second of traffic.
+    pub records_per_s: u64,
     /// Records that the producers took.
     pub accepted: u64,
     /// Of these, acknowledged ones.
     pub acknowledged: u64,
     /// Of these, ones handed back to the caller with their fate.
     pub returned: u64,
+    /// Of these, ones whose delivery report failed in a stock client: nobody got them back, some stand in a log.
+    pub failed: u64,
     /// Accepted, not handed back, in no log.
     pub lost: u64,
     /// Of the lost ones, those that were acknowledged.
@@ -110,6 +114,7 @@ impl Report {
         self.accepted = findings.accepted;
         self.acknowledged = findings.acknowledged;
         self.returned = findings.returned;
+        self.failed = findings.failed;
         self.lost = findings.lost;
         self.lost_acknowledged = findings.lost_acknowledged;
         self.duplicated = findings.duplicated;
@@ -237,9 +242,11 @@ pub(crate) mod tests {
             reason: None,
             seed: 7,
             took_ms: 12_000,
+            records_per_s: 0,
             accepted: 0,
             acknowledged: 0,
             returned: 0,
+            failed: 0,
             lost: 0,
             lost_acknowledged: 0,
             duplicated: 0,

@@ -51,6 +51,8 @@ pub(crate) struct Findings {
     pub acknowledged: u64,
     /// Of these, the ones it handed back with their fate.
     pub returned: u64,
+    /// Of these, the ones whose delivery report failed in a stock client: nobody got them back, some stand in a log.
+    pub failed: u64,
     /// Accepted, not handed back, and in no log.
     pub lost: u64,
     /// Of the lost ones, those that were acknowledged.
@@ -87,6 +89,7 @@ fn weigh(fate: Fate, logged: bool, findings: &mut Findings) {
     findings.accepted += 1;
     findings.acknowledged += u64::from(fate == Fate::Acknowledged);
     findings.returned += u64::from(fate.is_returned());
+    findings.failed += u64::from(fate == Fate::Failed);
     if logged {
         findings.not_written_but_there += u64::from(fate == Fate::NotWritten);
     } else if !fate.is_returned() {

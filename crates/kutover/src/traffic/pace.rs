@@ -42,6 +42,8 @@ pub(crate) struct Traffic {
     stalls: Vec<Arc<Mutex<Histogram<u64>>>>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
+    began: Instant,
+    sent_for: Option<Duration>,
 }
 
 impl Traffic {
@@ -49,7 +51,9 @@ impl Traffic {
     pub(crate) fn start(senders: Vec<Arc<dyn Sender>>, plan: TrafficPlan) -> Self {
         let ledger = Arc::new(Ledger::new(u16::try_from(senders.len()).unwrap_or(u16::MAX)));
         let (stop, _) = watch::channel(false);
-        let mut traffic = Self { ledger, senders, stalls: Vec::new(), stop, tasks: Vec::new() };
+        let began = Instant::now();
+        let mut traffic =
+            Self { ledger, senders, stalls: Vec::new(), stop, tasks: Vec::new(), began, sent_for: None };
         let share = f64::from(plan.rate) / traffic.senders.len().max(1) as f64;
         for (instance, sender) in (0u16..).zip(traffic.senders.clone()) {
             let stall = Arc::new(Mutex::new(
@@ -75,6 +79,7 @@ impl Traffic {
     /// Stops sending, ends the producers, and waits (bounded) until every accepted record is settled.
     pub(crate) async fn stop(&mut self) {
         let _ = self.stop.send(true);
+        self.sent_for.get_or_insert(self.began.elapsed());
         let tasks = std::mem::take(&mut self.tasks);
         let aborts: Vec<_> = tasks.iter().map(JoinHandle::abort_handle).collect();
         let all = futures_util::future::join_all(tasks);
@@ -84,6 +89,12 @@ impl Traffic {
             );
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
         }
+    }
+
+    /// Records accepted per second of sending.
+    pub(crate) fn records_per_s(&self) -> u64 {
+        let seconds = self.sent_for.unwrap_or_else(|| self.began.elapsed()).as_secs_f64();
+        (self.ledger.totals().accepted as f64 / seconds.max(f64::MIN_POSITIVE)).round() as u64
     }
 
     /// How long each producer's `send` took until it had accepted a record, by instance, in microseconds.
