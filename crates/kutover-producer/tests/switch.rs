@@ -268,6 +268,37 @@ async fn a_synchronous_flush_covers_parked_records() {
     assert_eq!(world.payloads().await, ["k:1"]);
 }
 
+/// What may be parked is bounded: `send_result` gives the record back, `send` waits for room.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_park_makes_senders_wait() {
+    let world = World::start(1).await;
+    let producer = world.builder().park_bytes(2_000).build().await.expect("it starts");
+    world.fence(Colour::Blue).await;
+    let text = "x".repeat(500);
+    let mut parked = Vec::new();
+    // Blue takes records until its first refusal has closed the gate; from then on they are parked.
+    let (error, back) = loop {
+        match producer.send_result(FutureRecord::to(TOPIC).key("k").payload(&text)) {
+            Ok(future) => parked.push(future),
+            Err(refused) => break refused,
+        }
+        tokio::task::yield_now().await;
+    };
+    assert_eq!(error.rdkafka_error_code(), Some(rdkafka::types::RDKafkaErrorCode::QueueFull));
+    assert_eq!(back.payload.map(String::as_str), Some(text.as_str()));
+    let waiting = producer.send(FutureRecord::to(TOPIC).key("k").payload(&text), Duration::from_millis(50));
+    let error = tokio::time::timeout(BOUND, waiting).await.expect("in time").expect_err("no room in time");
+    assert_eq!(error.fate(), Fate::NotWritten);
+    let waiting = producer.send(FutureRecord::to(TOPIC).key("k").payload(&text), BOUND);
+    let (sent, ()) = tokio::join!(waiting, world.announce(2, Colour::Green));
+    sent.expect("room came with green");
+    let count = parked.len() + 1;
+    for future in parked {
+        tokio::time::timeout(BOUND, future).await.expect("in time").expect("handed over");
+    }
+    assert_eq!(world.read(Colour::Green).await.len(), count);
+}
+
 /// A start with stale DNS in the middle of it all: the control topic knows better, and blue gets nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_with_stale_dns_goes_where_control_says() {

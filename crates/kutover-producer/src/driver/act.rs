@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use kutover_core::error::ProviderResult;
+use kutover_core::messages::ControlView;
 use kutover_core::owner::Target;
-use kutover_core::ports::ProducerClient;
+use kutover_core::ports::{EndpointAnswer, ProducerClient};
 use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, SealId, SwitchEvent};
 use kutover_core::words::Millis;
 
@@ -16,6 +17,8 @@ use crate::shared::{LaneEvents, LaneHandle};
 
 /// How long a look at DNS and control topic may take.
 const LOOK: Duration = Duration::from_secs(2);
+/// How long the slower of the two sources is waited for once the other has answered.
+const GRACE: Duration = Duration::from_millis(50);
 
 impl Driver {
     pub(super) fn act(&mut self, outputs: Vec<Output>) {
@@ -127,15 +130,15 @@ impl Driver {
     fn look(&mut self, look: LookId) {
         let (watch, link, to) = (Arc::clone(&self.watch), self.member.link(), self.shared.inbox.clone());
         tokio::spawn(async move {
-            let answer = tokio::time::timeout(LOOK, watch.ask_now());
+            let answer = async { tokio::time::timeout(LOOK, watch.ask_now()).await.ok() };
             let view = async {
                 match link {
                     Some(link) => tokio::time::timeout(LOOK, link.control_now()).await.ok()?.ok(),
                     None => None,
                 }
             };
-            let (answer, view) = tokio::join!(answer, view);
-            let _ = to.send(Message::Looked(look, answer.ok(), view));
+            let (answer, view) = both_or_soon(answer, view).await;
+            let _ = to.send(Message::Looked(look, answer, view));
         });
     }
 
@@ -191,5 +194,30 @@ impl Driver {
             handle.events.sealing.store(false, Ordering::SeqCst);
         }
         self.shared.room.notify_waiters();
+    }
+}
+
+/// Both sources, but once one has answered the other gets only a moment more: senders may be waiting behind a closed
+/// gate, and a dead resolver or a dead cluster must not hold them up.
+async fn both_or_soon(
+    answer: impl Future<Output = Option<EndpointAnswer>>,
+    view: impl Future<Output = Option<ControlView>>,
+) -> (Option<EndpointAnswer>, Option<ControlView>) {
+    let (mut answer, mut view) = (std::pin::pin!(answer), std::pin::pin!(view));
+    tokio::select! {
+        found = &mut answer => {
+            let view = match found {
+                Some(EndpointAnswer::Found { .. }) => tokio::time::timeout(GRACE, view).await.unwrap_or(None),
+                _ => view.await,
+            };
+            (found, view)
+        }
+        read = &mut view => {
+            let answer = match read {
+                Some(_) => tokio::time::timeout(GRACE, answer).await.unwrap_or(None),
+                None => answer.await,
+            };
+            (answer, read)
+        }
     }
 }

@@ -238,8 +238,10 @@ impl Driver {
 
     fn next_instant(&self) -> Instant {
         let shared = &self.shared;
-        let at = |millis: Millis| shared.origin + Duration::from_millis(millis.0);
         let mut next = self.next_metrics.min(self.member.next_heartbeat());
+        // An instant that the clock cannot name is not worth waking for.
+        let far = next;
+        let at = |millis: Millis| shared.origin.checked_add(Duration::from_millis(millis.0)).unwrap_or(far);
         if let Some(replay) = &self.replay
             && let Some(retry) = replay.next_try()
         {
