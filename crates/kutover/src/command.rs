@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::Context;
+use kutover_controller::config::DnsKind;
 use kutover_controller::driver::Operator;
 use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
 use serde::Serialize;
@@ -50,6 +51,11 @@ struct UpReport {
 pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let config = cutover::load(&options.file)?;
     let ui = Ui::new();
+    let DnsKind::Local = config.dns.kind;
+    let (zone, listen_on) = (&config.dns.zone, config.dns.listen);
+    ui.line(&format!(
+        "serving the zone {zone} on {listen_on} while this runs; nothing of it is kept afterwards"
+    ));
     let mut hosts = Hosts::default();
     let (say, words) = mpsc::unbounded_channel();
     let mut timeline = Vec::new();

@@ -78,3 +78,69 @@ pub(crate) fn reason(stop: &Stop) -> String {
         | Stop::Broken(reason) => reason.clone(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kutover_core::cutover::StateName;
+    use kutover_core::ports::{ClusterAdmin, Incarnation, NewTopic, RecordData};
+    use kutover_core::words::Colour;
+    use kutover_lab::embedded::{EmbeddedCluster, EmbeddedOptions};
+
+    use super::*;
+    use crate::wire::Connector;
+
+    /// A configuration for two clusters that exist. They have nothing to be fenced with, so that is waived, and the old
+    /// one stays.
+    fn configuration(clusters: [&EmbeddedCluster; 2]) -> String {
+        let mut text = "deployment = \"orders\"\njournal = \"orders.journal\"\n\
+             endpoints = [{ name = \"kafka.orders.test\", port = 9092 }]\n\n\
+             [dns]\nkind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:0\"\nttl_s = 1\n"
+            .to_owned();
+        for ((colour, last), cluster) in [("blue", 1), ("green", 2)].into_iter().zip(clusters) {
+            let servers =
+                cluster.brokers().iter().map(|broker| format!("\"{broker}\"")).collect::<Vec<_>>().join(", ");
+            text += &format!(
+                "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = [{servers}]\n\
+                 endpoint = {{ addresses = [\"127.8.8.{last}\"] }}\n"
+            );
+        }
+        text + "\n[plan]\nfence = \"waived\"\nremove_old = false\nquiet_window = \"100ms\"\nsoak = \"0s\"\n\
+                converge_deadline = \"500ms\"\ndrain_poll = \"20ms\"\nhold_limit = \"20s\"\n"
+    }
+
+    /// `up` on clusters that exist already, as a user runs it: nothing but a file.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_file_is_all_it_takes() {
+        let blue = EmbeddedCluster::start(EmbeddedOptions::default()).await.unwrap();
+        let green = EmbeddedCluster::start(EmbeddedOptions::default()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("orders.toml");
+        std::fs::write(&path, configuration([&blue, &green])).unwrap();
+        let topic = NewTopic { name: "orders".into(), partitions: 3, replication: 1, configs: [].into() };
+        let servers = vec![blue.bootstrap_servers()];
+        let old = Incarnation {
+            id: "test".into(),
+            colour: Colour::Blue,
+            bootstrap: servers.clone(),
+            controller_bootstrap: servers,
+            endpoint: RecordData::Addresses(vec![]),
+        };
+        let connector = Connector::new(&Config::load(&path).unwrap(), None).unwrap();
+        connector.admin(&old).await.unwrap().create_topic(&topic).await.unwrap();
+
+        let mut hosts = Hosts::default();
+        let mut states = Vec::new();
+        let (_operator, words) = mpsc::unbounded_channel();
+        let running = run(&path, &mut hosts, words, |event| {
+            if let Event::Entered { state } = event {
+                states.push(state);
+            }
+        });
+        let finished = tokio::time::timeout(std::time::Duration::from_secs(60), running).await.unwrap();
+        let finished = finished.map_err(|failure| failure.to_string()).unwrap();
+        assert_eq!((&finished.stop, outcome(&finished.stop)), (&Stop::Complete, "complete"));
+        assert_eq!(states.last(), Some(&StateName::Complete));
+        let published = finished.progress.published.unwrap();
+        assert_eq!((published.colour, published.cluster_id), (Colour::Green, green.cluster_id()));
+    }
+}
