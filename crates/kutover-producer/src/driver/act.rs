@@ -17,8 +17,9 @@ use crate::shared::{LaneEvents, LaneHandle};
 
 /// How long a look at DNS and control topic may take.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long the slower of the two sources is waited for once the other has answered.
-const GRACE: Duration = Duration::from_millis(50);
+/// How long the slower of the two sources is waited for once the other has answered. The control topic is followed all the
+/// time besides, so a look that misses it knows it as of a fetch ago.
+const GRACE: Duration = Duration::from_millis(10);
 
 impl Driver {
     pub(super) fn act(&mut self, outputs: Vec<Output>) {
