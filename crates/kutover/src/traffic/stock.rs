@@ -12,9 +12,11 @@ use rdkafka::producer::{FutureProducer, FutureRecord};
 
 use super::{Completion, Fate, Refused, TOPIC, TrafficRecord};
 
-/// A service's producer settings: strong acks and idempotence, as for every strategy.
+/// A service's producer settings, the same for every strategy: strong acks, idempotence, and batches that wait up to
+/// 50 ms to fill, as services have it that send small records at a high rate. So at any moment a client holds some
+/// records, and what a strategy does with them shows.
 pub(crate) fn producer_properties() -> Vec<(&'static str, &'static str)> {
-    vec![("acks", "all"), ("enable.idempotence", "true"), ("linger.ms", "5")]
+    vec![("acks", "all"), ("enable.idempotence", "true"), ("linger.ms", "50")]
 }
 
 /// How a stock client comes to its cluster: the endpoint's name and port.
