@@ -258,13 +258,7 @@ async fn merged_batches_read_as_they_were_written() {
         sent.await.expect("a report").expect("acknowledged");
     }
     let batches = || world.cluster.fake().with_state(|state| state.topics["orders"].partitions[0].log.len());
-    tokio::time::timeout(BOUND, async {
-        while batches() > COUNT / 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("merged");
+    kutover_testkit::until("merged batches", BOUND, async || (batches() <= COUNT / 2).then_some(())).await;
 
     let bootstrap = world.blue.bootstrap.clone();
     tokio::task::spawn_blocking(move || {

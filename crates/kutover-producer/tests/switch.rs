@@ -39,7 +39,7 @@ impl Load {
                         let record = FutureRecord::to(TOPIC).key(&key).payload(&payload);
                         match producer.send_result(record) {
                             Ok(future) => break future,
-                            Err(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+                            Err(_) => tokio::task::yield_now().await,
                         }
                     };
                     window.push((payload, future));

@@ -7,5 +7,7 @@
 pub mod conformance;
 pub mod mocks;
 mod skip;
+mod until;
 
 pub use skip::{SKIP_LOG, skip};
+pub use until::until;

@@ -171,16 +171,8 @@ impl World {
 }
 
 /// Waits until a look gives something.
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    let found = async {
-        loop {
-            if let Some(found) = look().await {
-                return found;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(BOUND, found).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, look: impl FnMut() -> F) -> T {
+    kutover_testkit::until(what, BOUND, look).await
 }
 
 pub(crate) async fn report_until(producer: &BlueGreenProducer, what: &str, check: impl Fn(&Report) -> bool) {
