@@ -61,11 +61,17 @@ pub(crate) struct Recorder {
     /// While set, a report's callback waits.
     held: Mutex<bool>,
     released: Condvar,
+    /// How long each report's callback takes.
+    slowness: Duration,
 }
 
 impl Recorder {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    pub(crate) fn slow(slowness: Duration) -> Arc<Self> {
+        Arc::new(Self { slowness, ..Self::default() })
     }
 
     pub(crate) fn reports(&self) -> Vec<(Token, Delivery)> {
@@ -106,6 +112,9 @@ impl ClientEvents for Recorder {
             let mut held = self.held.lock();
             let deadline = std::time::Instant::now() + BOUND;
             while *held && !self.released.wait_until(&mut held, deadline).timed_out() {}
+            if !self.slowness.is_zero() {
+                self.released.wait_for(&mut held, self.slowness);
+            }
         }
         self.tell(|told| told.reports.push((token, delivery)));
     }
