@@ -169,9 +169,9 @@ async fn every_call_may_go_wrong_in_every_way() {
     run(&clean, CONFIG).await.0.unwrap();
     let calls = clean.faults.calls();
     assert!(calls.len() - before > 50, "only {} calls", calls.len() - before);
-    for number in before..calls.len() {
+    for (number, call) in calls.iter().enumerate().skip(before) {
         for fault in Fault::all() {
-            let about = format!("call {number} ({}) {fault:?}", calls[number]);
+            let about = format!("call {number} ({call}) {fault:?}");
             let world = world().await;
             world.faults.at(number, fault);
             let mut finished = run(&world, CONFIG).await.0;
@@ -193,9 +193,9 @@ async fn killed_in_the_middle_of_every_call() {
     let before = clean.faults.calls().len();
     run(&clean, CONFIG).await.0.unwrap();
     let calls = clean.faults.calls();
-    for number in before..calls.len() {
+    for (number, call) in calls.iter().enumerate().skip(before) {
         for fault in [Fault::Hang, Fault::HangDone] {
-            let about = format!("killed in call {number} ({}), {fault:?}", calls[number]);
+            let about = format!("killed in call {number} ({call}), {fault:?}");
             let world = world().await;
             world.faults.at(number, fault);
             let (_operator, words) = mpsc::unbounded_channel();

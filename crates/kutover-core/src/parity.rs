@@ -283,7 +283,10 @@ mod tests {
         blue.push(orders.clone());
         let plan = parity_plan(&blue, &[topic("only-green", 1, None)]);
         assert_eq!(plan, ParityPlan { create: vec![like(&orders)], differences: vec![] });
-        assert_eq!(parity_plan(std::slice::from_ref(&orders), &[orders.clone()]), ParityPlan::default());
+        assert_eq!(
+            parity_plan(std::slice::from_ref(&orders), std::slice::from_ref(&orders)),
+            ParityPlan::default()
+        );
     }
 
     #[test]

@@ -73,6 +73,9 @@ pub(crate) struct DemoOptions {
     /// Seconds after which a run that has not ended is given up.
     #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = whole::<u32, 10, 86_400>)]
     pub limit: u32,
+    /// Make something go wrong on purpose, and see what becomes of it (strategy `kutover`).
+    #[arg(long, value_enum, value_name = "TROUBLE")]
+    pub trouble: Option<TroubleKind>,
     /// Seed of the traffic's random choices; drawn and reported when not given.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -86,6 +89,44 @@ fn whole<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(text: &str) -> Result
     let number = text.parse::<u64>().ok().filter(|number| (LOW..=HIGH).contains(number));
     let wrong = || format!("write a whole number from {LOW} to {HIGH}");
     number.and_then(|number| T::try_from(number).ok()).ok_or_else(wrong)
+}
+
+/// What goes wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TroubleKind {
+    /// A broker of blue dies while a producer is sealed (embedded clusters).
+    BrokerDies,
+    /// From the publication until the drain every DNS answer is SERVFAIL.
+    DnsFails,
+    /// From the publication until the drain every DNS answer is empty.
+    DnsEmpty,
+    /// From the publication until the drain DNS answers with the older generation.
+    DnsStale,
+    /// Green has blue's cluster id (embedded clusters).
+    SameCluster,
+    /// One more producer starts in the middle of it all, behind DNS that still answers with the older generation.
+    LateProducer,
+    /// The operator aborts while the new cluster is being prepared.
+    Abort,
+}
+
+impl TroubleKind {
+    /// Whether it can be made on embedded clusters only.
+    fn needs_embedded(self) -> bool {
+        matches!(self, TroubleKind::BrokerDies | TroubleKind::SameCluster)
+    }
+}
+
+impl DemoOptions {
+    /// What does not go together, and what to change.
+    pub(crate) fn contradiction(&self) -> Option<String> {
+        let trouble = self.trouble?;
+        if self.strategy != Strategy::Kutover {
+            return Some(format!("--trouble goes with --strategy kutover, not {}", self.strategy));
+        }
+        (trouble.needs_embedded() && self.kafka != KafkaChoice::Embedded)
+            .then(|| "this --trouble can be made on embedded clusters only: leave --kafka out".to_owned())
+    }
 }
 
 /// How the producers are moved.

@@ -20,6 +20,9 @@ use crate::wire::Hosts;
 
 /// `kutover demo`: whether the run ended as its strategy asks.
 pub(crate) async fn demo(options: DemoOptions) -> Result<bool, Failure> {
+    if let Some(why) = options.contradiction() {
+        return Err(Failure::Input(anyhow::anyhow!(why)));
+    }
     let (strategy, json) = (options.strategy, options.json);
     let ui = Ui::new();
     let report = Box::pin(demonstration::run(options, Arc::clone(&ui))).await;

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use kutover_controller::config::Config;
 use kutover_core::ports::{ClusterAdmin, ClusterIdentity, ClusterProvisioner, Incarnation, NewTopic};
-use kutover_core::words::{Colour, DnsName, Nonce, TopicName};
+use kutover_core::words::{ClusterId, Colour, DnsName, Nonce, TopicName};
 use kutover_dns::{LocalServer, ResolverWatch, WatchOptions};
 use kutover_lab::{ClusterSpec, DEFAULT_PORT, LabOptions, LabProvisioner};
 use tempfile::TempDir;
 
-use crate::cli::{DemoOptions, KafkaChoice};
+use crate::cli::{DemoOptions, KafkaChoice, TroubleKind};
 use crate::traffic::TOPIC;
 use crate::wire::{Connector, Hosts, point};
 
@@ -54,7 +54,9 @@ impl World {
             tempfile::Builder::new().prefix("kutover-demo-").tempdir().context("a temporary directory")?;
         let data = directory.path().join("lab");
         std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
-        let spec = |colour| cluster_spec(&options.kafka, colour);
+        let same_id =
+            (options.trouble == Some(TroubleKind::SameCluster)).then(kutover_lab::random_cluster_id);
+        let spec = |colour| cluster_spec(&options.kafka, colour, same_id.as_ref());
         let mut lab_options = LabOptions::new(&data, spec(Colour::Blue)?, spec(Colour::Green)?);
         lab_options.port = DEFAULT_PORT;
         lab_options.is_disposable = true;
@@ -117,9 +119,15 @@ impl World {
     }
 }
 
-fn cluster_spec(kafka: &KafkaChoice, colour: Colour) -> Result<ClusterSpec> {
+fn cluster_spec(kafka: &KafkaChoice, colour: Colour, id: Option<&ClusterId>) -> Result<ClusterSpec> {
     match kafka {
-        KafkaChoice::Embedded => Ok(ClusterSpec::embedded().brokers(EMBEDDED_BROKERS)),
+        KafkaChoice::Embedded => {
+            let spec = ClusterSpec::embedded().brokers(EMBEDDED_BROKERS);
+            Ok(match id {
+                Some(id) => spec.cluster_id(id.clone()),
+                None => spec,
+            })
+        }
         KafkaChoice::Apache { .. } => {
             let version = kafka.version(colour).parse().map_err(|reason: String| anyhow::anyhow!(reason))?;
             Ok(ClusterSpec::apache(version))
@@ -136,6 +144,8 @@ fn configuration(
     directory: &Path,
 ) -> Result<String> {
     let quoted = |text: &str| toml::Value::from(text).to_string();
+    // A hold whose cause cannot end is given up soon; any other gets its time.
+    let hold_limit = if options.trouble == Some(TroubleKind::SameCluster) { "2s" } else { "60s" };
     let (brokers, soak) = match options.kafka {
         KafkaChoice::Embedded => (EMBEDDED_BROKERS, "1s"),
         KafkaChoice::Apache { .. } => (1, "2s"),
@@ -171,7 +181,7 @@ fn configuration(
         text,
         "\n[plan]\ngroups = [{groups}]\n# What the groups have read may die with blue: it is a demo's.\n\
          waive_history = \"*\"\nconverge_deadline = \"30s\"\nquiet_window = \"2s\"\nsoak = \"{soak}\"\n\
-         hold_limit = \"60s\"\ndrain_poll = \"200ms\"\n"
+         hold_limit = \"{hold_limit}\"\ndrain_poll = \"200ms\"\n"
     );
     Ok(text)
 }

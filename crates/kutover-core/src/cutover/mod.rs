@@ -185,7 +185,7 @@ impl Cutover {
                 }
             }
         }
-        if matches!(progress.state, State::Complete | State::Aborted) {
+        if matches!(progress.state, State::Complete | State::Aborted(_)) {
             progress.cutover += 1;
             progress.state = State::Planned;
         }

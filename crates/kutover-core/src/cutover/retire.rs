@@ -145,7 +145,7 @@ impl Cutover {
 
     pub(super) fn discard(&mut self, undo: Undo, published: &Target) -> Next {
         if !undo.provisioned {
-            return Next::Goto(State::Aborted);
+            return Next::Goto(State::Aborted(undo.reason));
         }
         Next::Run(Command::Discard {
             colour: published.colour.other(),

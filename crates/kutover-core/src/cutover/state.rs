@@ -222,8 +222,8 @@ pub enum State {
     Complete,
     /// What was prepared is being undone.
     Aborting(Undo),
-    /// The old cluster serves as before.
-    Aborted,
+    /// The old cluster serves as before, and nothing was left behind. Holds why it was aborted.
+    Aborted(String),
 }
 
 /// A state's name.
@@ -312,7 +312,7 @@ impl State {
             State::Retiring(..) => StateName::Retiring,
             State::Complete => StateName::Complete,
             State::Aborting(..) => StateName::Aborting,
-            State::Aborted => StateName::Aborted,
+            State::Aborted(_) => StateName::Aborted,
         }
     }
 
@@ -350,7 +350,7 @@ impl State {
             | State::Provisioning
             | State::Verifying(..)
             | State::Complete
-            | State::Aborted => vec![],
+            | State::Aborted(_) => vec![],
             State::Preparing(verified, _, Preparation::Topics) => vec![verified.old.incarnation.clone()],
             State::Preparing(verified, ..) => verified.both(),
             State::Ready(prepared) | State::Redirecting(prepared, _) => prepared.verified.both(),

@@ -45,10 +45,10 @@ impl Cutover {
                     None => self.discard(undo, &published),
                 },
                 Cause::Answer(Answer::TtlSet { .. }) => self.discard(undo, &published),
-                Cause::Answer(Answer::Done) => Next::Goto(State::Aborted),
+                Cause::Answer(Answer::Done) => Next::Goto(State::Aborted(undo.reason)),
                 Cause::Answer(other) => unexpected(&other),
             },
-            State::Aborted => Next::Stop(Stop::Aborted("nothing was left behind".into())),
+            State::Aborted(reason) => Next::Stop(Stop::Aborted(reason)),
         }
     }
 

@@ -10,13 +10,13 @@ mod merge;
 mod rules;
 mod tidy;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use krafka::testing::FakeBroker;
+use krafka::testing::{BrokerNode, FakeBroker};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::words::{ClusterId, Nonce, TopicName};
 use parking_lot::Mutex;
@@ -88,7 +88,9 @@ pub struct EmbeddedCluster {
     // Dropped first: it tells its tasks to end while their runtime still runs.
     fake: FakeBroker,
     rules: Arc<Mutex<Rules>>,
-    killed: Mutex<BTreeSet<i32>>,
+    /// Killed brokers, as they stood in the metadata: a real cluster does not list its dead, and clients that are told
+    /// of them try them.
+    killed: Mutex<BTreeMap<i32, Option<BrokerNode>>>,
     brokers: Vec<SocketAddr>,
     runtime: Handle,
     _stop: oneshot::Sender<()>,
@@ -176,14 +178,13 @@ impl EmbeddedCluster {
     /// partitions (which real Kafka's in-sync replicas do), coordinators and the controller. Its log is kept.
     /// With no other broker left, its partitions have no leader that answers.
     pub fn kill_broker(&self, node: i32) {
-        self.killed.lock().insert(node);
+        let mut killed = self.killed.lock();
         self.fake.crash(node);
         self.fake.with_state(|state| {
-            for broker in state.brokers.iter_mut().filter(|broker| broker.node_id == node) {
-                broker.online = false;
-            }
-            let live: Vec<i32> =
-                state.brokers.iter().filter(|broker| broker.online).map(|b| b.node_id).collect();
+            let listed = state.brokers.iter().position(|broker| broker.node_id == node);
+            let dead = listed.map(|index| state.brokers.remove(index));
+            killed.entry(node).or_insert(dead);
+            let live: Vec<i32> = state.brokers.iter().map(|broker| broker.node_id).collect();
             let Some(first) = live.first().copied() else { return };
             if state.controller_id == node {
                 state.controller_id = first;
@@ -205,8 +206,12 @@ impl EmbeddedCluster {
 
     /// Starts a killed broker again. Leadership stays where it went.
     pub fn restart_broker(&self, node: i32) {
-        self.killed.lock().remove(&node);
-        self.fake.set_broker_online(node, true);
+        if let Some(Some(broker)) = self.killed.lock().remove(&node) {
+            self.fake.with_state(|state| {
+                state.brokers.push(broker);
+                state.brokers.sort_by_key(|broker| broker.node_id);
+            });
+        }
         self.fake.restart(node);
     }
 
@@ -239,7 +244,7 @@ impl EmbeddedCluster {
     /// Cuts every connection; brokers that live take new ones.
     pub fn cut_connections(&self) {
         let killed = self.killed.lock();
-        for node in (0..).take(self.brokers.len()).filter(|node| !killed.contains(node)) {
+        for node in (0..).take(self.brokers.len()).filter(|node| !killed.contains_key(node)) {
             self.fake.crash(node);
             self.fake.restart(node);
         }

@@ -18,6 +18,7 @@ use tokio::task::JoinHandle;
 
 use super::closing::producer_name;
 use super::scene::{Outcome, Scene};
+use super::trouble::Trouble;
 use crate::consumers::Barrier;
 use crate::failure::Failure;
 use crate::traffic::{KutoverSender, Sender, TOPIC};
@@ -38,11 +39,13 @@ pub(crate) async fn perform(scene: &mut Scene, world: &World) -> Result<Outcome,
     let barrier = ChainWatch::start(world, scene.options.partitions).await?;
     scene.readers.follow_chain(&blue, &barrier.known);
     scene.step("traffic", "starting producers and consumer groups");
-    let senders = start_producers(scene, world).await?;
+    let mut trouble = Trouble::new(scene.options.trouble, world).await?;
+    let senders = start_producers(scene, world, &trouble).await?;
     scene.ui.moved(0, senders.len());
     scene.start_traffic(senders);
     scene.let_it_run("traffic on blue").await;
-    let finished = cut_over(scene, world).await?;
+    let finished = cut_over(scene, world, &mut trouble).await?;
+    trouble.end(scene, world).await?;
     let (name, reason) = (up::outcome(&finished.stop), up::reason(&finished.stop));
     scene.clusters[0].closed_by = barrier.closed_by();
     if name == "complete" {
@@ -51,20 +54,21 @@ pub(crate) async fn perform(scene: &mut Scene, world: &World) -> Result<Outcome,
     Ok(Outcome { name: name.to_owned(), reason: (!reason.is_empty()).then_some(reason) })
 }
 
-async fn start_producers(scene: &Scene, world: &World) -> Result<Vec<Arc<dyn Sender>>> {
+async fn start_producers(scene: &Scene, world: &World, trouble: &Trouble) -> Result<Vec<Arc<dyn Sender>>> {
     let starting = (0..usize::from(scene.options.producers))
-        .map(|number| KutoverSender::start(producer_name(number), &scene.options, world));
+        .map(|number| KutoverSender::start(producer_name(number), &scene.options, world, trouble.sealed()));
     let senders = futures_util::future::try_join_all(starting).await.context("starting the producers")?;
     Ok(senders.into_iter().map(|sender| Arc::new(sender) as Arc<dyn Sender>).collect())
 }
 
 /// Runs `up` on the world's file and follows what it tells.
-async fn cut_over(scene: &mut Scene, world: &World) -> Result<Finished, Failure> {
+async fn cut_over(scene: &mut Scene, world: &World, trouble: &mut Trouble) -> Result<Finished, Failure> {
     scene.step("cutover", &format!("kutover up {}", file_name(&world.path)));
     let (tell, mut told) = mpsc::unbounded_channel();
     let (path, mut hosts) = (world.path.clone(), world.hosts.clone());
+    let (operator, words) = mpsc::unbounded_channel();
+    trouble.operator(operator);
     let running = async move {
-        let (_operator, words) = mpsc::unbounded_channel();
         up::run(&path, &mut hosts, words, move |event| {
             let _ = tell.send(event);
         })
@@ -75,7 +79,11 @@ async fn cut_over(scene: &mut Scene, world: &World) -> Result<Finished, Failure>
     let finished = loop {
         tokio::select! {
             biased;
-            Some(event) = told.recv() => attend(scene, world, &mut state, &event).await?,
+            Some(event) = told.recv() => {
+                attend(scene, world, &mut state, &event).await?;
+                trouble.at(scene, world, &event).await?;
+            }
+            () = trouble.next(scene, world) => {}
             finished = &mut running => break finished?,
         }
     };

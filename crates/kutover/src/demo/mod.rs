@@ -4,6 +4,7 @@
 mod closing;
 mod cutover;
 mod scene;
+mod trouble;
 mod without;
 
 use std::sync::Arc;

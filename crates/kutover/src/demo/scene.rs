@@ -105,10 +105,14 @@ impl Scene {
         Ok(())
     }
 
+    /// What the traffic is to be.
+    pub(crate) fn traffic_plan(&self) -> TrafficPlan {
+        TrafficPlan { rate: self.options.rate, seed: self.seed, run: self.run }
+    }
+
     /// Starts the traffic and the live numbers.
     pub(crate) fn start_traffic(&mut self, senders: Vec<Arc<dyn Sender>>) {
-        let plan = TrafficPlan { rate: self.options.rate, seed: self.seed, run: self.run };
-        let traffic = Traffic::start(senders, plan);
+        let traffic = Traffic::start(senders, self.traffic_plan());
         let watched = Watched {
             ui: Arc::clone(&self.ui),
             counts: self.counts.clone(),

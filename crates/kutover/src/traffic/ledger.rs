@@ -1,8 +1,9 @@
 //! What became of each record, as its producer saw it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::record::RecordId;
 
@@ -32,7 +33,7 @@ impl Fate {
 #[derive(Debug)]
 pub(crate) struct Ledger {
     /// By instance, then by sequence number.
-    fates: Vec<Mutex<Vec<Fate>>>,
+    fates: RwLock<Vec<Arc<Mutex<Vec<Fate>>>>>,
     accepted: AtomicU64,
     acknowledged: AtomicU64,
     returned: AtomicU64,
@@ -56,7 +57,7 @@ impl Ledger {
     /// An empty ledger for a number of producers.
     pub(crate) fn new(instances: u16) -> Self {
         Self {
-            fates: (0..instances).map(|_| Mutex::default()).collect(),
+            fates: RwLock::new((0..instances).map(|_| Arc::default()).collect()),
             accepted: AtomicU64::new(0),
             acknowledged: AtomicU64::new(0),
             returned: AtomicU64::new(0),
@@ -64,9 +65,21 @@ impl Ledger {
         }
     }
 
+    /// Makes room for one more producer, and gives its number.
+    pub(crate) fn add_instance(&self) -> u16 {
+        let mut fates = self.fates.write();
+        fates.push(Arc::default());
+        u16::try_from(fates.len() - 1).unwrap_or(u16::MAX)
+    }
+
+    fn of(&self, id: RecordId) -> Arc<Mutex<Vec<Fate>>> {
+        Arc::clone(&self.fates.read()[usize::from(id.instance)])
+    }
+
     /// Notes that a producer has taken a record. Each instance's come in order of their sequence numbers.
     pub(crate) fn accept(&self, id: RecordId) {
-        let mut fates = self.fates[usize::from(id.instance)].lock();
+        let of = self.of(id);
+        let mut fates = of.lock();
         assert_eq!(fates.len() as u64, id.seq, "producer {}: sequence numbers have no gaps", id.instance);
         fates.push(Fate::Pending);
         self.accepted.fetch_add(1, Ordering::Relaxed);
@@ -74,7 +87,8 @@ impl Ledger {
 
     /// Notes what became of an accepted record.
     pub(crate) fn settle(&self, id: RecordId, fate: Fate) {
-        let mut fates = self.fates[usize::from(id.instance)].lock();
+        let of = self.of(id);
+        let mut fates = of.lock();
         let Some(entry) = usize::try_from(id.seq).ok().and_then(|seq| fates.get_mut(seq)) else { return };
         *entry = fate;
         drop(fates);
@@ -99,7 +113,7 @@ impl Ledger {
 
     /// All entries, by instance and sequence number.
     pub(crate) fn entries(&self) -> Vec<Vec<Fate>> {
-        self.fates.iter().map(|fates| fates.lock().clone()).collect()
+        self.fates.read().iter().map(|fates| fates.lock().clone()).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use kutover_producer::{ProducerEvent, Report, Stalls, SwitchEvent};
 use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde_json::json;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::stock::producer_properties;
@@ -34,7 +35,14 @@ impl KutoverSender {
     ///
     /// # Errors
     /// The producer's own.
-    pub(crate) async fn start(name: String, options: &DemoOptions, world: &World) -> anyhow::Result<Self> {
+    ///
+    /// `sealed` is told when the producer shuts its client for the first time.
+    pub(crate) async fn start(
+        name: String,
+        options: &DemoOptions,
+        world: &World,
+        sealed: Arc<Notify>,
+    ) -> anyhow::Result<Self> {
         let order = match options.hand_over {
             HandOverChoice::Ordered => Order::Ordered,
             HandOverChoice::Overlap => Order::Overlap,
@@ -53,7 +61,7 @@ impl KutoverSender {
             .await
             .with_context(|| format!("starting {name}"))?;
         let moved_at = Arc::new(Mutex::new(None));
-        let listener = tokio::spawn(listen(producer.clone().events(), Arc::clone(&moved_at)));
+        let listener = tokio::spawn(listen(producer.clone().events(), Arc::clone(&moved_at), sealed));
         Ok(Self { producer: Mutex::new(Some(producer)), last: Mutex::default(), moved_at, listener })
     }
 
@@ -64,10 +72,18 @@ impl KutoverSender {
 }
 
 /// Notes when the producer reached the new cluster.
-async fn listen(mut events: kutover_producer::Events, moved_at: Arc<Mutex<Option<Instant>>>) {
+async fn listen(
+    mut events: kutover_producer::Events,
+    moved_at: Arc<Mutex<Option<Instant>>>,
+    sealed: Arc<Notify>,
+) {
     while let Some(event) = events.next().await {
-        if let ProducerEvent::Switch(SwitchEvent::Switched { .. }) = &*event {
-            moved_at.lock().get_or_insert_with(Instant::now);
+        match &*event {
+            ProducerEvent::Switch(SwitchEvent::Switched { .. }) => {
+                moved_at.lock().get_or_insert_with(Instant::now);
+            }
+            ProducerEvent::Switch(SwitchEvent::Sealed { .. }) => sealed.notify_one(),
+            _ => {}
         }
     }
 }

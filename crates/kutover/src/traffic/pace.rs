@@ -56,24 +56,29 @@ impl Traffic {
             Self { ledger, senders, stalls: Vec::new(), stop, tasks: Vec::new(), began, sent_for: None };
         let share = f64::from(plan.rate) / traffic.senders.len().max(1) as f64;
         for (instance, sender) in (0u16..).zip(traffic.senders.clone()) {
-            let stall = Arc::new(Mutex::new(
-                Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are in order"),
-            ));
-            traffic.stalls.push(Arc::clone(&stall));
-            let (completions, inbox) = mpsc::unbounded_channel();
-            traffic.tasks.push(tokio::spawn(settle(Arc::clone(&traffic.ledger), inbox)));
-            let lane = Lane {
-                instance,
-                sender,
-                ledger: Arc::clone(&traffic.ledger),
-                completions,
-                stall,
-                share,
-                plan,
-            };
-            traffic.tasks.push(tokio::spawn(lane.run(traffic.stop.subscribe())));
+            traffic.run_lane(instance, sender, share, plan);
         }
         traffic
+    }
+
+    /// One more producer joins in, at the rate of the others.
+    pub(crate) fn join(&mut self, sender: Arc<dyn Sender>, plan: TrafficPlan) {
+        let share = f64::from(plan.rate) / self.senders.len().max(1) as f64;
+        let instance = self.ledger.add_instance();
+        self.senders.push(Arc::clone(&sender));
+        self.run_lane(instance, sender, share, plan);
+    }
+
+    fn run_lane(&mut self, instance: u16, sender: Arc<dyn Sender>, share: f64, plan: TrafficPlan) {
+        let stall = Arc::new(Mutex::new(
+            Histogram::new_with_bounds(1, 600_000_000, 3).expect("the bounds are in order"),
+        ));
+        self.stalls.push(Arc::clone(&stall));
+        let (completions, inbox) = mpsc::unbounded_channel();
+        self.tasks.push(tokio::spawn(settle(Arc::clone(&self.ledger), inbox)));
+        let ledger = Arc::clone(&self.ledger);
+        let lane = Lane { instance, sender, ledger, completions, stall, share, plan };
+        self.tasks.push(tokio::spawn(lane.run(self.stop.subscribe())));
     }
 
     /// Stops sending, ends the producers, and waits (bounded) until every accepted record is settled.
