@@ -1,1 +1,107 @@
-//! End-to-end tests of kutover.
+//! End-to-end tests of kutover: they run the program as a person does and judge what it prints and how it ends.
+
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+/// What a run of the program left.
+pub struct Run {
+    /// Its exit status; `None` if a signal ended it.
+    pub status: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+/// Runs the program with these arguments and waits for its end. The demo bounds itself (`--limit`).
+///
+/// # Panics
+/// If the program cannot be built or started.
+pub fn kutover(arguments: &[&str]) -> Run {
+    run(command().args(arguments))
+}
+
+/// The program, to be started with an environment of its own.
+///
+/// # Panics
+/// If the program cannot be built.
+pub fn command() -> Command {
+    static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
+    let program = PROGRAM.get_or_init(|| {
+        let build = escargot::CargoBuild::new().package("kutover").bin("kutover");
+        build.run().expect("the program is built").path().to_owned()
+    });
+    Command::new(program)
+}
+
+/// Runs a command to its end.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn run(command: &mut Command) -> Run {
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Run { status: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Runs `demo --json` with further arguments and gives its report, and its exit status.
+///
+/// # Panics
+/// If the last line on stdout is no report.
+pub fn demo(arguments: &[&str]) -> (Value, Option<i32>) {
+    let run = kutover(&[&["demo", "--json"], arguments].concat());
+    let last = run.stdout.lines().last().unwrap_or_default();
+    let report: Value = serde_json::from_str(last)
+        .unwrap_or_else(|error| panic!("no report ({error}) in {last:?}; it said:\n{}", run.stderr));
+    assert_eq!(report["schema"], "kutover.report/1");
+    assert_eq!(run.stdout.lines().count(), 1, "all else goes to stderr");
+    (report, run.status)
+}
+
+/// A number of a report.
+///
+/// # Panics
+/// If it is not there.
+pub fn number(report: &Value, field: &str) -> u64 {
+    report[field].as_u64().unwrap_or_else(|| panic!("`{field}` is {} in {report}", report[field]))
+}
+
+/// Asserts that a cutover was complete, that nothing was lost, out of order or missed, that every producer gave its
+/// receipt, and that blue is gone, closed by its fence.
+///
+/// # Panics
+/// If one of them does not hold.
+pub fn assert_complete(report: &Value, status: Option<i32>, producers: usize) {
+    assert_eq!((&report["outcome"], status), (&Value::from("complete"), Some(0)), "{report}");
+    for field in ["lost", "duplicated", "out_of_order", "returned"] {
+        assert_eq!(number(report, field), 0, "{field} in {report}");
+    }
+    assert_eq!(number(report, "accepted"), number(report, "acknowledged"));
+    assert_eq!(report["blue"]["removed"], true);
+    assert_eq!(report["blue"]["closed_by"], "fence");
+    assert!(number(&report["blue"], "records") > 0 && number(&report["green"], "records") > 0, "{report}");
+    let sum = number(&report["blue"], "records") + number(&report["green"], "records");
+    assert_eq!(sum, number(report, "accepted"), "each record stands in one log, once");
+    let groups = report["groups"].as_array().expect("groups");
+    assert!(!groups.is_empty());
+    for group in groups {
+        assert_eq!(number(group, "missed"), 0, "{group}");
+        assert_eq!(number(group, "processed"), number(report, "accepted"), "{group}");
+    }
+    let members = report["producers"].as_array().expect("producers");
+    assert_eq!(members.len(), producers);
+    for member in members {
+        assert!(member["receipt"].is_object() && member["switched_after_ms"].is_u64(), "{member}");
+        for percentile in ["p50", "p99", "p999", "max"] {
+            assert!(member["stall_us"][percentile].is_u64(), "{member}");
+        }
+    }
+}
+
+/// Whether the timeline has an event that contains this text.
+pub fn happened(report: &Value, text: &str) -> bool {
+    let timeline = report["timeline"].as_array().into_iter().flatten();
+    timeline.filter_map(|entry| entry["event"].as_str()).any(|event| event.contains(text))
+}

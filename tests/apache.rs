@@ -1,0 +1,46 @@
+//! Whole cutovers on real Apache Kafka. One world at a time: each holds the machine's turn for JVMs.
+
+use kutover_lab::{KafkaVersion, MachineTurn, Tools};
+use kutover_tests::{assert_complete, demo, number};
+
+/// The machine's turn, if these versions can be run here.
+fn turn(test: &str, versions: &[&str]) -> Option<MachineTurn> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let tools = Tools::from_env();
+    for version in versions {
+        let version: KafkaVersion = version.parse().expect("a version");
+        if let Err(missing) = runtime.block_on(tools.ready(version)) {
+            kutover_testkit::skip(test, &missing.to_string());
+            return None;
+        }
+    }
+    Some(runtime.block_on(tools.machine_turn()).expect("the machine's turn"))
+}
+
+/// ZooKeeper-era to KRaft: what people replace clusters for.
+#[test]
+fn from_3_9_2_to_4_3_1() {
+    let Some(_turn) = turn("from_3_9_2_to_4_3_1", &["3.9.2", "4.3.1"]) else { return };
+    let (report, status) = demo(&["--kafka", "apache"]);
+    assert_complete(&report, status, 8);
+    assert_eq!(report["kafka"], "apache:3.9.2,4.3.1");
+    assert!(number(&report, "records_per_s") >= 5_000, "{report}");
+    assert_ne!(report["blue"]["cluster_id"], report["green"]["cluster_id"]);
+}
+
+/// Two ZooKeeper-era clusters on one ensemble, under /KafkaA and /KafkaB.
+#[test]
+fn two_clusters_on_one_ensemble() {
+    let Some(_turn) = turn("two_clusters_on_one_ensemble", &["3.9.2"]) else { return };
+    let (report, status) = demo(&["--kafka", "apache:3.9.2,3.9.2", "--producers", "4"]);
+    assert_complete(&report, status, 4);
+}
+
+/// The recipe on real Kafka loses records too: the embedded clusters do not make it look worse than it is.
+#[test]
+fn the_recipe_loses_records_on_real_kafka() {
+    let Some(_turn) = turn("the_recipe_loses_records_on_real_kafka", &["3.9.2", "4.3.1"]) else { return };
+    let (report, status) = demo(&["--kafka", "apache", "--strategy", "recipe"]);
+    assert_eq!((report["outcome"].as_str(), status), (Some("complete"), Some(0)));
+    assert!(number(&report, "lost") > 0, "{report}");
+}

@@ -1,0 +1,122 @@
+//! Bad input: a clear error that names the thing and the fix, exit status 2, and nothing done.
+
+use std::net::UdpSocket;
+use std::path::Path;
+
+use kutover_tests::{command, kutover, run};
+
+fn refused(arguments: &[&str], words: &[&str]) {
+    let run = kutover(arguments);
+    assert_eq!(run.status, Some(2), "{arguments:?}: {}", run.stderr);
+    for word in words {
+        assert!(run.stderr.contains(word), "{arguments:?}: `{word}` is not in: {}", run.stderr);
+    }
+    assert!(run.stdout.is_empty(), "{arguments:?}: {}", run.stdout);
+}
+
+#[test]
+fn unknown_options_and_values() {
+    refused(&["demo", "--colour", "red"], &["--colour", "--help"]);
+    refused(&["demo", "--kafka", "apache:3.9.2,9.9.9"], &["9.9.9", "3.9.2", "4.3.1"]);
+    refused(&["demo", "--producers", "0"], &["--producers", "1"]);
+    refused(&["demo", "--strategy", "hope"], &["hope", "kutover", "recipe", "dns-only"]);
+    refused(&["demo", "--strategy", "recipe", "--trouble", "abort"], &["--trouble", "--strategy kutover"]);
+    refused(&["demo", "--kafka", "apache", "--trouble", "broker-dies"], &["--trouble", "embedded"]);
+    refused(&["up"], &["FILE"]);
+}
+
+const FILE: &str = r#"
+deployment = "orders"
+journal = "orders.journal"
+endpoints = [{ name = "kafka.orders.test", port = 9092 }]
+
+[dns]
+kind = "local"
+zone = "orders.test"
+listen = "127.0.0.1:0"
+ttl_s = 1
+
+[clusters.blue.provisioner]
+kind = "static"
+bootstrap = ["127.0.0.1:1"]
+endpoint = { addresses = ["127.0.0.1"] }
+
+[clusters.green.provisioner]
+kind = "static"
+bootstrap = ["127.0.0.1:2"]
+endpoint = { addresses = ["127.0.0.2"] }
+"#;
+
+fn up_with(text: &str, words: &[&str]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("orders.toml");
+    std::fs::write(&path, text).expect("written");
+    refused(&["up", path.to_str().expect("UTF-8")], words);
+}
+
+#[test]
+fn bad_configuration_names_the_field() {
+    refused(&["up", "no-such-file.toml"], &["no-such-file.toml"]);
+    up_with(&FILE.replace("ttl_s = 1", "ttl_s = 0"), &["orders.toml", "dns.ttl_s", "write"]);
+    up_with(&FILE.replace("deployment", "deployement"), &["deployement", "deployment"]);
+    up_with(
+        &FILE.replace("kind = \"static\"\nbootstrap = [\"127.0.0.1:1\"]", "kind = \"magic\""),
+        &["magic", "static"],
+    );
+    up_with(&format!("{FILE}\n[plan]\nsoak = \"soon\"\n"), &["plan.soak", "soon"]);
+    up_with(&FILE.replace("[dns]", "[dns"), &["orders.toml", "line"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("orders.toml");
+    std::fs::write(&path, FILE.replace("127.0.0.1:0", &address)).expect("written");
+    let run = kutover(&["up", path.to_str().expect("UTF-8")]);
+    assert!(matches!(run.status, Some(1 | 2)), "{}", run.stderr);
+    assert!(run.stderr.contains(&address) && run.stderr.contains("in use"), "{}", run.stderr);
+}
+
+#[test]
+fn a_damaged_journal_is_named_with_its_entry() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("orders.toml");
+    std::fs::write(&path, FILE).expect("written");
+    std::fs::write(directory.path().join("orders.journal"), "this is no journal\nat all\n").expect("written");
+    let run = kutover(&["up", path.to_str().expect("UTF-8")]);
+    assert!(matches!(run.status, Some(1 | 2)), "{}", run.stderr);
+    assert!(run.stderr.contains("orders.journal"), "{}", run.stderr);
+}
+
+/// Runs the Apache demo with a `java` of the test's own.
+fn with_java(script: &str, words: &[&str]) {
+    let directory = tempfile::tempdir().expect("a directory");
+    make_program(&directory.path().join("java"), script);
+    let run = run(command()
+        .args(["demo", "--kafka", "apache"])
+        .env_remove("JAVA_HOME")
+        .env("KUTOVER_CACHE", directory.path().join("cache"))
+        .env("PATH", directory.path()));
+    assert!(matches!(run.status, Some(1 | 2)), "{}", run.stderr);
+    for word in words {
+        assert!(run.stderr.contains(word), "`{word}` is not in: {}", run.stderr);
+    }
+}
+
+fn make_program(path: &Path, script: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(path, format!("#!/bin/sh\n{script}\n")).expect("written");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+}
+
+#[test]
+fn java_that_is_too_old_is_named_with_what_is_needed() {
+    with_java(r#"echo 'openjdk version "1.7.0_80"' >&2"#, &["Java 7", "3.9.2 need Java 8", "JAVA_HOME"]);
+}
+
+#[test]
+fn maven_that_is_missing_is_named() {
+    with_java(r#"echo 'openjdk version "17.0.15"' >&2"#, &["mvn"]);
+}
