@@ -196,6 +196,10 @@ pub(super) struct World<'a> {
     pub(super) commands: Vec<&'static str>,
     pub(super) events: Vec<Event>,
     pub(super) journal: Vec<Record>,
+    /// Whether every answer comes a second time.
+    pub(super) twice: bool,
+    /// The command (counted from 0) that is never answered.
+    pub(super) silent: Option<usize>,
     answers: Box<Answers<'a>>,
 }
 
@@ -209,6 +213,8 @@ impl<'a> World<'a> {
             commands: vec![],
             events: vec![],
             journal,
+            twice: false,
+            silent: None,
             answers: Box::new(|_, _| None),
         }
     }
@@ -241,7 +247,13 @@ impl<'a> World<'a> {
                         self.published = target.clone();
                     }
                     self.now = self.now.plus(1);
-                    self.machine.handle(self.now, Input::Answer(id, result));
+                    if self.silent == Some(self.commands.len() - 1) {
+                        continue;
+                    }
+                    self.machine.handle(self.now, Input::Answer(id, result.clone()));
+                    if self.twice {
+                        self.machine.handle(self.now, Input::Answer(id, result));
+                    }
                 }
                 Output::Wait(Some(until)) => {
                     self.now = self.now.max(until);

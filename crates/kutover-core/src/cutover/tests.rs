@@ -62,6 +62,32 @@ fn every_command_may_fail_once() {
     }
 }
 
+/// A command that is never answered is given up on at its deadline and done again, whichever it is.
+#[test]
+fn every_command_may_time_out() {
+    for silent in 0..24 {
+        let mut world = World::new(plan(), vec![]);
+        world.silent = Some(silent);
+        let (stop, world) = world.run();
+        assert_eq!(stop, Stop::Complete, "command {silent}");
+        assert_eq!(world.commands[silent], world.commands[silent + 1]);
+        assert_eq!(world.holds().len(), 1, "command {silent}");
+        assert!(world.holds()[0].contains("no answer within 10000 ms"), "{:?}", world.holds());
+    }
+}
+
+/// An answer that comes twice is taken once: nothing is done again for it.
+#[test]
+fn every_answer_may_come_twice() {
+    let mut world = World::new(plan(), vec![]);
+    world.twice = true;
+    let (stop, world) = world.run();
+    assert_eq!(stop, Stop::Complete);
+    assert_eq!(world.commands[..23], FORWARD);
+    // The last answer ends the machine, which takes nothing any more.
+    assert_eq!(world.machine.late_answers(), 23);
+}
+
 /// A command that never answers is given up on and done again; its late answer is counted and ignored.
 #[test]
 fn a_late_answer_is_counted_and_ignored() {
