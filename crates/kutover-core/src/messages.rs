@@ -9,11 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, Segment};
 use crate::owner::{Intent, Target};
-use crate::words::{ClusterId, Colour, Generation, InstanceName, Nonce, Term, TopicName, TopicPartition};
+use crate::words::{
+    ClusterId, Colour, DeploymentName, Generation, InstanceName, Nonce, Term, TopicName, TopicPartition,
+};
 
 /// A message of the controller in `kutover.control`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ControlMessage {
+    /// Whose control topic it is meant for.
+    pub deployment: DeploymentName,
     /// The controller that says it.
     pub term: Term,
     /// What it says.
@@ -90,8 +94,13 @@ impl ControlMessage {
 /// What the control topic of one cluster says as a whole, folded from its messages in log order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ControlView {
+    /// Whose topic it is: the deployment of its first message. What others write counts for nothing, and nobody of
+    /// another deployment may heed it.
+    pub deployment: Option<DeploymentName>,
     /// The highest term that has claimed the topic.
     pub term: Term,
+    /// The nonce of that claim.
+    pub claim: Option<Nonce>,
     /// The target of the highest generation.
     pub target: Option<Target>,
     /// A rollback under way.
@@ -103,13 +112,18 @@ pub struct ControlView {
 }
 
 impl ControlView {
-    /// Takes in the next message. Returns whether it counted: one of a term below the highest claim does not.
+    /// Takes in the next message. Returns whether it counted: one of a term below the highest claim does not, nor one
+    /// of another deployment.
     pub fn apply(&mut self, message: &ControlMessage) -> bool {
-        if message.term < self.term {
+        let ours = self.deployment.get_or_insert_with(|| message.deployment.clone());
+        if *ours != message.deployment || message.term < self.term {
             return false;
         }
         match &message.body {
-            ControlBody::Claim { .. } => self.term = message.term,
+            ControlBody::Claim { nonce } => {
+                self.term = message.term;
+                self.claim = Some(nonce.clone());
+            }
             ControlBody::Announce { target } => {
                 if self.target.as_ref().is_none_or(|known| known.generation < target.generation) {
                     self.target = Some(target.clone());
@@ -142,6 +156,9 @@ pub enum MemberKind {
     /// A reader of the chain.
     Consumer,
 }
+
+/// How often a member says that it is alive, in milliseconds, unless it is told otherwise.
+pub const HEARTBEAT_MS: u64 = 5_000;
 
 /// A producer's word that it moved: progress, not proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -214,7 +231,7 @@ mod tests {
     }
 
     fn say(term: u64, body: ControlBody) -> ControlMessage {
-        ControlMessage { term: Term(term), body }
+        ControlMessage { deployment: "orders".into(), term: Term(term), body }
     }
 
     /// L20: after a claim, what a controller of an older term still writes counts for nothing.
@@ -231,6 +248,25 @@ mod tests {
             "counts, but moves nobody back"
         );
         assert_eq!(view.target.as_ref().map(|t| t.generation), Some(Generation(3)));
+    }
+
+    /// A controller of another deployment moves nobody.
+    #[test]
+    fn another_deployment_counts_for_nothing() {
+        let mut view = ControlView::default();
+        view.apply(&say(1, ControlBody::Announce { target: target(1) }));
+        let foreign = ControlMessage {
+            deployment: "payments".into(),
+            ..say(9, ControlBody::Announce { target: target(2) })
+        };
+        assert!(!view.apply(&foreign));
+        let claim = ControlMessage {
+            deployment: "payments".into(),
+            ..say(9, ControlBody::Claim { nonce: "n".into() })
+        };
+        assert!(!view.apply(&claim));
+        assert_eq!((view.term, view.target), (Term(0), Some(target(1))));
+        assert_eq!(view.deployment, Some("orders".into()));
     }
 
     #[test]

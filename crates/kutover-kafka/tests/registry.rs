@@ -40,17 +40,25 @@ async fn next(link: &KafkaMemberLink) -> ControlView {
 }
 
 fn claim(term: u64) -> ControlMessage {
-    ControlMessage { term: Term(term), body: ControlBody::Claim { nonce: "n".into() } }
+    ControlMessage {
+        deployment: "orders".into(),
+        term: Term(term),
+        body: ControlBody::Claim { nonce: "n".into() },
+    }
 }
 
 fn fence(term: u64, up: bool) -> ControlMessage {
-    ControlMessage { term: Term(term), body: ControlBody::Fence { colour: Colour::Blue, up } }
+    ControlMessage {
+        deployment: "orders".into(),
+        term: Term(term),
+        body: ControlBody::Fence { colour: Colour::Blue, up },
+    }
 }
 
 fn announce(cluster: &FakeBroker, term: u64, generation: u64) -> ControlMessage {
     let mut target = target(cluster, "blue");
     target.generation = Generation(generation);
-    ControlMessage { term: Term(term), body: ControlBody::Announce { target } }
+    ControlMessage { deployment: "orders".into(), term: Term(term), body: ControlBody::Announce { target } }
 }
 
 fn member(instance: &str, heartbeat: u64) -> MemberState {

@@ -148,7 +148,7 @@ impl World {
 
     /// Writes one control message on several clusters.
     async fn say(&self, term: Term, on: &[Incarnation], body: ControlBody) -> ProviderResult<()> {
-        let message = ControlMessage { term, body };
+        let message = ControlMessage { deployment: self.deployment.name.clone(), term, body };
         for incarnation in on {
             self.links(incarnation).await?.registry.say(&message).await?;
         }

@@ -190,7 +190,7 @@ pub enum Retirement {
     Tidy,
 }
 
-/// See the [module](self).
+/// Where a cutover stands. Each state carries exactly its own data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {

@@ -41,7 +41,7 @@ pub trait Highest {
     fn in_topic(&self, topic: TopicKey) -> Option<Sequence>;
 }
 
-/// See the [module](self). Sequences count from 1; zero stands for "none".
+/// The highest acknowledged send sequence of each partition. Sequences count from 1; zero stands for "none".
 #[derive(Debug)]
 pub struct AckMarks {
     cells: Box<[Cell]>,

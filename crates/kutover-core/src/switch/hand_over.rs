@@ -101,7 +101,7 @@ struct Waiting {
     maybe_written: bool,
 }
 
-/// See the [module](self). It costs nothing while no hand-over is under way: it only ever sees records that wait.
+/// The order of the records that wait while a producer moves. It costs nothing while no hand-over is under way: it only ever sees records that wait.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HandOver {
     order: Order,

@@ -141,7 +141,7 @@ pub(super) struct Journey {
     pub(super) began: Millis,
 }
 
-/// See the [module](self).
+/// The machine of one producer's switch: what happened goes in, what to do comes out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Switch {
     pub(super) policy: SwitchPolicy,

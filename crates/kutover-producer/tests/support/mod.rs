@@ -101,7 +101,7 @@ impl World {
     }
 
     pub(crate) async fn say(&self, colour: Colour, body: ControlBody) {
-        let message = ControlMessage { term: TERM, body };
+        let message = ControlMessage { deployment: "orders".into(), term: TERM, body };
         self.registry(colour).await.say(&message).await.expect("control takes it");
     }
 

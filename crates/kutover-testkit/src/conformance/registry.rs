@@ -13,6 +13,7 @@ const LINK: &str = "MemberLink";
 /// A controller's first word.
 pub fn claim(term: u64) -> ControlMessage {
     ControlMessage {
+        deployment: "orders".into(),
         term: Term(term),
         body: ControlBody::Claim { nonce: format!("n{term}").as_str().into() },
     }
@@ -26,7 +27,7 @@ pub fn announcement(term: u64, generation: u64) -> ControlMessage {
         cluster_id: "c".into(),
         bootstrap: vec!["127.0.0.9:9092".into()],
     };
-    ControlMessage { term: Term(term), body: ControlBody::Announce { target } }
+    ControlMessage { deployment: "orders".into(), term: Term(term), body: ControlBody::Announce { target } }
 }
 
 /// A producer's state.
