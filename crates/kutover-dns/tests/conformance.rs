@@ -6,12 +6,23 @@ use std::time::Duration;
 
 use common::{addresses, endpoint, ips, options, owner, publish, server};
 use kutover_core::ports::{EndpointAnswer, Published};
-use kutover_dns::{ResolverWatch, WatchOptions};
+use kutover_dns::{LocalServer, ResolverWatch, WatchOptions};
 use kutover_testkit::conformance::{dns, watch};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_local_server_is_a_dns_provider() {
     let server = server().await;
+    dns::check_all(server.clone(), &endpoint()).await;
+    server.faults().put_owner_text(&endpoint(), &["v=kutover1;term=x"]);
+    dns::a_spoilt_owner_record_is_invalid(&*server, &endpoint()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_local_server_with_a_file_is_a_dns_provider() {
+    let directory = tempfile::tempdir().unwrap();
+    let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let started = LocalServer::start_kept(address, "orders.test".into(), &directory.path().join("zone"));
+    let server = started.await.unwrap();
     dns::check_all(server.clone(), &endpoint()).await;
     server.faults().put_owner_text(&endpoint(), &["v=kutover1;term=x"]);
     dns::a_spoilt_owner_record_is_invalid(&*server, &endpoint()).await;

@@ -5,10 +5,13 @@ use std::fmt;
 use std::sync::Arc;
 
 use hickory_proto::rr::RecordType;
+use kutover_core::error::ProviderResult;
+use kutover_core::ports::Published;
 use kutover_core::words::DnsName;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use super::kept::ZoneFile;
 use super::zone::Zone;
 use crate::name::normal;
 
@@ -81,18 +84,46 @@ pub(super) struct Shared {
 pub(super) struct Zones {
     pub(super) stored: Zone,
     frozen: Option<Zone>,
+    /// Where the stored one is kept, if it is.
+    kept: Option<ZoneFile>,
 }
 
 impl Zones {
     pub(super) fn served(&self) -> &Zone {
         self.frozen.as_ref().unwrap_or(&self.stored)
     }
+
+    /// Compares, sets and, where the zone is kept, makes it durable before anybody can see it.
+    pub(super) fn compare_and_set(
+        &mut self,
+        endpoint: &DnsName,
+        expected: &Published,
+        desired: &Published,
+    ) -> ProviderResult<()> {
+        let mut next = self.stored.clone();
+        self.check_kept(&format!("publish {endpoint}"))?;
+        next.compare_and_set(endpoint, expected, desired)?;
+        if let Some(file) = &mut self.kept {
+            file.store(&next)?;
+        }
+        self.stored = next;
+        Ok(())
+    }
+
+    /// Whether what is stored here is known to be what is kept.
+    pub(super) fn check_kept(&self, what: &str) -> ProviderResult<()> {
+        self.kept.as_ref().map_or(Ok(()), |file| file.check(what))
+    }
+
+    pub(super) fn are_kept(&self) -> bool {
+        self.kept.is_some()
+    }
 }
 
 impl Shared {
-    pub(super) fn new(zone: Zone) -> Self {
+    pub(super) fn new(zone: Zone, kept: Option<ZoneFile>) -> Self {
         Self {
-            zones: RwLock::new(Zones { stored: zone, frozen: None }),
+            zones: RwLock::new(Zones { stored: zone, frozen: None, kept }),
             faults: Mutex::default(),
             losses: Mutex::default(),
             counts: watch::Sender::default(),

@@ -2,11 +2,13 @@
 
 mod faults;
 mod handler;
+mod kept;
 mod zone;
 
 use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +30,7 @@ use crate::lookup::{Resolvers, describe, question, served_owner};
 use crate::name::{normal, to_wire};
 use faults::Shared;
 use handler::Handler;
+use kept::ZoneFile;
 use zone::{Zone, invalid_owner, normal_published};
 
 /// How long a TCP connection may be idle.
@@ -45,8 +48,9 @@ const UNASKED_ZONES: [&str; 3] = ["localhost", "invalid", "onion"];
 /// [`DnsProvider`] for how it is changed and [`Faults`] for how it is made to misbehave.
 ///
 /// It answers SOA and NS at the zone's apex, A, AAAA or CNAME at endpoints (a CNAME within the zone with what it leads
-/// to), and the owner record as TXT at `_kutover.<endpoint>`, with the record set's TTL. Nothing is kept on disk. It
-/// ends when the last handle is dropped; [`stop`](Self::stop) also waits until its port is free again.
+/// to), and the owner record as TXT at `_kutover.<endpoint>`, with the record set's TTL. What is published
+/// ends with it, or is kept in a file ([`start_kept`](Self::start_kept)). It ends when the last handle is dropped;
+/// [`stop`](Self::stop) also waits until its port is free again.
 pub struct LocalServer {
     address: SocketAddr,
     zone: DnsName,
@@ -72,6 +76,25 @@ impl LocalServer {
     /// `Refused` for an address that is not loopback, is in use or may not be bound; `Invalid` for a zone that is no
     /// name or that resolvers never ask for. The text names the address and the fix.
     pub async fn start(address: SocketAddr, zone: DnsName) -> ProviderResult<Arc<Self>> {
+        Self::start_with(address, zone, None).await
+    }
+
+    /// Starts a server as [`start`](Self::start) does, whose zone is kept in a file: what a compare-and-set has said
+    /// `Ok` to is durable, and there again when a server is started on the same file. One server at a time may use it,
+    /// which the caller sees to.
+    ///
+    /// # Errors
+    /// As `start`; `Invalid` for a file that is damaged or holds another zone, and otherwise why it cannot be read. The
+    /// text names the file.
+    pub async fn start_kept(address: SocketAddr, zone: DnsName, path: &Path) -> ProviderResult<Arc<Self>> {
+        Self::start_with(address, zone, Some(ZoneFile::new(path))).await
+    }
+
+    async fn start_with(
+        address: SocketAddr,
+        zone: DnsName,
+        kept: Option<ZoneFile>,
+    ) -> ProviderResult<Arc<Self>> {
         let what = format!("start a DNS server for `{zone}` on {address}");
         let invalid = |reason: String| ProviderError::new(ErrorKind::Invalid, &what, reason);
         let zone = normal(&zone);
@@ -90,7 +113,11 @@ impl LocalServer {
                 .with_outcome(Outcome::NotDone)
         })?;
         let resolver = Resolvers::Servers(vec![address]).build(VISIBLE_LIMIT)?;
-        let shared = Arc::new(Shared::new(Zone::new(zone.clone(), address.ip())));
+        let content = match &kept {
+            Some(file) => file.load(&zone, address.ip())?,
+            None => Zone::new(zone.clone(), address.ip()),
+        };
+        let shared = Arc::new(Shared::new(content, kept));
         let mut server = Server::new(Handler { shared: Arc::clone(&shared) });
         server.register_socket(udp);
         server.register_listener(tcp, TCP_IDLE, TCP_BACKLOG);
@@ -126,6 +153,27 @@ impl LocalServer {
         {
             tracing::warn!(%error, address = %self.address, "the DNS server ended with an error");
         }
+    }
+
+    async fn swap(
+        &self,
+        endpoint: &DnsName,
+        expected: &Published,
+        desired: &Published,
+    ) -> ProviderResult<()> {
+        if !self.shared.zones.read().are_kept() {
+            return self.shared.zones.write().compare_and_set(endpoint, expected, desired);
+        }
+        // Files block, so they are kept off the async workers; once begun it goes through, whoever waits for it.
+        let shared = Arc::clone(&self.shared);
+        let (name, expected, desired) = (endpoint.clone(), expected.clone(), desired.clone());
+        let swapped = tokio::task::spawn_blocking(move || {
+            shared.zones.write().compare_and_set(&name, &expected, &desired)
+        });
+        swapped.await.unwrap_or_else(|error| {
+            let what = format!("publish {endpoint}");
+            Err(ProviderError::new(ErrorKind::Unavailable, what, error).with_outcome(Outcome::Unknown))
+        })
     }
 
     /// What is served for one question, for `is_visible`.
@@ -167,6 +215,7 @@ impl DnsProvider for LocalServer {
         let what = format!("read {endpoint}");
         let zones = self.shared.zones.read();
         zones.stored.check_name(endpoint, &what)?;
+        zones.check_kept(&what)?;
         zones.stored.read(endpoint).map_err(|error| invalid_owner(&what, &error))
     }
 
@@ -180,9 +229,7 @@ impl DnsProvider for LocalServer {
         let result = match lost {
             Some(Lost::Request) => Ok(()),
             // Comparing and setting are one step under the write lock: of racing callers exactly one gets through.
-            None | Some(Lost::Reply) => {
-                self.shared.zones.write().stored.compare_and_set(endpoint, expected, desired)
-            }
+            None | Some(Lost::Reply) => self.swap(endpoint, expected, desired).await,
         };
         match lost {
             None => result,

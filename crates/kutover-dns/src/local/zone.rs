@@ -48,6 +48,28 @@ impl Zone {
         Self { apex, server, serial: 1, published: BTreeMap::new(), foreign_owner: BTreeMap::new() }
     }
 
+    /// A zone as it was kept.
+    pub(super) fn restored(
+        apex: DnsName,
+        server: IpAddr,
+        serial: u32,
+        published: BTreeMap<DnsName, Published>,
+    ) -> Self {
+        Self { serial, published, ..Self::new(apex, server) }
+    }
+
+    pub(super) fn apex(&self) -> &DnsName {
+        &self.apex
+    }
+
+    pub(super) fn serial(&self) -> u32 {
+        self.serial
+    }
+
+    pub(super) fn published(&self) -> &BTreeMap<DnsName, Published> {
+        &self.published
+    }
+
     /// What is stored at an endpoint.
     ///
     /// # Errors
