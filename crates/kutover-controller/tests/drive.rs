@@ -378,3 +378,46 @@ async fn foreign_and_forgotten_deployments_are_refused() {
     assert!(why.contains("belongs to deployment orders, not payments"), "{why}");
     assert!(world.cluster(Colour::Green).is_none());
 }
+
+/// There and back again: a new blue, generation 3; and a blue that was kept, fenced, which takes writes again.
+#[tokio::test(start_paused = true)]
+async fn there_and_back_again() {
+    for keep in [false, true] {
+        let world = world().await;
+        let there =
+            if keep { CONFIG.replace("[plan]", "[plan]\nremove_old = false") } else { CONFIG.to_owned() };
+        let (finished, _) = run(&world, &there).await;
+        assert_eq!(finished.unwrap().stop, Stop::Complete);
+        let green = world.cluster(Colour::Green).unwrap();
+        green.read_all(&group());
+        assert_eq!(world.cluster(Colour::Blue).is_some(), keep);
+        let back = CONFIG.replace("[plan]", "[plan]\nto = \"blue\"");
+        let (finished, events) = run(&world, &back).await;
+        let finished = finished.unwrap();
+        assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
+        let blue = world.cluster(Colour::Blue).unwrap();
+        assert!(world.cluster(Colour::Green).is_none(), "green is still there");
+        assert!(blue.fenced().is_empty(), "a fence stands on the active cluster");
+        blue.produce(&place(0), record("back")).unwrap();
+        let owner = world.dns.published(&"kafka.orders.test".into()).owner.unwrap();
+        assert_eq!((owner.target.generation, owner.target.colour), (Generation(3), Colour::Blue));
+        let segments = finished.progress.chain.segments(&place(0)).to_vec();
+        assert_eq!(segments.iter().map(|segment| segment.generation.0).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+}
+
+/// Two deployments cannot share a cluster: the second one is refused before it has written a word there.
+#[tokio::test(start_paused = true)]
+async fn another_deployments_cluster_is_refused() {
+    let world = world().await;
+    assert_eq!(controller(&world, CONFIG).adopt(|_| {}).await.unwrap().stop, Stop::Adopted);
+    let elsewhere = kutover_memory::MemoryWorld {
+        dns: kutover_memory::MemoryDns::new(&world.faults),
+        journal: kutover_memory::MemoryJournal::new(&world.faults),
+        ..world.clone()
+    };
+    let other = CONFIG.replace("deployment = \"orders\"", "deployment = \"payments\"");
+    let (finished, _) = run(&elsewhere, &other).await;
+    let Stop::Refused(why) = finished.unwrap().stop else { panic!("it took another deployment's cluster") };
+    assert!(why.contains("belongs to deployment orders, not payments"), "{why}");
+}

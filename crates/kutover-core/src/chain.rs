@@ -188,6 +188,19 @@ impl Chain {
         }
     }
 
+    /// Takes away segments of generations newer than this one: they were opened for a publication that never came, and
+    /// hold nothing.
+    pub fn forget_after(&mut self, generation: Generation) {
+        for segments in self.partitions.values_mut() {
+            segments.retain(|segment| segment.generation <= generation);
+        }
+    }
+
+    /// Every cluster that a segment stands on.
+    pub fn clusters(&self) -> std::collections::BTreeSet<&ClusterId> {
+        self.partitions.values().flatten().map(|segment| &segment.cluster_id).collect()
+    }
+
     /// Puts one partition's segments in place as they were read from a control topic.
     pub fn replace(&mut self, place: TopicPartition, segments: Vec<Segment>) {
         self.partitions.insert(place, segments);

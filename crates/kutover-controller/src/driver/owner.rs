@@ -148,7 +148,8 @@ impl World {
 
     /// Sets the endpoints' TTL and answers with the one that stood before. After a try whose outcome was not learnt the
     /// record says the new one already, and the ordinary one stands in for what was there.
-    pub(super) async fn set_ttl(&self, term: Term, ttl_s: u32) -> ProviderResult<Answer> {
+    pub(super) async fn set_ttl(&self, term: Term, ttl_s: Option<u32>) -> ProviderResult<Answer> {
+        let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
         let mut old_ttl_s = 0;
         for endpoint in &self.deployment.endpoints {
             let (found, _, set) = self.ours(endpoint, term).await?;
@@ -236,6 +237,20 @@ impl World {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the owner record is still under our term and says this target; what is to be destroyed rests on it.
+    pub(super) async fn still_says(&self, term: Term, target: &Target) -> ProviderResult<()> {
+        let endpoint = self.first_endpoint();
+        let (_, owner, _) = self.ours(endpoint, term).await?;
+        if owner.target == *target {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            ErrorKind::Refused,
+            format!("record of {endpoint}"),
+            format!("it says generation {} now, not {}", owner.target.generation, target.generation),
+        ))
     }
 
     pub(super) async fn mark_removal(

@@ -2,14 +2,14 @@
 //! outcome is looked up by doing it again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use kutover_core::cutover::{Answer, Command};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::messages::{ControlBody, ControlMessage};
+use kutover_core::messages::{ControlBody, ControlMessage, ControlView};
 use kutover_core::owner::{RemovalMark, Target};
-use kutover_core::ports::{ClusterProvisioner, Incarnation};
-use kutover_core::words::{Colour, IncarnationId, Nonce, Term, TopicName};
+use kutover_core::ports::{ClusterAdmin, ClusterProvisioner, Incarnation};
+use kutover_core::words::{ClusterId, Colour, IncarnationId, Nonce, Term, TopicName};
 
 use super::{Backends, ClusterLinks, Deployment, missing};
 
@@ -68,6 +68,8 @@ impl World {
             }
             Command::Publish { target, to, nonce } => self.publish(term, target, to, nonce).await,
             Command::Announce { target, on } => {
+                // A fence that was announced when this colour was left for another is over.
+                self.say(term, on, ControlBody::Fence { colour: target.colour, up: false }).await?;
                 self.say(term, on, ControlBody::Announce { target: target.clone() }).await?;
                 Ok(Answer::Done)
             }
@@ -89,9 +91,7 @@ impl World {
             }
             Command::ReadEnds { old, topics } => {
                 let ends = self.links(old).await?.admin.ends(&list(topics)).await?;
-                Ok(Answer::Ends {
-                    ends: ends.into_iter().map(|end| (end.place, end.high_watermark)).collect(),
-                })
+                Ok(Answer::Ends { ends })
             }
             Command::ObserveDrain { old, groups, partitions } => {
                 let (listed, _) = self.groups(old).await?;
@@ -108,9 +108,7 @@ impl World {
                 Ok(Answer::Done)
             }
             Command::Tidy { ttl_s, nonce } => self.tidy(term, *ttl_s, nonce).await,
-            Command::Discard { colour, new, keep, created } => {
-                self.discard(*colour, new.as_ref(), keep, created).await
-            }
+            discard @ Command::Discard { .. } => self.discard(discard, term).await,
         }
     }
 
@@ -165,14 +163,7 @@ impl World {
         for incarnation in on {
             let registry = self.links(incarnation).await?.registry;
             registry.prepare().await?;
-            let claimed = registry.control().await?.term;
-            if claimed > term {
-                return Err(superseded(
-                    format!("claim the control topic of {}", incarnation.id),
-                    claimed,
-                    term,
-                ));
-            }
+            self.may_claim(&registry.control().await?, incarnation, term, nonce, target)?;
         }
         self.say(term, on, ControlBody::Claim { nonce: nonce.clone() }).await?;
         self.say(term, on, ControlBody::Announce { target: target.clone() }).await?;
@@ -180,7 +171,16 @@ impl World {
     }
 
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Answer> {
-        let new = self.provisioner(colour).provision(colour, request).await?;
+        let provisioner = self.provisioner(colour);
+        let new = match provisioner.provision(colour, request).await {
+            // Something stands there that this request did not make: kept from an earlier cutover. What it is will be
+            // verified like anything else.
+            Err(error) if error.kind == ErrorKind::Refused => match provisioner.describe(colour).await? {
+                Some(kept) => kept,
+                None => return Err(error),
+            },
+            made => made?,
+        };
         let old = self.incarnation(colour.other()).await?;
         Ok(Answer::Provisioned { old, new })
     }
@@ -193,35 +193,84 @@ impl World {
         }
     }
 
-    async fn discard(
+    /// Whether a control topic is ours to claim: not another deployment's, not a newer controller's, and not one that
+    /// knows of more than the record we act on.
+    fn may_claim(
         &self,
-        colour: Colour,
-        new: Option<&Incarnation>,
-        keep: &Target,
-        created: &BTreeSet<TopicName>,
-    ) -> ProviderResult<Answer> {
-        let provisioner = self.provisioner(colour);
-        let found = match new {
-            Some(new) => Some(new.clone()),
-            None => provisioner.describe(colour).await?,
-        };
-        let Some(new) = found else { return Ok(Answer::Done) };
-        // It may be gone already, from an earlier try whose outcome was not learnt.
-        if provisioner.describe(colour).await?.is_none_or(|there| there.id != new.id) {
-            return Ok(Answer::Done);
-        }
-        let links = self.links(&new).await?;
-        let cluster_id = links.admin.identity().await?.cluster_id;
-        if cluster_id == keep.cluster_id {
-            return Err(ProviderError::new(
-                ErrorKind::Refused,
-                format!("discard {}", new.id),
-                format!("it leads to cluster {cluster_id}, which serves; remove {} by hand", new.id),
+        view: &ControlView,
+        on: &Incarnation,
+        term: Term,
+        nonce: &Nonce,
+        target: &Target,
+    ) -> ProviderResult<()> {
+        let what = format!("claim the control topic of {}", on.id);
+        let refuse = |why: String| Err(ProviderError::new(ErrorKind::Refused, &what, why));
+        if let Some(other) = view.deployment.as_ref().filter(|other| **other != self.deployment.name) {
+            return refuse(format!(
+                "it belongs to deployment {other}, not {}: two deployments cannot share a cluster",
+                self.deployment.name
             ));
         }
-        links.admin.delete_topics(&list(created)).await?;
-        provisioner.destroy(&RemovalMark { incarnation: new.id.clone(), cluster_id }).await?;
+        if view.term > term {
+            return Err(superseded(what, view.term, term));
+        }
+        if view.term == term && view.claim.as_ref().is_some_and(|claim| claim != nonce) {
+            return refuse(format!("term {term} was claimed there by another controller"));
+        }
+        match &view.target {
+            Some(known) if known.generation > target.generation => refuse(format!(
+                "it knows generation {}, the owner record says {}: put the owner record back as it was",
+                known.generation, target.generation
+            )),
+            Some(known) if known.generation == target.generation && known != target => refuse(format!(
+                "it says that generation {} is on {} ({}), the owner record says {} ({}): put the owner record back as \
+                 it was",
+                known.generation, known.colour, known.cluster_id, target.colour, target.cluster_id
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Undoes a preparation. Only what this cutover made goes: never a cluster that was published once, never under a
+    /// record that says something else than when the abort began.
+    async fn discard(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
+        let Command::Discard { colour, new, keep, cluster_id, published, created } = command else {
+            return Err(ProviderError::new(ErrorKind::Invalid, "discard", "another command was given"));
+        };
+        let provisioner = self.provisioner(*colour);
+        // It may be gone already, from an earlier try whose outcome was not learnt.
+        let Some(there) = provisioner.describe(*colour).await? else { return Ok(Answer::Done) };
+        if new.as_ref().is_some_and(|new| new.id != there.id) {
+            return Ok(Answer::Done);
+        }
+        let (id, admin) = match (self.who(&there).await, cluster_id) {
+            (Ok((id, admin)), _) => (id, Some(admin)),
+            // It is dead; the provisioner checks the id that was verified.
+            (Err(_), Some(verified)) => (verified.clone(), None),
+            (Err(error), None) => return Err(error),
+        };
+        if id == keep.cluster_id {
+            return Err(ProviderError::new(
+                ErrorKind::Refused,
+                format!("discard {}", there.id),
+                format!("it leads to cluster {id}, which serves; remove {} by hand", there.id),
+            ));
+        }
+        if let Some(admin) = admin {
+            admin.delete_topics(&list(created)).await?;
+        }
+        if published.contains(&id) {
+            return Ok(Answer::Done); // Kept from an earlier cutover, fenced: discarding it needs the full proof.
+        }
+        self.still_says(term, keep).await?;
+        provisioner.destroy(&RemovalMark { incarnation: there.id, cluster_id: id }).await?;
         Ok(Answer::Done)
+    }
+
+    /// Who lives in an incarnation.
+    async fn who(&self, incarnation: &Incarnation) -> ProviderResult<(ClusterId, Arc<dyn ClusterAdmin>)> {
+        let admin = self.links(incarnation).await?.admin;
+        Ok((admin.identity().await?.cluster_id, admin))
     }
 }
 

@@ -9,7 +9,7 @@ use crate::drain::Observation;
 use crate::messages::MemberState;
 use crate::owner::{OwnerRecord, RemovalMark, Target};
 use crate::ports::{ClusterIdentity, FenceKind, FenceProof, Incarnation, PartitionEnd, TopicDescription};
-use crate::words::{Colour, GroupId, Nonce, Offset, Term, TopicName, TopicPartition};
+use crate::words::{ClusterId, Colour, GroupId, Nonce, Term, TopicName, TopicPartition};
 
 /// Names one command; answers carry it. A result with an id that nobody waits for is counted and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,8 +77,8 @@ pub enum Command {
     },
     /// Set the endpoints' TTL. Answered with the one that stood before.
     SetTtl {
-        /// Seconds.
-        ttl_s: u32,
+        /// Seconds; `None` is the one of ordinary times.
+        ttl_s: Option<u32>,
     },
     /// Right before the switch: identities, topics and start offsets again, and both clusters' ends.
     Recheck {
@@ -197,8 +197,12 @@ pub enum Command {
         /// Its incarnation, if it is known; otherwise whatever stands behind the colour, since a provisioning whose
         /// outcome is unknown may have left something.
         new: Option<Incarnation>,
-        /// The cluster that must not be touched.
+        /// Where producers belong: the record must still say so.
         keep: Target,
+        /// Who the new one is, as far as it was verified: a dead one can then be removed all the same.
+        cluster_id: Option<ClusterId>,
+        /// Clusters that hold or have held segments of the chain: they were published once and are never discarded.
+        published: BTreeSet<ClusterId>,
         /// Topics that this cutover made.
         created: BTreeSet<TopicName>,
     },
@@ -334,7 +338,7 @@ pub enum Answer {
     /// To [`Command::ReadEnds`].
     Ends {
         /// The ends.
-        ends: BTreeMap<TopicPartition, Offset>,
+        ends: Vec<PartitionEnd>,
     },
     /// To [`Command::ObserveDrain`].
     Drain {

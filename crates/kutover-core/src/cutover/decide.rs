@@ -8,7 +8,7 @@ use crate::drain::Required;
 use crate::messages::{MemberKind, MemberState};
 use crate::owner::Target;
 use crate::ports::{ClusterIdentity, Incarnation, PartitionEnd, TopicDescription};
-use crate::words::{ClusterId, Generation, GroupId, Offset, TopicName, TopicPartition};
+use crate::words::{ClusterId, Generation, GroupId, TopicName, TopicPartition};
 
 /// Two names for one cluster, or brokers in common, mean that a switch would move nobody, or move them in a circle (L5).
 pub(super) fn distinct(old: &ClusterIdentity, new: &ClusterIdentity) -> Result<(), String> {
@@ -26,6 +26,18 @@ pub(super) fn distinct(old: &ClusterIdentity, new: &ClusterIdentity) -> Result<(
         ));
     }
     Ok(())
+}
+
+/// The old cluster must be the one that was published: what is fenced, drained and removed is where producers were.
+pub(super) fn is_published(published: &Target, old: &ClusterIdentity) -> Result<(), String> {
+    if old.cluster_id == published.cluster_id {
+        return Ok(());
+    }
+    Err(format!(
+        "{} leads to cluster {}, but the owner record says that producers are on {}: correct clusters.{} in the \
+         configuration",
+        published.colour, old.cluster_id, published.cluster_id, published.colour
+    ))
 }
 
 /// A cluster that is not the one that was verified before must not be acted on.
@@ -97,26 +109,40 @@ pub(super) fn open_segments(
     Ok(chain)
 }
 
-/// Closes the left generation's segments.
+/// Closes the left generation's segments. A partition that was added after the switch gets its segment here: nobody had
+/// read it, and its records count like the others. Gives the chain and the partition counts as they are closed.
 pub(super) fn close_segments(
     chain: &Chain,
     left: Generation,
     verified: &Verified,
-    ends: &BTreeMap<TopicPartition, Offset>,
+    ends: &[PartitionEnd],
     by: ClosedBy,
-) -> Result<Chain, String> {
+) -> Result<(Chain, BTreeMap<TopicName, i32>), String> {
     let mut chain = chain.clone();
+    let mut topics = verified.topics.clone();
+    let refuse = |error: ChainError| error.to_string();
     for place in verified.partitions() {
-        let end = ends.get(&place).ok_or_else(|| format!("{place}: its end was not answered"))?;
-        chain.close(&place, left, *end, by).map_err(|error| error.to_string())?;
+        chain.close(&place, left, end_of(ends, &place)?.high_watermark, by).map_err(refuse)?;
     }
-    if let Some(place) = ends.keys().find(|place| !verified.topics.contains_key(&place.topic)) {
-        return Err(format!("{place} is not among the topics that move: it appeared after the switch"));
+    for end in ends {
+        let Some(count) = topics.get_mut(&end.place.topic) else {
+            return Err(format!("{} is not among the topics that move: it was fenced by mistake", end.place));
+        };
+        if end.place.partition >= *count {
+            *count = end.place.partition + 1;
+            chain
+                .open(
+                    end.place.clone(),
+                    left,
+                    verified.old.incarnation.colour,
+                    verified.old.identity.cluster_id.clone(),
+                    end.start,
+                )
+                .map_err(refuse)?;
+            chain.close(&end.place, left, end.high_watermark, by).map_err(refuse)?;
+        }
     }
-    if let Some(place) = ends.keys().find(|place| verified.topics[&place.topic] <= place.partition) {
-        return Err(format!("{place} appeared after the switch"));
-    }
-    Ok(chain)
+    Ok((chain, topics))
 }
 
 /// Records between the starts and closed ends of a generation's segments.
@@ -167,11 +193,11 @@ pub(super) fn convergence(by_cluster: &[Vec<MemberState>], target: &Target) -> (
     (moved.len(), newest.len(), waiting.iter().map(|member| member.instance.to_string()).collect())
 }
 
-/// Producers whose newest word says that they are on a cluster: key and heartbeat.
-pub(super) fn still_on(by_cluster: &[Vec<MemberState>], cluster: &ClusterId) -> Vec<(String, u64)> {
+/// Producers whose newest word says that they are elsewhere than on the cluster where they belong: key and heartbeat.
+pub(super) fn not_on(by_cluster: &[Vec<MemberState>], cluster: &ClusterId) -> Vec<(String, u64)> {
     newest(by_cluster)
         .into_iter()
-        .filter(|(_, member)| member.cluster_id == *cluster)
+        .filter(|(_, member)| member.cluster_id != *cluster)
         .map(|(key, member)| (key, member.heartbeat))
         .collect()
 }

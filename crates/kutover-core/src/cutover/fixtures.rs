@@ -163,9 +163,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
                 ends: vec![end(0, 100), end(1, 100)],
             },
         },
-        Command::ReadEnds { .. } => {
-            Answer::Ends { ends: [(place(0), Offset(100)), (place(1), Offset(100))].into() }
-        }
+        Command::ReadEnds { .. } => Answer::Ends { ends: vec![end(0, 100), end(1, 100)] },
         Command::ObserveDrain { .. } => Answer::Drain { seen: drained(100), listed: BTreeMap::new() },
         Command::Isolate { .. } => Answer::Isolated { shut_out: true },
         Command::Reprove { .. } => Answer::Reproved {

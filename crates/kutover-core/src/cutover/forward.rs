@@ -10,6 +10,7 @@ use super::{
 use crate::chain::ClosedBy;
 use crate::drain::{self, DrainVerdict, Observation};
 use crate::owner::Target;
+use crate::ports::PartitionEnd;
 use crate::words::{Generation, Offset, TopicId, TopicName, TopicPartition};
 
 /// How many reasons an event carries.
@@ -65,7 +66,9 @@ impl Cutover {
         let Answer::Rechecked { old, new, old_ends, new_ends, topics } = answer else {
             return unexpected(&answer);
         };
-        if let Err(why) = decide::same_as_before(&prepared.verified, &old, &new) {
+        if let Err(why) = decide::is_published(published, &old)
+            .and_then(|()| decide::same_as_before(&prepared.verified, &old, &new))
+        {
             return Next::Hold(why);
         }
         let topics = decide::moving(&self.plan, &topics);
@@ -144,14 +147,17 @@ impl Cutover {
             (Fencing::Prove, Cause::Enter) => Next::Run(Command::ProveFence { old, topics }),
             (Fencing::Prove, Cause::Answer(Answer::FenceProven { proof })) => {
                 self.notify(Event::FenceProven { kind: proof.kind, partitions: proof.ends.len() });
-                let ends = proof.ends.into_iter().map(|end| (end.place, end.high_watermark)).collect();
-                let ids =
-                    proof.topics.into_iter().filter_map(|(topic, (id, _))| Some((topic, id?))).collect();
-                self.close(redirected, &ends, ClosedBy::Fence, ids)
+                let ids = proof
+                    .topics
+                    .iter()
+                    .filter_map(|(topic, (id, _))| Some((topic.clone(), id.clone()?)))
+                    .collect();
+                self.close(redirected, &proof.ends, ClosedBy::Fence, ids)
             }
             (Fencing::Quiet(_), Cause::Enter) => Next::Run(Command::ReadEnds { old, topics }),
             (Fencing::Quiet(before), Cause::Answer(Answer::Ends { ends })) => {
-                let now: Vec<(TopicPartition, Offset)> = ends.clone().into_iter().collect();
+                let now: Vec<(TopicPartition, Offset)> =
+                    ends.iter().map(|end| (end.place.clone(), end.high_watermark)).collect();
                 if now != before {
                     return Next::Goto(State::Fencing(redirected, Fencing::Quiet(now)));
                 }
@@ -173,14 +179,16 @@ impl Cutover {
     fn close(
         &mut self,
         redirected: Redirected,
-        ends: &BTreeMap<TopicPartition, Offset>,
+        ends: &[PartitionEnd],
         by: ClosedBy,
         ids: BTreeMap<TopicName, TopicId>,
     ) -> Next {
         let verified = &redirected.prepared.verified;
         match decide::close_segments(&self.progress.chain, redirected.left, verified, ends, by) {
-            Ok(chain) => {
+            Ok((chain, topics)) => {
                 self.progress.chain = chain;
+                let mut redirected = redirected;
+                redirected.prepared.verified.topics = topics;
                 let records = decide::closed_records(&self.progress.chain, redirected.left);
                 self.notify(Event::Closed { generation: redirected.left, partitions: ends.len(), records });
                 Next::Goto(State::Fencing(redirected, Fencing::Chain(by, ids)))

@@ -33,7 +33,7 @@ pub use event::{ApprovalGate, Event, Record};
 pub use plan::{Approval, FencePolicy, Plan, Timings, Topics};
 pub use state::{
     Closed, Draft, Fencing, Isolation, Preparation, Prepared, Progress, Redirected, Redirection, Retirement,
-    Side, State, StateName, Undo, Verified,
+    Side, State, StateName, Undo, Undoing, Verified,
 };
 
 use crate::error::{ErrorKind, ProviderError};
@@ -287,7 +287,8 @@ impl Cutover {
     fn failed(&mut self, now: Millis, error: &ProviderError) {
         match error.kind {
             ErrorKind::Superseded => self.stop(Stop::Superseded(error.to_string())),
-            ErrorKind::Refused | ErrorKind::Invalid if self.boot == Boot::TakeTerm => {
+            // Before it runs, nothing is waited for: what is refused then is for a person to put right.
+            ErrorKind::Refused | ErrorKind::Invalid if self.boot != Boot::Running => {
                 self.stop(Stop::Refused(error.to_string()));
             }
             _ => self.held(now, error.to_string()),
@@ -315,7 +316,7 @@ impl Cutover {
         };
         if self.boot == Boot::Running {
             self.pending = None;
-            self.goto(now, State::Aborting(undo));
+            self.goto(now, State::Aborting(undo, Undoing::Chain));
         } else {
             self.abort = true; // Heeded once the term is ours: nothing may be undone without it.
         }
@@ -393,7 +394,16 @@ impl Cutover {
         if self.plan.timings.hold_limit_ms.is_some_and(|limit| now.since(since) >= limit) {
             match self.progress.state.undo(&reason) {
                 Some(_) if self.boot == Boot::Running => self.ask_abort(now, &reason),
-                _ => self.stop(Stop::Held(reason)),
+                _ => {
+                    // What an abort is stuck on is not why it was begun: a person needs both.
+                    let why = match &self.progress.state {
+                        State::Aborting(undo, _) => {
+                            format!("{}; and the abort is stuck: {reason}", undo.reason)
+                        }
+                        _ => reason,
+                    };
+                    self.stop(Stop::Held(why));
+                }
             }
         }
     }

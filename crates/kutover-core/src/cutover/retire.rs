@@ -4,13 +4,15 @@
 use super::steps::unexpected;
 use super::{
     Answer, Approval, ApprovalGate, Cause, Closed, Command, Cutover, Event, Isolation, Next, Retirement,
-    State, Undo, decide,
+    State, Undo, Undoing, decide,
 };
 use crate::chain::ClosedBy;
+use crate::messages::HEARTBEAT_MS;
 use crate::owner::Target;
 
-/// Two looks at the members this far apart tell a live one from a silent one: a live one beats once a second.
-const HEARTBEAT_LOOKS_APART_MS: u64 = 3_000;
+/// Two looks at the members this far apart tell a live one from a silent one: two heartbeats with their jitter, and the
+/// time it takes to write one.
+const HEARTBEAT_LOOKS_APART_MS: u64 = HEARTBEAT_MS * 5 / 2;
 
 impl Cutover {
     /// The endpoints must have pointed elsewhere for longer than the TTL that was in force, however short the soak is.
@@ -29,14 +31,14 @@ impl Cutover {
         match (step, cause) {
             (Isolation::Members(_), Cause::Enter) => Next::Run(Command::ReadMembers { on: verified.both() }),
             (Isolation::Members(before), Cause::Answer(Answer::Members { by_cluster })) => {
-                let on_old = decide::still_on(&by_cluster, &verified.old.identity.cluster_id);
+                let on_old = decide::not_on(&by_cluster, &closed.redirected.target.cluster_id);
                 let alive: Vec<&str> = on_old
                     .iter()
                     .filter(|(key, beat)| before.iter().any(|(known, then)| known == key && then < beat))
                     .map(|(key, _)| key.as_str())
                     .collect();
                 if !alive.is_empty() {
-                    let why = format!("still alive on the old cluster: {}", alive.join(", "));
+                    let why = format!("still alive elsewhere than on the new cluster: {}", alive.join(", "));
                     self.progress.state = State::Isolating(closed, Isolation::Members(on_old));
                     return Next::HoldFor(why, HEARTBEAT_LOOKS_APART_MS);
                 }
@@ -77,13 +79,10 @@ impl Cutover {
                 fence_too: !shut_out && closed.by == ClosedBy::Fence,
             }),
             (Retirement::Prove, Cause::Answer(answer)) => self.reproved(closed, shut_out, answer),
+            // What was proven before a person took their time is proven once more after it.
             (Retirement::Approval, _) => {
-                let approval = match closed.by {
-                    ClosedBy::Fence => self.plan.approve_removal,
-                    ClosedBy::Quiet => Approval::Manual, // Without a fence a removal is never automatic.
-                };
-                let onwards = State::Retiring(closed, shut_out, Retirement::Mark);
-                self.gate(ApprovalGate::Removal, approval, onwards)
+                let onwards = State::Retiring(closed, shut_out, Retirement::Prove);
+                self.gate(ApprovalGate::Removal, Approval::Manual, onwards)
             }
             (Retirement::Mark, Cause::Enter) => {
                 Next::Run(Command::MarkRemoval { mark, nonce: self.act_nonce() })
@@ -138,20 +137,52 @@ impl Cutover {
         }
         let verdict = self.judge(&closed, &seen);
         match verdict.remaining.first() {
-            None => Next::Goto(State::Retiring(closed, shut_out, Retirement::Approval)),
+            None => {
+                let approval = match closed.by {
+                    ClosedBy::Fence => self.plan.approve_removal,
+                    ClosedBy::Quiet => Approval::Manual, // Without a fence a removal is never automatic.
+                };
+                let approved =
+                    approval == Approval::Automatic || self.approved.contains(&ApprovalGate::Removal);
+                let step = if approved { Retirement::Mark } else { Retirement::Approval };
+                Next::Goto(State::Retiring(closed, shut_out, step))
+            }
             Some(why) => Next::Hold(format!("not removed: {why} (and {} more)", verdict.remaining.len() - 1)),
         }
     }
 
-    pub(super) fn discard(&mut self, undo: Undo, published: &Target) -> Next {
-        if !undo.provisioned {
-            return Next::Goto(State::Aborted(undo.reason));
+    /// Undoes what was prepared: the chain, the TTL, the new cluster.
+    pub(super) fn aborting(&mut self, undo: Undo, step: Undoing, published: &Target, cause: Cause) -> Next {
+        let to = |undo, step| Next::Goto(State::Aborting(undo, step));
+        match (step, cause) {
+            (Undoing::Chain, Cause::Enter) => {
+                self.progress.chain.forget_after(published.generation);
+                match undo.chain_on.clone() {
+                    Some(old) => {
+                        let chain = self.progress.chain.clone();
+                        Next::Run(Command::WriteChain { on: vec![old], chain })
+                    }
+                    None => to(undo, Undoing::Ttl),
+                }
+            }
+            (Undoing::Chain, Cause::Answer(Answer::Done)) => to(undo, Undoing::Ttl),
+            (Undoing::Ttl, Cause::Enter) if undo.ttl => {
+                Next::Run(Command::SetTtl { ttl_s: (undo.old_ttl_s > 0).then_some(undo.old_ttl_s) })
+            }
+            (Undoing::Ttl, Cause::Enter) | (Undoing::Ttl, Cause::Answer(Answer::TtlSet { .. })) => {
+                to(undo, Undoing::Discard)
+            }
+            (Undoing::Discard, Cause::Enter) if !undo.provisioned => Next::Goto(State::Aborted(undo.reason)),
+            (Undoing::Discard, Cause::Enter) => Next::Run(Command::Discard {
+                colour: published.colour.other(),
+                new: undo.new,
+                keep: published.clone(),
+                cluster_id: undo.cluster_id,
+                published: self.progress.chain.clusters().into_iter().cloned().collect(),
+                created: undo.created,
+            }),
+            (Undoing::Discard, Cause::Answer(Answer::Done)) => Next::Goto(State::Aborted(undo.reason)),
+            (_, Cause::Answer(other)) => unexpected(&other),
         }
-        Next::Run(Command::Discard {
-            colour: published.colour.other(),
-            new: undo.new,
-            keep: published.clone(),
-            created: undo.created,
-        })
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::chain::{Chain, ClosedBy};
 use crate::owner::{RemovalMark, Target};
 use crate::ports::{ClusterIdentity, Incarnation};
-use crate::words::{Generation, GroupId, Offset, TopicId, TopicName, TopicPartition};
+use crate::words::{ClusterId, Generation, GroupId, Offset, TopicId, TopicName, TopicPartition};
 
 /// A cluster that has said who it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -110,10 +110,16 @@ pub struct Undo {
     pub provisioned: bool,
     /// The new cluster, as far as it is known.
     pub new: Option<Incarnation>,
+    /// Who it is, as far as that was verified.
+    pub cluster_id: Option<ClusterId>,
+    /// The old cluster, if the new generation's segments may have been written to its control topic.
+    pub chain_on: Option<Incarnation>,
     /// Topics that this cutover made there.
     pub created: BTreeSet<TopicName>,
-    /// The TTL that stood before, if it was changed.
-    pub old_ttl_s: Option<u32>,
+    /// Whether the TTL may have been changed.
+    pub ttl: bool,
+    /// The TTL that stood before; 0 if that was not learnt.
+    pub old_ttl_s: u32,
     /// Why.
     pub reason: String,
 }
@@ -190,6 +196,18 @@ pub enum Retirement {
     Tidy,
 }
 
+/// Steps of [`State::Aborting`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Undoing {
+    /// The chain says again what it said before.
+    Chain,
+    /// The TTL is restored.
+    Ttl,
+    /// The new cluster goes.
+    Discard,
+}
+
 /// Where a cutover stands. Each state carries exactly its own data.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -221,7 +239,7 @@ pub enum State {
     /// The old cluster is gone (or stays by plan, fenced).
     Complete,
     /// What was prepared is being undone.
-    Aborting(Undo),
+    Aborting(Undo, Undoing),
     /// The old cluster serves as before, and nothing was left behind. Holds why it was aborted.
     Aborted(String),
 }
@@ -319,26 +337,39 @@ impl State {
     /// What an abort would have to undo; `None` where there is no aborting any more (from the publication on) or
     /// nothing under way.
     pub fn undo(&self, reason: &str) -> Option<Undo> {
-        let undo = |new: Option<&Incarnation>, created: &BTreeSet<TopicName>, old_ttl_s| Undo {
+        let nothing = Undo {
             provisioned: !matches!(self, State::Planned),
-            new: new.cloned(),
-            created: created.clone(),
-            old_ttl_s,
+            new: None,
+            cluster_id: None,
+            chain_on: None,
+            created: BTreeSet::new(),
+            ttl: false,
+            old_ttl_s: 0,
             reason: reason.to_owned(),
         };
+        let known = |verified: &Verified, draft: &Draft| Undo {
+            new: Some(verified.new.incarnation.clone()),
+            cluster_id: Some(verified.new.identity.cluster_id.clone()),
+            created: draft.created.clone(),
+            ttl: draft.old_ttl_s > 0,
+            old_ttl_s: draft.old_ttl_s,
+            ..nothing.clone()
+        };
         match self {
-            State::Planned | State::Provisioning => Some(undo(None, &BTreeSet::new(), None)),
-            State::Verifying(_, new) => Some(undo(Some(new), &BTreeSet::new(), None)),
-            State::Preparing(verified, draft, step) => {
-                let ttl = matches!(step, Preparation::OldTtl).then_some(draft.old_ttl_s);
-                Some(undo(Some(&verified.new.incarnation), &draft.created, ttl))
+            State::Planned | State::Provisioning => Some(nothing),
+            State::Verifying(_, new) => Some(Undo { new: Some(new.clone()), ..nothing }),
+            State::Preparing(verified, draft, Preparation::Ttl | Preparation::OldTtl) => {
+                Some(Undo { ttl: true, ..known(verified, draft) })
             }
-            State::Ready(prepared)
-            | State::Redirecting(prepared, Redirection::Recheck | Redirection::Chain(_)) => Some(undo(
-                Some(&prepared.verified.new.incarnation),
-                &prepared.draft.created,
-                Some(prepared.draft.old_ttl_s),
-            )),
+            // A preparation that was begun again from Redirecting has changed the TTL before.
+            State::Preparing(verified, draft, _) => Some(known(verified, draft)),
+            State::Ready(prepared) | State::Redirecting(prepared, Redirection::Recheck) => {
+                Some(known(&prepared.verified, &prepared.draft))
+            }
+            State::Redirecting(prepared, Redirection::Chain(_)) => Some(Undo {
+                chain_on: Some(prepared.verified.old.incarnation.clone()),
+                ..known(&prepared.verified, &prepared.draft)
+            }),
             _ => None,
         }
     }
@@ -364,7 +395,7 @@ impl State {
                 closed.redirected.prepared.verified.both()
             }
             State::Retiring(closed, ..) => vec![closed.redirected.prepared.verified.new.incarnation.clone()],
-            State::Aborting(_) => vec![],
+            State::Aborting(..) => vec![],
         }
     }
 }

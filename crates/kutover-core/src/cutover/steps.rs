@@ -2,7 +2,7 @@
 
 use super::{
     Answer, Approval, ApprovalGate, Boot, Cause, Command, Cutover, Draft, Event, Next, Preparation, Prepared,
-    Record, Redirection, Side, State, Stop, Verified, decide,
+    Record, Redirection, Retirement, Side, State, Stop, Undoing, Verified, decide,
 };
 use crate::owner::{OwnerRecord, Target};
 use crate::ports::Incarnation;
@@ -24,7 +24,7 @@ impl Cutover {
             }
             State::Planned => Next::Goto(State::Provisioning),
             State::Provisioning => self.provisioning(&published, cause),
-            State::Verifying(old, new) => self.verifying(old, new, cause),
+            State::Verifying(old, new) => self.verifying(old, new, &published, cause),
             State::Preparing(verified, draft, step) => self.preparing(verified, draft, step, cause),
             State::Ready(prepared) => self.gate(
                 ApprovalGate::Redirect,
@@ -39,15 +39,7 @@ impl Cutover {
             State::Isolating(closed, step) => self.isolating(closed, step, cause),
             State::Retiring(closed, shut_out, step) => self.retiring(closed, shut_out, step, cause),
             State::Complete => Next::Stop(Stop::Complete),
-            State::Aborting(undo) => match cause {
-                Cause::Enter => match undo.old_ttl_s {
-                    Some(ttl_s) => Next::Run(Command::SetTtl { ttl_s }),
-                    None => self.discard(undo, &published),
-                },
-                Cause::Answer(Answer::TtlSet { .. }) => self.discard(undo, &published),
-                Cause::Answer(Answer::Done) => Next::Goto(State::Aborted(undo.reason)),
-                Cause::Answer(other) => unexpected(&other),
-            },
+            State::Aborting(undo, step) => self.aborting(undo, step, &published, cause),
             State::Aborted(reason) => Next::Stop(Stop::Aborted(reason)),
         }
     }
@@ -87,6 +79,7 @@ impl Cutover {
             )));
         }
         self.term = term;
+        self.take_up(&owner.target);
         self.progress.published = Some(owner.target);
         if fresh || self.progress.state == State::Planned {
             self.progress.active = Some(active);
@@ -96,6 +89,27 @@ impl Cutover {
         self.persist(Record::Checkpoint { progress: Box::new(self.progress.clone()) });
         self.notify(Event::TermTaken { term });
         self.step(Cause::Enter)
+    }
+
+    /// What was proven before a restart is proven again: a redirect that was not published is looked at once more, and
+    /// a removal that was not marked gets its proof anew.
+    fn take_up(&mut self, published: &Target) {
+        match &mut self.progress.state {
+            State::Redirecting(_, step @ (Redirection::Chain(_) | Redirection::Publish(_))) => {
+                let unpublished = match step {
+                    Redirection::Chain(target) | Redirection::Publish(target) => target != published,
+                    _ => false,
+                };
+                if unpublished {
+                    *step = Redirection::Recheck;
+                    self.progress.chain.forget_after(published.generation);
+                }
+            }
+            State::Retiring(_, _, step @ (Retirement::Approval | Retirement::Mark)) => {
+                *step = Retirement::Prove
+            }
+            _ => {}
+        }
     }
 
     fn claim(&self, on: Vec<Incarnation>) -> Next {
@@ -114,7 +128,7 @@ impl Cutover {
         if std::mem::take(&mut self.abort)
             && let Some(undo) = self.progress.state.undo("asked for by the operator")
         {
-            return Next::Goto(State::Aborting(undo));
+            return Next::Goto(State::Aborting(undo, Undoing::Chain));
         }
         self.step(Cause::Enter)
     }
@@ -142,13 +156,15 @@ impl Cutover {
         }
     }
 
-    fn verifying(&mut self, old: Incarnation, new: Incarnation, cause: Cause) -> Next {
+    fn verifying(&mut self, old: Incarnation, new: Incarnation, published: &Target, cause: Cause) -> Next {
         let (old_identity, new_identity, topics) = match cause {
             Cause::Enter => return Next::Run(Command::Verify { old, new }),
             Cause::Answer(Answer::Verified { old, new, topics }) => (old, new, topics),
             Cause::Answer(other) => return unexpected(&other),
         };
-        if let Err(why) = decide::distinct(&old_identity, &new_identity) {
+        if let Err(why) = decide::is_published(published, &old_identity)
+            .and_then(|()| decide::distinct(&old_identity, &new_identity))
+        {
             return Next::Hold(why);
         }
         let topics = decide::moving(&self.plan, &topics);
@@ -189,6 +205,13 @@ impl Cutover {
             (Preparation::Claim, Cause::Answer(Answer::Done)) => to(draft, Preparation::Groups),
             (Preparation::Groups, Cause::Enter) => Next::Run(Command::ListGroups { old }),
             (Preparation::Groups, Cause::Answer(Answer::Groups { listed, complete })) => {
+                if !complete && self.plan.remove_old && self.plan.groups.is_empty() {
+                    return Next::Hold(
+                        "this cluster cannot list its groups, and the plan names none: name them in plan.groups (who \
+                         is not known cannot be waited for), or set plan.remove_old = false"
+                            .into(),
+                    );
+                }
                 if !complete {
                     let text =
                         "this cluster cannot list groups: only those that the plan names are waited for";
@@ -208,7 +231,9 @@ impl Cutover {
                 }
                 to(draft, Preparation::Ttl)
             }
-            (Preparation::Ttl, Cause::Enter) => Next::Run(Command::SetTtl { ttl_s: self.plan.timings.ttl_s }),
+            (Preparation::Ttl, Cause::Enter) => {
+                Next::Run(Command::SetTtl { ttl_s: Some(self.plan.timings.ttl_s) })
+            }
             (Preparation::Ttl, Cause::Answer(Answer::TtlSet { old_ttl_s })) => {
                 draft.old_ttl_s = old_ttl_s;
                 to(draft, Preparation::OldTtl)

@@ -6,6 +6,7 @@ use super::fixtures::*;
 use super::*;
 use crate::drain::LogRange;
 use crate::error::Outcome;
+use crate::ports::{FenceKind, FenceProof};
 use crate::words::{Colour, Generation, GroupId, Offset, TopicName};
 
 #[test]
@@ -314,7 +315,7 @@ fn a_waived_fence_needs_quiet_and_a_person() {
                 if let Answer::Ends { ends } = &mut given {
                     reads += 1;
                     if reads < 3 {
-                        ends.insert(place(0), Offset(90 + reads));
+                        ends[0] = end(0, 90 + reads);
                     }
                 }
                 machine.handle(now, Input::Answer(id, Ok(given)));
@@ -353,7 +354,7 @@ fn a_live_producer_on_the_old_cluster_holds_the_isolation() {
         })
         .run();
     assert_eq!(stop, Stop::Complete);
-    assert_eq!(world.holds(), ["still alive on the old cluster: producer/p1/r"]);
+    assert_eq!(world.holds(), ["still alive elsewhere than on the new cluster: producer/p1/r"]);
 }
 
 /// A topic that was born while the plan waited gets its parity, groups and start offsets before the switch (L6, L7).
@@ -403,6 +404,106 @@ fn a_broken_invariant_stops_the_machine_before_the_act() {
     let (stop, world) = world.run();
     assert_eq!(stop, Stop::Broken("raise the fence on green, where producers belong".into()));
     assert!(!world.commands.contains(&"raise the fence"));
+}
+
+/// G4: a proof from before a restart is taken again before the mark, whatever the journal says.
+#[test]
+fn a_removal_is_proven_again_after_a_restart() {
+    let (_, whole) = World::new(plan(), vec![]).run();
+    let mut resumed = 0;
+    for length in 1..whole.journal.len() {
+        let at = whole.journal[..length].iter().rev().find_map(|record| match record {
+            Record::Checkpoint { progress } => Some(progress.state.clone()),
+            _ => None,
+        });
+        let Some(State::Retiring(_, _, Retirement::Approval | Retirement::Mark)) = at else { continue };
+        let mut world = World::new(plan(), whole.journal[..length].to_vec());
+        (world.term, world.published) = (2, target(2, Colour::Green));
+        let (stop, world) = world.run();
+        assert_eq!(stop, Stop::Complete);
+        let place = |name| world.commands.iter().position(|command| *command == name);
+        assert!(place("prove once more") < place("mark the removal"), "{:?}", world.commands);
+        assert!(place("prove once more").is_some());
+        resumed += 1;
+    }
+    assert!(resumed > 0);
+}
+
+/// The old cluster must be the one that was published: another one would be fenced, drained and removed in its place.
+#[test]
+fn another_cluster_than_the_published_one_holds() {
+    let mut plan = plan();
+    plan.timings.hold_limit_ms = Some(300);
+    let mut world = World::new(plan, vec![]);
+    world.published.cluster_id = "cluster-of-last-year".into();
+    let (stop, world) = world.run();
+    assert!(matches!(&stop, Stop::Aborted(why) if why.contains("correct clusters.blue")), "{stop:?}");
+    assert!(!world.commands.contains(&"match topics"));
+}
+
+/// L9: groups that nobody can list and the plan does not name are not "no groups".
+#[test]
+fn unknown_groups_are_not_no_groups() {
+    let mut plan = plan();
+    plan.groups.clear();
+    plan.timings.hold_limit_ms = Some(300);
+    let (stop, world) = World::new(plan, vec![])
+        .but(|command, _| match command {
+            Command::ListGroups { .. } => {
+                Some(Ok(Answer::Groups { listed: BTreeMap::new(), complete: false }))
+            }
+            _ => None,
+        })
+        .run();
+    assert!(matches!(&stop, Stop::Aborted(why) if why.contains("plan.groups")), "{stop:?}");
+    assert!(!world.commands.contains(&"publish the target"));
+}
+
+/// An abort after the new segments were opened takes them back: the next try opens them again, elsewhere perhaps.
+#[test]
+fn an_abort_takes_the_opened_segments_back() {
+    let mut plan = plan();
+    plan.timings.hold_limit_ms = Some(300);
+    let mut chains = 0;
+    let (stop, world) = World::new(plan.clone(), vec![])
+        .but(|command, _| match command {
+            Command::WriteChain { on, .. } => {
+                chains += 1;
+                (on.len() == 2).then(|| Err(failure(ErrorKind::Unreachable)))
+            }
+            _ => None,
+        })
+        .run();
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    assert_eq!(world.commands[world.commands.len() - 3..], ["write the chain", "set the TTL", "discard"]);
+    assert_eq!(world.machine.progress().chain.segments(&place(0)).len(), 1);
+    let mut next = World::new(plan, world.journal);
+    next.term = 2;
+    assert_eq!(next.run().0, Stop::Complete);
+}
+
+/// A partition that was added to the old cluster after the switch is closed and drained like the others.
+#[test]
+fn a_partition_added_after_the_switch_is_closed_too() {
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| match command {
+            Command::ProveFence { .. } => Some(Ok(Answer::FenceProven {
+                proof: FenceProof {
+                    kind: FenceKind::Acl,
+                    topics: BTreeMap::new(),
+                    ends: vec![end(0, 100), end(1, 100), end(2, 7)],
+                },
+            })),
+            Command::ObserveDrain { partitions, .. } => {
+                assert_eq!(partitions.len(), 3);
+                Some(Err(failure(ErrorKind::Superseded)))
+            }
+            _ => None,
+        })
+        .run();
+    assert!(matches!(stop, Stop::Superseded(_)));
+    let ends = world.machine.progress().chain.closed_ends(Generation(1)).unwrap();
+    assert_eq!(ends[&place(2)], Offset(7));
 }
 
 /// A controller that dies right after the end, and is started again, must not begin the way back.
