@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kutover_core::error::ProviderError;
+use kutover_core::messages::HEARTBEAT_MS;
 use kutover_core::ports::{EndpointWatch, MemberLinks, ProducerFactory};
 use kutover_core::switch::{HandOver, Order, SwitchPolicy, UnknownPolicy};
 use kutover_core::words::{Colour, DeploymentName, DnsName, InstanceName};
@@ -80,7 +81,7 @@ impl Default for Builder {
             policy: SwitchPolicy::default(),
             unknown: None,
             park_bytes: 32 << 20,
-            heartbeat: Duration::from_secs(5),
+            heartbeat: Duration::from_millis(HEARTBEAT_MS),
             close_timeout: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(10),
             topics: Vec::new(),
@@ -191,7 +192,8 @@ impl Builder {
         self
     }
 
-    /// How often this producer shows in the members topic that it lives. Default: 5 s, give or take a fifth.
+    /// How often this producer shows in the members topic that it lives. Default:
+    /// [`HEARTBEAT_MS`], give or take a fifth.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
         self.heartbeat = interval;

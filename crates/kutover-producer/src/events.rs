@@ -24,7 +24,8 @@ pub enum ProducerEvent {
     Returned(SendError),
     /// A DNS answer that moves nobody (L4): empty, failed, or of another deployment.
     DnsTrouble(String),
-    /// What this producer says of itself could not be written to the members topic; it is tried again.
+    /// Control or members topic: what this producer says of itself could not be written and is tried again, or the
+    /// control topic belongs to another deployment and is not heeded.
     MemberTrouble(ProviderError),
 }
 
@@ -66,16 +67,23 @@ impl Listeners {
                 tracing::warn!("a record nobody waits for is returned: {error}")
             }
             ProducerEvent::DnsTrouble(reason) => tracing::debug!("DNS moves nobody: {reason}"),
-            ProducerEvent::MemberTrouble(error) => tracing::debug!("members topic: {error}"),
+            ProducerEvent::MemberTrouble(error) => tracing::debug!("control or members topic: {error}"),
         }
         let event = std::sync::Arc::new(event);
-        self.0.lock().retain(|listener| {
-            !matches!(listener.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)))
-        });
+        // Sending wakes whoever listens, and what that does may tell of something in turn: not under the lock.
+        let listeners = self.0.lock().clone();
+        let mut ended = false;
+        for listener in listeners {
+            ended |= matches!(listener.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)));
+        }
+        if ended {
+            self.0.lock().retain(|listener| !listener.is_closed());
+        }
     }
 
     pub(crate) fn close(&self) {
-        self.0.lock().clear();
+        let ended = std::mem::take(&mut *self.0.lock());
+        drop(ended);
     }
 }
 

@@ -319,10 +319,12 @@ impl Slab {
                     return failed;
                 }
                 Ok(_) => {
-                    if state & WAKER != 0
-                        && let Some(waker) = slot.cold.lock().waker.take()
-                    {
-                        waker.wake();
+                    if state & WAKER != 0 {
+                        // In a statement of its own: a waker that polls at once must not find the lock taken.
+                        let waker = slot.cold.lock().waker.take();
+                        if let Some(waker) = waker {
+                            waker.wake();
+                        }
                     }
                     return None;
                 }

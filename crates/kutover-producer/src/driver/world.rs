@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use kutover_core::error::{ErrorKind, ProviderError};
 use kutover_core::messages::ControlView;
 use kutover_core::owner::{Intent, OwnerRecord, Target};
 use kutover_core::ports::EndpointAnswer;
@@ -21,6 +22,8 @@ pub(super) struct World {
     deployment: DeploymentName,
     owner_intent: Option<Intent>,
     view: ControlView,
+    /// The last deployment of somebody else's control topic that was told about.
+    stranger: Option<DeploymentName>,
     announced: Fences,
     announced_at: Millis,
     expiry_checked: Millis,
@@ -37,6 +40,7 @@ impl World {
             deployment,
             owner_intent: None,
             view: ControlView::default(),
+            stranger: None,
             announced: Fences::default(),
             announced_at: Millis(0),
             expiry_checked: Millis(0),
@@ -48,6 +52,24 @@ impl World {
 
     pub(super) fn deployment(&self) -> &DeploymentName {
         &self.deployment
+    }
+
+    /// Whether a control topic may be heeded. One of another deployment is told about, once.
+    fn heeds(&mut self, view: &ControlView) -> Result<(), Option<ProviderError>> {
+        let Some(stranger) = view.deployment.as_ref().filter(|name| **name != self.deployment) else {
+            self.stranger = None;
+            return Ok(());
+        };
+        if self.stranger.as_ref() == Some(stranger) {
+            return Err(None);
+        }
+        self.stranger = Some(stranger.clone());
+        let ours = &self.deployment;
+        Err(Some(ProviderError::new(
+            ErrorKind::Refused,
+            format!("read the control topic for deployment {ours}"),
+            format!("it belongs to deployment {stranger}: give each deployment clusters of its own"),
+        )))
     }
 
     /// Remembers when a newer target was first heard of.
@@ -136,8 +158,14 @@ impl Driver {
         self.input(Input::Target(owner.target));
     }
 
-    /// What the control topic says.
+    /// What the control topic says. Another deployment's moves nobody and fences nothing.
     pub(super) fn viewed(&mut self, view: ControlView) {
+        if let Err(trouble) = self.world.heeds(&view) {
+            if let Some(error) = trouble {
+                self.trouble(error);
+            }
+            return;
+        }
         let target = view.target.clone();
         self.world.view = view;
         self.fences_changed();
@@ -171,6 +199,23 @@ mod tests {
 
     fn addresses(last: u8) -> Vec<IpAddr> {
         vec![IpAddr::from([127, 0, 0, last])]
+    }
+
+    /// A foreign control topic counts for nothing and is told about once; an empty one and our own count.
+    #[test]
+    fn a_foreign_control_topic_is_not_heeded() {
+        let mut world = World::new(Mode::Owned, "orders".into());
+        let of = |name: Option<&str>| ControlView {
+            deployment: name.map(DeploymentName::from),
+            ..ControlView::default()
+        };
+        assert_eq!(world.heeds(&of(None)), Ok(()));
+        assert_eq!(world.heeds(&of(Some("orders"))), Ok(()));
+        let Err(Some(error)) = world.heeds(&of(Some("payments"))) else { panic!("it is told about") };
+        assert_eq!(error.kind, ErrorKind::Refused);
+        let text = error.to_string();
+        assert!(text.contains("orders") && text.contains("payments"), "{text}");
+        assert_eq!(world.heeds(&of(Some("payments"))), Err(None), "once");
     }
 
     /// `follow-dns`: the first answer counts at once, a newer one once it has held for its TTL, a flapping one never.
