@@ -21,8 +21,8 @@ async fn the_local_server_is_a_dns_provider() {
 async fn a_local_server_with_a_file_is_a_dns_provider() {
     let directory = tempfile::tempdir().unwrap();
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    let started = LocalServer::start_kept(address, "orders.test".into(), &directory.path().join("zone"));
-    let server = started.await.unwrap();
+    let path = directory.path().join("zone");
+    let server = LocalServer::start_kept(address, "orders.test".into(), &path).await.unwrap();
     dns::check_all(server.clone(), &endpoint()).await;
     server.faults().put_owner_text(&endpoint(), &["v=kutover1;term=x"]);
     dns::a_spoilt_owner_record_is_invalid(&*server, &endpoint()).await;
