@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::report::TimelineEntry;
 use crate::ui::Ui;
 use crate::up as cutover;
-use crate::wire::Hosts;
+use crate::wire::{Hosts, zone_path};
 
 /// `kutover demo`: whether the run ended as its strategy asks.
 pub(crate) async fn demo(options: DemoOptions) -> Result<bool, Failure> {
@@ -56,8 +56,10 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let ui = Ui::new();
     let DnsKind::Local = config.dns.kind;
     let (zone, listen_on) = (&config.dns.zone, config.dns.listen);
+    let kept = zone_path(&config);
     ui.line(&format!(
-        "serving the zone {zone} on {listen_on} while this runs; nothing of it is kept afterwards"
+        "serving the zone {zone} on {listen_on} while this runs; what is published is kept in {}",
+        kept.display()
     ));
     let mut hosts = Hosts::default();
     let (say, words) = mpsc::unbounded_channel();

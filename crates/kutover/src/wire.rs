@@ -1,6 +1,7 @@
 //! From a configuration to the backends that a controller steers.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,8 +42,9 @@ pub(crate) struct Hosts {
 pub(crate) async fn wire(config: &Config, hosts: &mut Hosts) -> Result<Backends, Failure> {
     let provisioners = provisioners(config, hosts)?;
     let connector = Connector::new(config, hosts.lab.clone()).map_err(Failure::Input)?;
-    let dns = name_server(config, hosts).await?;
+    // The journal's lock covers the zone that is kept beside it, so it comes first.
     let journal = FileJournal::open(&config.journal).await.map_err(|error| Failure::Run(error.into()))?;
+    let dns = name_server(config, hosts).await?;
     let [blue, green] = provisioners;
     Ok(Backends { dns, blue, green, clusters: Arc::new(connector), journal: Arc::new(journal) })
 }
@@ -66,18 +68,32 @@ fn provisioners(config: &Config, hosts: &Hosts) -> Result<[Arc<dyn ClusterProvis
     Ok([make(Colour::Blue)?, make(Colour::Green)?])
 }
 
-/// The authoritative side. A `local` one is started here if nobody has, and leads to the active colour.
+/// Where the zone of a `local` name server is kept: beside the journal, which is nothing without it.
+pub(crate) fn zone_path(config: &Config) -> PathBuf {
+    let mut path = config.journal.clone().into_os_string();
+    path.push(".zone");
+    path.into()
+}
+
+/// The authoritative side. A `local` one is started here if nobody has. Endpoints that its zone does not know yet are
+/// led to the active colour; what a cutover has published stays.
 async fn name_server(config: &Config, hosts: &mut Hosts) -> Result<Arc<dyn DnsProvider>, Failure> {
     let DnsKind::Local = config.dns.kind;
     if let Some(dns) = &hosts.dns {
         return Ok(Arc::clone(dns) as Arc<dyn DnsProvider>);
     }
-    let server = LocalServer::start(config.dns.listen, config.dns.zone.clone())
-        .await
-        .map_err(|error| Failure::Input(anyhow!("field `dns.listen`: {error}")))?;
+    let started =
+        LocalServer::start_kept(config.dns.listen, config.dns.zone.clone(), &zone_path(config)).await;
+    let server = started.map_err(|error| match error.kind {
+        ErrorKind::Refused => Failure::Input(anyhow!("field `dns.listen`: {error}")),
+        _ => Failure::Run(error.into()),
+    })?;
     if let ProvisionerConfig::Static { endpoint, .. } = &config.clusters.get(config.plan.active).provisioner {
         for name in &config.endpoints {
-            point(&*server, &name.name, config.dns.ttl_s, endpoint).await?;
+            let found = server.read(&name.name).await.map_err(anyhow::Error::from)?;
+            if found.endpoint.is_none() {
+                point(&*server, &name.name, config.dns.ttl_s, endpoint).await?;
+            }
         }
     }
     hosts.dns = Some(Arc::clone(&server));
@@ -210,8 +226,11 @@ kafka = "embedded"
     #[tokio::test]
     async fn a_port_in_use_is_named_with_its_field() {
         let taken = LocalServer::start("127.0.0.1:0".parse().unwrap(), DnsName::new("x.test")).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
         let text = existing().replace("127.0.0.1:0", &taken.address().to_string());
-        let failure = failure(&Config::parse(&text).unwrap(), &mut Hosts::default()).await;
+        let mut config = Config::parse(&text).unwrap();
+        config.journal = directory.path().join("orders.journal");
+        let failure = failure(&config, &mut Hosts::default()).await;
         assert_eq!(failure.status(), 2);
         let text = failure.to_string();
         assert!(text.contains("dns.listen") && text.contains(&taken.address().to_string()), "{text}");
@@ -236,6 +255,31 @@ kafka = "embedded"
         let published = backends.dns.read(&DnsName::new("kafka.orders.test")).await.unwrap();
         let blue = RecordData::Addresses(vec!["127.8.8.1".parse().unwrap()]);
         assert_eq!(published, Published { endpoint: Some(RecordSet { ttl_s: 1, data: blue }), owner: None });
+    }
+
+    #[tokio::test]
+    async fn a_second_start_leaves_what_was_published() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::parse(&existing()).unwrap();
+        config.journal = directory.path().join("orders.journal");
+        let name = DnsName::new("kafka.orders.test");
+        let green = RecordData::Addresses(vec!["127.8.8.2".parse().unwrap()]);
+        let mut hosts = Hosts::default();
+        let backends = wire(&config, &mut hosts).await.map_err(|failure| failure.to_string()).unwrap();
+        point(&*backends.dns, &name, 1, &green).await.unwrap();
+        assert!(directory.path().join("orders.journal.zone").is_file());
+        drop((backends, hosts));
+
+        let backends =
+            wire(&config, &mut Hosts::default()).await.map_err(|failure| failure.to_string()).unwrap();
+        assert_eq!(backends.dns.read(&name).await.unwrap().endpoint.map(|set| set.data), Some(green));
+        drop(backends);
+
+        std::fs::write(directory.path().join("orders.journal.zone"), "nonsense").unwrap();
+        let failure = failure(&config, &mut Hosts::default()).await;
+        assert_eq!(failure.status(), 1);
+        let text = failure.to_string();
+        assert!(text.contains("orders.journal.zone") && text.contains("restore it"), "{text}");
     }
 
     #[tokio::test]
