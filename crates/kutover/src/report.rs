@@ -6,7 +6,7 @@ use comfy_table::{Cell, CellAlignment, Table, presets};
 use serde::Serialize;
 
 use crate::audit::{Findings, GroupFinding};
-use crate::cli::Strategy;
+use crate::cli::{HandOverChoice, Strategy};
 use crate::traffic::StallMicros;
 
 /// The report's schema. A field may be added under it; one that goes or changes its meaning raises the number.
@@ -125,14 +125,17 @@ impl Report {
         self.groups = findings.groups;
     }
 
-    /// Whether the run ended as its strategy asks: kutover's must be complete, lose nothing and have groups miss
-    /// nothing; the other two only have to have been carried out.
+    /// Whether the run ended as its strategy asks: kutover's must be complete, lose nothing, have groups miss
+    /// nothing, have said `NotWritten` of no record that was written and, where the hand-over is ordered, have kept each
+    /// key's order; the other two only have to have been carried out.
     pub(crate) fn is_success(&self, strategy: Strategy) -> bool {
         match strategy {
             Strategy::Kutover => {
                 self.outcome == "complete"
                     && self.lost == 0
                     && self.groups.iter().all(|group| group.missed == 0)
+                    && self.not_written_but_there == 0
+                    && (self.hand_over != HandOverChoice::Ordered.as_str() || self.out_of_order == 0)
             }
             Strategy::Recipe | Strategy::DnsOnly => self.reason.is_none(),
         }
@@ -334,6 +337,14 @@ pub(crate) mod tests {
         report.groups.push(missing);
         assert!(!report.is_success(Strategy::Kutover), "a group that missed a record");
         report.groups.clear();
+        report.not_written_but_there = 1;
+        assert!(!report.is_success(Strategy::Kutover), "a record that was said not to be there is there");
+        report.not_written_but_there = 0;
+        report.out_of_order = 1;
+        assert!(!report.is_success(Strategy::Kutover), "order was promised");
+        report.hand_over = "overlap".into();
+        assert!(report.is_success(Strategy::Kutover), "`Overlap` promises no order");
+        report.out_of_order = 0;
         report.outcome = "aborted".into();
         assert!(!report.is_success(Strategy::Kutover));
         report.reason = Some("the record could not be changed".into());
