@@ -150,7 +150,8 @@ impl Controller {
         adopt_only: bool,
     ) -> Result<Finished, DriveError> {
         let journal = Arc::clone(&self.backends.journal);
-        let entries = journal.read().await.map_err(DriveError::Journal)?;
+        let limit = std::time::Duration::from_millis(self.plan.timings.command_timeout_ms);
+        let entries = in_time(limit, "read the journal", journal.read()).await?;
         let mut next_index = entries.len() as u64;
         let records = entries.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
         let nonce = Nonce::new(format!("{:016x}", rand::random::<u64>()));
@@ -172,7 +173,7 @@ impl Controller {
                         reason: error.to_string(),
                     })?;
                     let entry = JournalEntry { index: next_index, term, body };
-                    journal.append(&entry).await.map_err(DriveError::Journal)?;
+                    in_time(limit, "append to the journal", journal.append(&entry)).await?;
                     next_index += 1;
                 }
                 Output::Notify(event) => events(event),
@@ -189,6 +190,17 @@ impl Controller {
             }
         }
     }
+}
+
+/// A journal that does not answer is one that failed: nothing may be done without it.
+async fn in_time<T>(
+    limit: std::time::Duration,
+    what: &str,
+    call: impl Future<Output = ProviderResult<T>>,
+) -> Result<T, DriveError> {
+    let silent =
+        |_| Err(ProviderError::new(ErrorKind::Unreachable, what, format!("no answer within {limit:?}")));
+    tokio::time::timeout(limit, call).await.unwrap_or_else(silent).map_err(DriveError::Journal)
 }
 
 fn record(entry: JournalEntry) -> Result<Record, DriveError> {
