@@ -108,6 +108,27 @@ mod tests {
                 converge_deadline = \"500ms\"\ndrain_poll = \"20ms\"\nhold_limit = \"20s\"\n"
     }
 
+    /// What the documentation shows can be run: `up` accepts every field and every kind in it.
+    #[tokio::test]
+    async fn the_example_of_the_documentation_can_be_run() {
+        let page = include_str!("../../../docs/configuration.md");
+        let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let example = example.replace("127.0.0.1:5353", "127.0.0.1:0");
+        // Built without TLS, librdkafka refuses these four.
+        let (before, after) = example.split_once("[clusters.green.properties]").unwrap();
+        let plan = &after[after.find("[plan]").unwrap()..];
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("orders.toml");
+        for (text, runs) in [(example.clone(), cfg!(feature = "tls")), (format!("{before}{plan}"), true)] {
+            std::fs::write(&path, text).unwrap();
+            let config = load(&path).map_err(|failure| failure.to_string()).unwrap();
+            let wired = wire(&config, &mut Hosts::default()).await;
+            if runs {
+                wired.map_err(|failure| failure.to_string()).unwrap();
+            }
+        }
+    }
+
     /// `up` on clusters that exist already, as a user runs it: nothing but a file.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_file_is_all_it_takes() {
