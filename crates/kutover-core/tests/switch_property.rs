@@ -137,6 +137,28 @@ mod regressions {
         keeps(Order::Ordered, UnknownPolicy::Return, &ops);
     }
 
+    /// The second cutover, back to blue: the first one's announcement was taken back, so a producer that hears of the new
+    /// target late, by the refusals of green's fence, moves.
+    #[test]
+    fn a_straggler_of_the_second_cutover_moves() {
+        let ops = [
+            Op::Fence { colour: Colour::Blue, up: true, announced: true },
+            Op::Publish { colour: Colour::Green },
+            Op::Answer { age: 0 },
+            Op::Finish { nth: 0, well: true },
+            Op::Finish { nth: 0, well: true },
+            Op::Finish { nth: 0, well: true },
+            Op::Replay,
+            Op::Fence { colour: Colour::Green, up: true, announced: true },
+            Op::Send { partition: 0 },
+            Op::Send { partition: 0 },
+            Op::Publish { colour: Colour::Blue },
+            Op::Send { partition: 0 },
+            Op::DeliverAll { lane: 0 },
+        ];
+        keeps(Order::Ordered, UnknownPolicy::Return, &ops);
+    }
+
     /// A late append of a record that is sent again stands before its older neighbour; that is no broken promise, and
     /// the record counts as possibly duplicated.
     #[test]

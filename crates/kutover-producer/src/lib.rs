@@ -30,6 +30,7 @@
 mod builder;
 mod driver;
 mod events;
+mod lane;
 mod producer;
 mod record;
 mod shared;

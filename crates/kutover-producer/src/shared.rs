@@ -7,14 +7,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwapOption;
 use hdrhistogram::Histogram;
-use kutover_core::owner::Target;
 use kutover_core::ports::{
-    ClientEvents, Delivery, DeliveryFate, ErrorCode, HeadersRef, ProducerClient, RecordBody, RecordRef,
-    Refusal, Token,
+    DeliveryFate, ErrorCode, HeadersRef, ProducerClient, RecordBody, RecordRef, Refusal, Token,
 };
-use kutover_core::switch::{
-    AckMarks, Failure, Gate, HandOver, Input, LaneId, ReturnReason, Returned, Sequence, TopicKey,
-};
+use kutover_core::switch::{Failure, Gate, HandOver, Input, ReturnReason, Returned, Sequence, TopicKey};
 use kutover_core::words::Millis;
 use parking_lot::{Condvar, Mutex};
 use rdkafka::error::RDKafkaErrorCode;
@@ -22,11 +18,10 @@ use tokio::sync::{Notify, mpsc};
 
 use crate::driver::Message;
 use crate::events::{Listeners, ProducerEvent, SwitchReport, Tally, add, read};
+use crate::lane::LaneEvents;
 use crate::record::{Borrowed, SendError, port_code, size_of};
 use crate::slab::{Failed, Slab, Slot};
 
-/// Partitions per client for which acknowledgement marks are kept apart.
-const MARKED_PARTITIONS: usize = 4096;
 const TOPIC_FILTER: usize = 256;
 
 /// Why a record was not accepted; the caller still has it.
@@ -40,23 +35,19 @@ pub(crate) enum NotAccepted {
     Ended,
 }
 
+/// A record that came back from a client, and all that is known of it.
+pub(crate) struct CameBack {
+    pub(crate) body: RecordBody,
+    pub(crate) code: ErrorCode,
+    pub(crate) fate: DeliveryFate,
+    pub(crate) partition: Option<i32>,
+}
+
 /// One client with its gate.
 pub(crate) struct LaneHandle {
     pub(crate) gate: Gate,
     pub(crate) client: Arc<dyn ProducerClient>,
     pub(crate) events: Arc<LaneEvents>,
-}
-
-/// What one client's callbacks touch.
-pub(crate) struct LaneEvents {
-    pub(crate) id: LaneId,
-    pub(crate) target: Target,
-    shared: Arc<Shared>,
-    pub(crate) marks: AckMarks,
-    pub(crate) acknowledged: AtomicU64,
-    /// What fails from here on is held for the hand-over.
-    pub(crate) sealing: AtomicBool,
-    pub(crate) producer_ids: Mutex<Vec<i64>>,
 }
 
 /// A counter on cache lines of its own: senders write it while clients' threads read what lies beside it.
@@ -90,8 +81,6 @@ pub(crate) struct Shared {
     pub(crate) receipt_told: AtomicBool,
     /// The generation that is served: a newer one on the same cluster is adopted without a new client.
     pub(crate) generation: AtomicU64,
-    /// A fence or an intent is announced for the cluster in use: more kinds of refusal are hints then.
-    pub(crate) announced: AtomicBool,
     pub(crate) inbox: mpsc::UnboundedSender<Message>,
     pub(crate) origin: Instant,
     delivery_timeout: Duration,
@@ -127,7 +116,6 @@ impl Shared {
             switches: Mutex::default(),
             receipt_told: AtomicBool::new(false),
             generation: AtomicU64::new(0),
-            announced: AtomicBool::new(false),
             inbox,
             origin: Instant::now(),
             delivery_timeout,
@@ -207,7 +195,7 @@ impl Shared {
                 self.unaccept();
                 return Err(NotAccepted::Full);
             }
-            Refusal::Refused(code) if !self.is_fence_like(&code) => {
+            Refusal::Refused(code) if !lane.events.is_fence_like(&code) => {
                 self.unaccept();
                 return Err(NotAccepted::Refused(code));
             }
@@ -216,21 +204,22 @@ impl Shared {
         };
         // Accepted all the same: it waits for the switch to find out what the refusal means. This happens inside the
         // gate, so that a seal that has begun cannot miss it.
-        self.hold(token, slot, record.copy(), code, DeliveryFate::NotWritten, record.partition);
+        let (body, fate, partition) = (record.copy(), DeliveryFate::NotWritten, record.partition);
+        self.hold(token, slot, CameBack { body, code, fate, partition }, || true);
         self.tell(Message::Input(input));
         Ok(())
     }
 
-    /// Holds a record that came back, for the hand-over to judge.
-    fn hold(
+    /// Holds a record that came back, for the hand-over to judge, if it still does: that is asked under the lock under
+    /// which it judges. What nobody would judge any more fails at once.
+    pub(crate) fn hold(
         &self,
         token: Token,
         slot: &Slot,
-        body: RecordBody,
-        code: ErrorCode,
-        fate: DeliveryFate,
-        partition: Option<i32>,
-    ) {
+        came_back: CameBack,
+        still: impl FnOnce() -> bool,
+    ) -> bool {
+        let CameBack { body, code, fate, partition } = came_back;
         let failure = Failure {
             token,
             sequence: Sequence(slot.sequence.load(Ordering::Acquire)),
@@ -247,10 +236,18 @@ impl Shared {
             cold.held().parked_at.get_or_insert_with(Instant::now);
         }
         let mut parking = self.parking.lock();
-        if slot.maybe_written.load(Ordering::Acquire) {
-            parking.hand_over.remember_unknown(token);
+        let holds = !parking.ended && still();
+        if holds {
+            if slot.maybe_written.load(Ordering::Acquire) {
+                parking.hand_over.remember_unknown(token);
+            }
+            parking.hand_over.failed(failure);
         }
-        parking.hand_over.failed(failure);
+        drop(parking);
+        if !holds {
+            self.give_back(Returned { token, fate, reason: ReturnReason::Refused });
+        }
+        holds
     }
 
     /// Parks a record; `None` if the gate is open after all.
@@ -295,19 +292,6 @@ impl Shared {
         let age = wall_clock_ms() - slot.accepted_ms.load(Ordering::Relaxed);
         let timeout = u64::try_from(self.delivery_timeout.as_millis()).unwrap_or(u64::MAX);
         self.now().plus(timeout.saturating_sub(u64::try_from(age).unwrap_or(0)))
-    }
-
-    /// Whether a refusal looks like a fence's.
-    pub(crate) fn is_fence_like(&self, code: &ErrorCode) -> bool {
-        const AUTHORISATION: [i32; 2] = [
-            RDKafkaErrorCode::TopicAuthorizationFailed as i32,
-            RDKafkaErrorCode::ClusterAuthorizationFailed as i32,
-        ];
-        // A size fence refuses what it lets through at other times; a record that is really too large says the same.
-        const UNDER_ANNOUNCEMENT: [i32; 2] =
-            [RDKafkaErrorCode::MessageSizeTooLarge as i32, RDKafkaErrorCode::PolicyViolation as i32];
-        AUTHORISATION.contains(&code.number)
-            || self.announced.load(Ordering::Acquire) && UNDER_ANNOUNCEMENT.contains(&code.number)
     }
 
     /// Remembers the topics in use, for warming the next client.
@@ -388,7 +372,7 @@ impl Shared {
 
     /// A record was settled: whoever waits for room or for all to be settled has another look.
     #[inline]
-    fn settled(&self) {
+    pub(crate) fn settled(&self) {
         if self.room_waiters.load(Ordering::SeqCst) > 0 {
             self.room.notify_waiters();
         }
@@ -429,62 +413,6 @@ struct RoomWaiter<'a>(&'a AtomicUsize);
 impl Drop for RoomWaiter<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-impl LaneEvents {
-    pub(crate) fn new(id: LaneId, target: Target, shared: Arc<Shared>) -> Self {
-        Self {
-            id,
-            target,
-            shared,
-            marks: AckMarks::with_room_for(MARKED_PARTITIONS),
-            acknowledged: AtomicU64::new(0),
-            sealing: AtomicBool::new(false),
-            producer_ids: Mutex::default(),
-        }
-    }
-}
-
-impl ClientEvents for LaneEvents {
-    fn delivered(&self, token: Token, delivery: Delivery) {
-        let (fate, partition, code, record) = match delivery {
-            Delivery::Acknowledged { partition, offset, append_time_ms } => {
-                return self.acknowledged(token, partition, offset, append_time_ms);
-            }
-            Delivery::Failed { fate, partition, code, record } => (fate, partition, code, record),
-        };
-        let Some(slot) = self.shared.slab.get(token) else { return };
-        let fenced = fate == DeliveryFate::NotWritten && self.shared.is_fence_like(&code);
-        if !fenced && !self.sealing.load(Ordering::Acquire) {
-            return self.shared.fail(token, slot, record, code, fate);
-        }
-        self.shared.hold(token, slot, record, code, fate, partition);
-        if fenced {
-            self.shared.tell(Message::Input(Input::Refused { lane: self.id }));
-        }
-    }
-
-    #[inline]
-    fn acknowledged(&self, token: Token, partition: i32, offset: i64, append_time_ms: Option<i64>) {
-        let Some(slot) = self.shared.slab.get(token) else { return };
-        let sequence = Sequence(slot.sequence.load(Ordering::Acquire));
-        self.marks.note(TopicKey(slot.topic.load(Ordering::Relaxed)), partition, sequence);
-        self.shared.slab.acknowledge(token, partition, offset, append_time_ms);
-        self.acknowledged.fetch_add(1, Ordering::SeqCst);
-        self.shared.settled();
-    }
-
-    fn fatal(&self, reason: String) {
-        tracing::warn!(lane = ?self.id, cluster = %self.target.cluster_id, "client became fatal: {reason}");
-        self.shared.tell(Message::Input(Input::Fatal { lane: self.id }));
-    }
-
-    fn producer_id(&self, id: i64) {
-        let mut ids = self.producer_ids.lock();
-        if !ids.contains(&id) {
-            ids.push(id);
-        }
     }
 }
 

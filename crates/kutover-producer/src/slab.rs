@@ -419,6 +419,25 @@ mod tests {
         assert_eq!(slab.get(second).unwrap().partition(), None);
     }
 
+    /// A waker that runs its task at once polls the very slot that wakes it.
+    #[test]
+    fn a_waker_that_polls_at_once_finds_no_lock_taken() {
+        struct PollsAtOnce(Arc<Slab>, Token);
+        impl std::task::Wake for PollsAtOnce {
+            fn wake(self: Arc<Self>) {
+                let slot = self.0.slot(self.1.slot());
+                assert!(slot.cold.try_lock().is_some(), "the slot is locked while it wakes");
+                assert!(poll(&self.0, self.1).is_ready());
+            }
+        }
+        let slab = Arc::new(Slab::new());
+        let token = slab.take(None).unwrap();
+        let waker = Waker::from(Arc::new(PollsAtOnce(Arc::clone(&slab), token)));
+        assert!(slab.poll(token, &mut Context::from_waker(&waker)).is_pending());
+        assert!(slab.fail(token, failed()).is_none());
+        assert!(slab.get(token).is_none(), "it was polled and is free");
+    }
+
     /// A dropped future leaves its slot to the report; a failure that nobody waits for is handed out.
     #[test]
     fn a_detached_slot_is_freed_by_its_report() {

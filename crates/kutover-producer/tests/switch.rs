@@ -299,37 +299,83 @@ async fn a_full_park_makes_senders_wait() {
     assert_eq!(world.read(Colour::Green).await.len(), count);
 }
 
-/// A start with stale DNS in the middle of it all: the control topic knows better, and blue gets nothing.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_start_with_stale_dns_goes_where_control_says() {
-    let world = World::start(1).await;
-    world.say(Colour::Blue, ControlBody::Announce { target: world.target(2, Colour::Green) }).await;
-    let producer = world.producer().await;
-    producer.send(FutureRecord::to(TOPIC).key("k").payload("k:1"), BOUND).await.expect("green answers");
-    assert!(world.read(Colour::Blue).await.is_empty());
-    assert_eq!(world.read(Colour::Green).await.len(), 1);
+/// Sends from inside the waker that tells of an end, as an executor that polls at once does.
+struct SendsAtOnce {
+    producer: BlueGreenProducer,
+    sent: AtomicBool,
 }
 
-/// L4: SERVFAIL and empty answers move nobody and stop nobody.
+impl std::task::Wake for SendsAtOnce {
+    fn wake(self: Arc<Self>) {
+        let sent = self.producer.send_result(FutureRecord::to(TOPIC).key("k").payload("from the waker"));
+        assert!(sent.is_ok());
+        self.sent.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Green refuses a record for its size while blue's fence is announced: that is no fence of green's, the record goes back
+/// to its caller, and its waker may send.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failing_dns_moves_nobody() {
+async fn a_record_that_green_cannot_take_goes_back_and_its_waker_may_send() {
     let world = World::start(1).await;
-    let producer = world.producer().await;
+    let small = [("client.id", "app"), ("message.max.bytes", "1000")];
+    let producer = world.builder().cluster(Colour::Green, small).build().await.expect("it starts");
+    world.fence(Colour::Blue).await;
+    let large = "x".repeat(5_000);
+    let record = FutureRecord::to(TOPIC).key("k").payload(&large);
+    let mut future = std::pin::pin!(producer.send_result(record).expect("accepted"));
+    let sender = Arc::new(SendsAtOnce { producer: producer.clone(), sent: AtomicBool::new(false) });
+    let waker = std::task::Waker::from(Arc::clone(&sender));
+    assert!(future.as_mut().poll(&mut std::task::Context::from_waker(&waker)).is_pending());
+    world.announce(2, Colour::Green).await;
+    until("the waker", || async { sender.sent.load(Ordering::SeqCst).then_some(()) }).await;
+    let error = tokio::time::timeout(BOUND, future).await.expect("in time").expect_err("too large for green");
+    assert_eq!(error.fate(), Fate::NotWritten);
+    assert_eq!(
+        error.error().rdkafka_error_code(),
+        Some(rdkafka::types::RDKafkaErrorCode::MessageSizeTooLarge)
+    );
+    on_generation(&producer, 2).await;
+    assert_eq!(world.payloads().await, ["from the waker"]);
+}
+
+/// No control topic at all: the owner record alone moves the producer, and no answer but a newer one does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dns_alone_moves_a_producer_without_links() {
+    let world = World::start(1).await;
+    let producer = world.builder().without_links().build().await.expect("it starts");
     let mut events = producer.events();
+    // What control says is not read.
+    world.say(Colour::Blue, ControlBody::Announce { target: world.target(9, Colour::Green) }).await;
+    let load = Load::start(&producer);
     for fault in [DnsFault::ServFail, DnsFault::NoData, DnsFault::NxDomain] {
         world.dns.faults().set(Scope::Everything, fault);
         let trouble = async {
-            loop {
-                if let ProducerEvent::DnsTrouble(_) = &*events.next().await.expect("the producer lives") {
-                    return;
-                }
+            while !matches!(&*events.next().await.expect("the producer lives"), ProducerEvent::DnsTrouble(_))
+            {
             }
         };
         tokio::time::timeout(BOUND, trouble).await.expect("the trouble is told");
-        producer.send(FutureRecord::to(TOPIC).key("k").payload("p"), BOUND).await.expect("blue serves on");
+        assert_eq!(producer.report().generation.0, 1);
     }
-    assert_eq!(world.read(Colour::Blue).await.len(), 3);
-    assert!(producer.report().switches.is_empty());
+    world.dns.faults().heal();
+    world.publish(3, Colour::Green).await;
+    report_until(&producer, "generation 3", |report| report.generation.0 == 3).await;
+    // An older answer, as a stale secondary gives it, more than once.
+    world.publish(2, Colour::Blue).await;
+    let asked = || world.dns.faults().queries().total();
+    let before = asked();
+    until("the stale answer", || async { (asked() > before + 9).then_some(()) }).await;
+    assert_eq!(producer.report().generation.0, 3);
+    world.publish(4, Colour::Blue).await;
+    report_until(&producer, "generation 4", |report| report.generation.0 == 4).await;
+    let fates = load.stop().await;
+    assert!(fates.values().all(Result::is_ok));
+    let report = producer.report();
+    assert_eq!(report.switches.len(), 2);
+    assert!(!report.receipt_told);
+    assert_eq!(world.payloads().await.len(), fates.len());
+    assert!(world.member(Colour::Green).await.is_none() && world.member(Colour::Blue).await.is_none());
 }
 
 /// L5: green that has blue's cluster id is refused, and the producer says so.

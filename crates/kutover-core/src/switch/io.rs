@@ -46,6 +46,9 @@ pub struct Fences {
     pub intent: Option<Intent>,
     /// The colours under an announced fence.
     pub fenced: BTreeSet<Colour>,
+    /// The generation of the target that was said along with it, zero without one: a fence announced here on that
+    /// target's colour was announced after it.
+    pub generation: Generation,
 }
 
 /// Something happened.

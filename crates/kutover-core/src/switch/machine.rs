@@ -10,8 +10,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::fences::KnownFences;
 use super::io::{
-    Fences, Input, Lane, LaneId, LookId, Output, SealCause, SealId, SwitchEvent, SwitchReceipt, Violation,
+    Input, Lane, LaneId, LookId, Output, SealCause, SealId, SwitchEvent, SwitchReceipt, Violation,
 };
 use super::policy::{Order, SwitchPolicy};
 use crate::owner::Target;
@@ -146,7 +147,7 @@ pub(super) struct Journey {
 pub struct Switch {
     pub(super) policy: SwitchPolicy,
     pub(super) newest: Option<Target>,
-    pub(super) fences: Fences,
+    pub(super) fences: KnownFences,
     pub(super) state: State,
     pub(super) journey: Option<Journey>,
     /// When "nothing is under way" was last looked up.
@@ -174,7 +175,7 @@ impl Switch {
         Self {
             policy,
             newest: None,
-            fences: Fences::default(),
+            fences: KnownFences::default(),
             state: State::Starting { phase: Start::Wanted, deadline },
             journey: None,
             looked_at: None,
@@ -242,13 +243,12 @@ impl Switch {
             Input::Target(target)
                 if self.newest.as_ref().is_none_or(|newest| newest.generation < target.generation) =>
             {
-                // A cluster is published only once it takes writes again.
-                self.fences.fenced.remove(&target.colour);
+                self.fences.learn_target(target);
                 self.newest = Some(target.clone());
                 self.not_before = now;
                 self.returns = 0;
             }
-            Input::Fences(fences) => self.fences.clone_from(fences),
+            Input::Fences(said) => self.fences.learn(said, self.newest.as_ref()),
             Input::Looked { look } => {
                 self.looked_at = Some(now);
                 if self.refusal_look == Some(*look) {
@@ -257,27 +257,34 @@ impl Switch {
             }
             _ => {}
         }
-        let published = self.newest.as_ref().map(|newest| newest.generation);
-        if self.fences.intent.as_ref().is_some_and(|intent| Some(intent.opening) <= published) {
-            self.fences.intent = None;
-        }
     }
 
     /// Whether records are refused on a client's cluster, or are about to be.
     pub(super) fn is_fenced(&self, lane: &Lane) -> bool {
-        self.is_fenced_target(&lane.target)
+        self.fences.cover(&lane.target)
     }
 
-    fn is_fenced_target(&self, target: &Target) -> bool {
-        let closing = self.fences.intent.as_ref().map(|intent| intent.closing);
-        self.fences.fenced.contains(&target.colour) || closing == Some(target.generation)
+    /// The same for a client by its name, if it is one that the machine has to do with now.
+    pub fn is_under_fence(&self, lane: LaneId) -> Option<bool> {
+        let lanes = match &self.state {
+            State::Starting { phase: Start::Connecting(lane) | Start::Reading(lane), .. } => {
+                [Some(lane), None]
+            }
+            State::Preparing { lane, candidate: Candidate::Connecting(next), .. } => [Some(lane), Some(next)],
+            State::Serving { lane, .. } | State::Preparing { lane, .. } | State::Replaying { lane, .. } => {
+                [Some(lane), None]
+            }
+            State::Sealing { lane, next, .. } => [Some(lane), Some(next)],
+            State::Starting { .. } | State::Stopped { .. } => [None, None],
+        };
+        lanes.into_iter().flatten().find(|known| known.id == lane).map(|known| self.is_fenced(known))
     }
 
     /// The newer target to go to, if there is one that is not about to be closed again.
     pub(super) fn wanted(&self, lane: &Lane) -> Option<Target> {
         self.newest
             .clone()
-            .filter(|newest| newest.generation > lane.target.generation && !self.is_fenced_target(newest))
+            .filter(|newest| newest.generation > lane.target.generation && !self.fences.cover(newest))
     }
 
     /// Whether a newer target is the cluster that this client is on, and the client is good for it.

@@ -10,6 +10,7 @@
 //! [`Token`]: crate::ports::Token
 
 mod ack_marks;
+mod fences;
 mod gate;
 mod hand_over;
 mod io;

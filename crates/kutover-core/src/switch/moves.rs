@@ -196,7 +196,7 @@ impl Switch {
                     // The name leads to the cluster that we are on (L5).
                     self.discard(next.id);
                     self.adopt(now, &mut lane, next.target);
-                    return State::Serving { lane, held: false };
+                    return self.resume(now, lane);
                 } else {
                     return self.ready(now, lane, next, seal);
                 }
@@ -400,7 +400,7 @@ impl Switch {
         input: &Input,
     ) -> State {
         let refused = match input {
-            Input::Offered { lane: id } if *id == lane.id => return self.replayed(now, lane, left),
+            Input::Offered { lane: id } if *id == lane.id => return self.replayed(now, lane, left, look),
             Input::Fatal { lane: id } if *id == lane.id => {
                 lane.tainted = true;
                 self.leave(&lane, left);
@@ -442,7 +442,7 @@ impl Switch {
         }
     }
 
-    fn replayed(&mut self, now: Millis, lane: Lane, left: LaneId) -> State {
+    fn replayed(&mut self, now: Millis, lane: Lane, left: LaneId, look: Option<LookId>) -> State {
         if self.open != Some(lane.id) {
             self.open_gate(&lane);
         }
@@ -454,7 +454,10 @@ impl Switch {
             self.emit(Output::SendReceipt(receipt.clone()));
             self.notify(SwitchEvent::Switched { receipt });
         }
-        self.move_on(now, lane, false)
+        // What was refused by report while the rest was taken waits for the same look.
+        let held = look.is_some();
+        self.refusal_look = look.or(self.refusal_look);
+        self.move_on(now, lane, held)
     }
 
     /// The cluster's own id against the target's: the only thing that says where a client is.

@@ -62,6 +62,11 @@ impl Bench {
     }
 }
 
+/// Announced fences, as a view says them whose target is of this generation.
+fn said<const N: usize>(generation: u64, fenced: [Colour; N]) -> Fences {
+    Fences { intent: None, fenced: fenced.into(), generation: Generation(generation) }
+}
+
 fn connect(lane: u64, target: Target) -> Output {
     Output::Connect { lane: LaneId(lane), target }
 }
@@ -190,7 +195,7 @@ fn a_dead_flush_ends_in_a_purge() {
 #[test]
 fn a_refusal_under_a_fence_seals() {
     let mut bench = Bench::serving(Order::Ordered);
-    bench.give(Input::Fences(Fences { intent: None, fenced: [BLUE].into() }));
+    bench.give(Input::Fences(said(0, [BLUE])));
     let refused = bench.give(Input::Refused { lane: LaneId(1) });
     assert_eq!(refused, [close(1), flush(2, 1, 10_000), look(3)]);
     assert_eq!(bench.give(flushed(2)), []);
@@ -218,7 +223,7 @@ fn the_new_cluster_refuses_in_turn() {
     let mut bench = Bench::sealed();
     bench.give(looked(4));
     let intent = Intent { closing: Generation(2), opening: Generation(3), colour: BLUE };
-    bench.give(Input::Fences(Fences { intent: Some(intent), fenced: [GREEN].into() }));
+    bench.give(Input::Fences(Fences { intent: Some(intent), ..said(2, [GREEN]) }));
     let refused = bench.give(Input::Refused { lane: LaneId(2) });
     assert_eq!(refused, [discard(1), close(2), flush(5, 2, 10_000), look(6)]);
     assert_eq!(bench.give(flushed(5)), []);
@@ -237,6 +242,69 @@ fn a_fatal_client_is_rebuilt_on_its_cluster() {
     assert_eq!(bench.give(connected(3, BLUE)), []);
     assert_eq!(bench.give(flushed(2)), [look(4)]);
     assert_eq!(bench.give(looked(4)), [offer(3, 1, true)]);
+}
+
+/// The second cutover, back to blue, where green's log still says of the first one that blue is fenced: whoever is
+/// late on green moves all the same, by itself and when green's fence refuses it.
+#[test]
+fn a_fence_left_over_from_the_first_cutover_holds_nobody_back() {
+    for refused in [false, true] {
+        let mut bench = Bench::sealed();
+        bench.give(looked(4));
+        bench.give(Input::Offered { lane: LaneId(2) });
+        bench.give(Input::Fences(said(2, [BLUE])));
+        if refused {
+            bench.give(Input::Fences(said(2, [BLUE, GREEN])));
+            let shut = bench.give(Input::Refused { lane: LaneId(2) });
+            assert_eq!(shut, [close(2), flush(5, 2, 10_000), look(6)]);
+        }
+        let lane = if refused { 7 } else { 5 };
+        assert_eq!(bench.give(Input::Target(target(3, BLUE))), [connect(lane, target(3, BLUE))]);
+        assert_eq!(bench.give(Input::Fences(said(3, [BLUE, GREEN]))), [], "still wanted");
+        let went = bench.give(connected(lane, BLUE));
+        let seal = if refused { vec![] } else { vec![close(2), flush(6, 2, 2_000)] };
+        assert_eq!(went, seal);
+        assert_eq!(bench.switch.is_under_fence(LaneId(2)), Some(true));
+        assert_eq!(bench.switch.is_under_fence(LaneId(lane)), Some(false));
+    }
+}
+
+/// An announcement that was taken back and made anew counts, and so does one that came after the target it fences.
+#[test]
+fn a_fence_that_is_announced_anew_counts() {
+    let mut bench = Bench::serving(Order::Ordered);
+    bench.give(Input::Fences(said(1, [GREEN])));
+    assert_eq!(bench.give(Input::Target(target(2, GREEN))), [connect(2, target(2, GREEN))]);
+    bench.give(Input::Fences(said(2, [])));
+    assert_eq!(bench.give(Input::Fences(said(2, [GREEN]))), [look(3)], "green is not wanted any more");
+
+    let mut bench = Bench::serving(Order::Ordered);
+    bench.give(Input::Fences(said(2, [GREEN])));
+    assert_eq!(bench.give(Input::Target(target(2, GREEN))), []);
+}
+
+/// L5: the name leads to the cluster that we are on. What was refused meanwhile is looked into and returned.
+#[test]
+fn a_candidate_that_is_our_own_cluster_strands_nothing() {
+    let mut bench = Bench::serving(Order::Ordered);
+    let unnamed = Target { cluster_id: "".into(), ..target(2, GREEN) };
+    assert_eq!(bench.give(Input::Target(unnamed.clone())), [connect(2, unnamed)]);
+    assert_eq!(bench.give(Input::Refused { lane: LaneId(1) }), []);
+    let adopted = bench.give(connected(2, BLUE));
+    assert_eq!(adopted, [discard(2), receipt(2, BLUE, BLUE, 0), look(3)]);
+    assert_eq!(bench.give(looked(3)), [Output::ReturnHeld]);
+}
+
+/// A record that was re-offered is refused by report, and everything else is taken before the look comes back.
+#[test]
+fn what_is_refused_at_the_end_of_a_replay_is_not_stranded() {
+    let mut bench = Bench::sealed();
+    bench.now = 5_000;
+    bench.switch.policy.look_ms = 0;
+    bench.give(looked(4));
+    assert_eq!(bench.give(Input::Refused { lane: LaneId(2) }), [look(5)]);
+    bench.give(Input::Offered { lane: LaneId(2) });
+    assert_eq!(bench.give(looked(5)), [Output::ReturnHeld]);
 }
 
 /// `Overlap` looks first, swaps the gates at once, and sends on what failed once the old client is settled.

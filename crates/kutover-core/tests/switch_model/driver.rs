@@ -3,7 +3,7 @@
 use kutover_core::error::{ErrorKind, ProviderError};
 use kutover_core::owner::Target;
 use kutover_core::ports::DeliveryFate;
-use kutover_core::switch::{AckMarks, Fences, Highest, Input, LaneId, Output, SealId, Sequence, TopicKey};
+use kutover_core::switch::{AckMarks, Highest, Input, LaneId, Output, SealId, Sequence, TopicKey};
 use kutover_core::words::Millis;
 
 use super::{Client, Mutant, PARTITIONS, Pending, World};
@@ -157,7 +157,7 @@ impl World {
             Pending::Look(look) => {
                 if well {
                     let newest = self.published.last().expect("one is published").clone();
-                    self.input(Input::Fences(Fences { intent: None, fenced: self.announced.clone() }));
+                    self.view();
                     self.input(Input::Target(newest));
                 }
                 self.input(Input::Looked { look });

@@ -375,23 +375,28 @@ impl World {
         self.end(returned.token.0 as usize, Ending::Returned(returned.fate));
     }
 
+    /// What the control topic says of fences reaches the producer.
+    fn view(&mut self) {
+        let generation = Generation(self.published.len() as u64);
+        self.input(Input::Fences(Fences { intent: None, fenced: self.announced.clone(), generation }));
+    }
+
     fn fence(&mut self, colour: Colour, up: bool, announced: bool) {
         if up {
             self.fenced.insert(colour);
+            if announced {
+                self.announced.insert(colour);
+            }
         } else {
             self.fenced.remove(&colour);
-        }
-        if up && announced {
-            self.announced.insert(colour);
-        } else {
             self.announced.remove(&colour);
         }
-        self.input(Input::Fences(Fences { intent: None, fenced: self.announced.clone() }));
+        self.view();
     }
 
+    /// As the controller does: the fence comes down and is taken back in so many words, then the target is named.
     fn publish(&mut self, colour: Colour) {
-        self.fenced.remove(&colour);
-        self.announced.remove(&colour);
+        self.fence(colour, false, true);
         let generation = self.published.len() as u64 + 1;
         self.published.push(target(generation, colour));
     }

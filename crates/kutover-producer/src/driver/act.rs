@@ -13,7 +13,8 @@ use kutover_core::words::Millis;
 
 use super::{Driver, Message};
 use crate::events::{ProducerEvent, add};
-use crate::shared::{LaneEvents, LaneHandle};
+use crate::lane::LaneEvents;
+use crate::shared::LaneHandle;
 
 /// How long a look at DNS and control topic may take.
 const LOOK: Duration = Duration::from_secs(2);
@@ -42,6 +43,8 @@ impl Driver {
                 let shared = Arc::clone(&self.shared);
                 let mut parking = shared.parking.lock();
                 self.open_gate(lane, &mut parking);
+                drop(parking);
+                shared.room.notify_waiters();
             }
             Output::Discard { lane } => self.discard(lane),
             Output::SendReceipt(receipt) => self.receipt(receipt),
@@ -88,14 +91,13 @@ impl Driver {
         }
     }
 
-    /// Opens the gate under the lock of the parked records.
+    /// Opens the gate under the lock of the parked records. Whoever waits for room is woken after it, by the caller.
     pub(super) fn open_gate(&self, lane: LaneId, parking: &mut crate::shared::Parking) {
         let Some(handle) = self.lanes.get(&lane) else { return };
         handle.events.sealing.store(false, Ordering::SeqCst);
         self.shared.lane.store(Some(Arc::clone(handle)));
         handle.gate.open();
         parking.shut = false;
-        self.shared.room.notify_waiters();
     }
 
     fn flush(&mut self, seal: SealId, lane: LaneId, deadline: Millis) {

@@ -22,7 +22,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::events::ProducerEvent;
-use crate::shared::{LaneEvents, LaneHandle, Shared};
+use crate::lane::LaneEvents;
+use crate::shared::{LaneHandle, Shared};
 use member::Member;
 use replay::Replay;
 use world::World;
@@ -216,6 +217,11 @@ impl Driver {
     fn follow(&mut self, outputs: Vec<Output>, result: Result<(), Violation>) {
         if let Some(target) = self.current_target() {
             self.shared.generation.store(target.generation.0, Ordering::SeqCst);
+        }
+        for (lane, handle) in &self.lanes {
+            if let Some(fenced) = self.switch.is_under_fence(*lane) {
+                handle.events.announced.store(fenced, Ordering::Release);
+            }
         }
         self.act(outputs);
         if let Err(violation) = result {

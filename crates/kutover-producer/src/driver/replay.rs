@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kutover_core::ports::{ErrorCode, HeadersRef, RecordRef, Refusal};
-use kutover_core::switch::{Highest, Input, LaneId, Offer, Output, Sequence, TopicKey, Violation};
+use kutover_core::switch::{Highest, Input, LaneId, Offer, Output, Returned, Sequence, TopicKey, Violation};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::Driver;
@@ -64,6 +64,9 @@ impl Highest for AnyLater {
 
 enum Taken {
     Yes,
+    /// The new cluster refuses this record for a reason that no switch mends: it goes back to its caller, once the
+    /// lock is free.
+    Back(Option<Returned>),
     Nothing,
     Full,
     /// The client or its cluster refuses, as a fence would.
@@ -83,13 +86,17 @@ impl Driver {
             };
             let again = parking.hand_over.counts().possibly_duplicated - before;
             add(&self.shared.tally.possibly_duplicated, again);
+            // Under the same lock: whatever is held was held before, and judged; what comes later is not held.
+            if let Some(handle) = self.lanes.get(&left).filter(|_| settled && left != lane) {
+                handle.events.judged.store(true, Ordering::SeqCst);
+            }
+            if let Some(handle) = self.lanes.get(&lane) {
+                handle.events.sealing.store(false, Ordering::SeqCst);
+            }
             returned
         };
         for record in returned {
             self.shared.give_back(record);
-        }
-        if let Some(handle) = self.lanes.get(&lane) {
-            handle.events.sealing.store(false, Ordering::SeqCst);
         }
         self.replay = Some(Replay { lane, began: Instant::now(), stage: Stage::Offering });
     }
@@ -112,12 +119,18 @@ impl Driver {
             if matches!(taken, Taken::Nothing) {
                 let (outputs, result) = self.replayed(lane, &mut parking);
                 drop(parking);
+                self.shared.room.notify_waiters();
                 return self.follow(outputs, result);
             }
             drop(parking);
             let Some(replay) = &mut self.replay else { return };
             match taken {
                 Taken::Yes | Taken::Nothing => {}
+                Taken::Back(returned) => {
+                    if let Some(returned) = returned {
+                        self.shared.give_back(returned);
+                    }
+                }
                 Taken::Full => replay.stage = Stage::Full(Instant::now() + FULL),
                 Taken::Fenced(code) => {
                     replay.stage = Stage::Refused(code);
@@ -183,37 +196,34 @@ impl Driver {
         match refusal {
             Refusal::QueueFull => Taken::Full,
             Refusal::Fatal(_) => Taken::Fatal,
-            Refusal::Refused(code) if self.shared.is_fence_like(&code) => Taken::Fenced(code),
-            Refusal::Refused(code) => {
-                self.refuse(parking, offer, code);
-                Taken::Yes
-            }
+            Refusal::Refused(code) if handle.events.is_fence_like(&code) => Taken::Fenced(code),
+            Refusal::Refused(code) => Taken::Back(self.refuse(parking, offer, code)),
         }
     }
 
-    /// The new cluster refuses this record for a reason that no switch mends: it goes back to its caller.
-    fn refuse(&self, parking: &mut Parking, offer: Offer, code: ErrorCode) {
+    /// Takes out a record with the error that it goes back with.
+    fn refuse(&self, parking: &mut Parking, offer: Offer, code: ErrorCode) -> Option<Returned> {
         if let Some(slot) = self.shared.slab.get(offer.token) {
             slot.cold.lock().held().code = Some(code);
         }
-        if let Some(returned) = parking.hand_over.refused(offer) {
-            self.shared.give_back(returned);
-        }
+        parking.hand_over.refused(offer)
     }
 
     /// Nothing is under way that would mend a refusal.
     pub(super) fn return_held(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut parking = shared.parking.lock();
+        let mut back = None;
         if let Some(replay) = &mut self.replay {
             let stage = std::mem::replace(&mut replay.stage, Stage::Offering);
             if let (Stage::Refused(code), Some(offer)) = (stage, parking.hand_over.next_offer()) {
-                self.refuse(&mut parking, offer, code);
+                back = self.refuse(&mut parking, offer, code);
             }
         }
         let released = parking.hand_over.release();
+        // A waker may run its task at once, and that may send: not under the lock.
         drop(parking);
-        for record in released {
+        for record in back.into_iter().chain(released) {
             self.shared.give_back(record);
         }
     }

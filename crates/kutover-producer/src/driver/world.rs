@@ -179,11 +179,10 @@ impl Driver {
         let fences = Fences {
             intent: world.owner_intent.clone().or_else(|| world.view.intent.clone()),
             fenced: world.view.fenced.iter().copied().collect(),
+            generation: world.view.target.as_ref().map_or(Generation(0), |target| target.generation),
         };
         if world.announced != fences {
             world.announced = fences.clone();
-            let announced = fences.intent.is_some() || !fences.fenced.is_empty();
-            self.shared.announced.store(announced, std::sync::atomic::Ordering::Release);
             self.input(Input::Fences(fences));
         }
     }

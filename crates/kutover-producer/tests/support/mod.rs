@@ -101,7 +101,12 @@ impl World {
     }
 
     pub(crate) async fn say(&self, colour: Colour, body: ControlBody) {
-        let message = ControlMessage { deployment: "orders".into(), term: TERM, body };
+        self.say_for("orders", colour, body).await;
+    }
+
+    /// Says something for any deployment.
+    pub(crate) async fn say_for(&self, deployment: &str, colour: Colour, body: ControlBody) {
+        let message = ControlMessage { deployment: deployment.into(), term: TERM, body };
         self.registry(colour).await.say(&message).await.expect("control takes it");
     }
 
