@@ -17,9 +17,9 @@
 //! endpoint = { addresses = ["10.0.0.1"] }
 //!
 //! [clusters.green.provisioner]
-//! kind = "lab"
-//! kafka = "apache:4.3.1"
-//! brokers = 3
+//! kind = "static"
+//! bootstrap = ["10.0.1.1:9092"]
+//! endpoint = { addresses = ["10.0.1.1"] }
 //!
 //! [clusters.green.properties]
 //! "sasl.password" = "never shown"

@@ -24,6 +24,8 @@ mod steps;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
+mod guards;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
