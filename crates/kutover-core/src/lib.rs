@@ -3,6 +3,7 @@
 //! There is no tokio, no clock, no random number and no I/O in here: time comes in as an argument, acts go out as data.
 
 pub mod chain;
+pub mod controls;
 pub mod cutover;
 pub mod drain;
 pub mod error;
