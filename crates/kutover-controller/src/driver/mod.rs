@@ -112,6 +112,7 @@ pub struct Controller {
     plan: Plan,
     deployment: Deployment,
     backends: Backends,
+    nonce: Nonce,
 }
 
 type Running = Pin<Box<dyn Future<Output = ProviderResult<Answer>> + Send>>;
@@ -119,7 +120,15 @@ type Running = Pin<Box<dyn Future<Output = ProviderResult<Answer>> + Send>>;
 impl Controller {
     /// Puts a controller together.
     pub fn new(plan: Plan, deployment: Deployment, backends: Backends) -> Self {
-        Self { plan, deployment, backends }
+        let nonce = Nonce::new(format!("{:016x}", rand::random::<u64>()));
+        Self { plan, deployment, backends, nonce }
+    }
+
+    /// The same with a nonce of the caller's, which no other run may ever have: a simulation draws it from its seed.
+    #[must_use]
+    pub fn with_nonce(mut self, nonce: Nonce) -> Self {
+        self.nonce = nonce;
+        self
     }
 
     /// Makes the deployment kutover's, and nothing else: the owner record, kutover's topics on the active cluster.
@@ -154,8 +163,7 @@ impl Controller {
         let entries = in_time(limit, "read the journal", journal.read()).await?;
         let mut next_index = entries.len() as u64;
         let records = entries.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
-        let nonce = Nonce::new(format!("{:016x}", rand::random::<u64>()));
-        let mut machine = Cutover::new(self.plan, nonce, records);
+        let mut machine = Cutover::new(self.plan, self.nonce, records);
         if adopt_only {
             machine = machine.adopting();
         }
@@ -234,6 +242,7 @@ async fn wait(
         }
     };
     tokio::select! {
+        biased; // Which comes first when several are ready must not be chance: a simulation replays it.
         (id, result) = command => {
             *running = None;
             if let Err(error) = &result {
