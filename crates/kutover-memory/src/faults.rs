@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use parking_lot::Mutex;
+
+use crate::weather::Weather;
 
 /// How a call goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,10 +24,15 @@ pub enum Fault {
     Hang,
     /// Done, and no answer ever comes.
     HangDone,
+    /// The answer is lost, and it is done so many milliseconds later. Wants a world with [`Weather`].
+    UnknownLate {
+        /// How much later.
+        after_ms: u64,
+    },
 }
 
 impl Fault {
-    /// One of each, for tests that go through all of them.
+    /// One of each that needs no clock, for tests that go through all of them.
     pub fn all() -> [Self; 6] {
         let refused = ProviderError::new(ErrorKind::NotAuthorised, "fault", "injected by the test");
         [
@@ -36,6 +44,19 @@ impl Fault {
             Self::HangDone,
         ]
     }
+
+    /// The name it is counted under when it fires.
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Fail(_) => "call-failed",
+            Self::NotDone => "call-not-done",
+            Self::UnknownDone => "call-unknown-done",
+            Self::UnknownNotDone => "call-unknown-not-done",
+            Self::Hang => "call-hangs",
+            Self::HangDone => "call-done-hangs",
+            Self::UnknownLate { .. } => "call-unknown-late",
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -44,12 +65,16 @@ struct State {
     next: BTreeMap<String, VecDeque<Fault>>,
     always: BTreeMap<String, Fault>,
     numbered: BTreeMap<usize, Fault>,
+    fired: BTreeMap<&'static str, u64>,
 }
 
 /// Counts the calls of a world and lets chosen ones fail. A call's name is its part's scope and the port's function,
 /// as in `dns.compare_and_set`, `green.create_topic` or `journal.append`.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<State>>);
+pub struct Faults {
+    state: Arc<Mutex<State>>,
+    weather: Option<Arc<dyn Weather>>,
+}
 
 impl Faults {
     /// No faults.
@@ -57,24 +82,39 @@ impl Faults {
         Self::default()
     }
 
+    /// Faults that come with the weather, besides those that are injected.
+    pub fn with_weather(weather: Arc<dyn Weather>) -> Self {
+        Self { state: Arc::default(), weather: Some(weather) }
+    }
+
+    /// How often each kind of fault has fired.
+    pub fn fired(&self) -> BTreeMap<&'static str, u64> {
+        self.state.lock().fired.clone()
+    }
+
+    /// Counts a fault of a kind as fired.
+    pub fn fire(&self, kind: &'static str) {
+        *self.state.lock().fired.entry(kind).or_default() += 1;
+    }
+
     /// The next call of this name goes wrong so; further ones queue up behind it.
     pub fn inject(&self, call: impl Into<String>, fault: Fault) {
-        self.0.lock().next.entry(call.into()).or_default().push_back(fault);
+        self.state.lock().next.entry(call.into()).or_default().push_back(fault);
     }
 
     /// Every call of this name goes wrong so, until [`Faults::clear`].
     pub fn always(&self, call: impl Into<String>, fault: Fault) {
-        self.0.lock().always.insert(call.into(), fault);
+        self.state.lock().always.insert(call.into(), fault);
     }
 
     /// The call of this number (from 0, over all names, counted from the world's start) goes wrong so.
     pub fn at(&self, number: usize, fault: Fault) {
-        self.0.lock().numbered.insert(number, fault);
+        self.state.lock().numbered.insert(number, fault);
     }
 
     /// Takes every fault out. The calls stay counted.
     pub fn clear(&self) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.next.clear();
         state.always.clear();
         state.numbered.clear();
@@ -82,11 +122,11 @@ impl Faults {
 
     /// The names of all calls so far, in order.
     pub fn calls(&self) -> Vec<String> {
-        self.0.lock().calls.clone()
+        self.state.lock().calls.clone()
     }
 
     fn enter(&self, name: &str) -> Option<Fault> {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         let number = state.calls.len();
         state.calls.push(name.to_owned());
         if let Some(fault) = state.numbered.remove(&number) {
@@ -101,24 +141,46 @@ impl Faults {
         name: &str,
         act: impl FnOnce() -> ProviderResult<T> + Send,
     ) -> ProviderResult<T> {
-        let unknown = || {
-            let error = ProviderError::new(ErrorKind::Unreachable, name, "no answer in time (injected)");
-            error.with_outcome(Outcome::Unknown)
-        };
-        match self.enter(name) {
-            None => act(),
-            Some(Fault::Fail(error)) => Err(error),
-            Some(Fault::NotDone) => Err(ProviderError::new(ErrorKind::Unavailable, name, "busy (injected)")),
-            Some(Fault::UnknownNotDone) => Err(unknown()),
-            Some(Fault::UnknownDone) => {
-                act()?;
-                Err(unknown())
-            }
-            Some(Fault::Hang) => std::future::pending().await,
-            Some(Fault::HangDone) => {
-                act()?;
-                std::future::pending().await
-            }
+        let mut call = self.weather.as_ref().map(|weather| weather.call(name)).unwrap_or_default();
+        call.fault = self.enter(name).or(call.fault);
+        if let Some(fault) = &call.fault {
+            self.fire(fault.kind());
+        }
+        pause(call.before_ms).await;
+        let given = carry_out(name, call.fault, act).await;
+        pause(call.after_ms).await;
+        given
+    }
+}
+
+async fn pause(ms: u64) {
+    if ms > 0 {
+        tokio::time::sleep(Duration::from_millis(ms)).await;
+    }
+}
+
+async fn carry_out<T>(
+    name: &str,
+    fault: Option<Fault>,
+    act: impl FnOnce() -> ProviderResult<T> + Send,
+) -> ProviderResult<T> {
+    let unknown = || {
+        let error = ProviderError::new(ErrorKind::Unreachable, name, "no answer in time (injected)");
+        error.with_outcome(Outcome::Unknown)
+    };
+    match fault {
+        None => act(),
+        Some(Fault::Fail(error)) => Err(error),
+        Some(Fault::NotDone) => Err(ProviderError::new(ErrorKind::Unavailable, name, "busy (injected)")),
+        Some(Fault::UnknownNotDone) => Err(unknown()),
+        Some(Fault::UnknownDone | Fault::UnknownLate { .. }) => {
+            act()?;
+            Err(unknown())
+        }
+        Some(Fault::Hang) => std::future::pending().await,
+        Some(Fault::HangDone) => {
+            act()?;
+            std::future::pending().await
         }
     }
 }

@@ -1,8 +1,10 @@
 //! A world in memory behind kutover's ports, enough to drive the machines without a network.
 //!
-//! There is no clock and no sleep in here: time to live, delivery and visibility are knobs that a test turns. All parts
-//! of a [`MemoryWorld`] share one [`Faults`], which counts every call and makes chosen ones fail, so that a test can take
-//! the calls of a clean run and let each of them fail in turn.
+//! All parts of a [`MemoryWorld`] share one [`Faults`], which counts every call and makes chosen ones fail, so that a test
+//! can take the calls of a clean run and let each of them fail in turn.
+//!
+//! There is no clock in it unless it has a [`Weather`]: time to live, delivery and visibility are knobs that a test
+//! turns. With one, things take (virtual) time and go wrong by themselves, as it says.
 
 mod cluster;
 mod dns;
@@ -11,6 +13,7 @@ mod journal;
 mod producer;
 mod provisioner;
 mod watch;
+mod weather;
 
 pub use cluster::{ClusterOptions, MemoryCluster, MemoryLink, StoredRecord};
 pub use dns::MemoryDns;
@@ -19,6 +22,12 @@ pub use journal::MemoryJournal;
 pub use producer::{Fate, MemoryClient, MemoryFactory, MemoryLinks};
 pub use provisioner::MemoryProvisioner;
 pub use watch::MemoryWatch;
+pub use weather::{
+    AnswerFate, AnswerWeather, CallWeather, CalmWeather, RecordFate, RecordWeather, UnfinishedAppend, Weather,
+};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kutover_core::words::Colour;
 
@@ -45,7 +54,20 @@ impl Default for MemoryWorld {
 impl MemoryWorld {
     /// An empty world: no clusters, no records, no entries.
     pub fn new() -> Self {
-        let faults = Faults::new();
+        Self::from_faults(Faults::new())
+    }
+
+    /// An empty world in which things take time and go wrong as the weather says.
+    pub fn with_weather(weather: Arc<dyn Weather>) -> Self {
+        Self::from_faults(Faults::with_weather(weather))
+    }
+
+    /// How often each kind of fault has fired: a run in which one never did has not tried it.
+    pub fn fired(&self) -> BTreeMap<&'static str, u64> {
+        self.faults.fired()
+    }
+
+    fn from_faults(faults: Faults) -> Self {
         Self {
             dns: MemoryDns::new(&faults),
             journal: MemoryJournal::new(&faults),
