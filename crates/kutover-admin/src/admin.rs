@@ -160,6 +160,10 @@ impl ClusterAdmin for KafkaAdmin {
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
         self.fence.lift(&fenceable(topics)).await
     }
+
+    async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.prove_takes(&fenceable(topics)).await
+    }
 }
 
 impl LagSource for KafkaAdmin {

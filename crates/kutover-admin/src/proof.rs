@@ -30,6 +30,27 @@ impl KafkaAdmin {
         Ok(FenceProof { kind: self.fence.kind(), topics: ends.topics, ends: ends.ends })
     }
 
+    /// The opposite: every leader would take a record. One that has not learnt of it yet is asked again.
+    pub(crate) async fn prove_takes(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        let deadline = Instant::now() + self.config.timeouts.proof;
+        loop {
+            let answers = self.probe(topics).await?;
+            let Some((place, answer)) = answers.iter().find(|(_, answer)| **answer != ProbeAnswer::Open)
+            else {
+                return Ok(());
+            };
+            let reason = match answer {
+                ProbeAnswer::Unclear(reason) => reason.as_str(),
+                _ => "its leader refuses ordinary clients: find out which ACL or fence does it",
+            };
+            if Instant::now() >= deadline {
+                let what = format!("prove that {place} takes records");
+                return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
     /// A refusal says that the probe may not write, the binding says that nobody may: with ACLs both are asked for.
     async fn prove_bindings(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let Some(acl) = &self.acl else { return Ok(()) };

@@ -179,6 +179,10 @@ pub struct Plan {
     /// For how long an unfenced old cluster must have taken no record before it counts as quiet. Default 60 s.
     #[serde(with = "values::duration")]
     pub quiet_window: Duration,
+    /// How long a rollback tries to fence a cluster that does not answer before it goes back without a barrier. Default
+    /// 10 s.
+    #[serde(with = "values::duration")]
+    pub barrier_deadline: Duration,
     /// How long the new cluster must have served, drained and undisturbed, before the old one is isolated. Default 30 s.
     #[serde(with = "values::duration")]
     pub soak: Duration,
@@ -208,6 +212,7 @@ impl Default for Plan {
             ttl: None,
             converge_deadline: Duration::from_secs(60),
             quiet_window: Duration::from_secs(60),
+            barrier_deadline: Duration::from_secs(10),
             soak: Duration::from_secs(30),
             hold_limit: Duration::from_secs(15 * 60),
             command_timeout: Duration::from_secs(30),

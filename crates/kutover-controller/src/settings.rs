@@ -34,6 +34,7 @@ impl Config {
                 ttl_s: self.switch_ttl_s(),
                 converge_ms: ms(self.plan.converge_deadline),
                 quiet_window_ms: ms(self.plan.quiet_window),
+                barrier_ms: ms(self.plan.barrier_deadline),
                 soak_ms: ms(self.plan.soak),
                 poll_ms: ms(self.plan.drain_poll),
                 command_timeout_ms: ms(self.plan.command_timeout),

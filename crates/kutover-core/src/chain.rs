@@ -18,6 +18,9 @@ pub enum ClosedBy {
     Fence,
     /// The absence of a fence was waived; nothing came for the quiet window. Promises no order between clusters.
     Quiet,
+    /// A rollback's barrier: the generation after the next goes on from here on the same cluster, and whoever wrote in
+    /// between on the other one had left this one before.
+    Barrier,
 }
 
 /// Where a segment ends.
@@ -193,6 +196,15 @@ impl Chain {
     pub fn forget_after(&mut self, generation: Generation) {
         for segments in self.partitions.values_mut() {
             segments.retain(|segment| segment.generation <= generation);
+        }
+    }
+
+    /// Gives a generation's open segments up: their cluster is dead.
+    pub fn give_up(&mut self, generation: Generation) {
+        for segment in self.partitions.values_mut().flatten() {
+            if segment.generation == generation && segment.end == SegmentEnd::Open {
+                segment.end = SegmentEnd::Unreadable;
+            }
         }
     }
 

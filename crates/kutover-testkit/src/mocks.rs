@@ -95,6 +95,7 @@ mock! {
         async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind>;
         async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof>;
         async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()>;
+        async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()>;
     }
 }
 

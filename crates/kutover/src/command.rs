@@ -129,7 +129,7 @@ fn listen(say: mpsc::UnboundedSender<Operator>, ui: Arc<Ui>) {
                 Some(word) if say.send(word).is_err() => return,
                 Some(_) => {}
                 None if line.trim().is_empty() => {}
-                None => ui.line("  type `approve redirect`, `approve removal` or `abort`"),
+                None => ui.line("  type `approve redirect`, `approve removal`, `abort` or `rollback`"),
             }
         }
         // The end of the input says nothing: whoever waits for a word goes on waiting.
@@ -141,6 +141,7 @@ fn word(line: &str) -> Option<Operator> {
         ["approve", "redirect"] => Some(Operator::Approve(ApprovalGate::Redirect)),
         ["approve", "removal"] => Some(Operator::Approve(ApprovalGate::Removal)),
         ["abort"] => Some(Operator::Abort),
+        ["rollback"] => Some(Operator::RollBack),
         _ => None,
     }
 }
@@ -160,6 +161,7 @@ mod tests {
     fn words_of_an_operator() {
         assert_eq!(word(" approve  removal "), Some(Operator::Approve(ApprovalGate::Removal)));
         assert_eq!(word("abort"), Some(Operator::Abort));
+        assert_eq!(word("rollback"), Some(Operator::RollBack));
         assert_eq!(word("approve"), None);
         assert_eq!(word("yes"), None);
     }

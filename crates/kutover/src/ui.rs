@@ -224,6 +224,8 @@ pub(crate) fn describe(state: StateName) -> &'static str {
         StateName::Complete => "complete",
         StateName::Aborting => "undoing what was prepared",
         StateName::Aborted => "aborted; the old cluster serves as before",
+        StateName::RollingBack => "leading producers back to the old cluster",
+        StateName::RolledBack => "rolled back; the old cluster serves again",
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn outcome(stop: &Stop) -> &'static str {
         Stop::Complete => "complete",
         Stop::Adopted => "adopted",
         Stop::Aborted(_) => "aborted",
+        Stop::RolledBack(_) => "rolled-back",
         Stop::Held(_) => "held",
         Stop::Refused(_) => "refused",
         Stop::Superseded(_) => "superseded",
@@ -72,6 +73,7 @@ pub(crate) fn reason(stop: &Stop) -> String {
     match stop {
         Stop::Complete | Stop::Adopted => String::new(),
         Stop::Aborted(reason)
+        | Stop::RolledBack(reason)
         | Stop::Held(reason)
         | Stop::Refused(reason)
         | Stop::Superseded(reason)

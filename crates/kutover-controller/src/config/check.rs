@@ -106,6 +106,7 @@ fn plan(config: &Config) -> Result<(), Fault> {
     let bounds = [
         ("converge_deadline", plan.converge_deadline, Duration::from_millis(100)),
         ("quiet_window", plan.quiet_window, Duration::from_millis(100)),
+        ("barrier_deadline", plan.barrier_deadline, Duration::from_millis(100)),
         ("soak", plan.soak, Duration::ZERO),
         ("hold_limit", plan.hold_limit, Duration::from_millis(100)),
         ("command_timeout", plan.command_timeout, Duration::from_millis(100)),

@@ -2,6 +2,7 @@
 
 mod owner;
 mod proofs;
+mod rollback;
 mod topics;
 mod world;
 
@@ -78,6 +79,8 @@ pub enum Operator {
     Approve(ApprovalGate),
     /// Get out, if that is still possible.
     Abort,
+    /// Go back to the old cluster, if there still is a way back.
+    RollBack,
 }
 
 /// How a run ended.
@@ -253,6 +256,7 @@ async fn wait(
         word = word => match word {
             Operator::Approve(gate) => Input::Approve(gate),
             Operator::Abort => Input::Abort,
+            Operator::RollBack => Input::RollBack,
         },
         () = timer => Input::Tick,
     }

@@ -15,7 +15,7 @@ use super::world::{World, superseded};
 const VISIBLE_POLL: Duration = Duration::from_millis(100);
 
 impl World {
-    fn first_endpoint(&self) -> &DnsName {
+    pub(super) fn first_endpoint(&self) -> &DnsName {
         &self.deployment.endpoints[0]
     }
 
@@ -121,7 +121,7 @@ impl World {
     }
 
     /// What stands at an endpoint, under our term or not at all.
-    async fn ours(
+    pub(super) async fn ours(
         &self,
         endpoint: &DnsName,
         term: Term,

@@ -71,6 +71,7 @@ impl World {
                 // A fence that was announced when this colour was left for another is over.
                 self.say(term, on, ControlBody::Fence { colour: target.colour, up: false }).await?;
                 self.say(term, on, ControlBody::Announce { target: target.clone() }).await?;
+                self.say(term, on, ControlBody::Intent { intent: None }).await?;
                 Ok(Answer::Done)
             }
             Command::ReadMembers { on } => {
@@ -108,6 +109,10 @@ impl World {
                 Ok(Answer::Done)
             }
             Command::Tidy { ttl_s, nonce } => self.tidy(term, *ttl_s, nonce).await,
+            intent @ Command::WriteIntent { .. } => self.write_intent(intent, term).await,
+            Command::Reopen { on, topics, isolations, prove } => {
+                self.reopen(on, topics.as_ref(), isolations, *prove).await
+            }
             discard @ Command::Discard { .. } => self.discard(discard, term).await,
         }
     }
@@ -145,7 +150,7 @@ impl World {
     }
 
     /// Writes one control message on several clusters.
-    async fn say(&self, term: Term, on: &[Incarnation], body: ControlBody) -> ProviderResult<()> {
+    pub(super) async fn say(&self, term: Term, on: &[Incarnation], body: ControlBody) -> ProviderResult<()> {
         let message = ControlMessage { deployment: self.deployment.name.clone(), term, body };
         for incarnation in on {
             self.links(incarnation).await?.registry.say(&message).await?;
@@ -195,7 +200,7 @@ impl World {
 
     /// Whether a control topic is ours to claim: not another deployment's, not a newer controller's, and not one that
     /// knows of more than the record we act on.
-    fn may_claim(
+    pub(super) fn may_claim(
         &self,
         view: &ControlView,
         on: &Incarnation,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::chain::Chain;
 use crate::drain::Observation;
 use crate::messages::MemberState;
-use crate::owner::{OwnerRecord, RemovalMark, Target};
+use crate::owner::{Intent, OwnerRecord, RemovalMark, Target};
 use crate::ports::{ClusterIdentity, FenceKind, FenceProof, Incarnation, PartitionEnd, TopicDescription};
 use crate::words::{ClusterId, Colour, GroupId, Nonce, Term, TopicName, TopicPartition};
 
@@ -190,6 +190,30 @@ pub enum Command {
         /// Marks the attempt.
         nonce: Nonce,
     },
+    /// Say in owner record and control topics that a rollback has been decided on. Refused once a removal is marked.
+    WriteIntent {
+        /// The rollback.
+        intent: Intent,
+        /// Marks the attempt.
+        nonce: Nonce,
+        /// The term's nonce: the second cluster's control topic is claimed along with it.
+        claim: Nonce,
+        /// The cluster that is gone back to.
+        on: Incarnation,
+        /// The cluster that is left, told if it answers.
+        also: Incarnation,
+    },
+    /// Make sure that a cluster takes clients and records: nothing of kutover's shuts them out.
+    Reopen {
+        /// The cluster.
+        on: Incarnation,
+        /// The topics; `None`: all.
+        topics: Option<BTreeSet<TopicName>>,
+        /// Isolations of these names are undone.
+        isolations: Vec<Nonce>,
+        /// Whether every leader has to be asked if it would take a record.
+        prove: bool,
+    },
     /// Undo a preparation: topics made on the new cluster, or the new cluster itself where this cutover made it.
     Discard {
         /// The new colour; never one that was published.
@@ -248,6 +272,8 @@ impl Command {
             Command::MarkRemoval { .. } => "mark the removal",
             Command::Destroy { .. } => "destroy",
             Command::Tidy { .. } => "tidy up",
+            Command::WriteIntent { .. } => "write the intent",
+            Command::Reopen { .. } => "reopen",
             Command::Discard { .. } => "discard",
         }
     }

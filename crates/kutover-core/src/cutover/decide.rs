@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Draft, Plan, Verified};
-use crate::chain::{Chain, ChainError, ClosedBy};
+use super::{Barrier, Draft, Plan, Redirected, Side, Verified, WayBack};
+use crate::chain::{Chain, ChainError, ClosedBy, SegmentEnd};
 use crate::drain::Required;
 use crate::messages::{MemberKind, MemberState};
 use crate::owner::Target;
@@ -109,12 +109,76 @@ pub(super) fn open_segments(
     Ok(chain)
 }
 
-/// Closes the left generation's segments. A partition that was added after the switch gets its segment here: nobody had
+/// Where producers will belong after a rollback.
+pub(super) fn target_back(redirected: &Redirected) -> Target {
+    let Side { incarnation, identity } = &redirected.prepared.verified.old;
+    Target {
+        generation: redirected.target.generation.next(),
+        colour: incarnation.colour,
+        cluster_id: identity.cluster_id.clone(),
+        bootstrap: incarnation.bootstrap.clone(),
+    }
+}
+
+/// A rollback's chain: the closing generation ends where the fence holds it (or is given up with its cluster), the
+/// opening one starts where its cluster stands. What was open there before ends at the same offset.
+pub(super) fn separate(
+    chain: &Chain,
+    way: &WayBack,
+    away: &[PartitionEnd],
+    home: &[PartitionEnd],
+) -> Result<(Chain, BTreeMap<TopicName, i32>), String> {
+    let verified = &way.redirected.prepared.verified;
+    let refuse = |error: ChainError| error.to_string();
+    let (mut chain, topics) = match way.barrier {
+        Barrier::Fence => {
+            close_segments(chain, way.closing(), verified, &verified.new, away, ClosedBy::Fence)?
+        }
+        Barrier::Quiet => (chain.clone(), verified.topics.clone()),
+        Barrier::Lost => {
+            let mut chain = chain.clone();
+            chain.give_up(way.closing());
+            (chain, verified.topics.clone())
+        }
+    };
+    for end in home {
+        let left = way.redirected.left;
+        let before = chain.segments(&end.place).iter().find(|segment| segment.generation == left);
+        let start = match before.map(|segment| segment.end) {
+            // A partition that is new here: all of it is to be read.
+            None => end.start,
+            Some(SegmentEnd::Closed { end: closed, .. }) if closed <= end.high_watermark => closed,
+            Some(SegmentEnd::Closed { end: closed, .. }) => {
+                return Err(format!(
+                    "{}: generation {left} was closed at {closed}, but the log ends at {}",
+                    end.place, end.high_watermark
+                ));
+            }
+            Some(SegmentEnd::Open | SegmentEnd::Unreadable) => {
+                chain.close(&end.place, left, end.high_watermark, ClosedBy::Barrier).map_err(refuse)?;
+                end.high_watermark
+            }
+        };
+        let Target { generation, colour, cluster_id, .. } = way.target.clone();
+        chain.open(end.place.clone(), generation, colour, cluster_id, start).map_err(refuse)?;
+    }
+    let missing = topics.iter().find_map(|(topic, count)| {
+        let place = TopicPartition { topic: topic.clone(), partition: count - 1 };
+        (!home.iter().any(|end| end.place == place)).then_some(place)
+    });
+    match missing {
+        Some(place) => Err(format!("{place}: its end was not answered by the cluster to go back to")),
+        None => Ok((chain, topics)),
+    }
+}
+
+/// Closes a generation's segments on one side. A partition that was added after the switch gets its segment here: nobody had
 /// read it, and its records count like the others. Gives the chain and the partition counts as they are closed.
 pub(super) fn close_segments(
     chain: &Chain,
     left: Generation,
     verified: &Verified,
+    side: &Side,
     ends: &[PartitionEnd],
     by: ClosedBy,
 ) -> Result<(Chain, BTreeMap<TopicName, i32>), String> {
@@ -134,8 +198,8 @@ pub(super) fn close_segments(
                 .open(
                     end.place.clone(),
                     left,
-                    verified.old.incarnation.colour,
-                    verified.old.identity.cluster_id.clone(),
+                    side.incarnation.colour,
+                    side.identity.cluster_id.clone(),
                     end.start,
                 )
                 .map_err(refuse)?;

@@ -90,6 +90,14 @@ pub enum Event {
         /// Records in those segments.
         records: i64,
     },
+    /// The cluster that a rollback leaves does not answer: it is gone back without a barrier, order is not promised for
+    /// that generation, and what of it nobody has read stays on that cluster.
+    BarrierLost {
+        /// The generation.
+        generation: Generation,
+        /// What was tried last, and how it failed.
+        reason: String,
+    },
     /// How far the drain is.
     Draining {
         /// (group, partition) pairs looked at.
@@ -170,6 +178,10 @@ impl fmt::Display for Event {
             Event::Closed { generation, partitions, records } => {
                 write!(f, "generation {generation} closed: {partitions} partitions, {records} records")
             }
+            Event::BarrierLost { generation, reason } => write!(
+                f,
+                "going back without a barrier, generation {generation} is unreadable ({reason}): order is not promised for it"
+            ),
             Event::Draining { unread, remaining, .. } if remaining.is_empty() => {
                 write!(f, "drained ({unread} unread)")
             }

@@ -31,6 +31,7 @@ pub(super) fn plan() -> Plan {
             poll_ms: 100,
             command_timeout_ms: 10_000,
             retry_ms: 50,
+            barrier_ms: 1_000,
             hold_limit_ms: None,
         },
     }
@@ -153,7 +154,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             topics: topics(),
         },
         Command::ReadMembers { .. } => {
-            Answer::Members { by_cluster: vec![vec![], vec![producer(7, &target(2, Colour::Green))]] }
+            Answer::Members { by_cluster: vec![vec![], vec![producer(7, published)]] }
         }
         Command::RaiseFence { .. } => Answer::FenceRaised { kind: FenceKind::Acl },
         Command::ProveFence { .. } => Answer::FenceProven {
@@ -179,6 +180,8 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         | Command::MarkRemoval { .. }
         | Command::Destroy { .. }
         | Command::Tidy { .. }
+        | Command::WriteIntent { .. }
+        | Command::Reopen { .. }
         | Command::Discard { .. } => Answer::Done,
     }
 }
@@ -196,6 +199,8 @@ pub(super) struct World<'a> {
     pub(super) journal: Vec<Record>,
     /// Whether every answer comes a second time.
     pub(super) twice: bool,
+    /// After the answer to this command (counted from 0) a person wants to go back.
+    pub(super) rollback: Option<usize>,
     /// The command (counted from 0) that is never answered.
     pub(super) silent: Option<usize>,
     answers: Box<Answers<'a>>,
@@ -212,6 +217,7 @@ impl<'a> World<'a> {
             events: vec![],
             journal,
             twice: false,
+            rollback: None,
             silent: None,
             answers: Box::new(|_, _| None),
         }
@@ -252,6 +258,9 @@ impl<'a> World<'a> {
                     if self.twice {
                         self.machine.handle(self.now, Input::Answer(id, result));
                     }
+                    if self.rollback == Some(self.commands.len() - 1) {
+                        self.machine.handle(self.now, Input::RollBack);
+                    }
                 }
                 Output::Wait(Some(until)) => {
                     self.now = self.now.max(until);
@@ -282,9 +291,10 @@ impl<'a> World<'a> {
     }
 }
 
-pub(super) const FORWARD: [&str; 23] = [
+pub(super) const FORWARD: [&str; 24] = [
     "take the term",
     "claim the control topics",
+    "reopen",
     "provision",
     "verify both clusters",
     "match topics",

@@ -123,7 +123,7 @@ impl Cutover {
     }
 
     /// Looks again after the poll interval, until a time since the step was entered is over: then goes on.
-    fn until(&self, limit_ms: u64, onwards: State) -> Next {
+    pub(super) fn until(&self, limit_ms: u64, onwards: State) -> Next {
         let (Some(entered), Some(now)) = (self.entered, self.now) else {
             return Next::After(self.plan.timings.poll_ms);
         };
@@ -184,7 +184,8 @@ impl Cutover {
         ids: BTreeMap<TopicName, TopicId>,
     ) -> Next {
         let verified = &redirected.prepared.verified;
-        match decide::close_segments(&self.progress.chain, redirected.left, verified, ends, by) {
+        match decide::close_segments(&self.progress.chain, redirected.left, verified, &verified.old, ends, by)
+        {
             Ok((chain, topics)) => {
                 self.progress.chain = chain;
                 let mut redirected = redirected;

@@ -1,6 +1,10 @@
 //! What must hold after every step, in release builds too. A broken one stops the machine before it does harm.
 
-use super::{Command, Cutover, Output, Progress, Retirement, State};
+use super::{Barrier, Command, Cutover, Output, Progress, Retirement, Rollback, State};
+use crate::chain::Chain;
+use crate::controls::{Control, without};
+use crate::owner::Target;
+use crate::words::Colour;
 
 /// Compares the progress before a step with the machine after it.
 pub(super) fn check(before: &Progress, after: &Cutover) -> Result<(), String> {
@@ -26,12 +30,15 @@ fn generation_only_grows(before: &Progress, after: &Progress) -> Result<(), Stri
 fn acts_on_the_right_cluster(command: &Command, progress: &Progress) -> Result<(), String> {
     let active = progress.published.as_ref();
     match command {
+        // In a rollback the active cluster is what intent and chain say.
+        Command::RaiseFence { old, .. } if closes(&progress.state, old.colour) => Ok(()),
         // Fence and isolation fall on the cluster that producers have left, never on the one they belong to.
         Command::RaiseFence { old, .. } | Command::Isolate { old, .. }
             if active.is_none_or(|target| target.colour == old.colour) =>
         {
             Err(format!("{} on {}, where producers belong", command.name(), old.colour))
         }
+        Command::Publish { target, .. } => opens(&progress.state, target, &progress.chain),
         // The mark goes in after everything was proven on closed segments; destruction follows the mark alone.
         Command::MarkRemoval { mark, .. } => match &progress.state {
             State::Retiring(closed, _, Retirement::Mark) if closed.mark() == *mark => {
@@ -59,6 +66,41 @@ fn acts_on_the_right_cluster(command: &Command, progress: &Progress) -> Result<(
             if active.is_none_or(|target| target.colour == *colour || target != keep) =>
         {
             Err(format!("discard of {colour}, where producers belong"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn closes(state: &State, colour: Colour) -> bool {
+    matches!(state, State::RollingBack(way, Rollback::Raise) if way.away().colour == colour)
+}
+
+/// Nobody is pointed anywhere before the chain says where that generation starts, and in a rollback with a fence before
+/// it says where the one that is left ends.
+fn opens(state: &State, target: &Target, chain: &Chain) -> Result<(), String> {
+    if without(Control::PublishFirst) {
+        return Ok(());
+    }
+    let verified = match state {
+        State::Redirecting(prepared, _) => &prepared.verified,
+        State::RollingBack(way, _) => &way.redirected.prepared.verified,
+        _ => {
+            return Err(format!(
+                "generation {} is published outside of Redirecting and RollingBack",
+                target.generation
+            ));
+        }
+    };
+    let opened =
+        |place: &_| chain.segments(place).iter().any(|segment| segment.generation == target.generation);
+    if let Some(place) = verified.partitions().iter().find(|place| !opened(place)) {
+        return Err(format!("{place}: generation {} is published before it is opened", target.generation));
+    }
+    match state {
+        State::RollingBack(way, _)
+            if way.barrier == Barrier::Fence && chain.closed_ends(way.closing()).is_none() =>
+        {
+            Err(format!("generation {} is published while {} is open", target.generation, way.closing()))
         }
         _ => Ok(()),
     }

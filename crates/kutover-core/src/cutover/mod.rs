@@ -18,13 +18,17 @@ mod forward;
 mod invariants;
 mod plan;
 mod retire;
+mod rollback;
 mod state;
 mod steps;
+mod way_back;
 
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod guards;
+#[cfg(test)]
+mod rollback_tests;
 #[cfg(test)]
 mod tests;
 
@@ -37,12 +41,15 @@ pub use state::{
     Closed, Draft, Fencing, Isolation, Preparation, Prepared, Progress, Redirected, Redirection, Retirement,
     Side, State, StateName, Undo, Undoing, Verified,
 };
+pub use way_back::{Barrier, Rollback, WayBack};
 
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::{Millis, Nonce, Term};
 
 /// The longest back-off is this many times the first.
 const LONGEST_BACK_OFF: u64 = 32;
+
+const BY_OPERATOR: &str = "asked for by the operator";
 
 /// What happens to the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +64,9 @@ pub enum Input {
     Approve(ApprovalGate),
     /// A person wants out. Heeded before the publication; afterwards it is answered with a note.
     Abort,
+    /// A person wants to go back to the old cluster. Heeded from the publication to the mark of removal; before it, an
+    /// abort.
+    RollBack,
 }
 
 /// What the machine wants.
@@ -83,6 +93,8 @@ pub enum Stop {
     Adopted,
     /// It was aborted; the old cluster serves as before.
     Aborted(String),
+    /// The old cluster serves again.
+    RolledBack(String),
     /// It held for longer than the plan allows, past the point of aborting. Run it again when the cause has ended.
     Held(String),
     /// The deployment or journal is not what it should be; nothing was done.
@@ -97,6 +109,7 @@ pub enum Stop {
 enum Boot {
     TakeTerm,
     Claim,
+    Reconcile,
     Running,
 }
 
@@ -165,6 +178,8 @@ pub struct Cutover {
     approved: BTreeSet<ApprovalGate>,
     asked: Option<ApprovalGate>,
     abort: bool,
+    /// Why a rollback was asked for that has not begun yet.
+    rollback: Option<String>,
     late: u64,
     stopped: bool,
     outputs: VecDeque<Output>,
@@ -187,7 +202,7 @@ impl Cutover {
                 }
             }
         }
-        if matches!(progress.state, State::Complete | State::Aborted(_)) {
+        if matches!(progress.state, State::Complete | State::Aborted(_) | State::RolledBack(_)) {
             progress.cutover += 1;
             progress.state = State::Planned;
         }
@@ -209,6 +224,7 @@ impl Cutover {
             approved: BTreeSet::new(),
             asked: None,
             abort: false,
+            rollback: None,
             late: 0,
             stopped: false,
             outputs: VecDeque::new(),
@@ -263,7 +279,8 @@ impl Cutover {
                     self.look(now, Cause::Enter);
                 }
             }
-            Input::Abort => self.ask_abort(now, "asked for by the operator"),
+            Input::Abort => self.ask_abort(now, BY_OPERATOR),
+            Input::RollBack => self.ask_rollback(now, BY_OPERATOR),
         }
         if let Err(text) = invariants::check(&before, self) {
             self.notify(Event::InvariantBroken { text: text.clone() });
@@ -293,7 +310,10 @@ impl Cutover {
             ErrorKind::Refused | ErrorKind::Invalid if self.boot != Boot::Running => {
                 self.stop(Stop::Refused(error.to_string()));
             }
-            _ => self.held(now, error.to_string()),
+            _ => {
+                self.held(now, error.to_string());
+                self.give_up_barrier(now, error);
+            }
         }
     }
 
@@ -366,7 +386,10 @@ impl Cutover {
         if changed {
             self.notify(Event::Entered { state: self.progress.state.name() });
         }
-        self.look(now, Cause::Enter);
+        match self.begin_rollback() {
+            Some(state) => self.goto(now, state),
+            None => self.look(now, Cause::Enter),
+        }
     }
 
     fn run(&mut self, now: Millis, command: Command) {

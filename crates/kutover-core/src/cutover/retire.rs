@@ -9,6 +9,7 @@ use super::{
 use crate::chain::ClosedBy;
 use crate::messages::HEARTBEAT_MS;
 use crate::owner::Target;
+use crate::words::Nonce;
 
 /// Two looks at the members this far apart tell a live one from a silent one: two heartbeats with their jitter, and the
 /// time it takes to write one.
@@ -24,6 +25,11 @@ impl Cutover {
             State::Complete
         };
         Next::Once(self.plan.timings.soak_ms.max(ttl_ms), Box::new(onwards))
+    }
+
+    /// One isolation per cutover: a resume finds the one that is there.
+    pub(super) fn isolation(&self, cutover: u64) -> Nonce {
+        format!("{}-{cutover}", self.plan.deployment).as_str().into()
     }
 
     pub(super) fn isolating(&mut self, closed: Closed, step: Isolation, cause: Cause) -> Next {
@@ -50,8 +56,7 @@ impl Cutover {
             }
             (Isolation::Isolate, Cause::Enter) => Next::Run(Command::Isolate {
                 old: verified.old.incarnation.clone(),
-                // One isolation per cutover: a resume finds the one that is there.
-                nonce: format!("{}-{}", self.plan.deployment, self.progress.cutover).as_str().into(),
+                nonce: self.isolation(self.progress.cutover),
             }),
             (Isolation::Isolate, Cause::Answer(Answer::Isolated { shut_out })) => {
                 self.notify(Event::Isolated { shut_out });
@@ -140,7 +145,8 @@ impl Cutover {
             None => {
                 let approval = match closed.by {
                     ClosedBy::Fence => self.plan.approve_removal,
-                    ClosedBy::Quiet => Approval::Manual, // Without a fence a removal is never automatic.
+                    // Without a fence a removal is never automatic.
+                    ClosedBy::Quiet | ClosedBy::Barrier => Approval::Manual,
                 };
                 let approved =
                     approval == Approval::Automatic || self.approved.contains(&ApprovalGate::Removal);

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::way_back::{Rollback, WayBack};
 use crate::chain::{Chain, ClosedBy};
 use crate::owner::{RemovalMark, Target};
 use crate::ports::{ClusterIdentity, Incarnation};
@@ -240,6 +241,10 @@ pub enum State {
     Complete,
     /// What was prepared is being undone.
     Aborting(Undo, Undoing),
+    /// Producers are being led back to the old cluster.
+    RollingBack(WayBack, Rollback),
+    /// The old cluster serves again; the other is read to its end (or given up) and stays fenced. Holds why.
+    RolledBack(String),
     /// The old cluster serves as before, and nothing was left behind. Holds why it was aborted.
     Aborted(String),
 }
@@ -264,6 +269,8 @@ pub enum StateName {
     Complete,
     Aborting,
     Aborted,
+    RollingBack,
+    RolledBack,
 }
 
 impl StateName {
@@ -302,6 +309,8 @@ impl StateName {
             StateName::Complete => "complete",
             StateName::Aborting => "aborting",
             StateName::Aborted => "aborted",
+            StateName::RollingBack => "rolling-back",
+            StateName::RolledBack => "rolled-back",
         }
     }
 }
@@ -331,6 +340,8 @@ impl State {
             State::Complete => StateName::Complete,
             State::Aborting(..) => StateName::Aborting,
             State::Aborted(_) => StateName::Aborted,
+            State::RollingBack(..) => StateName::RollingBack,
+            State::RolledBack(_) => StateName::RolledBack,
         }
     }
 
@@ -381,7 +392,8 @@ impl State {
             | State::Provisioning
             | State::Verifying(..)
             | State::Complete
-            | State::Aborted(_) => vec![],
+            | State::Aborted(_)
+            | State::RolledBack(_) => vec![],
             State::Preparing(verified, _, Preparation::Topics) => vec![verified.old.incarnation.clone()],
             State::Preparing(verified, ..) => verified.both(),
             State::Ready(prepared) | State::Redirecting(prepared, _) => prepared.verified.both(),
@@ -396,6 +408,8 @@ impl State {
             }
             State::Retiring(closed, ..) => vec![closed.redirected.prepared.verified.new.incarnation.clone()],
             State::Aborting(..) => vec![],
+            // The other may be dead; it is claimed along with the intent, if it answers.
+            State::RollingBack(way, _) => vec![way.home().clone()],
         }
     }
 }

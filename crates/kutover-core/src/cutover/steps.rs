@@ -1,9 +1,11 @@
 //! What each state does: the one match over the machine's states, and the states up to Ready.
 
 use super::{
-    Answer, Approval, ApprovalGate, Boot, Cause, Command, Cutover, Draft, Event, Next, Preparation, Prepared,
-    Record, Redirection, Retirement, Side, State, Stop, Undoing, Verified, decide,
+    Answer, Approval, ApprovalGate, BY_OPERATOR, Barrier, Boot, Cause, Command, Cutover, Draft, Event, Next,
+    Preparation, Prepared, Record, Redirection, Retirement, Rollback, Side, State, Stop, Undoing, Verified,
+    decide,
 };
+use crate::controls::{Control, without};
 use crate::owner::{OwnerRecord, Target};
 use crate::ports::Incarnation;
 use crate::words::Term;
@@ -41,6 +43,8 @@ impl Cutover {
             State::Complete => Next::Stop(Stop::Complete),
             State::Aborting(undo, step) => self.aborting(undo, step, &published, cause),
             State::Aborted(reason) => Next::Stop(Stop::Aborted(reason)),
+            State::RollingBack(way, step) => self.rolling_back(way, step, cause),
+            State::RolledBack(reason) => Next::Stop(Stop::RolledBack(reason)),
         }
     }
 
@@ -62,7 +66,9 @@ impl Cutover {
                 }
                 self.claim(on)
             }
-            (Boot::Claim, Cause::Answer(Answer::Done)) => self.running(),
+            (Boot::Claim, Cause::Answer(Answer::Done)) => self.reconcile(),
+            (Boot::Reconcile, Cause::Enter) => self.reconcile(),
+            (Boot::Reconcile, Cause::Answer(Answer::Done)) => self.running(),
             (_, Cause::Answer(other)) => unexpected(&other),
             (Boot::Running, Cause::Enter) => Next::Stop(Stop::Broken("booted twice".into())),
         }
@@ -79,7 +85,7 @@ impl Cutover {
             )));
         }
         self.term = term;
-        self.take_up(&owner.target);
+        self.take_up(&owner);
         self.progress.published = Some(owner.target);
         if fresh || self.progress.state == State::Planned {
             self.progress.active = Some(active);
@@ -93,7 +99,11 @@ impl Cutover {
 
     /// What was proven before a restart is proven again: a redirect that was not published is looked at once more, and
     /// a removal that was not marked gets its proof anew.
-    fn take_up(&mut self, published: &Target) {
+    fn take_up(&mut self, owner: &OwnerRecord) {
+        let published = &owner.target;
+        if without(Control::OldProof) {
+            return;
+        }
         match &mut self.progress.state {
             State::Redirecting(_, step @ (Redirection::Chain(_) | Redirection::Publish(_))) => {
                 let unpublished = match step {
@@ -105,8 +115,13 @@ impl Cutover {
                     self.progress.chain.forget_after(published.generation);
                 }
             }
-            State::Retiring(_, _, step @ (Retirement::Approval | Retirement::Mark)) => {
-                *step = Retirement::Prove
+            // From the mark on there is no way back, and nothing is proven anew.
+            State::Retiring(closed, _, step @ (Retirement::Approval | Retirement::Mark)) => {
+                let marked = owner.removal.as_ref() == Some(&closed.mark());
+                *step = if marked { Retirement::Destroy } else { Retirement::Prove };
+            }
+            State::RollingBack(way, step @ Rollback::Ends(_)) if way.barrier == Barrier::Fence => {
+                *step = Rollback::Raise;
             }
             _ => {}
         }
@@ -119,6 +134,24 @@ impl Cutover {
         }
     }
 
+    /// A fence or an isolation that a late act of an older term left on the active cluster is taken away. While a rollback
+    /// closes the active cluster, a fence there is meant.
+    fn reconcile(&mut self) -> Next {
+        self.boot = Boot::Reconcile;
+        let active = match (&self.progress.state, &self.progress.published) {
+            _ if without(Control::LateActsStay) => None,
+            (State::RollingBack(way, _), Some(published)) if way.target != *published => None,
+            (state, Some(published)) => state.serving(published.colour).or(self.progress.active.clone()),
+            (_, None) => None,
+        };
+        match active {
+            Some(on) => {
+                Next::Run(Command::Reopen { on, topics: None, isolations: self.isolations(), prove: false })
+            }
+            None => self.running(),
+        }
+    }
+
     fn running(&mut self) -> Next {
         self.boot = Boot::Running;
         if self.adopt_only {
@@ -126,9 +159,12 @@ impl Cutover {
         }
         self.notify(Event::Entered { state: self.progress.state.name() });
         if std::mem::take(&mut self.abort)
-            && let Some(undo) = self.progress.state.undo("asked for by the operator")
+            && let Some(undo) = self.progress.state.undo(BY_OPERATOR)
         {
             return Next::Goto(State::Aborting(undo, Undoing::Chain));
+        }
+        if let Some(state) = self.begin_rollback() {
+            return Next::Goto(state);
         }
         self.step(Cause::Enter)
     }

@@ -106,7 +106,9 @@ pub struct PartitionEnd {
 /// 5. `prove_fence` writes nothing, is done as an ordinary client, per partition leader, and is `Ok` only if every
 ///    one refused and the ends were the same in two reads; a leader that accepts or is silent is an error that names
 ///    the partition.
-/// 6. kutover's own topics and Kafka's internal ones are never fenced, whatever is asked.
+/// 6. `prove_open` writes nothing, is done as an ordinary client, per partition leader, and is `Ok` only if every one
+///    would take a record.
+/// 7. kutover's own topics and Kafka's internal ones are never fenced, whatever is asked.
 #[async_trait]
 pub trait ClusterAdmin: Send + Sync {
     /// Who the cluster is.
@@ -172,6 +174,12 @@ pub trait ClusterAdmin: Send + Sync {
     /// # Errors
     /// Unreachable, not authorised.
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()>;
+
+    /// Proves that ordinary clients can write.
+    ///
+    /// # Errors
+    /// As the contract says; the partition is named.
+    async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()>;
 }
 
 /// What makes a cluster refuse records: the part of [`ClusterAdmin`] that differs from fence to fence.

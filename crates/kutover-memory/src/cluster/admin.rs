@@ -119,6 +119,10 @@ impl ClusterAdmin for MemoryCluster {
         })
         .await
     }
+
+    async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.act("prove_open", |state| state.prove_open(topics)).await
+    }
 }
 
 #[async_trait]
@@ -181,6 +185,16 @@ impl State {
         let data = topics.iter().filter(|topic| !is_reserved_topic(topic.as_str()));
         self.fenced.extend(data.cloned());
         Ok(kind)
+    }
+
+    fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        for end in self.ends(topics)? {
+            if self.fenced.contains(&end.place.topic) || !self.isolations.is_empty() {
+                let what = format!("prove that {} takes records", end.place);
+                return Err(ProviderError::new(ErrorKind::Refused, what, "its leader refuses them"));
+            }
+        }
+        Ok(())
     }
 
     fn prove(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {

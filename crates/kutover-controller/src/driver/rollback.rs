@@ -1,0 +1,110 @@
+//! Commands of a rollback: the intent, and a cluster that takes clients and records again.
+
+use std::collections::BTreeSet;
+
+use kutover_core::cutover::{Answer, Command};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::messages::{ControlBody, ControlMessage};
+use kutover_core::owner::{Intent, OwnerRecord};
+use kutover_core::ports::{Incarnation, Published};
+use kutover_core::words::{Nonce, Term, TopicName, is_reserved_topic};
+
+use super::world::{World, list};
+
+impl World {
+    /// The owner record first: it alone is fenced by the term. The cluster that is left is told if it answers; who
+    /// reads DNS or the other cluster learns of it all the same.
+    pub(super) async fn write_intent(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
+        let Command::WriteIntent { intent, nonce, claim, on, also } = command else {
+            return Err(ProviderError::new(
+                ErrorKind::Invalid,
+                "write the intent",
+                "another command was given",
+            ));
+        };
+        self.own_intent(intent, nonce, term).await?;
+        let body = ControlBody::Intent { intent: Some(intent.clone()) };
+        self.say(term, std::slice::from_ref(on), body.clone()).await?;
+        match self.tell_other(also, claim, body, term).await {
+            Err(error) if !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable) => {
+                Err(error)
+            }
+            _ => Ok(Answer::Done),
+        }
+    }
+
+    async fn own_intent(&self, intent: &Intent, nonce: &Nonce, term: Term) -> ProviderResult<()> {
+        let endpoint = self.first_endpoint();
+        let refuse = |why: String| {
+            Err(ProviderError::new(ErrorKind::Refused, format!("write the intent at {endpoint}"), why))
+        };
+        let (found, owner, _) = self.ours(endpoint, term).await?;
+        if let Some(mark) = &owner.removal {
+            return refuse(format!("the removal of {} is marked: there is no way back", mark.incarnation));
+        }
+        if owner.intent.as_ref() == Some(intent) || owner.target.generation >= intent.opening {
+            return Ok(());
+        }
+        if owner.target.generation != intent.closing {
+            return refuse(format!(
+                "it says generation {}, not {}: find out who changed it",
+                owner.target.generation, intent.closing
+            ));
+        }
+        let owner = OwnerRecord { term, nonce: nonce.clone(), intent: Some(intent.clone()), ..owner };
+        let desired = Published { owner: Some(owner), ..found.clone() };
+        self.backends.dns.compare_and_set(endpoint, &found, &desired).await
+    }
+
+    async fn tell_other(
+        &self,
+        also: &Incarnation,
+        claim: &Nonce,
+        body: ControlBody,
+        term: Term,
+    ) -> ProviderResult<()> {
+        let registry = self.links(also).await?.registry;
+        let view = registry.control().await?;
+        if let Some(target) = &view.target {
+            self.may_claim(&view, also, term, claim, target)?;
+        }
+        for body in [ControlBody::Claim { nonce: claim.clone() }, body] {
+            let message = ControlMessage { deployment: self.deployment.name.clone(), term, body };
+            registry.say(&message).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn reopen(
+        &self,
+        on: &Incarnation,
+        topics: Option<&BTreeSet<TopicName>>,
+        isolations: &[Nonce],
+        prove: bool,
+    ) -> ProviderResult<Answer> {
+        for nonce in isolations {
+            supported(self.provisioner(on.colour).put_back(&on.id, nonce).await)?;
+        }
+        let admin = self.links(on).await?.admin;
+        let topics = match topics {
+            Some(topics) => list(topics),
+            None => {
+                let there = admin.topics().await?.into_iter().map(|topic| topic.name);
+                there.filter(|topic| !is_reserved_topic(topic.as_str())).collect()
+            }
+        };
+        supported(admin.lift_fence(&topics).await)?;
+        if prove {
+            supported(admin.prove_open(&topics).await)?;
+        }
+        Ok(Answer::Done)
+    }
+}
+
+/// What a backend cannot do at all it cannot have done before either.
+fn supported(result: ProviderResult<()>) -> ProviderResult<()> {
+    match result {
+        Err(error) if error.kind == ErrorKind::Unsupported => Ok(()),
+        result => result,
+    }
+}

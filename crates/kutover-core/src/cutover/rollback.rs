@@ -1,0 +1,329 @@
+//! Rolling back: a barrier on the cluster that is left alone.
+//!
+//! Whoever wrote there had left the other cluster before the fence stood, and writes on that other one again only after
+//! the new generation is published. So any end of it that is read in between separates the two, and it need not be
+//! fenced itself.
+
+use std::collections::BTreeMap;
+
+use super::steps::unexpected;
+use super::way_back::{Barrier, Rollback, WayBack};
+use super::{
+    Answer, Cause, Closed, Command, Cutover, Event, FencePolicy, Next, Redirected, State, Stop, decide,
+};
+use crate::chain::ClosedBy;
+use crate::controls::{Control, without};
+use crate::error::{ErrorKind, ProviderError};
+use crate::ports::PartitionEnd;
+use crate::words::{Millis, Nonce, Offset, TopicPartition};
+
+/// What rests on the final ends of the cluster that is left, in its order.
+const BARRIER: [Rollback; 5] =
+    [Rollback::Chain, Rollback::Reopen, Rollback::Publish, Rollback::Announce, Rollback::Converge];
+
+/// The step after one of [`BARRIER`], or its first.
+fn following(step: Option<&Rollback>) -> Rollback {
+    let mut order = BARRIER;
+    if without(Control::PublishFirst) {
+        order[..4].rotate_left(2);
+    }
+    if without(Control::LiftFirst) {
+        order.swap(0, 1);
+    }
+    let at = step.and_then(|step| order.iter().position(|known| known == step)).map_or(0, |at| at + 1);
+    order.get(at).cloned().unwrap_or(Rollback::Converge)
+}
+
+/// A step came to a part of the rollback that is not its own.
+fn misled(step: &Rollback) -> Next {
+    Next::Stop(Stop::Broken(format!("a rollback's step {step:?} was taken elsewhere")))
+}
+
+impl Cutover {
+    /// Begins a rollback where there is a way back; before the publication, an abort.
+    pub(super) fn ask_rollback(&mut self, now: Millis, reason: &str) {
+        if self.progress.state.undo(reason).is_some() {
+            return self.ask_abort(now, reason);
+        }
+        self.rollback = Some(reason.to_owned());
+        if self.boot == super::Boot::Running {
+            self.heed_rollback(now);
+        }
+    }
+
+    /// Sets out on the way back that was asked for, if this state has one. In the middle of the publication it is not
+    /// known whether there is anything to go back from: it waits for that.
+    pub(super) fn heed_rollback(&mut self, now: Millis) {
+        match self.begin_rollback() {
+            Some(state) => {
+                self.pending = None;
+                self.goto(now, state);
+            }
+            None if matches!(self.progress.state, State::Redirecting(..)) => {}
+            None => {
+                self.rollback = None;
+                let text = format!("{} cannot be rolled back; it goes on", self.progress.state.name());
+                self.notify(Event::Note { text });
+            }
+        }
+    }
+
+    /// The first step of the way back that was asked for.
+    pub(super) fn begin_rollback(&mut self) -> Option<State> {
+        let (redirected, isolated) = self.progress.state.way_back()?;
+        let reason = self.rollback.take()?;
+        let target = decide::target_back(&redirected);
+        let barrier = match self.plan.fence {
+            FencePolicy::Required => Barrier::Fence,
+            FencePolicy::Waived => Barrier::Quiet,
+        };
+        let way = WayBack { redirected, target, isolated, barrier, reason };
+        Some(State::RollingBack(way, Rollback::Topics))
+    }
+
+    pub(super) fn rolling_back(&mut self, way: WayBack, step: Rollback, cause: Cause) -> Next {
+        match step {
+            Rollback::Topics | Rollback::Intent | Rollback::Raise | Rollback::Prove | Rollback::Ends(_) => {
+                self.raising_barrier(way, step, cause)
+            }
+            Rollback::Chain | Rollback::Reopen | Rollback::Publish | Rollback::Announce => {
+                self.going_back(way, step, cause)
+            }
+            Rollback::Converge
+            | Rollback::Quiet(_)
+            | Rollback::QuietChain
+            | Rollback::Drain
+            | Rollback::Ttl => self.settling_back(way, step, cause),
+        }
+    }
+
+    fn raising_barrier(&mut self, way: WayBack, step: Rollback, cause: Cause) -> Next {
+        let topics = way.redirected.prepared.verified.topic_names();
+        let (home, away) = (way.home().clone(), way.away().clone());
+        let to = |way, step| Next::Goto(State::RollingBack(way, step));
+        match (step, cause) {
+            (Rollback::Topics, Cause::Enter) => {
+                Next::Run(Command::MatchTopics { old: away, new: home, topics })
+            }
+            (Rollback::Topics, Cause::Answer(Answer::TopicsMatched { notes, .. })) => {
+                notes.into_iter().for_each(|text| self.notify(Event::Note { text }));
+                to(way, Rollback::Intent)
+            }
+            (Rollback::Intent, Cause::Enter) => Next::Run(Command::WriteIntent {
+                intent: way.intent(),
+                nonce: self.act_nonce(),
+                claim: self.nonce.clone(),
+                on: home,
+                also: away,
+            }),
+            (Rollback::Intent, Cause::Answer(Answer::Done)) => match way.barrier {
+                Barrier::Fence => to(way, Rollback::Raise),
+                Barrier::Quiet | Barrier::Lost => to(way, Rollback::Ends(Vec::new())),
+            },
+            (Rollback::Raise, Cause::Enter) => {
+                Next::Run(Command::RaiseFence { old: away, on: way.within_reach(), topics })
+            }
+            (Rollback::Raise, Cause::Answer(Answer::FenceRaised { .. })) => to(way, Rollback::Prove),
+            (Rollback::Prove, Cause::Enter) => Next::Run(Command::ProveFence { old: away, topics }),
+            (Rollback::Prove, Cause::Answer(Answer::FenceProven { proof })) => {
+                self.notify(Event::FenceProven { kind: proof.kind, partitions: proof.ends.len() });
+                to(way, Rollback::Ends(proof.ends))
+            }
+            (Rollback::Ends(_), Cause::Enter) => Next::Run(Command::ReadEnds { old: home, topics }),
+            (Rollback::Ends(final_ends), Cause::Answer(Answer::Ends { ends })) => {
+                self.separate(way, &final_ends, &ends)
+            }
+            (_, Cause::Answer(other)) => unexpected(&other),
+            (step, Cause::Enter) => misled(&step),
+        }
+    }
+
+    /// Closes what is left, and opens what is gone back to where it stands.
+    fn separate(&mut self, mut way: WayBack, away: &[PartitionEnd], home: &[PartitionEnd]) -> Next {
+        match decide::separate(&self.progress.chain, &way, away, home) {
+            Ok((chain, topics)) => {
+                self.progress.chain = chain;
+                way.redirected.prepared.verified.topics = topics;
+                if way.barrier == Barrier::Fence {
+                    let generation = way.closing();
+                    let records = decide::closed_records(&self.progress.chain, generation);
+                    self.notify(Event::Closed { generation, partitions: away.len(), records });
+                }
+                Next::Goto(State::RollingBack(way, following(None)))
+            }
+            Err(why) => Next::Hold(why),
+        }
+    }
+
+    fn going_back(&mut self, way: WayBack, step: Rollback, cause: Cause) -> Next {
+        let on = way.within_reach();
+        match (&step, cause) {
+            (Rollback::Chain, Cause::Enter) => {
+                return Next::Run(Command::WriteChain { on, chain: self.progress.chain.clone() });
+            }
+            (Rollback::Reopen, Cause::Enter) => return Next::Run(self.reopen(&way, true)),
+            (Rollback::Publish, Cause::Enter) => {
+                return Next::Run(Command::Publish {
+                    target: way.target.clone(),
+                    to: way.home().clone(),
+                    nonce: self.act_nonce(),
+                });
+            }
+            (Rollback::Announce, Cause::Enter) => {
+                return Next::Run(Command::Announce { target: way.target, on });
+            }
+            (Rollback::Publish, Cause::Answer(Answer::Done)) => {
+                self.progress.published = Some(way.target.clone());
+                self.notify(Event::Published { target: way.target.clone() });
+            }
+            (_, Cause::Answer(Answer::Done)) => {}
+            (_, Cause::Answer(other)) => return unexpected(&other),
+            (step, Cause::Enter) => return misled(step),
+        }
+        Next::Goto(State::RollingBack(way, following(Some(&step))))
+    }
+
+    fn reopen(&self, way: &WayBack, prove: bool) -> Command {
+        Command::Reopen {
+            on: way.home().clone(),
+            topics: Some(way.redirected.prepared.verified.topic_names()),
+            isolations: self.isolations(),
+            prove,
+        }
+    }
+
+    /// The isolations that this deployment's newest cutovers may have made, or make yet by a late act of an older term.
+    pub(super) fn isolations(&self) -> Vec<Nonce> {
+        let newest = self.progress.cutover;
+        (newest.saturating_sub(1).max(1)..=newest).map(|cutover| self.isolation(cutover)).collect()
+    }
+
+    fn settling_back(&mut self, way: WayBack, step: Rollback, cause: Cause) -> Next {
+        let to = |way, step| Next::Goto(State::RollingBack(way, step));
+        let topics = way.redirected.prepared.verified.topic_names();
+        match (step, cause) {
+            (Rollback::Converge, Cause::Enter) if !without(Control::LateActsStay) => {
+                Next::Run(self.reopen(&way, false))
+            }
+            (Rollback::Converge, Cause::Enter | Cause::Answer(Answer::Done)) => {
+                Next::Run(Command::ReadMembers { on: way.within_reach() })
+            }
+            (Rollback::Converge, Cause::Answer(Answer::Members { by_cluster })) => {
+                let (moved, of, waiting) = decide::convergence(&by_cluster, &way.target);
+                let all = waiting.is_empty();
+                self.notify(Event::Moved { moved, of, waiting });
+                let onwards = match way.barrier {
+                    Barrier::Fence => Rollback::Drain,
+                    Barrier::Quiet => Rollback::Quiet(Vec::new()),
+                    Barrier::Lost => Rollback::Ttl,
+                };
+                let onwards = State::RollingBack(way, onwards);
+                if all { Next::Goto(onwards) } else { self.until(self.plan.timings.converge_ms, onwards) }
+            }
+            (Rollback::Quiet(_), Cause::Enter) => {
+                Next::Run(Command::ReadEnds { old: way.away().clone(), topics })
+            }
+            (Rollback::Quiet(before), Cause::Answer(Answer::Ends { ends })) => {
+                self.quiet_back(way, &before, &ends)
+            }
+            (Rollback::QuietChain, Cause::Enter) => {
+                Next::Run(Command::WriteChain { on: way.within_reach(), chain: self.progress.chain.clone() })
+            }
+            (Rollback::QuietChain, Cause::Answer(Answer::Done)) => to(way, Rollback::Drain),
+            (Rollback::Drain, cause) => self.draining_back(way, cause),
+            (Rollback::Ttl, Cause::Enter) => {
+                let old_ttl_s = way.redirected.prepared.draft.old_ttl_s;
+                Next::Run(Command::SetTtl { ttl_s: (old_ttl_s > 0).then_some(old_ttl_s) })
+            }
+            (Rollback::Ttl, Cause::Answer(Answer::TtlSet { .. })) => {
+                Next::Goto(State::RolledBack(way.reason))
+            }
+            (_, Cause::Answer(other)) => unexpected(&other),
+            (step, Cause::Enter) => misled(&step),
+        }
+    }
+
+    fn quiet_back(
+        &mut self,
+        way: WayBack,
+        before: &[(TopicPartition, Offset)],
+        ends: &[PartitionEnd],
+    ) -> Next {
+        let now: Vec<(TopicPartition, Offset)> =
+            ends.iter().map(|end| (end.place.clone(), end.high_watermark)).collect();
+        if now != before {
+            return Next::Goto(State::RollingBack(way, Rollback::Quiet(now)));
+        }
+        match self.until(self.plan.timings.quiet_window_ms, State::Planned) {
+            Next::Goto(_) => {}
+            wait => return wait,
+        }
+        let verified = &way.redirected.prepared.verified;
+        match decide::close_segments(
+            &self.progress.chain,
+            way.closing(),
+            verified,
+            &verified.new,
+            ends,
+            ClosedBy::Quiet,
+        ) {
+            Ok((chain, _)) => {
+                self.progress.chain = chain;
+                Next::Goto(State::RollingBack(way, Rollback::QuietChain))
+            }
+            Err(why) => Next::Hold(why),
+        }
+    }
+
+    /// As a cutover's drain, of the cluster that was left.
+    fn draining_back(&mut self, mut way: WayBack, cause: Cause) -> Next {
+        let (listed, seen) = match cause {
+            Cause::Enter => {
+                let prepared = &way.redirected.prepared;
+                return Next::Run(Command::ObserveDrain {
+                    old: way.away().clone(),
+                    groups: prepared.draft.groups.clone(),
+                    partitions: prepared.verified.partitions(),
+                });
+            }
+            Cause::Answer(Answer::Drain { seen, listed }) => (listed, seen),
+            Cause::Answer(other) => return unexpected(&other),
+        };
+        let prepared = &mut way.redirected.prepared;
+        if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
+            self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });
+            return Next::Goto(State::RollingBack(way, Rollback::Drain));
+        }
+        let closed = Closed {
+            redirected: Redirected { left: way.closing(), ..way.redirected.clone() },
+            by: ClosedBy::Fence,
+            topic_ids: BTreeMap::new(),
+        };
+        if self.judge(&closed, &seen).is_drained() {
+            Next::Goto(State::RollingBack(way, Rollback::Ttl))
+        } else {
+            Next::After(self.plan.timings.poll_ms)
+        }
+    }
+
+    /// A cluster that is left and does not answer for too long is given up: there is no barrier to be had.
+    pub(super) fn give_up_barrier(&mut self, now: Millis, error: &ProviderError) {
+        let silent = matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable);
+        let since = self.hold.as_ref().map_or(now, |hold| hold.since);
+        let State::RollingBack(way, step @ (Rollback::Topics | Rollback::Raise | Rollback::Prove)) =
+            &self.progress.state
+        else {
+            return;
+        };
+        if self.stopped || !silent || now.since(since) < self.plan.timings.barrier_ms {
+            return;
+        }
+        let step = match step {
+            Rollback::Topics => Rollback::Intent,
+            _ => Rollback::Ends(Vec::new()),
+        };
+        let way = WayBack { barrier: Barrier::Lost, ..way.clone() };
+        self.notify(Event::BarrierLost { generation: way.closing(), reason: error.to_string() });
+        self.goto(now, State::RollingBack(way, step));
+    }
+}

@@ -1,0 +1,202 @@
+//! The way back: lists of outputs, and what happens when it is cut short.
+
+use super::fixtures::*;
+use super::*;
+use crate::chain::{ClosedBy, SegmentEnd};
+use crate::words::{Colour, Generation, Offset};
+
+/// The number of the command of this name in a cutover that goes well.
+fn number(name: &str) -> usize {
+    FORWARD.iter().rposition(|known| *known == name).unwrap()
+}
+
+fn rolled_back_after(command: &str) -> World<'static> {
+    let mut world = World::new(plan(), vec![]);
+    world.rollback = Some(number(command));
+    world
+}
+
+const BACK: [&str; 13] = [
+    "match topics",
+    "write the intent",
+    "raise the fence",
+    "prove the fence",
+    "read ends",
+    "write the chain",
+    "reopen",
+    "publish the target",
+    "announce the target",
+    "reopen",
+    "read members",
+    "observe the drain",
+    "set the TTL",
+];
+
+/// The barrier's steps come in their order, and the chain goes there and back.
+#[test]
+fn a_rollback_that_goes_well() {
+    let (stop, world) = rolled_back_after("observe the drain").run();
+    assert_eq!(stop, Stop::RolledBack("asked for by the operator".into()));
+    assert_eq!(world.commands[number("observe the drain") + 1..], BACK);
+    assert_eq!(world.published, target(3, Colour::Blue));
+    let chain = &world.machine.progress().chain;
+    let segments: Vec<_> = chain
+        .segments(&place(0))
+        .iter()
+        .map(|segment| (segment.generation.0, segment.colour, segment.start.0, segment.end))
+        .collect();
+    let closed = |end, by| SegmentEnd::Closed { end: Offset(end), by };
+    assert_eq!(
+        segments,
+        [
+            (1, Colour::Blue, 0, closed(100, ClosedBy::Fence)),
+            (2, Colour::Green, 0, closed(100, ClosedBy::Fence)),
+            (3, Colour::Blue, 100, SegmentEnd::Open),
+        ]
+    );
+}
+
+/// In the middle of converging the old cluster is not fenced: its open segment ends where the next one starts.
+#[test]
+fn an_open_segment_ends_where_the_next_one_on_its_cluster_starts() {
+    let mut plan = plan();
+    plan.timings.converge_ms = 20_000;
+    let mut world = World::new(plan, vec![]).but(|command, _| match command {
+        Command::ReadMembers { .. } => {
+            let waiting = producer(1, &target(1, Colour::Blue));
+            Some(Ok(Answer::Members { by_cluster: vec![vec![waiting], vec![]] }))
+        }
+        _ => None,
+    });
+    world.rollback = Some(number("announce the target") + 1);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let segments = world.machine.progress().chain.segments(&place(0));
+    assert_eq!(segments[0].end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Barrier });
+    assert_eq!((segments[2].generation, segments[2].start), (Generation(3), Offset(100)));
+    assert!(!world.states().contains(&StateName::Fencing));
+}
+
+/// There is a way back from every command between the publication and the mark of removal, none after it, and an abort
+/// before it.
+#[test]
+fn there_is_a_way_back_from_the_publication_to_the_mark() {
+    for (command, name) in FORWARD.iter().enumerate().skip(3) {
+        let mut world = World::new(plan(), vec![]);
+        world.rollback = Some(command);
+        let (stop, world) = world.run();
+        let published = number("publish the target");
+        match stop {
+            Stop::Aborted(_) => assert!(command < published, "{name}"),
+            Stop::RolledBack(_) => {
+                assert!((published - 1..number("mark the removal")).contains(&command), "{name}")
+            }
+            Stop::Complete => {
+                assert!(command >= number("prove once more"), "{name}");
+                let text = "retiring cannot be rolled back; it goes on";
+                assert!(world.events.contains(&Event::Note { text: text.into() }), "{name}");
+            }
+            stop => panic!("{name}: {stop:?}"),
+        }
+    }
+}
+
+/// G6: whatever was journalled of a rollback when the controller died, the next one ends it the same way.
+#[test]
+fn a_rollback_resumes_from_every_prefix_of_its_journal() {
+    let (_, whole) = rolled_back_after("announce the target").run();
+    let first = whole.journal.iter().position(|record| match record {
+        Record::Checkpoint { progress } => matches!(progress.state, State::RollingBack(..)),
+        _ => false,
+    });
+    for length in first.unwrap() + 1..whole.journal.len() {
+        let prefix = whole.journal[..length].to_vec();
+        let progress = prefix.iter().rev().find_map(|record| match record {
+            Record::Checkpoint { progress } => Some(progress),
+            _ => None,
+        });
+        let mut world = World::new(plan(), prefix.clone());
+        world.term = 2;
+        world.published = progress.unwrap().published.clone().unwrap();
+        let (stop, world) = world.run();
+        assert!(matches!(stop, Stop::RolledBack(_)), "after {length} records: {stop:?}");
+        assert_eq!(world.published, target(3, Colour::Blue), "after {length} records");
+        assert_eq!(world.machine.progress().chain, whole.machine.progress().chain, "after {length} records");
+    }
+}
+
+/// L14: each command of the way back fails once, with its outcome unknown; it is done again.
+#[test]
+fn every_command_of_a_rollback_may_fail_once() {
+    for (step, name) in BACK.iter().enumerate() {
+        let failing = number("observe the drain") + 1 + step;
+        let mut world = World::new(plan(), vec![])
+            .but(|_, n| (n == failing).then(|| Err(failure(ErrorKind::Unreachable))));
+        world.rollback = Some(number("observe the drain"));
+        let (stop, world) = world.run();
+        assert!(matches!(stop, Stop::RolledBack(_)), "{name}");
+        assert_eq!(world.holds(), ["test: made to fail"], "{name}");
+        assert!(world.events.iter().all(|event| !matches!(event, Event::BarrierLost { .. })));
+    }
+}
+
+/// G5: a green that is dead holds nobody: producers go back, its segment is given up, and nothing is said of it.
+#[test]
+fn a_dead_cluster_is_left_without_a_barrier() {
+    let dead = |command: &Command, _| match command {
+        Command::MatchTopics { old, .. } if old.colour == Colour::Green => {
+            Some(Err(failure(ErrorKind::Unreachable)))
+        }
+        _ => None,
+    };
+    let mut world = World::new(plan(), vec![]).but(dead);
+    world.rollback = Some(number("announce the target"));
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    assert!(world.events.iter().any(|event| matches!(event, Event::BarrierLost { .. })));
+    let segments = world.machine.progress().chain.segments(&place(0));
+    assert_eq!(segments[1].end, SegmentEnd::Unreadable);
+    assert_eq!(segments[2].generation, Generation(3));
+    let after = &world.commands[number("announce the target") + 1..];
+    assert!(!after.contains(&"raise the fence") && !after.contains(&"observe the drain"), "{after:?}");
+}
+
+/// Without a fence producers go back at once; what they left is closed when it has been quiet, and drained.
+#[test]
+fn without_a_fence_the_way_back_is_open_at_once() {
+    let mut plan = plan();
+    plan.fence = FencePolicy::Waived;
+    let mut world = World::new(plan, vec![]);
+    world.rollback = Some(number("announce the target"));
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let after = &world.commands[number("announce the target") + 1..];
+    assert_eq!(
+        after[1..7],
+        ["match topics", "write the intent", "read ends", "write the chain", "reopen", "publish the target"]
+    );
+    let segments = world.machine.progress().chain.segments(&place(0));
+    assert_eq!(segments[1].end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet });
+}
+
+/// After a rollback the next cutover goes to the same colour again, under the next generation.
+#[test]
+fn a_cutover_follows_a_rollback() {
+    let (_, world) = rolled_back_after("announce the target").run();
+    let mut next = World::new(plan(), world.journal);
+    (next.term, next.published) = (2, target(3, Colour::Blue));
+    next = next.but(|command, _| match command {
+        Command::Recheck { .. } => Some(Ok(Answer::Rechecked {
+            old: identity(Colour::Blue),
+            new: identity(Colour::Green),
+            old_ends: vec![end(0, 100), end(1, 100)],
+            new_ends: vec![end(0, 100), end(1, 100)],
+            topics: topics(),
+        })),
+        _ => None,
+    });
+    let (stop, next) = next.run();
+    assert_eq!(stop, Stop::Complete);
+    assert_eq!(next.published, target(4, Colour::Green));
+    assert_eq!(next.machine.progress().chain.segments(&place(0)).len(), 4);
+}

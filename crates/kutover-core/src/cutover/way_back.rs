@@ -1,0 +1,141 @@
+//! What a rollback knows, and its steps.
+
+use serde::{Deserialize, Serialize};
+
+use super::Isolation;
+use super::state::{Redirected, Redirection, Retirement, State};
+use crate::owner::{Intent, Target};
+use crate::ports::{Incarnation, PartitionEnd};
+use crate::words::{Colour, Generation, Offset, TopicPartition};
+
+/// How the segments that are left come to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Barrier {
+    /// The cluster that is left is fenced, and that is proven, before anybody goes back.
+    Fence,
+    /// The fence was waived: producers go back at once, and the segments close after a quiet window. Order between the
+    /// clusters is not promised.
+    Quiet,
+    /// The cluster that is left does not answer: producers go back at once, and its segments are given up as unreadable.
+    Lost,
+}
+
+/// A rollback that has been decided on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct WayBack {
+    /// What is gone back from: its `target` is the generation that closes.
+    pub redirected: Redirected,
+    /// The generation that opens, on the colour that was left.
+    pub target: Target,
+    /// Whether clients may have been shut out of the cluster that is gone back to.
+    pub isolated: bool,
+    /// How the closing segments come to their end.
+    pub barrier: Barrier,
+    /// Why.
+    pub reason: String,
+}
+
+impl WayBack {
+    /// The intent that stands in owner record and control topics until the new generation is published.
+    pub fn intent(&self) -> Intent {
+        let Target { generation, colour, .. } = &self.target;
+        Intent { closing: self.closing(), opening: *generation, colour: *colour }
+    }
+
+    /// The generation that closes.
+    pub fn closing(&self) -> Generation {
+        self.redirected.target.generation
+    }
+
+    /// The cluster that is gone back to.
+    pub fn home(&self) -> &Incarnation {
+        &self.redirected.prepared.verified.old.incarnation
+    }
+
+    /// The cluster that is left.
+    pub fn away(&self) -> &Incarnation {
+        &self.redirected.prepared.verified.new.incarnation
+    }
+
+    /// The clusters that can be told anything.
+    pub fn within_reach(&self) -> Vec<Incarnation> {
+        match self.barrier {
+            Barrier::Lost => vec![self.home().clone()],
+            Barrier::Fence | Barrier::Quiet => self.redirected.prepared.verified.both(),
+        }
+    }
+}
+
+/// Steps of [`State::RollingBack`]. The order from [`Rollback::Intent`] to [`Rollback::Announce`] is the barrier: each
+/// step rests on the one before it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Rollback {
+    /// The cluster that is gone back to gets what topics and partitions the other has by now.
+    Topics,
+    /// Owner record and control topics say what is about to happen: producers park refusals.
+    Intent,
+    /// The fence goes up on the cluster that is left.
+    Raise,
+    /// Every leader there refuses.
+    Prove,
+    /// With these final ends there, the ends here are read: they separate what came before from what comes after.
+    Ends(Vec<PartitionEnd>),
+    /// The chain is written.
+    Chain,
+    /// The cluster that is gone back to takes clients and records, which is proven.
+    Reopen,
+    /// Owner record and DNS.
+    Publish,
+    /// The control topics.
+    Announce,
+    /// Receipts come in. Late acts of an older term on the cluster that serves are undone.
+    Converge,
+    /// Where there was no fence: the ends there must stand still for the quiet window.
+    Quiet(Vec<(TopicPartition, Offset)>),
+    /// The chain is written with the ends that stood still.
+    QuietChain,
+    /// Groups read the cluster that was left to its end.
+    Drain,
+    /// The TTL is restored.
+    Ttl,
+}
+
+impl State {
+    /// The incarnation that serves behind the published colour, as far as this state knows it.
+    pub(super) fn serving(&self, published: Colour) -> Option<Incarnation> {
+        let verified = match self {
+            State::Preparing(verified, ..) => verified,
+            State::Ready(prepared) | State::Redirecting(prepared, _) => &prepared.verified,
+            State::Converging(redirected) | State::Fencing(redirected, _) => &redirected.prepared.verified,
+            State::Draining(closed)
+            | State::Soaking(closed)
+            | State::Isolating(closed, _)
+            | State::Retiring(closed, ..) => &closed.redirected.prepared.verified,
+            State::RollingBack(way, _) => &way.redirected.prepared.verified,
+            _ => return None,
+        };
+        verified.both().into_iter().find(|incarnation| incarnation.colour == published)
+    }
+
+    /// What a rollback would go back from, and whether the old cluster may be isolated. `None` before the publication
+    /// (where there is something to abort instead) and from the mark of removal on.
+    pub fn way_back(&self) -> Option<(Redirected, bool)> {
+        match self {
+            State::Redirecting(prepared, Redirection::Announce(target)) => {
+                let left = Generation(target.generation.0 - 1);
+                Some((Redirected { prepared: prepared.clone(), left, target: target.clone() }, false))
+            }
+            State::Converging(redirected) | State::Fencing(redirected, _) => {
+                Some((redirected.clone(), false))
+            }
+            State::Draining(closed) | State::Soaking(closed) => Some((closed.redirected.clone(), false)),
+            State::Isolating(closed, step) => Some((closed.redirected.clone(), *step == Isolation::Isolate)),
+            State::Retiring(closed, _, Retirement::Prove | Retirement::Approval) => {
+                Some((closed.redirected.clone(), true))
+            }
+            _ => None,
+        }
+    }
+}
