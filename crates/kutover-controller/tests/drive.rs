@@ -1,124 +1,18 @@
 //! Whole cutovers through the driver, in memory and in virtual time, with every port call going wrong in every way.
 
+mod common;
+
 use std::sync::Arc;
 
-use async_trait::async_trait;
+use common::{CONFIG, backends, controller, group, holds, place, reached, record, run, world};
 use kutover_controller::config::Config;
-use kutover_controller::driver::{
-    Backends, ClusterConnector, ClusterLinks, Controller, DriveError, Finished, Operator,
-};
+use kutover_controller::driver::{Controller, DriveError, Finished, Operator};
 use kutover_core::chain::ClosedBy;
 use kutover_core::cutover::{Event, StateName, Stop};
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
-use kutover_core::words::{Colour, Generation, GroupId, Nonce, TopicPartition};
+use kutover_core::error::ErrorKind;
+use kutover_core::words::{Colour, Generation, GroupId};
 use kutover_memory::{Fault, MemoryWorld};
 use tokio::sync::mpsc;
-
-const CONFIG: &str = r#"
-deployment = "orders"
-journal = "unused.journal"
-endpoints = [{ name = "kafka.orders.test", port = 9092 }]
-
-[dns]
-kind = "local"
-zone = "orders.test"
-listen = "127.0.0.1:5353"
-ttl_s = 30
-
-[clusters.blue.provisioner]
-kind = "static"
-bootstrap = ["127.0.0.1:9092"]
-endpoint = { addresses = ["127.0.0.1"] }
-
-[clusters.green.provisioner]
-kind = "static"
-bootstrap = ["127.0.0.2:9092"]
-endpoint = { addresses = ["127.0.0.2"] }
-
-[plan]
-ttl = "1s"
-groups = ["billing"]
-waive_history = "*"
-soak = "2s"
-drain_poll = "100ms"
-converge_deadline = "5s"
-command_timeout = "5s"
-hold_limit = "60s"
-"#;
-
-fn group() -> GroupId {
-    GroupId::new("billing")
-}
-
-fn place(partition: i32) -> TopicPartition {
-    TopicPartition::new("orders", partition)
-}
-
-/// Connects to the world's clusters; a cluster that is gone does not answer.
-struct Connector(MemoryWorld);
-
-#[async_trait]
-impl ClusterConnector for Connector {
-    async fn connect(&self, incarnation: &Incarnation) -> ProviderResult<ClusterLinks> {
-        let cluster = self.0.cluster(incarnation.colour).ok_or_else(|| {
-            ProviderError::new(ErrorKind::Unreachable, format!("connect to {}", incarnation.id), "it is gone")
-        })?;
-        let cluster = Arc::new(cluster);
-        Ok(ClusterLinks { admin: cluster.clone(), lag: cluster.clone(), registry: cluster })
-    }
-}
-
-/// Blue with a topic, 10 records in each of two partitions, and a group that has read them.
-async fn world() -> MemoryWorld {
-    let world = MemoryWorld::new();
-    world.provisioner.provision(Colour::Blue, &Nonce::new("first")).await.unwrap();
-    let blue = world.cluster(Colour::Blue).unwrap();
-    blue.add_topic("orders", 2);
-    for n in 0..20 {
-        let payload = format!("record {n}");
-        blue.produce(&place(n % 2), record(&payload)).unwrap();
-    }
-    blue.read_all(&group());
-    world
-}
-
-fn record(payload: &str) -> kutover_memory::StoredRecord {
-    kutover_memory::StoredRecord { payload: Some(payload.as_bytes().to_vec()), ..Default::default() }
-}
-
-fn backends(world: &MemoryWorld) -> Backends {
-    let provisioner = Arc::new(world.provisioner.clone());
-    Backends {
-        dns: Arc::new(world.dns.clone()),
-        blue: provisioner.clone(),
-        green: provisioner,
-        clusters: Arc::new(Connector(world.clone())),
-        journal: Arc::new(world.journal.clone()),
-    }
-}
-
-fn controller(world: &MemoryWorld, config: &str) -> Controller {
-    let config = Config::parse(config).unwrap();
-    Controller::new(config.cutover_plan(), config.deployment(), backends(world))
-}
-
-async fn run(world: &MemoryWorld, config: &str) -> (Result<Finished, DriveError>, Vec<Event>) {
-    let (_operator, words) = mpsc::unbounded_channel();
-    let mut events = vec![];
-    let finished = controller(world, config).run(words, |event| events.push(event)).await;
-    (finished, events)
-}
-
-fn holds(events: &[Event]) -> Vec<&str> {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Hold { reason, .. } => Some(reason.as_str()),
-            _ => None,
-        })
-        .collect()
-}
 
 /// Green serves, blue is gone, and the deployment is at generation 2.
 fn assert_complete(world: &MemoryWorld, finished: &Finished, about: &str) {
@@ -207,14 +101,6 @@ async fn killed_in_the_middle_of_every_call() {
             let (finished, _) = run(&world, CONFIG).await;
             assert_complete(&world, &finished.unwrap_or_else(|error| panic!("{about}: {error}")), &about);
         }
-    }
-}
-
-/// Returns once the world has seen the call of this number.
-async fn reached(world: &MemoryWorld, number: usize) {
-    while world.faults.calls().len() <= number {
-        tokio::task::yield_now().await;
-        tokio::time::advance(std::time::Duration::from_millis(10)).await;
     }
 }
 

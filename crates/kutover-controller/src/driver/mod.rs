@@ -116,6 +116,7 @@ pub struct Controller {
     deployment: Deployment,
     backends: Backends,
     nonce: Nonce,
+    again: bool,
 }
 
 type Running = Pin<Box<dyn Future<Output = ProviderResult<Answer>> + Send>>;
@@ -124,7 +125,14 @@ impl Controller {
     /// Puts a controller together.
     pub fn new(plan: Plan, deployment: Deployment, backends: Backends) -> Self {
         let nonce = Nonce::new(format!("{:016x}", rand::random::<u64>()));
-        Self { plan, deployment, backends, nonce }
+        Self { plan, deployment, backends, nonce, again: false }
+    }
+
+    /// The same, which sets out anew if the last cutover was rolled back; otherwise it stays rolled back.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        self.again = true;
+        self
     }
 
     /// The same with a nonce of the caller's, which no other run may ever have: a simulation draws it from its seed.
@@ -169,6 +177,9 @@ impl Controller {
         let mut machine = Cutover::new(self.plan, self.nonce, records);
         if adopt_only {
             machine = machine.adopting();
+        }
+        if self.again {
+            machine = machine.again();
         }
         let world = Arc::new(World::new(self.deployment, self.backends));
         let origin = Instant::now();
@@ -245,7 +256,14 @@ async fn wait(
         }
     };
     tokio::select! {
-        biased; // Which comes first when several are ready must not be chance: a simulation replays it.
+        // Which comes first when several are ready must not be chance: a simulation replays it. A person's word is heard
+        // also where every answer is there at once.
+        biased;
+        word = word => match word {
+            Operator::Approve(gate) => Input::Approve(gate),
+            Operator::Abort => Input::Abort,
+            Operator::RollBack => Input::RollBack,
+        },
         (id, result) = command => {
             *running = None;
             if let Err(error) = &result {
@@ -253,11 +271,6 @@ async fn wait(
             }
             Input::Answer(id, result)
         }
-        word = word => match word {
-            Operator::Approve(gate) => Input::Approve(gate),
-            Operator::Abort => Input::Abort,
-            Operator::RollBack => Input::RollBack,
-        },
         () = timer => Input::Tick,
     }
 }

@@ -202,7 +202,7 @@ impl Cutover {
                 }
             }
         }
-        if matches!(progress.state, State::Complete | State::Aborted(_) | State::RolledBack(_)) {
+        if matches!(progress.state, State::Complete | State::Aborted(_)) {
             progress.cutover += 1;
             progress.state = State::Planned;
         }
@@ -236,6 +236,17 @@ impl Cutover {
     #[must_use]
     pub fn adopting(mut self) -> Self {
         self.adopt_only = true;
+        self
+    }
+
+    /// The same machine, which sets out anew if the last cutover was rolled back. Without this it stays rolled back: who
+    /// went back did not mean to be taken there again by the next restart.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        if matches!(self.progress.state, State::RolledBack(_)) {
+            self.progress.cutover += 1;
+            self.progress.state = State::Planned;
+        }
         self
     }
 

@@ -183,8 +183,13 @@ fn without_a_fence_the_way_back_is_open_at_once() {
 #[test]
 fn a_cutover_follows_a_rollback() {
     let (_, world) = rolled_back_after("announce the target").run();
-    let mut next = World::new(plan(), world.journal);
-    (next.term, next.published) = (2, target(3, Colour::Blue));
+    let mut stays = World::new(plan(), world.journal.clone());
+    (stays.term, stays.published) = (2, target(3, Colour::Blue));
+    let (stop, stays) = stays.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "a restart takes nobody there again");
+    let mut next = World::new(plan(), stays.journal);
+    next.machine = next.machine.again();
+    (next.term, next.published) = (3, target(3, Colour::Blue));
     next = next.but(|command, _| match command {
         Command::Recheck { .. } => Some(Ok(Answer::Rechecked {
             old: identity(Colour::Blue),
