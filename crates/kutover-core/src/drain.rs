@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::controls::{Control, without};
 use crate::words::{GroupId, Offset, TopicName, TopicPartition};
 
 /// What was read between a group's commit and the end of the log.
@@ -202,11 +203,17 @@ pub fn prove(required: &Required, seen: &Observation) -> DrainVerdict {
 
 fn judge_log(log: Option<&Result<LogRange, String>>, closed: Option<Offset>) -> Result<LogRange, NotDrained> {
     let range = match log {
+        None | Some(Err(_)) if without(Control::UnansweredIsZero) => {
+            return Ok(LogRange { start: Offset(0), end: Offset(0) });
+        }
         None => return Err(NotDrained::LogUnknown { reason: "no answer".into() }),
         Some(Err(reason)) => return Err(NotDrained::LogUnknown { reason: reason.clone() }),
         Some(Ok(range)) => *range,
     };
     match closed {
+        Some(closed) if range.end > closed && without(Control::PastEndIgnored) => {
+            Ok(LogRange { end: closed, ..range })
+        }
         Some(closed) if range.end > closed => Err(NotDrained::PastClosedEnd { closed, found: range.end }),
         Some(closed) if range.end < closed => Err(NotDrained::ShortOfClosedEnd { closed, found: range.end }),
         _ => Ok(range),
@@ -215,6 +222,7 @@ fn judge_log(log: Option<&Result<LogRange, String>>, closed: Option<Offset>) -> 
 
 fn judge_group(range: LogRange, progress: Option<&Result<GroupProgress, String>>) -> Result<(), NotDrained> {
     let progress = match progress {
+        None | Some(Err(_)) if without(Control::UnansweredIsZero) => return Ok(()),
         None => return Err(NotDrained::ProgressUnknown { reason: "no answer".into() }),
         Some(Err(reason)) => return Err(NotDrained::ProgressUnknown { reason: reason.clone() }),
         Some(Ok(progress)) => progress,
@@ -222,15 +230,18 @@ fn judge_group(range: LogRange, progress: Option<&Result<GroupProgress, String>>
     if range.end == Offset(0) {
         return Ok(()); // Nothing was ever written.
     }
-    match progress.committed {
-        None if range.start == range.end => Ok(()),
-        None if progress.tail == Tail::NoData => Ok(()),
+    let only_markers = progress.tail == Tail::NoData && !without(Control::TailUnread);
+    let eaten_is_read =
+        |at: Offset| if without(Control::RetentionIgnored) { at.max(range.start) } else { at };
+    match progress.committed.map(eaten_is_read) {
+        None if range.start == range.end || without(Control::ExpiredIsDrained) => Ok(()),
+        None if only_markers => Ok(()),
         None => Err(NotDrained::NeverCommitted { records: range.end.0 - range.start.0 }),
         Some(committed) if committed < range.start => {
             Err(NotDrained::Lost { records: range.start.0 - committed.0 })
         }
         Some(committed) if committed >= range.end => Ok(()),
-        Some(_) if progress.tail == Tail::NoData => Ok(()),
+        Some(_) if only_markers => Ok(()),
         Some(committed) => Err(NotDrained::Unread { records: range.end.0 - committed.0 }),
     }
 }
@@ -289,6 +300,14 @@ mod tests {
         );
         let unknown_topic = Required { partitions: vec![], ..required(None) };
         assert!(!prove(&unknown_topic, &seen(0, 0, None, Tail::NotRead)).is_drained());
+    }
+
+    /// L9: commits that expired are gone, what they counted is not.
+    #[test]
+    fn a_group_whose_commits_expired_is_not_drained() {
+        let expired = prove(&required(Some(100)), &seen(90, 100, None, Tail::Data));
+        assert_eq!((expired.is_drained(), expired.unread), (false, 10));
+        assert!(prove(&required(None), &seen(90, 100, None, Tail::NoData)).is_drained(), "but for markers");
     }
 
     /// L10: what nobody can commit past is read to see.

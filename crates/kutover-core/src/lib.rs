@@ -5,6 +5,7 @@
 pub mod chain;
 pub mod controls;
 pub mod cutover;
+pub mod decisions;
 pub mod drain;
 pub mod error;
 pub mod messages;

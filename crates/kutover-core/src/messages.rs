@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::chain::{Chain, Segment};
+use crate::controls::{Control, without};
 use crate::owner::{Intent, Target};
 use crate::words::{
     ClusterId, Colour, DeploymentName, Generation, InstanceName, Nonce, Term, TopicName, TopicPartition,
@@ -116,7 +117,8 @@ impl ControlView {
     /// of another deployment.
     pub fn apply(&mut self, message: &ControlMessage) -> bool {
         let ours = self.deployment.get_or_insert_with(|| message.deployment.clone());
-        if *ours != message.deployment || message.term < self.term {
+        let overtaken = message.term < self.term && !without(Control::ClaimsIgnored);
+        if *ours != message.deployment || overtaken {
             return false;
         }
         match &message.body {

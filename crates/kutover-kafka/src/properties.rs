@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use kutover_core::decisions::acks::{WeakAcks, weak_acks};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
 use crate::error::provider_error;
@@ -126,17 +127,10 @@ impl ClientProperties {
                 return refuse(property, reason.to_owned());
             }
         }
-        for property in ["acks", "request.required.acks"] {
-            let weak = map.get(property).is_some_and(|acks| acks != "all" && acks != "-1");
-            if weak && !waivers.contains(&Waiver::WeakAcks) {
-                return refuse(property, waive("only `all` keeps acknowledged records", Waiver::WeakAcks));
-            }
-        }
-        if map.get("enable.idempotence").is_some_and(|on| on != "true")
+        if let Some(WeakAcks { property, why }) = weak_acks(&map)
             && !waivers.contains(&Waiver::WeakAcks)
         {
-            let reason = waive("without it a retry can duplicate and reorder records", Waiver::WeakAcks);
-            return refuse("enable.idempotence", reason);
+            return refuse(property, waive(why, Waiver::WeakAcks));
         }
         if map.get("metadata.recovery.strategy").is_some_and(|strategy| strategy != "none")
             && !waivers.contains(&Waiver::Rebootstrap)
