@@ -139,7 +139,7 @@ mod tests {
     }
 
     fn held(lane: &LaneEvents) -> usize {
-        lane.shared.parking.lock().hand_over.len()
+        lane.shared.entrance.lock().hand_over.len()
     }
 
     /// What fails in a seal is held; once the client has been judged, nobody would look at it again.

@@ -24,8 +24,8 @@
 //! A send takes a slot of the slab (`slab`), enters the gate of the client in use, offers the record under the
 //! slot's token and leaves. Nothing of ours is allocated or locked on that way. The report of an acknowledged record marks its
 //! partition, completes the slot and wakes its future. Only while a switch has the gate closed are records copied and parked,
-//! under one lock (`shared`); the machine that decides about it all is kutover-core's, driven by a thread of its own
-//! (`driver`).
+//! under kutover-core's one lock (`Entrance`); the machine that decides about it all is kutover-core's, driven by a thread of
+//! its own (`driver`).
 
 mod builder;
 mod driver;

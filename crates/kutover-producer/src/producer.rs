@@ -173,7 +173,7 @@ impl BlueGreenProducer {
     /// What happened so far.
     pub fn report(&self) -> Report {
         let shared = &self.shared;
-        let target = shared.lane.load().as_ref().map(|lane| lane.events.target.clone());
+        let target = shared.entrance.current().as_ref().map(|lane| lane.events.target.clone());
         let tally = &shared.tally;
         let in_flight = shared.in_flight();
         let switches = shared.switches.lock().clone();
@@ -185,7 +185,7 @@ impl BlueGreenProducer {
             generation: generation.max(Generation(shared.generation.load(Ordering::SeqCst))),
             colour: target.as_ref().map_or(Colour::Blue, |target| target.colour),
             cluster_id: target.map_or_else(|| ClusterId::new(""), |target| target.cluster_id),
-            accepted: shared.sequence.0.load(Ordering::SeqCst).saturating_sub(read(&tally.unaccepted)),
+            accepted: shared.entrance.sequences().saturating_sub(read(&tally.unaccepted)),
             acknowledged: shared.acknowledged(),
             returned_not_written: read(&tally.not_written),
             returned_unknown: read(&tally.unknown),

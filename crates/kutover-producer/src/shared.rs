@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwapOption;
 use hdrhistogram::Histogram;
 use kutover_core::ports::{
     DeliveryFate, ErrorCode, HeadersRef, ProducerClient, RecordBody, RecordRef, Refusal, Token,
 };
-use kutover_core::switch::{Failure, Gate, HandOver, Input, ReturnReason, Returned, Sequence, TopicKey};
+use kutover_core::switch::{
+    Entrance, Failure, Gate, Gated, HandOver, Input, ReturnReason, Returned, Sequence, TopicKey, TurnedAway,
+};
 use kutover_core::words::Millis;
 use parking_lot::{Condvar, Mutex};
 use rdkafka::error::RDKafkaErrorCode;
@@ -50,25 +51,16 @@ pub(crate) struct LaneHandle {
     pub(crate) events: Arc<LaneEvents>,
 }
 
-/// A counter on cache lines of its own: senders write it while clients' threads read what lies beside it.
-#[repr(align(128))]
-pub(crate) struct Apart(pub(crate) AtomicU64);
-
-/// The records that wait, and who may add to them.
-pub(crate) struct Parking {
-    pub(crate) hand_over: HandOver,
-    /// Under load replaying takes no new ones after a moment; senders wait.
-    pub(crate) shut: bool,
-    pub(crate) ended: bool,
+impl Gated for LaneHandle {
+    fn gate(&self) -> &Gate {
+        &self.gate
+    }
 }
 
 /// See the [module](self).
 pub(crate) struct Shared {
     pub(crate) slab: Slab,
-    /// The client in use. Its own gate says whether it may be used.
-    pub(crate) lane: ArcSwapOption<LaneHandle>,
-    pub(crate) sequence: Apart,
-    pub(crate) parking: Mutex<Parking>,
+    pub(crate) entrance: Entrance<LaneHandle>,
     pub(crate) room: Notify,
     room_waiters: AtomicUsize,
     pub(crate) tally: Tally,
@@ -103,9 +95,7 @@ impl Shared {
             Histogram::new(3).unwrap_or_else(|_| unreachable!("three significant digits are allowed"));
         Self {
             slab: Slab::new(),
-            lane: ArcSwapOption::empty(),
-            sequence: Apart(AtomicU64::new(0)),
-            parking: Mutex::new(Parking { hand_over, shut: false, ended: false }),
+            entrance: Entrance::new(hand_over),
             room: Notify::new(),
             room_waiters: AtomicUsize::new(0),
             tally: Tally::default(),
@@ -152,18 +142,24 @@ impl Shared {
 
     #[inline]
     fn enter(&self, record: &Borrowed<'_>, slot: &Slot, token: Token) -> Result<(), NotAccepted> {
-        loop {
-            let lane = self.lane.load();
-            if let Some(lane) = lane.as_ref()
-                && let Some(_entry) = lane.gate.enter()
-            {
-                return self.send_to(lane, record, slot, token);
-            }
-            match self.park(record, slot, token) {
-                Some(parked) => return parked,
-                // The gate opened in between.
-                None => std::hint::spin_loop(),
-            }
+        let copy = || {
+            let body = record.copy();
+            let bytes = size_of(&body);
+            (body, bytes)
+        };
+        let put_away = |sequence: Sequence, body| {
+            slot.sequence.store(sequence.0, Ordering::Release);
+            let mut cold = slot.cold.lock();
+            cold.held().body = Some(body);
+            cold.held().parked_at = Some(Instant::now());
+            (token, self.expires(slot))
+        };
+        let send = |lane: &LaneHandle, sequence| self.send_to(lane, record, slot, token, sequence);
+        match self.entrance.pass(send, copy, put_away) {
+            Ok(Some(sent)) => sent,
+            Ok(None) => Ok(()),
+            Err(TurnedAway::Full) => Err(NotAccepted::Full),
+            Err(TurnedAway::Ended) => Err(NotAccepted::Ended),
         }
     }
 
@@ -174,8 +170,8 @@ impl Shared {
         record: &Borrowed<'_>,
         slot: &Slot,
         token: Token,
+        sequence: Sequence,
     ) -> Result<(), NotAccepted> {
-        let sequence = self.next_sequence();
         slot.sequence.store(sequence.0, Ordering::Release);
         let offered = RecordRef {
             topic: record.topic,
@@ -235,50 +231,12 @@ impl Shared {
             cold.held().code = Some(code);
             cold.held().parked_at.get_or_insert_with(Instant::now);
         }
-        let mut parking = self.parking.lock();
-        let holds = !parking.ended && still();
-        if holds {
-            if slot.maybe_written.load(Ordering::Acquire) {
-                parking.hand_over.remember_unknown(token);
-            }
-            parking.hand_over.failed(failure);
-        }
-        drop(parking);
+        let maybe_written = slot.maybe_written.load(Ordering::Acquire);
+        let holds = self.entrance.hold(failure, maybe_written, still);
         if !holds {
             self.give_back(Returned { token, fate, reason: ReturnReason::Refused });
         }
         holds
-    }
-
-    /// Parks a record; `None` if the gate is open after all.
-    fn park(&self, record: &Borrowed<'_>, slot: &Slot, token: Token) -> Option<Result<(), NotAccepted>> {
-        let body = record.copy();
-        let mut parking = self.parking.lock();
-        if parking.ended {
-            return Some(Err(NotAccepted::Ended));
-        }
-        // Opening happens under the same lock, so a gate that is closed here stays closed until this record is parked.
-        if self.lane.load().as_ref().is_some_and(|lane| !lane.gate.is_closed()) {
-            return None;
-        }
-        let bytes = size_of(&body);
-        if parking.shut || !parking.hand_over.has_room(bytes) {
-            return Some(Err(NotAccepted::Full));
-        }
-        let sequence = self.next_sequence();
-        slot.sequence.store(sequence.0, Ordering::Release);
-        {
-            let mut cold = slot.cold.lock();
-            cold.held().body = Some(body);
-            cold.held().parked_at = Some(Instant::now());
-        }
-        let parked = parking.hand_over.park(sequence, token, bytes, self.expires(slot));
-        debug_assert!(parked.is_ok(), "room was there a line above");
-        Some(Ok(()))
-    }
-
-    fn next_sequence(&self) -> Sequence {
-        Sequence(self.sequence.0.fetch_add(1, Ordering::SeqCst) + 1)
     }
 
     fn unaccept(&self) {
@@ -367,7 +325,7 @@ impl Shared {
             + read(&self.tally.not_written)
             + read(&self.tally.unknown)
             + read(&self.tally.unaccepted);
-        self.sequence.0.load(Ordering::SeqCst).saturating_sub(settled)
+        self.entrance.sequences().saturating_sub(settled)
     }
 
     /// A record was settled: whoever waits for room or for all to be settled has another look.

@@ -17,7 +17,7 @@ use super::{
 /// Names the file to which a test appends a line when a part that it needs is missing.
 const SKIP_LOG: &str = "KUTOVER_SKIPPED";
 /// Set to `1` where long forms are wanted.
-const NIGHTLY: &str = "KUTOVER_NIGHTLY";
+pub(super) const NIGHTLY: &str = "KUTOVER_NIGHTLY";
 
 /// Runs `cargo test` with `args`. Everything that goes wrong is counted as a failure.
 pub(crate) fn run(context: &Context, section: &str, args: &[&str]) -> Tally {

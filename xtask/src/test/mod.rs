@@ -9,6 +9,7 @@ mod purity;
 mod sections;
 mod setup;
 mod tally;
+mod threads;
 
 use std::{
     path::{Path, PathBuf},

@@ -13,6 +13,7 @@ const CORE: &str = "kutover-core";
 /// refused, so that a runtime (tokio), a client (rdkafka), a clock (chrono, time) or randomness (rand, getrandom)
 /// need not be known by name. A new entry must be free of all four.
 const ALLOWED: &[&str] = &[
+    "arc-swap",
     "async-trait",
     "bytes",
     "futures-core",
@@ -20,6 +21,7 @@ const ALLOWED: &[&str] = &[
     "memchr",
     "proc-macro2",
     "quote",
+    "rustversion",
     "serde",
     "serde_core",
     "serde_derive",
@@ -38,6 +40,7 @@ pub(crate) const CHECKS: &[Check] = &[
         run: dependencies,
     },
     Check { name: "kutover-core uses no clock, thread, file, socket or environment of std", run: clippy },
+    super::threads::CHECK,
 ];
 
 fn dependencies(context: &Context) -> Result<Ran> {

@@ -1,6 +1,7 @@
-//! The switch: one producer's move from one cluster to the other, in three parts.
+//! The switch: one producer's move from one cluster to the other, in four parts.
 //!
 //! - [`Gate`]: one atomic word per client. The only thing on the send path.
+//! - [`Entrance`]: the client in use and the records that wait, under the one lock under which gates open.
 //! - [`HandOver`]: which records wait, in send order, and what becomes of those that failed.
 //! - [`Switch`]: the machine. It sees aggregates only; records stay with the driver under their [`Token`].
 //!
@@ -10,6 +11,7 @@
 //! [`Token`]: crate::ports::Token
 
 mod ack_marks;
+mod entrance;
 mod fences;
 mod gate;
 mod hand_over;
@@ -17,8 +19,10 @@ mod io;
 mod machine;
 mod moves;
 mod policy;
+mod sync;
 
 pub use ack_marks::{AckMarks, Highest, TopicKey};
+pub use entrance::{Entrance, Gated, Parked, Parking, TurnedAway};
 pub use gate::{Entry, Gate};
 pub use hand_over::{Counts, Failure, HandOver, Offer, ParkFull, ReturnReason, Returned, Sequence};
 pub use io::{
@@ -29,3 +33,5 @@ pub use policy::{Order, SwitchPolicy, UnknownPolicy};
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, feature = "threads"))]
+mod threads;

@@ -8,7 +8,7 @@ use kutover_core::error::ProviderResult;
 use kutover_core::messages::ControlView;
 use kutover_core::owner::Target;
 use kutover_core::ports::{EndpointAnswer, ProducerClient};
-use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, SealId, SwitchEvent};
+use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, Parked, SealId, SwitchEvent};
 use kutover_core::words::Millis;
 
 use super::{Driver, Message};
@@ -41,9 +41,9 @@ impl Driver {
             Output::Offer { lane, left, settled } => self.begin_replay(lane, left, settled),
             Output::OpenGate { lane } => {
                 let shared = Arc::clone(&self.shared);
-                let mut parking = shared.parking.lock();
-                self.open_gate(lane, &mut parking);
-                drop(parking);
+                let mut parked = shared.entrance.lock();
+                self.open_gate(lane, &mut parked);
+                drop(parked);
                 shared.room.notify_waiters();
             }
             Output::Discard { lane } => self.discard(lane),
@@ -84,20 +84,14 @@ impl Driver {
         }
         let Some(handle) = self.lanes.get(&lane) else { return };
         handle.events.sealing.store(true, Ordering::SeqCst);
-        handle.gate.close();
-        // A send inside never blocks, so this is a matter of microseconds; no deadline ignores it (L2).
-        while handle.gate.entries() != 0 {
-            std::thread::yield_now();
-        }
+        handle.gate.seal(std::thread::yield_now);
     }
 
     /// Opens the gate under the lock of the parked records. Whoever waits for room is woken after it, by the caller.
-    pub(super) fn open_gate(&self, lane: LaneId, parking: &mut crate::shared::Parking) {
+    pub(super) fn open_gate(&self, lane: LaneId, parked: &mut Parked<'_, LaneHandle>) {
         let Some(handle) = self.lanes.get(&lane) else { return };
         handle.events.sealing.store(false, Ordering::SeqCst);
-        self.shared.lane.store(Some(Arc::clone(handle)));
-        handle.gate.open();
-        parking.shut = false;
+        parked.open(handle);
     }
 
     fn flush(&mut self, seal: SealId, lane: LaneId, deadline: Millis) {
@@ -147,10 +141,9 @@ impl Driver {
 
     pub(super) fn discard(&mut self, lane: LaneId) {
         let Some(handle) = self.lanes.remove(&lane) else { return };
-        let current = self.shared.lane.load_full();
+        let current = self.shared.entrance.current();
         if current.is_some_and(|current| current.events.id == lane) {
-            // Its gate is closed; a send that still holds it is turned away and loads anew.
-            self.shared.lane.store(None);
+            self.shared.entrance.forget_current();
         }
         let acknowledged = {
             let mut lanes = self.shared.lanes.lock();
@@ -184,11 +177,7 @@ impl Driver {
             let _ = started.send(Err(reason));
         }
         self.replay = None;
-        let returned = {
-            let mut parking = self.shared.parking.lock();
-            parking.ended = true;
-            parking.hand_over.abandon()
-        };
+        let returned = self.shared.entrance.lock().end();
         for record in returned {
             self.shared.give_back(record);
         }

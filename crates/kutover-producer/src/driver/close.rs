@@ -15,7 +15,7 @@ impl Driver {
     /// Whether the end that was asked for can come: a switch under way is waited for, bounded.
     pub(super) fn may_finish(&self, now: Instant) -> bool {
         let Some((_, deadline)) = &self.closing else { return false };
-        let waits = !self.shared.parking.lock().hand_over.is_empty();
+        let waits = !self.shared.entrance.lock().hand_over.is_empty();
         now >= *deadline || self.shared.dead.get().is_some() || self.is_serving() && !waits
     }
 
@@ -25,9 +25,7 @@ impl Driver {
         self.stop("the producer was closed".into());
         let shared = Arc::clone(&self.shared);
         for (_, handle) in std::mem::take(&mut self.lanes) {
-            while handle.gate.entries() != 0 {
-                std::thread::yield_now();
-            }
+            handle.gate.count_out(std::thread::yield_now);
             let left = deadline.saturating_duration_since(Instant::now());
             let timeout_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
             let ended = tokio::task::spawn_blocking(move || {
@@ -41,8 +39,8 @@ impl Driver {
         }
         // A refusal on the last moment may have left records behind.
         let rest = {
-            let mut parking = shared.parking.lock();
-            parking.hand_over.abandon()
+            let mut parked = shared.entrance.lock();
+            parked.hand_over.abandon()
         };
         for record in rest {
             shared.give_back(record);
@@ -53,7 +51,7 @@ impl Driver {
             tracing::debug!(instance = %state.instance, "no tombstone was written");
         }
         self.publish_metrics();
-        shared.lane.store(None);
+        shared.entrance.forget_current();
         let lanes = std::mem::take(&mut *shared.lanes.lock());
         // Clients' callbacks point back at what is shared; letting go of them here ends the circle.
         for lane in lanes {

@@ -139,7 +139,7 @@ impl Driver {
     /// Adds what the driver knows to the machine's receipt, and tells it on the new cluster.
     pub(super) fn receipt(&mut self, receipt: SwitchReceipt) {
         let counts = {
-            let mut parking = self.shared.parking.lock();
+            let mut parking = self.shared.entrance.lock();
             let counts = parking.hand_over.counts();
             parking.hand_over.reset_counts();
             counts

@@ -253,7 +253,7 @@ impl Driver {
         {
             next = next.min(retry);
         }
-        if !shared.parking.lock().hand_over.is_empty() {
+        if !shared.entrance.lock().hand_over.is_empty() {
             next = next.min(Instant::now() + world::EXPIRY_CHECK);
         }
         if let Some((_, deadline)) = &self.closing {
@@ -269,7 +269,7 @@ impl Driver {
     fn expire(&mut self) {
         let now = self.shared.now();
         let expired = {
-            let mut parking = self.shared.parking.lock();
+            let mut parking = self.shared.entrance.lock();
             if self.world.expiry_due(&parking.hand_over, now) {
                 parking.hand_over.expire(now)
             } else {
@@ -307,7 +307,7 @@ impl Driver {
             metrics::gauge!(name, "deployment" => deployment.clone()).set(value);
         };
         gauge("kutover_producer_in_flight", shared.in_flight() as f64);
-        gauge("kutover_producer_parked_bytes", shared.parking.lock().hand_over.bytes() as f64);
+        gauge("kutover_producer_parked_bytes", shared.entrance.lock().hand_over.bytes() as f64);
         let generation = self.switch.newest().map_or(0, |target| target.generation.0);
         gauge("kutover_producer_newest_generation", generation as f64);
     }

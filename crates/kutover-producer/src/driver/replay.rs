@@ -5,13 +5,15 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kutover_core::ports::{ErrorCode, HeadersRef, RecordRef, Refusal};
-use kutover_core::switch::{Highest, Input, LaneId, Offer, Output, Returned, Sequence, TopicKey, Violation};
+use kutover_core::switch::{
+    Highest, Input, LaneId, Offer, Output, Parked, Parking, Returned, Sequence, TopicKey, Violation,
+};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::Driver;
 use crate::events::add;
 use crate::record::port_code;
-use crate::shared::{LaneHandle, Parking};
+use crate::shared::LaneHandle;
 
 /// How many records are offered before messages are looked at again.
 const AT_ONCE: usize = 256;
@@ -78,7 +80,7 @@ impl Driver {
     pub(super) fn begin_replay(&mut self, lane: LaneId, left: LaneId, settled: bool) {
         let marks = self.lanes.get(&left).map(|handle| Arc::clone(&handle.events));
         let returned = {
-            let mut parking = self.shared.parking.lock();
+            let mut parking = self.shared.entrance.lock();
             let before = parking.hand_over.counts().possibly_duplicated;
             let returned = match marks.filter(|_| settled) {
                 Some(events) => parking.hand_over.settle(&events.marks),
@@ -113,7 +115,7 @@ impl Driver {
             let (lane, late) = (replay.lane, replay.began.elapsed() > PATIENCE);
             let Some(handle) = self.lanes.get(&lane).cloned() else { return };
             let shared = Arc::clone(&self.shared);
-            let mut parking = shared.parking.lock();
+            let mut parking = shared.entrance.lock();
             parking.shut |= late;
             let taken = self.offer_next(&handle, &mut parking);
             if matches!(taken, Taken::Nothing) {
@@ -145,7 +147,11 @@ impl Driver {
     }
 
     /// Nothing waits any more: the gate opens under the same lock, so that nothing can be parked in between.
-    fn replayed(&mut self, lane: LaneId, parking: &mut Parking) -> (Vec<Output>, Result<(), Violation>) {
+    fn replayed(
+        &mut self,
+        lane: LaneId,
+        parking: &mut Parked<'_, LaneHandle>,
+    ) -> (Vec<Output>, Result<(), Violation>) {
         self.replay = None;
         let result = self.switch.handle(self.shared.now(), &Input::Offered { lane });
         let mut outputs = self.drain();
@@ -212,7 +218,7 @@ impl Driver {
     /// Nothing is under way that would mend a refusal.
     pub(super) fn return_held(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let mut parking = shared.parking.lock();
+        let mut parking = shared.entrance.lock();
         let mut back = None;
         if let Some(replay) = &mut self.replay {
             let stage = std::mem::replace(&mut replay.stage, Stage::Offering);
