@@ -1,8 +1,15 @@
-//! A cluster: topics with their logs, commits, a fence, isolation.
+//! A cluster: brokers, topics with their logs, groups, transactions, a fence, isolation.
 
 mod admin;
+mod brokers;
+mod fences;
+mod groups;
+mod idempotence;
 mod lag;
+mod log;
+mod reader;
 mod registry;
+mod transactions;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,26 +21,22 @@ use kutover_core::words::{
     is_reserved_topic,
 };
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::faults::Faults;
+use crate::signal::Signal;
 
+use idempotence::ProducerIds;
+use log::PartitionLog;
+use registry::{ControlRead, MembersRead};
+use transactions::Transaction;
+
+pub use fences::FenceStyle;
+pub use idempotence::{BatchId, PRODUCER_ID_BLOCK};
+pub use log::{Append, Discarded, StoredRecord};
+pub use reader::{Fetched, Isolation, MemoryReader};
 pub use registry::MemoryLink;
-
-/// A record in a log.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StoredRecord {
-    /// Its key; null and empty are kept apart.
-    pub key: Option<Vec<u8>>,
-    /// Its payload; null and empty are kept apart.
-    pub payload: Option<Vec<u8>>,
-    /// Its headers.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Milliseconds since the Unix epoch.
-    pub timestamp_ms: i64,
-    /// Whether it is a transaction marker, which takes an offset that nobody is ever given (L10).
-    pub marker: bool,
-}
+pub use transactions::{MemoryTransaction, TransactionState};
 
 /// What a cluster can do and is. The default can do everything.
 #[derive(Clone, Debug)]
@@ -44,6 +47,12 @@ pub struct ClusterOptions {
     pub brokers: Option<Vec<String>>,
     /// The fence it has; `None`: none.
     pub fence: Option<FenceKind>,
+    /// What that fence does besides.
+    pub fence_style: FenceStyle,
+    /// How many brokers it has; partitions are led by them in turn.
+    pub broker_count: i32,
+    /// Whether a topic that is missing is made, with one partition, when a client wants it.
+    pub auto_create_topics: bool,
     /// Whether it can list groups.
     pub lists_groups: bool,
     /// Whether it tells topics' configs and ids.
@@ -60,28 +69,14 @@ impl Default for ClusterOptions {
             cluster_id: None,
             brokers: None,
             fence: Some(FenceKind::Hook),
+            fence_style: FenceStyle::Whole,
+            broker_count: 3,
+            auto_create_topics: false,
             lists_groups: true,
             describes_topics: true,
             unknown_configs: BTreeSet::new(),
             version: Some("memory".into()),
         }
-    }
-}
-
-#[derive(Debug, Default)]
-struct PartitionLog {
-    start: i64,
-    records: Vec<StoredRecord>,
-}
-
-impl PartitionLog {
-    fn end(&self) -> i64 {
-        self.start + self.records.len() as i64
-    }
-
-    fn from(&self, offset: i64) -> impl Iterator<Item = (i64, &StoredRecord)> {
-        let skip = usize::try_from(offset - self.start).unwrap_or(0);
-        (self.start..).zip(&self.records).skip(skip)
     }
 }
 
@@ -93,20 +88,43 @@ struct Topic {
     partitions: Vec<PartitionLog>,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Commit {
+    offset: Offset,
+    at_ms: u64,
+}
+
 #[derive(Debug)]
 struct State {
     id: ClusterId,
+    faults: Faults,
     brokers: BTreeSet<String>,
     options: ClusterOptions,
+    producer_ids: ProducerIds,
+    connects: u64,
     topics: BTreeMap<TopicName, Topic>,
     topics_made: u64,
-    commits: BTreeMap<(GroupId, TopicPartition), Offset>,
+    appends: Vec<Append>,
+    discarded: Vec<Discarded>,
+    transactions: BTreeMap<u64, Transaction>,
+    transactions_made: u64,
+    /// Those of the transactions that hold the last stable offset back.
+    undecided: BTreeSet<u64>,
+    commits: BTreeMap<(GroupId, TopicPartition), Commit>,
     live_groups: BTreeSet<GroupId>,
+    lost_groups: BTreeSet<GroupId>,
+    groups_hidden: bool,
     fenced: BTreeSet<TopicName>,
+    spreading: BTreeMap<(TopicName, i32), Vec<(Instant, bool)>>,
     leaks: BTreeSet<TopicPartition>,
     silent: BTreeSet<TopicPartition>,
+    down: BTreeSet<i32>,
     isolations: BTreeSet<Nonce>,
     dead: bool,
+    /// Raised whenever the control topic may read otherwise than before.
+    control: Signal,
+    control_read: ControlRead,
+    members_read: MembersRead,
 }
 
 /// One cluster. Cloning gives another handle to it.
@@ -115,7 +133,6 @@ pub struct MemoryCluster {
     state: Arc<Mutex<State>>,
     faults: Faults,
     scope: Arc<str>,
-    changed: watch::Sender<u64>,
 }
 
 impl MemoryCluster {
@@ -129,24 +146,34 @@ impl MemoryCluster {
     ) -> Self {
         let state = State {
             id,
+            faults: faults.clone(),
             brokers: brokers.into_iter().collect(),
             options,
+            producer_ids: ProducerIds::default(),
+            connects: 0,
             topics: BTreeMap::new(),
             topics_made: 0,
+            appends: Vec::new(),
+            discarded: Vec::new(),
+            transactions: BTreeMap::new(),
+            transactions_made: 0,
+            undecided: BTreeSet::new(),
             commits: BTreeMap::new(),
             live_groups: BTreeSet::new(),
+            lost_groups: BTreeSet::new(),
+            groups_hidden: false,
             fenced: BTreeSet::new(),
+            spreading: BTreeMap::new(),
             leaks: BTreeSet::new(),
             silent: BTreeSet::new(),
+            down: BTreeSet::new(),
             isolations: BTreeSet::new(),
             dead: false,
+            control: Signal::default(),
+            control_read: ControlRead::default(),
+            members_read: MembersRead::default(),
         };
-        Self {
-            state: Arc::new(Mutex::new(state)),
-            faults: faults.clone(),
-            scope: scope.into(),
-            changed: watch::Sender::new(0),
-        }
+        Self { state: Arc::new(Mutex::new(state)), faults: faults.clone(), scope: scope.into() }
     }
 
     /// Its id.
@@ -164,31 +191,55 @@ impl MemoryCluster {
         self.state.lock().add_topic(&name.into(), partitions, 1, BTreeMap::new());
     }
 
+    /// Deletes a topic and makes it again: the same name, another id, nothing in it (L12).
+    pub fn recreate_topic(&self, name: &str) {
+        self.faults.fire("topic-recreated");
+        let name = TopicName::new(name);
+        let mut state = self.state.lock();
+        let Some(old) = state.topics.remove(&name) else { return };
+        state.commits.retain(|(_, place), _| place.topic != name);
+        state.add_topic(&name, old.partitions.len() as i32, old.replication, old.configs);
+    }
+
     /// From now on nothing answers.
     pub fn kill(&self) {
-        self.state.lock().dead = true;
-        self.changed.send_modify(|version| *version += 1);
+        self.faults.fire("cluster-dies");
+        self.change(|state| state.dead = true);
     }
 
     /// It answers again, with all it had.
     pub fn revive(&self) {
-        self.state.lock().dead = false;
-        self.changed.send_modify(|version| *version += 1);
+        self.change(|state| state.dead = false);
     }
 
     /// Shuts clients out; the controller's path stays.
     pub fn isolate(&self, nonce: &Nonce) {
-        self.state.lock().isolations.insert(nonce.clone());
+        self.change(|state| {
+            state.isolations.insert(nonce.clone());
+        });
     }
 
     /// Undoes the isolation of this nonce alone.
     pub fn put_back(&self, nonce: &Nonce) {
-        self.state.lock().isolations.remove(nonce);
+        self.change(|state| {
+            state.isolations.remove(nonce);
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        let mut state = self.state.lock();
+        change(&mut state);
+        state.control.raise();
     }
 
     /// Whether clients are shut out.
     pub fn is_isolated(&self) -> bool {
         !self.state.lock().isolations.is_empty()
+    }
+
+    /// The nonces of the isolations in force.
+    pub fn isolations(&self) -> BTreeSet<Nonce> {
+        self.state.lock().isolations.clone()
     }
 
     /// The topics under the fence.
@@ -208,72 +259,50 @@ impl MemoryCluster {
 
     /// This partition has no leader: nothing about it is answered, until [`MemoryCluster::speak`].
     pub fn silence(&self, place: TopicPartition) {
+        self.faults.fire("partition-silent");
         self.state.lock().silent.insert(place);
     }
 
     /// All partitions have leaders again.
     pub fn speak(&self) {
-        self.state.lock().silent.clear();
+        self.change(|state| state.silent.clear());
     }
 
-    /// Appends as an ordinary client would.
-    ///
-    /// # Errors
-    /// The name of Kafka's error, with its number: fenced, shut out, no such partition.
-    pub fn produce(
-        &self,
-        place: &TopicPartition,
-        record: StoredRecord,
-    ) -> Result<Offset, (i32, &'static str)> {
+    /// Gives a producer an id, as the broker does that it happens to ask.
+    pub fn init_producer_id(&self) -> i64 {
         let mut state = self.state.lock();
-        state.client_may_write(place)?;
-        let offset = state.append(place, record);
-        drop(state);
-        self.changed.send_modify(|version| *version += 1);
-        Ok(offset)
+        state.connects += 1;
+        let broker = (state.connects - 1) as i32 % state.options.broker_count.max(1);
+        state.producer_ids.take(broker)
     }
 
-    /// Whatever stands in a partition, from an offset on, with offsets. Past isolation: an audit's look.
-    pub fn log(&self, place: &TopicPartition, from: Offset) -> Vec<(Offset, StoredRecord)> {
+    /// The lowest producer id that is in no broker's block: all that were ever given out lie below (L16).
+    pub fn producer_id_mark(&self) -> i64 {
+        self.state.lock().producer_ids.mark()
+    }
+
+    /// The lowest producer id that some broker may still give out.
+    pub fn next_producer_id(&self) -> i64 {
         let state = self.state.lock();
-        let log = state.partition(place).map(|log| log.from(from.0));
-        log.into_iter().flatten().map(|(offset, record)| (Offset(offset), record.clone())).collect()
+        let brokers = 0..state.options.broker_count.max(1);
+        brokers.map(|broker| state.producer_ids.next(broker)).min().unwrap_or_default()
     }
 
-    /// Deletes the head of a partition, as retention does.
-    pub fn expire(&self, place: &TopicPartition, before: Offset) {
+    /// Uses producer ids up until every broker's next one is at least this (L16's defence).
+    pub fn raise_producer_ids(&self, at_least: i64) {
         let mut state = self.state.lock();
-        let Some(log) = state.partition_mut(place) else { return };
-        let gone = usize::try_from(before.0 - log.start).unwrap_or(0).min(log.records.len());
-        log.records.drain(..gone);
-        log.start += gone as i64;
-    }
-
-    /// Commits for a group, as its member would.
-    pub fn commit(&self, group: &GroupId, place: &TopicPartition, offset: Offset) {
-        self.state.lock().commits.insert((group.clone(), place.clone()), offset);
-    }
-
-    /// What a group has committed on a partition.
-    pub fn committed(&self, group: &GroupId, place: &TopicPartition) -> Option<Offset> {
-        self.state.lock().commits.get(&(group.clone(), place.clone())).copied()
-    }
-
-    /// Lets a group read everything that stands in the data topics, and commit it.
-    pub fn read_all(&self, group: &GroupId) {
-        let mut state = self.state.lock();
-        let ends: Vec<_> = state.data_partitions().map(|(place, log)| (place, Offset(log.end()))).collect();
-        state.commits.extend(ends.into_iter().map(|(place, end)| ((group.clone(), place), end)));
-    }
-
-    /// Whether a group has members: such a group's offsets cannot be set from outside.
-    pub fn set_live(&self, group: &GroupId, live: bool) {
-        let mut state = self.state.lock();
-        if live {
-            state.live_groups.insert(group.clone());
-        } else {
-            state.live_groups.remove(group);
+        for broker in 0..state.options.broker_count.max(1) {
+            while state.producer_ids.next(broker) < at_least {
+                state.producer_ids.take(broker);
+            }
         }
+    }
+
+    /// The producer ids that the leaders of a topic know: who wrote to it.
+    pub fn producers_of(&self, topic: &TopicName) -> BTreeSet<i64> {
+        let state = self.state.lock();
+        let logs = state.topics.get(topic).into_iter().flat_map(|topic| &topic.partitions);
+        logs.flat_map(|log| log.producers.ids()).collect()
     }
 
     /// Whether a client, not the controller, gets an answer at all.
@@ -282,8 +311,22 @@ impl MemoryCluster {
         !state.dead && state.isolations.is_empty()
     }
 
+    /// Whether a request to a partition's leader gets there at all.
+    pub(crate) fn leader_reachable(&self, place: &TopicPartition) -> bool {
+        let state = self.state.lock();
+        let down = state.partition(place).is_some_and(|log| state.down.contains(&log.leader));
+        !state.dead && state.isolations.is_empty() && !down
+    }
+
+    /// How many partitions a client's metadata gives a topic; where topics are made by being asked for, it is made.
     pub(crate) fn partition_count(&self, topic: &str) -> Option<i32> {
-        self.state.lock().topics.get(&TopicName::new(topic)).map(|topic| topic.partitions.len() as i32)
+        let mut state = self.state.lock();
+        let name = TopicName::new(topic);
+        if state.options.auto_create_topics && !state.topics.contains_key(&name) {
+            self.faults.fire("topic-auto-created");
+            state.add_topic(&name, 1, 1, BTreeMap::new());
+        }
+        state.topics.get(&name).map(|topic| topic.partitions.len() as i32)
     }
 
     pub(crate) fn may_write(&self, place: &TopicPartition) -> Result<(), (i32, &'static str)> {
@@ -298,22 +341,21 @@ impl MemoryCluster {
         format!("{}.{name}", self.scope)
     }
 
-    async fn act<T>(
+    async fn act<T: Send + 'static>(
         &self,
         name: &str,
-        act: impl FnOnce(&mut State) -> ProviderResult<T> + Send,
+        act: impl FnOnce(&mut State) -> ProviderResult<T> + Send + 'static,
     ) -> ProviderResult<T> {
         let call = self.call(name);
-        let given = self.faults.run(&call, || {
-            let mut state = self.state.lock();
+        let (cluster, what) = (Arc::clone(&self.state), call.clone());
+        let acting = move || {
+            let mut state = cluster.lock();
             if state.dead {
-                return Err(ProviderError::new(ErrorKind::Unreachable, &call, "nothing answers"));
+                return Err(ProviderError::new(ErrorKind::Unreachable, what, "nothing answers"));
             }
             act(&mut state)
-        });
-        let given = given.await;
-        self.changed.send_modify(|version| *version += 1);
-        given
+        };
+        self.faults.run(&call, acting).await
     }
 }
 
@@ -327,10 +369,13 @@ impl State {
     ) {
         self.topics_made += 1;
         let id = TopicId::new(format!("{}-{}", self.id, self.topics_made));
+        let known = self.topics.get(name).map_or(0, |topic| topic.partitions.len());
+        let leaders = (known..usize::try_from(partitions).unwrap_or(0))
+            .map(|partition| self.first_leader(self.topics_made, partition));
+        let logs: Vec<_> = leaders.map(|leader| PartitionLog { leader, ..PartitionLog::default() }).collect();
         let topic = Topic { id, replication, configs, partitions: Vec::new() };
-        let topic = self.topics.entry(name.clone()).or_insert(topic);
-        let count = usize::try_from(partitions).unwrap_or(0).max(topic.partitions.len());
-        topic.partitions.resize_with(count, PartitionLog::default);
+        self.topics.entry(name.clone()).or_insert(topic).partitions.extend(logs);
+        self.control.raise();
     }
 
     fn partition(&self, place: &TopicPartition) -> Option<&PartitionLog> {
@@ -354,12 +399,6 @@ impl State {
         })
     }
 
-    fn append(&mut self, place: &TopicPartition, record: StoredRecord) -> Offset {
-        let Some(log) = self.partition_mut(place) else { return Offset(-1) };
-        log.records.push(record);
-        Offset(log.end() - 1)
-    }
-
     /// Errors by Kafka's number and librdkafka's name for it.
     fn client_may_write(&self, place: &TopicPartition) -> Result<(), (i32, &'static str)> {
         if self.dead || !self.isolations.is_empty() {
@@ -368,11 +407,11 @@ impl State {
         if self.partition(place).is_none() {
             return Err((3, "UnknownTopicOrPartition"));
         }
-        if self.silent.contains(place) {
+        if self.unanswered(place).is_some() {
             return Err((5, "LeaderNotAvailable"));
         }
-        if self.fenced.contains(&place.topic) && !self.leaks.contains(place) {
-            return Err((29, "TopicAuthorizationFailed"));
+        if self.refuses(place) {
+            return Err(self.refusal());
         }
         Ok(())
     }

@@ -2,15 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{DnsProvider, EndpointAnswer, Published, RecordData};
 use kutover_core::words::{ClusterId, DnsName};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::faults::Faults;
+use crate::signal::Signal;
 use crate::watch::MemoryWatch;
 
 #[derive(Debug, Default)]
@@ -19,6 +21,8 @@ struct State {
     spoilt: BTreeSet<DnsName>,
     hidden: usize,
     history: Vec<(DnsName, Published)>,
+    /// With weather: what the authoritative servers answer with from when on.
+    served: BTreeMap<DnsName, Vec<(Instant, Published)>>,
 }
 
 /// The authoritative side: compare-and-set of what stands at each endpoint.
@@ -26,13 +30,13 @@ struct State {
 pub struct MemoryDns {
     state: Arc<Mutex<State>>,
     faults: Faults,
-    changed: watch::Sender<u64>,
+    changed: Signal,
 }
 
 impl MemoryDns {
     /// Empty: every endpoint is there with nothing at it.
     pub fn new(faults: &Faults) -> Self {
-        Self { state: Arc::default(), faults: faults.clone(), changed: watch::Sender::new(0) }
+        Self { state: Arc::default(), faults: faults.clone(), changed: Signal::default() }
     }
 
     /// What stands at an endpoint, past all faults.
@@ -44,9 +48,9 @@ impl MemoryDns {
     pub fn overwrite(&self, endpoint: &DnsName, published: Published) {
         let mut state = self.state.lock();
         state.spoilt.remove(endpoint);
-        state.store(endpoint, published);
+        state.store(endpoint, published, &self.faults);
         drop(state);
-        self.changed.send_modify(|version| *version += 1);
+        self.changed.raise();
     }
 
     /// Makes the owner record at an endpoint unreadable, until it is overwritten.
@@ -66,7 +70,7 @@ impl MemoryDns {
 
     /// A producer's look at an endpoint. Its answers come from the map, at once and at every change.
     pub fn watch(&self, endpoint: &DnsName) -> MemoryWatch {
-        MemoryWatch::new(self.clone(), endpoint.clone(), self.changed.subscribe())
+        MemoryWatch::new(self.clone(), endpoint.clone(), self.changed.clone())
     }
 
     pub(crate) fn answer(&self, endpoint: &DnsName) -> EndpointAnswer {
@@ -89,17 +93,30 @@ impl MemoryDns {
         }
     }
 
-    async fn act<T>(
+    /// What the authoritative servers answer with now, and how many changes that has seen; `Err` where it makes no
+    /// sense.
+    pub(crate) fn served(&self, endpoint: &DnsName) -> (usize, Result<Published, &'static str>) {
+        let state = self.state.lock();
+        let (changes, published) = state.served(endpoint);
+        let spoilt = state.spoilt.contains(endpoint);
+        (changes, if spoilt { Err("the owner record makes no sense") } else { Ok(published) })
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    async fn act<T: Send + 'static>(
         &self,
         call: &str,
         endpoint: &DnsName,
-        act: impl FnOnce(&mut State) -> ProviderResult<T> + Send,
+        act: impl FnOnce(&mut State) -> ProviderResult<T> + Send + 'static,
     ) -> ProviderResult<T> {
-        let state = Arc::clone(&self.state);
+        let (state, endpoint) = (Arc::clone(&self.state), endpoint.clone());
         self.faults
             .run(&format!("dns.{call}"), move || {
                 let mut state = state.lock();
-                if state.spoilt.contains(endpoint) {
+                if state.spoilt.contains(&endpoint) {
                     let what = format!("read _kutover.{endpoint}");
                     let reason = "the owner record makes no sense; restore it or delete it";
                     return Err(ProviderError::new(ErrorKind::Invalid, what, reason));
@@ -111,16 +128,38 @@ impl MemoryDns {
 }
 
 impl State {
-    fn store(&mut self, endpoint: &DnsName, published: Published) {
+    fn store(&mut self, endpoint: &DnsName, published: Published, faults: &Faults) {
+        if let Some(weather) = faults.weather() {
+            let delay = Duration::from_millis(weather.visible_ms(endpoint));
+            if !delay.is_zero() {
+                faults.fire("dns-visible-late");
+            }
+            let served = self.served.entry(endpoint.clone()).or_default();
+            let after = served.last().map(|(at, _)| *at);
+            let at = (Instant::now() + delay).max(after.unwrap_or_else(Instant::now));
+            served.push((at, published.clone()));
+        }
         self.history.push((endpoint.clone(), published.clone()));
         self.stored.insert(endpoint.clone(), published);
+    }
+
+    fn stored(&self, endpoint: &DnsName) -> Published {
+        self.stored.get(endpoint).cloned().unwrap_or_default()
+    }
+
+    fn served(&self, endpoint: &DnsName) -> (usize, Published) {
+        let Some(served) = self.served.get(endpoint) else { return (0, self.stored(endpoint)) };
+        let now = Instant::now();
+        let changes = served.iter().take_while(|(at, _)| *at <= now).count();
+        (changes, changes.checked_sub(1).map(|newest| served[newest].1.clone()).unwrap_or_default())
     }
 }
 
 #[async_trait]
 impl DnsProvider for MemoryDns {
     async fn read(&self, endpoint: &DnsName) -> ProviderResult<Published> {
-        self.act("read", endpoint, |state| Ok(state.stored.get(endpoint).cloned().unwrap_or_default())).await
+        let at = endpoint.clone();
+        self.act("read", endpoint, move |state| Ok(state.stored(&at))).await
     }
 
     async fn compare_and_set(
@@ -129,10 +168,11 @@ impl DnsProvider for MemoryDns {
         expected: &Published,
         desired: &Published,
     ) -> ProviderResult<()> {
-        let changed = &self.changed;
-        self.act("compare_and_set", endpoint, |state| {
-            let found = state.stored.get(endpoint).cloned().unwrap_or_default();
-            if found != *expected {
+        let (this, at) = (self.clone(), endpoint.clone());
+        let (expected, desired) = (expected.clone(), desired.clone());
+        self.act("compare_and_set", endpoint, move |state| {
+            let found = state.stored(&at);
+            if found != expected {
                 let generation = found.owner.map(|owner| (owner.target.generation, owner.term));
                 let reason = match generation {
                     Some((generation, term)) => {
@@ -140,23 +180,23 @@ impl DnsProvider for MemoryDns {
                     }
                     None => "something else stands there".into(),
                 };
-                let what = format!("publish record {endpoint}");
-                return Err(ProviderError::new(ErrorKind::Conflict, what, reason));
+                return Err(ProviderError::new(ErrorKind::Conflict, format!("publish record {at}"), reason));
             }
-            state.store(endpoint, desired.clone());
-            changed.send_modify(|version| *version += 1);
+            state.store(&at, desired, &this.faults);
+            this.changed.raise();
             Ok(())
         })
         .await
     }
 
     async fn is_visible(&self, endpoint: &DnsName, published: &Published) -> ProviderResult<bool> {
-        self.act("is_visible", endpoint, |state| {
+        let (at, published) = (endpoint.clone(), published.clone());
+        self.act("is_visible", endpoint, move |state| {
             if state.hidden > 0 {
                 state.hidden -= 1;
                 return Ok(false);
             }
-            Ok(state.stored.get(endpoint).cloned().unwrap_or_default() == *published)
+            Ok(state.stored(&at) == published && state.served(&at).1 == published)
         })
         .await
     }

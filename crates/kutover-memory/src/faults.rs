@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
 
-use crate::weather::Weather;
+use crate::weather::{CallWeather, Weather};
 
 /// How a call goes wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +68,11 @@ struct State {
     always: BTreeMap<String, Fault>,
     numbered: BTreeMap<usize, Fault>,
     fired: BTreeMap<&'static str, u64>,
+    sequence: u64,
 }
+
+/// From how many milliseconds on a call or record counts as slow.
+pub(crate) const SLOW_MS: u64 = 1000;
 
 /// Counts the calls of a world and lets chosen ones fail. A call's name is its part's scope and the port's function,
 /// as in `dns.compare_and_set`, `green.create_topic` or `journal.append`.
@@ -74,6 +80,7 @@ struct State {
 pub struct Faults {
     state: Arc<Mutex<State>>,
     weather: Option<Arc<dyn Weather>>,
+    start: Option<Instant>,
 }
 
 impl Faults {
@@ -84,7 +91,7 @@ impl Faults {
 
     /// Faults that come with the weather, besides those that are injected.
     pub fn with_weather(weather: Arc<dyn Weather>) -> Self {
-        Self { state: Arc::default(), weather: Some(weather) }
+        Self { state: Arc::default(), weather: Some(weather), start: Some(Instant::now()) }
     }
 
     /// How often each kind of fault has fired.
@@ -92,7 +99,8 @@ impl Faults {
         self.state.lock().fired.clone()
     }
 
-    /// Counts a fault of a kind as fired.
+    /// Counts a fault of a kind as fired. The world's own are [`FAULT_KINDS`](crate::FAULT_KINDS); whoever drives it may
+    /// add others.
     pub fn fire(&self, kind: &'static str) {
         *self.state.lock().fired.entry(kind).or_default() += 1;
     }
@@ -120,7 +128,7 @@ impl Faults {
         state.numbered.clear();
     }
 
-    /// The names of all calls so far, in order.
+    /// The names of all calls so far, in order. With weather none are kept, since a run has millions.
     pub fn calls(&self) -> Vec<String> {
         self.state.lock().calls.clone()
     }
@@ -128,53 +136,115 @@ impl Faults {
     fn enter(&self, name: &str) -> Option<Fault> {
         let mut state = self.state.lock();
         let number = state.calls.len();
-        state.calls.push(name.to_owned());
+        if self.weather.is_none() {
+            state.calls.push(name.to_owned());
+        }
         if let Some(fault) = state.numbered.remove(&number) {
             return Some(fault);
         }
         state.next.get_mut(name).and_then(VecDeque::pop_front).or_else(|| state.always.get(name).cloned())
     }
 
-    /// Carries out one call, or lets it go wrong.
-    pub(crate) async fn run<T>(
+    /// Carries out one call, or lets it go wrong. With weather, a call that was made lands although its caller is gone.
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         name: &str,
-        act: impl FnOnce() -> ProviderResult<T> + Send,
+        act: impl FnOnce() -> ProviderResult<T> + Send + 'static,
     ) -> ProviderResult<T> {
-        let mut call = self.weather.as_ref().map(|weather| weather.call(name)).unwrap_or_default();
-        call.fault = self.enter(name).or(call.fault);
-        if let Some(fault) = &call.fault {
-            self.fire(fault.kind());
-        }
-        pause(call.before_ms).await;
-        let given = carry_out(name, call.fault, act).await;
+        let call = self.ask(name);
+        let (name, fault) = (name.to_owned(), call.fault);
+        let given = if call.before_ms == 0 {
+            carry_out(name, fault, act).await
+        } else {
+            let (answer, heard) = oneshot::channel();
+            let acting = async move {
+                pause(call.before_ms).await;
+                let _ = answer.send(carry_out(name, fault, act).await);
+            };
+            tokio::spawn(acting);
+            match heard.await {
+                Ok(given) => given,
+                // Only a runtime that is shutting down drops the answer.
+                Err(_) => std::future::pending().await,
+            }
+        };
         pause(call.after_ms).await;
         given
     }
+
+    /// Carries out one call that acts at the end of its time, in its caller: dropped, it does nothing.
+    pub(crate) async fn run_here<T: Send + 'static>(
+        &self,
+        name: &str,
+        act: impl FnOnce() -> ProviderResult<T> + Send + 'static,
+    ) -> ProviderResult<T> {
+        let call = self.ask(name);
+        pause(call.before_ms + call.after_ms).await;
+        carry_out(name.to_owned(), call.fault, act).await
+    }
+
+    fn ask(&self, name: &str) -> CallWeather {
+        let injected = self.enter(name);
+        let mut call = self.weather.as_ref().map(|weather| weather.call(name)).unwrap_or_default();
+        call.fault = injected.or(call.fault);
+        if let Some(fault) = &call.fault {
+            self.fire(fault.kind());
+        }
+        if call.before_ms + call.after_ms >= SLOW_MS {
+            self.fire("call-slow");
+        }
+        call
+    }
+
+    /// The weather, where there is any.
+    pub(crate) fn weather(&self) -> Option<&Arc<dyn Weather>> {
+        self.weather.as_ref()
+    }
+
+    /// Milliseconds since the world was made; always 0 without weather.
+    pub fn now_ms(&self) -> u64 {
+        self.start.map_or(0, |start| start.elapsed().as_millis() as u64)
+    }
+
+    /// The next number of a count that runs through the whole world.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.sequence += 1;
+        state.sequence
+    }
 }
 
-async fn pause(ms: u64) {
+/// Waits in virtual time.
+pub(crate) async fn pause(ms: u64) {
     if ms > 0 {
         tokio::time::sleep(Duration::from_millis(ms)).await;
     }
 }
 
-async fn carry_out<T>(
-    name: &str,
+async fn carry_out<T: Send + 'static>(
+    name: String,
     fault: Option<Fault>,
-    act: impl FnOnce() -> ProviderResult<T> + Send,
+    act: impl FnOnce() -> ProviderResult<T> + Send + 'static,
 ) -> ProviderResult<T> {
     let unknown = || {
-        let error = ProviderError::new(ErrorKind::Unreachable, name, "no answer in time (injected)");
+        let error = ProviderError::new(ErrorKind::Unreachable, &name, "no answer in time (injected)");
         error.with_outcome(Outcome::Unknown)
     };
     match fault {
         None => act(),
         Some(Fault::Fail(error)) => Err(error),
-        Some(Fault::NotDone) => Err(ProviderError::new(ErrorKind::Unavailable, name, "busy (injected)")),
+        Some(Fault::NotDone) => Err(ProviderError::new(ErrorKind::Unavailable, &name, "busy (injected)")),
         Some(Fault::UnknownNotDone) => Err(unknown()),
-        Some(Fault::UnknownDone | Fault::UnknownLate { .. }) => {
+        Some(Fault::UnknownDone) => {
             act()?;
+            Err(unknown())
+        }
+        Some(Fault::UnknownLate { after_ms }) => {
+            tokio::spawn(async move {
+                pause(after_ms).await;
+                // Nobody is left to hear how it went.
+                let _ = act();
+            });
             Err(unknown())
         }
         Some(Fault::Hang) => std::future::pending().await,

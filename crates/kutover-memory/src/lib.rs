@@ -12,24 +12,31 @@ mod faults;
 mod journal;
 mod producer;
 mod provisioner;
+mod resolver;
+mod signal;
 mod watch;
 mod weather;
-
-pub use cluster::{ClusterOptions, MemoryCluster, MemoryLink, StoredRecord};
-pub use dns::MemoryDns;
-pub use faults::{Fault, Faults};
-pub use journal::MemoryJournal;
-pub use producer::{Fate, MemoryClient, MemoryFactory, MemoryLinks};
-pub use provisioner::MemoryProvisioner;
-pub use watch::MemoryWatch;
-pub use weather::{
-    AnswerFate, AnswerWeather, CallWeather, CalmWeather, RecordFate, RecordWeather, UnfinishedAppend, Weather,
-};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kutover_core::words::Colour;
+
+pub use cluster::{
+    Append, BatchId, ClusterOptions, Discarded, FenceStyle, Fetched, Isolation, MemoryCluster, MemoryLink,
+    MemoryReader, MemoryTransaction, PRODUCER_ID_BLOCK, StoredRecord, TransactionState,
+};
+pub use dns::MemoryDns;
+pub use faults::{Fault, Faults};
+pub use journal::MemoryJournal;
+pub use producer::{ClientOptions, Fate, ForeignProducer, MemoryClient, MemoryFactory, MemoryLinks};
+pub use provisioner::MemoryProvisioner;
+pub use resolver::{MemoryResolver, MemoryResolverWatch, ResolverOptions};
+pub use watch::MemoryWatch;
+pub use weather::{
+    AnswerFate, AnswerWeather, CallWeather, CalmWeather, FAULT_KINDS, RecordFate, RecordWeather,
+    UnfinishedAppend, Weather,
+};
 
 /// Everything that one deployment needs. Cloning gives another handle to the same world, which outlives a controller
 /// that "crashes" in it.

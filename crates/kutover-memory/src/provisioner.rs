@@ -18,7 +18,8 @@ use crate::faults::Faults;
 struct State {
     standing: BTreeMap<Colour, (Nonce, Incarnation, MemoryCluster)>,
     gone: Vec<IncarnationId>,
-    made: u8,
+    ever: Vec<(Incarnation, MemoryCluster)>,
+    made: u16,
     options: BTreeMap<Colour, ClusterOptions>,
 }
 
@@ -68,6 +69,11 @@ impl MemoryProvisioner {
         self.state.lock().gone.clone()
     }
 
+    /// Every cluster that there ever was, oldest first: a judge looks at those that are gone too.
+    pub fn ever(&self) -> Vec<(Incarnation, MemoryCluster)> {
+        self.state.lock().ever.clone()
+    }
+
     fn by_id(&self, id: &IncarnationId) -> Option<MemoryCluster> {
         let state = self.state.lock();
         let found = state.standing.values().find(|(_, incarnation, _)| incarnation.id == *id);
@@ -78,7 +84,8 @@ impl MemoryProvisioner {
         state.made += 1;
         let number = state.made;
         let side = if colour == Colour::Blue { 1 } else { 2 };
-        let address = Ipv4Addr::new(10, 0, side, number);
+        let [high, low] = number.to_be_bytes();
+        let address = Ipv4Addr::new(10, high, side, low);
         let incarnation = Incarnation {
             id: IncarnationId::new(format!("Kafka{}-{number}", colour.suffix())),
             colour,
@@ -91,6 +98,7 @@ impl MemoryProvisioner {
             options.cluster_id.clone().unwrap_or_else(|| format!("memory-{colour}-{number}").as_str().into());
         let brokers = options.brokers.clone().unwrap_or_else(|| incarnation.bootstrap.clone());
         let cluster = MemoryCluster::new(colour.as_str(), id, brokers, options, &self.faults);
+        state.ever.push((incarnation.clone(), cluster.clone()));
         state.standing.insert(colour, (request.clone(), incarnation.clone(), cluster));
         incarnation
     }
@@ -99,44 +107,47 @@ impl MemoryProvisioner {
 #[async_trait]
 impl ClusterProvisioner for MemoryProvisioner {
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
+        let (this, request) = (self.clone(), request.clone());
         self.faults
-            .run("provisioner.provision", || {
-                let mut state = self.state.lock();
+            .run("provisioner.provision", move || {
+                let mut state = this.state.lock();
                 match state.standing.get(&colour) {
-                    Some((made_for, incarnation, _)) if made_for == request => Ok(incarnation.clone()),
+                    Some((made_for, incarnation, _)) if *made_for == request => Ok(incarnation.clone()),
                     Some((_, incarnation, _)) => Err(ProviderError::new(
                         ErrorKind::Refused,
                         format!("provision {colour}"),
                         format!("{} stands there from another request; remove it first", incarnation.id),
                     )),
-                    None => Ok(self.make(&mut state, colour, request)),
+                    None => Ok(this.make(&mut state, colour, &request)),
                 }
             })
             .await
     }
 
     async fn describe(&self, colour: Colour) -> ProviderResult<Option<Incarnation>> {
+        let this = self.clone();
         self.faults
-            .run("provisioner.describe", || {
-                Ok(self.state.lock().standing.get(&colour).map(|(_, incarnation, _)| incarnation.clone()))
+            .run("provisioner.describe", move || {
+                Ok(this.state.lock().standing.get(&colour).map(|(_, incarnation, _)| incarnation.clone()))
             })
             .await
     }
 
     async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
+        let (this, incarnation, nonce) = (self.clone(), incarnation.clone(), nonce.clone());
         self.faults
-            .run("provisioner.isolate", || {
+            .run("provisioner.isolate", move || {
                 let what = format!("isolate {incarnation}");
-                if !*self.isolates.lock() {
+                if !*this.isolates.lock() {
                     return Err(ProviderError::new(
                         ErrorKind::Unsupported,
                         what,
                         "this world cannot isolate",
                     ));
                 }
-                match self.by_id(incarnation) {
+                match this.by_id(&incarnation) {
                     Some(cluster) => {
-                        cluster.isolate(nonce);
+                        cluster.isolate(&nonce);
                         Ok(())
                     }
                     None => Err(ProviderError::new(ErrorKind::NotFound, what, "it is not there")),
@@ -146,10 +157,11 @@ impl ClusterProvisioner for MemoryProvisioner {
     }
 
     async fn put_back(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
+        let (this, incarnation, nonce) = (self.clone(), incarnation.clone(), nonce.clone());
         self.faults
-            .run("provisioner.put_back", || {
-                if let Some(cluster) = self.by_id(incarnation) {
-                    cluster.put_back(nonce);
+            .run("provisioner.put_back", move || {
+                if let Some(cluster) = this.by_id(&incarnation) {
+                    cluster.put_back(&nonce);
                 }
                 Ok(())
             })
@@ -157,9 +169,10 @@ impl ClusterProvisioner for MemoryProvisioner {
     }
 
     async fn destroy(&self, mark: &RemovalMark) -> ProviderResult<()> {
+        let (this, mark) = (self.clone(), mark.clone());
         self.faults
-            .run("provisioner.destroy", || {
-                let mut state = self.state.lock();
+            .run("provisioner.destroy", move || {
+                let mut state = this.state.lock();
                 let found =
                     state.standing.iter().find(|(_, (_, incarnation, _))| incarnation.id == mark.incarnation);
                 let Some((colour, (_, _, cluster))) = found else { return Ok(()) };

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use kutover_core::ports::{EndpointAnswer, EndpointWatch};
 use kutover_core::words::DnsName;
 use parking_lot::Mutex;
-use tokio::sync::watch;
 
 use crate::dns::MemoryDns;
+use crate::signal::Signal;
 
 /// Answers from a [`MemoryDns`], or what a test says instead (stale, empty, failed).
 #[derive(Debug)]
@@ -17,17 +17,20 @@ pub struct MemoryWatch {
     endpoint: DnsName,
     instead: Mutex<VecDeque<EndpointAnswer>>,
     said: tokio::sync::Notify,
-    changes: tokio::sync::Mutex<(bool, watch::Receiver<u64>)>,
+    changed: Signal,
+    /// The count of changes at the last answer, once there was one.
+    seen: tokio::sync::Mutex<Option<u64>>,
 }
 
 impl MemoryWatch {
-    pub(crate) fn new(dns: MemoryDns, endpoint: DnsName, changes: watch::Receiver<u64>) -> Self {
+    pub(crate) fn new(dns: MemoryDns, endpoint: DnsName, changed: Signal) -> Self {
         Self {
             dns,
             endpoint,
             instead: Mutex::default(),
             said: tokio::sync::Notify::new(),
-            changes: tokio::sync::Mutex::new((false, changes)),
+            changed,
+            seen: tokio::sync::Mutex::default(),
         }
     }
 
@@ -45,15 +48,17 @@ impl MemoryWatch {
 #[async_trait]
 impl EndpointWatch for MemoryWatch {
     async fn next(&self) -> EndpointAnswer {
-        let mut changes = self.changes.lock().await;
-        if changes.0 && self.instead.lock().is_empty() {
+        let mut seen = self.seen.lock().await;
+        if let Some(seen) = *seen
+            && self.instead.lock().is_empty()
+        {
             tokio::select! {
-                _ = changes.1.changed() => {}
+                biased;
+                () = self.changed.differs_from(seen) => {}
                 () = self.said.notified() => {}
             }
         }
-        changes.0 = true;
-        changes.1.mark_unchanged();
+        *seen = Some(self.changed.count());
         self.now()
     }
 

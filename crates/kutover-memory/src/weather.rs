@@ -51,6 +51,52 @@ pub trait Weather: Send + Sync + Debug {
     }
 }
 
+/// Every kind of fault that the world counts by itself when it fires ([`MemoryWorld::fired`](crate::MemoryWorld::fired)),
+/// so that a run can be asked which of them it never tried.
+pub const FAULT_KINDS: [&str; 41] = [
+    "broker-stops",
+    "call-done-hangs",
+    "call-failed",
+    "call-hangs",
+    "call-not-done",
+    "call-slow",
+    "call-unknown-done",
+    "call-unknown-late",
+    "call-unknown-not-done",
+    "clash-discarded",
+    "cluster-dies",
+    "coordinator-silent",
+    "dns-dead",
+    "dns-empty",
+    "dns-min-ttl",
+    "dns-old",
+    "dns-parts-disagree",
+    "dns-servfail",
+    "dns-visible-late",
+    "fence-spreads",
+    "foreign-rebootstraps",
+    "group-expires",
+    "groups-unlisted",
+    "journal-late",
+    "journal-lost",
+    "journal-torn",
+    "journal-unheard",
+    "leader-moves",
+    "partition-silent",
+    "readers-shut-out",
+    "record-ack-lost",
+    "record-late-append",
+    "record-late-refused",
+    "record-not-written",
+    "record-slow",
+    "retention",
+    "retry-deduplicated",
+    "topic-auto-created",
+    "topic-recreated",
+    "transaction-wedged",
+    "watermark-held",
+];
+
 /// Nothing takes time and nothing goes wrong, but there is a clock.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CalmWeather;

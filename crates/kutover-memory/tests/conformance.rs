@@ -1,22 +1,33 @@
-//! Every part of the world against its port's contract.
+//! Every part of the world against its port's contract, without weather and in calm weather.
 
 use std::sync::Arc;
 
-use kutover_core::error::{ErrorKind, Outcome};
+use async_trait::async_trait;
+use kutover_core::error::{ErrorKind, Outcome, ProviderResult};
 use kutover_core::owner::Target;
 use kutover_core::ports::{
-    ClusterAdmin as _, ClusterProvisioner as _, DnsProvider as _, EndpointAnswer, Journal as _, LagQuery,
-    NewTopic, Published, RecordData, RecordSet, Registry as _,
+    ClientEvents, ClusterAdmin as _, ClusterProvisioner as _, DnsProvider as _, EndpointAnswer, Journal as _,
+    LagQuery, NewTopic, ProducerClient, ProducerFactory, Published, RecordData, RecordRef, RecordSet,
+    Refusal, Registry as _, Token,
 };
-use kutover_core::words::{Colour, Generation, GroupId, Offset, TopicPartition};
-use kutover_memory::{ClusterOptions, Fault, MemoryCluster, MemoryWorld, StoredRecord};
+use kutover_core::words::{ClusterId, Colour, Generation, GroupId, Offset, TopicPartition};
+use kutover_memory::{
+    CalmWeather, ClusterOptions, Fault, MemoryClient, MemoryCluster, MemoryFactory, MemoryWorld, StoredRecord,
+};
 use kutover_testkit::conformance::{admin, dns, journal, lag, producer, provision, registry, watch};
 
-async fn world() -> (MemoryWorld, MemoryCluster) {
-    let world = MemoryWorld::new();
+fn worlds() -> [MemoryWorld; 2] {
+    [MemoryWorld::new(), MemoryWorld::with_weather(Arc::new(CalmWeather))]
+}
+
+async fn with_blue(world: MemoryWorld) -> (MemoryWorld, MemoryCluster) {
     world.provisioner.provision(Colour::Blue, &provision::request()).await.unwrap();
     let cluster = world.cluster(Colour::Blue).unwrap();
     (world, cluster)
+}
+
+async fn world() -> (MemoryWorld, MemoryCluster) {
+    with_blue(MemoryWorld::new()).await
 }
 
 fn record(payload: &str) -> StoredRecord {
@@ -25,92 +36,141 @@ fn record(payload: &str) -> StoredRecord {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn dns_keeps_its_contract() {
-    let world = MemoryWorld::new();
-    dns::check_all(Arc::new(world.dns.clone()), &"a.test".into()).await;
-    world.dns.spoil_owner(&"a.test".into());
-    dns::a_spoilt_owner_record_is_invalid(&world.dns, &"a.test".into()).await;
+    for world in worlds() {
+        dns::check_all(Arc::new(world.dns.clone()), &"a.test".into()).await;
+        world.dns.spoil_owner(&"a.test".into());
+        dns::a_spoilt_owner_record_is_invalid(&world.dns, &"a.test".into()).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_journal_keeps_its_contract() {
-    let world = MemoryWorld::new();
-    journal::check_all(Arc::new(world.journal.clone())).await;
-    let reopened = world.journal.clone();
-    journal::appended_entries_survive(async || reopened.clone()).await;
+    for world in worlds() {
+        journal::check_all(Arc::new(world.journal.clone())).await;
+        let reopened = world.journal.clone();
+        journal::appended_entries_survive(async || reopened.clone()).await;
+    }
 }
 
 #[tokio::test]
 async fn the_provisioner_keeps_its_contract() {
-    let (world, blue) = world().await;
-    provision::check_all(&world.provisioner, Colour::Blue).await;
-    provision::nothing_there_is_none(&world.provisioner, Colour::Green).await;
-    let reaches = async |servers: &[String]| {
-        let controllers = servers.iter().all(|server| server.ends_with(":9093"));
-        world.provisioner.cluster_at(servers).is_some_and(|cluster| controllers || !cluster.is_isolated())
-    };
-    provision::an_isolation_is_undone_by_its_own_nonce(&world.provisioner, Colour::Blue, reaches).await;
-    provision::the_marked_is_destroyed_for_good(&world.provisioner, Colour::Blue, &blue.cluster_id()).await;
-    assert_eq!(
-        blue.identity().await.unwrap_err().kind,
-        ErrorKind::Unreachable,
-        "a destroyed cluster is dead"
-    );
+    for world in worlds() {
+        let (world, blue) = with_blue(world).await;
+        provision::check_all(&world.provisioner, Colour::Blue).await;
+        provision::nothing_there_is_none(&world.provisioner, Colour::Green).await;
+        let reaches = async |servers: &[String]| {
+            let controllers = servers.iter().all(|server| server.ends_with(":9093"));
+            world.provisioner.cluster_at(servers).is_some_and(|cluster| controllers || !cluster.is_isolated())
+        };
+        provision::an_isolation_is_undone_by_its_own_nonce(&world.provisioner, Colour::Blue, reaches).await;
+        provision::the_marked_is_destroyed_for_good(&world.provisioner, Colour::Blue, &blue.cluster_id())
+            .await;
+        assert_eq!(
+            blue.identity().await.unwrap_err().kind,
+            ErrorKind::Unreachable,
+            "a destroyed cluster is dead"
+        );
+    }
 }
 
 #[tokio::test]
 async fn a_cluster_keeps_its_admin_contract() {
-    let (_world, blue) = world().await;
-    admin::check_all(&blue, &blue, "t").await;
-    blue.configure(|options: &mut ClusterOptions| options.unknown_configs = ["new.fangled".into()].into());
-    admin::an_unknown_config_is_named(&blue, &"odd".into(), "new.fangled").await;
+    for world in worlds() {
+        let (_world, blue) = with_blue(world).await;
+        admin::check_all(&blue, &blue, "t").await;
+        blue.configure(|options: &mut ClusterOptions| {
+            options.unknown_configs = ["new.fangled".into()].into()
+        });
+        admin::an_unknown_config_is_named(&blue, &"odd".into(), "new.fangled").await;
+    }
 }
 
 #[tokio::test]
 async fn a_cluster_keeps_its_lag_contract() {
-    let (_world, blue) = world().await;
-    blue.add_topic("t", 2);
-    let (place, billing) = (TopicPartition::new("t", 0), GroupId::new("billing"));
-    blue.produce(&place, record("x")).unwrap();
-    lag::no_commit_is_not_zero(&blue, &billing, &place).await;
-    blue.commit(&billing, &place, Offset(1));
-    let query = LagQuery {
-        groups: [(billing, ["t".into()].into()), ("audit".into(), ["t".into()].into())].into(),
-        partitions: vec![place.clone(), TopicPartition::new("t", 1)],
-        read_tails: true,
-    };
-    lag::everything_is_answered_once(&blue, &query).await;
-    lag::what_does_not_answer_is_an_error(&blue, &TopicPartition::new("t", 9)).await;
-    lag::ranges_are_read_after_the_call(&blue, &place, async || {
-        blue.produce(&place, record("y")).unwrap();
-    })
-    .await;
-    blue.silence(place.clone());
-    lag::what_does_not_answer_is_an_error(&blue, &place).await;
+    for world in worlds() {
+        let (_world, blue) = with_blue(world).await;
+        blue.add_topic("t", 2);
+        let (place, billing) = (TopicPartition::new("t", 0), GroupId::new("billing"));
+        blue.produce(&place, record("x")).unwrap();
+        lag::no_commit_is_not_zero(&blue, &billing, &place).await;
+        blue.commit(&billing, &place, Offset(1));
+        let query = LagQuery {
+            groups: [(billing, ["t".into()].into()), ("audit".into(), ["t".into()].into())].into(),
+            partitions: vec![place.clone(), TopicPartition::new("t", 1)],
+            read_tails: true,
+        };
+        lag::everything_is_answered_once(&blue, &query).await;
+        lag::what_does_not_answer_is_an_error(&blue, &TopicPartition::new("t", 9)).await;
+        lag::ranges_are_read_after_the_call(&blue, &place, async || {
+            blue.produce(&place, record("y")).unwrap();
+        })
+        .await;
+        blue.silence(place.clone());
+        lag::what_does_not_answer_is_an_error(&blue, &place).await;
+    }
 }
 
 #[tokio::test]
 async fn a_cluster_keeps_its_registry_contract() {
-    let (_world, blue) = world().await;
-    registry::check_all(&blue, async || blue.link()).await;
-    let members = TopicPartition::new("kutover.members", 0);
-    blue.produce(&members, StoredRecord { key: Some(b"k".to_vec()), ..record("{") }).unwrap();
-    let error = blue.members().await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Invalid);
-    assert!(error.what.contains("offset"), "{error}");
+    for world in worlds() {
+        let (_world, blue) = with_blue(world).await;
+        registry::check_all(&blue, async || blue.link()).await;
+        let members = TopicPartition::new("kutover.members", 0);
+        blue.produce(&members, StoredRecord { key: Some(b"k".to_vec()), ..record("{") }).unwrap();
+        let error = blue.members().await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Invalid);
+        assert!(error.what.contains("offset"), "{error}");
+    }
 }
 
-#[tokio::test]
+/// `flush` waits as the contract wants, which it cannot do in virtual time.
+struct Waiting(MemoryFactory);
+struct Waits(Arc<MemoryClient>);
+
+#[async_trait]
+impl ProducerFactory for Waiting {
+    async fn connect(
+        &self,
+        target: &Target,
+        topics: &[String],
+        events: Arc<dyn ClientEvents>,
+    ) -> ProviderResult<Arc<dyn ProducerClient>> {
+        Ok(Arc::new(Waits(self.0.connect_client(target, topics, events).await?)))
+    }
+}
+
+impl ProducerClient for Waits {
+    fn try_send(&self, record: RecordRef<'_>, token: Token) -> Result<(), Refusal> {
+        self.0.try_send(record, token)
+    }
+    fn flush(&self, timeout_ms: u64) -> bool {
+        tokio::runtime::Handle::current().block_on(self.0.settled(timeout_ms))
+    }
+    fn purge(&self) {
+        self.0.purge();
+    }
+    fn outstanding(&self) -> usize {
+        self.0.outstanding()
+    }
+    fn cluster_id(&self) -> ClusterId {
+        self.0.cluster_id()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_keep_their_contract() {
-    let (world, blue) = world().await;
-    blue.add_topic("t", 3);
-    let described = world.provisioner.describe(Colour::Blue).await.unwrap().unwrap();
-    let target = Target {
-        generation: Generation(1),
-        colour: Colour::Blue,
-        cluster_id: blue.cluster_id(),
-        bootstrap: described.bootstrap,
-    };
-    producer::check_all(&world.factory(), &target, "t").await;
+    for world in worlds() {
+        let (world, blue) = with_blue(world).await;
+        blue.add_topic("t", 3);
+        let described = world.provisioner.describe(Colour::Blue).await.unwrap().unwrap();
+        let target = Target {
+            generation: Generation(1),
+            colour: Colour::Blue,
+            cluster_id: blue.cluster_id(),
+            bootstrap: described.bootstrap,
+        };
+        producer::check_all(&Waiting(world.factory()), &target, "t").await;
+    }
 }
 
 #[tokio::test]

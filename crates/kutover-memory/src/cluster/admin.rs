@@ -10,7 +10,7 @@ use kutover_core::ports::{
 };
 use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition, is_reserved_topic};
 
-use super::{MemoryCluster, State};
+use super::{Commit, MemoryCluster, State};
 
 #[async_trait]
 impl ClusterAdmin for MemoryCluster {
@@ -40,14 +40,16 @@ impl ClusterAdmin for MemoryCluster {
     }
 
     async fn create_topic(&self, topic: &NewTopic) -> ProviderResult<()> {
-        self.act("create_topic", |state| state.create(topic)).await
+        let topic = topic.clone();
+        self.act("create_topic", move |state| state.create(&topic)).await
     }
 
     async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.act("delete_topics", |state| {
+        let topics = topics.to_vec();
+        self.act("delete_topics", move |state| {
             for topic in topics {
-                state.topics.remove(topic);
-                state.commits.retain(|(_, place), _| place.topic != *topic);
+                state.topics.remove(&topic);
+                state.commits.retain(|(_, place), _| place.topic != topic);
             }
             Ok(())
         })
@@ -56,6 +58,10 @@ impl ClusterAdmin for MemoryCluster {
 
     async fn groups(&self) -> ProviderResult<GroupListing> {
         self.act("groups", |state| {
+            if state.groups_hidden {
+                let reason = "a coordinator is loading";
+                return Err(ProviderError::new(ErrorKind::Unavailable, "list groups", reason));
+            }
             if !state.options.lists_groups {
                 return Ok(GroupListing::Unsupported);
             }
@@ -72,7 +78,8 @@ impl ClusterAdmin for MemoryCluster {
     }
 
     async fn ends(&self, topics: &[TopicName]) -> ProviderResult<Vec<PartitionEnd>> {
-        self.act("ends", |state| state.ends(topics)).await
+        let topics = topics.to_vec();
+        self.act("ends", move |state| state.ends(&topics)).await
     }
 
     async fn set_start_offsets(
@@ -80,11 +87,13 @@ impl ClusterAdmin for MemoryCluster {
         group: &GroupId,
         offsets: &BTreeMap<TopicPartition, Offset>,
     ) -> ProviderResult<Vec<TopicPartition>> {
-        self.act("set_start_offsets", |state| {
+        let (group, offsets) = (group.clone(), offsets.clone());
+        self.act("set_start_offsets", move |state| {
+            state.coordinated(&group)?;
             let key = |place: &TopicPartition| (group.clone(), place.clone());
             let (kept, free): (Vec<_>, Vec<_>) =
                 offsets.iter().partition(|(place, _)| state.commits.contains_key(&key(place)));
-            if !free.is_empty() && state.live_groups.contains(group) {
+            if !free.is_empty() && state.live_groups.contains(&group) {
                 let what = format!("set start offsets of group {group}");
                 return Err(ProviderError::new(
                     ErrorKind::Refused,
@@ -97,7 +106,8 @@ impl ClusterAdmin for MemoryCluster {
                 return Err(ProviderError::new(ErrorKind::NotFound, what, format!("{place} is not there")));
             }
             for (place, offset) in free {
-                state.commits.insert(key(place), *offset);
+                let at_ms = state.faults.now_ms();
+                state.commits.insert(key(place), Commit { offset: *offset, at_ms });
             }
             Ok(kept.into_iter().map(|(place, _)| place.clone()).collect())
         })
@@ -105,23 +115,27 @@ impl ClusterAdmin for MemoryCluster {
     }
 
     async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind> {
-        self.act("raise_fence", |state| state.fence(topics)).await
+        let topics = topics.to_vec();
+        self.act("raise_fence", move |state| state.fence(&topics)).await
     }
 
     async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
-        self.act("prove_fence", |state| state.prove(topics)).await
+        let topics = topics.to_vec();
+        self.act("prove_fence", move |state| state.prove(&topics)).await
     }
 
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.act("lift_fence", |state| {
-            state.fenced.retain(|topic| !topics.contains(topic));
+        let topics = topics.to_vec();
+        self.act("lift_fence", move |state| {
+            state.unfence(&topics);
             Ok(())
         })
         .await
     }
 
     async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.act("prove_open", |state| state.prove_open(topics)).await
+        let topics = topics.to_vec();
+        self.act("prove_open", move |state| state.prove_open(&topics)).await
     }
 }
 
@@ -132,7 +146,8 @@ impl FenceSwitch for MemoryCluster {
     }
 
     async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.act("raise", |state| state.fence(topics).map(|_| ())).await
+        let topics = topics.to_vec();
+        self.act("raise", move |state| state.fence(&topics).map(|_| ())).await
     }
 
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
@@ -164,32 +179,23 @@ impl State {
                 return Err(ProviderError::new(ErrorKind::NotFound, what, "it is not there"));
             }
             for place in self.places(name) {
-                if self.silent.contains(&place) {
+                if let Some(reason) = self.unanswered(&place) {
                     let what = format!("read the end of {place}");
-                    return Err(ProviderError::new(ErrorKind::Unavailable, what, "it has no leader"));
+                    return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
                 }
                 let Some(log) = self.partition(&place) else { continue };
-                let (start, end) = (Offset(log.start), Offset(log.end()));
-                let epoch = Some(0);
-                ends.push(PartitionEnd { place, start, high_watermark: end, leader_end: Some(end), epoch });
+                let (start, high_watermark) = (Offset(log.start), Offset(log.high_watermark()));
+                let (leader_end, epoch) = (Some(Offset(log.end())), Some(log.epoch));
+                ends.push(PartitionEnd { place, start, high_watermark, leader_end, epoch });
             }
         }
         Ok(ends)
     }
 
-    fn fence(&mut self, topics: &[TopicName]) -> ProviderResult<FenceKind> {
-        let Some(kind) = self.options.fence else {
-            let reason = "the cluster has nothing to fence with; waive the fence (plan.fence = \"waived\")";
-            return Err(ProviderError::new(ErrorKind::Unsupported, "raise the fence", reason));
-        };
-        let data = topics.iter().filter(|topic| !is_reserved_topic(topic.as_str()));
-        self.fenced.extend(data.cloned());
-        Ok(kind)
-    }
-
     fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
         for end in self.ends(topics)? {
-            if self.fenced.contains(&end.place.topic) || !self.isolations.is_empty() {
+            let refused = self.fenced.contains(&end.place.topic) || self.refuses(&end.place);
+            if refused || !self.isolations.is_empty() {
                 let what = format!("prove that {} takes records", end.place);
                 return Err(ProviderError::new(ErrorKind::Refused, what, "its leader refuses them"));
             }
@@ -202,7 +208,7 @@ impl State {
             topics.iter().filter(|topic| !is_reserved_topic(topic.as_str())).cloned().collect();
         let ends = self.ends(&data)?;
         for end in &ends {
-            if !self.fenced.contains(&end.place.topic) || self.leaks.contains(&end.place) {
+            if !self.refuses(&end.place) {
                 let what = format!("prove the fence on {}", end.place);
                 return Err(ProviderError::new(ErrorKind::Refused, what, "its leader takes records"));
             }

@@ -9,12 +9,13 @@ use kutover_core::error::ProviderResult;
 use kutover_core::ports::{LagBatch, LagQuery, LagSource};
 use kutover_core::words::{GroupId, Offset, TopicPartition};
 
+use super::log::PartitionLog;
 use super::{MemoryCluster, State};
 
 impl LagSource for MemoryCluster {
     fn lag(&self, query: LagQuery) -> Pin<Box<dyn Stream<Item = ProviderResult<LagBatch>> + Send + '_>> {
         let answered = async move {
-            let batches = self.act("lag", |state| Ok(state.batches(&query))).await;
+            let batches = self.act("lag", move |state| Ok(state.batches(&query))).await;
             match batches {
                 Ok(batches) => stream::iter(batches.into_iter().map(Ok).collect::<Vec<_>>()),
                 Err(error) => stream::iter(vec![Err(error)]),
@@ -39,11 +40,11 @@ impl State {
     }
 
     fn range(&self, place: &TopicPartition) -> Result<LogRange, String> {
-        if self.silent.contains(place) {
-            return Err("it has no leader".into());
-        }
         let log = self.partition(place).ok_or("it is not there")?;
-        Ok(LogRange { start: Offset(log.start), end: Offset(log.end()) })
+        if let Some(reason) = self.unanswered(place) {
+            return Err(reason.into());
+        }
+        Ok(LogRange { start: Offset(log.start), end: Offset(log.high_watermark()) })
     }
 
     fn progress(
@@ -53,12 +54,19 @@ impl State {
         tails: bool,
     ) -> Result<GroupProgress, String> {
         let range = self.range(place)?;
-        let committed = self.commits.get(&(group.clone(), place.clone())).copied();
+        if self.lost_groups.contains(group) {
+            return Err("its coordinator does not answer".into());
+        }
+        let committed = self.committed(group, place);
         let from = committed.unwrap_or(range.start);
+        // What is undecided counts as data: it may yet be given to a reader.
+        let data = |log: &PartitionLog| {
+            let readable = log.from(from.0).take_while(|(offset, _)| *offset < range.end.0);
+            { readable }.any(|(_, entry)| self.is_data(entry))
+        };
         let tail = if !tails || from >= range.end {
             Tail::NotRead
-        } else if self.partition(place).is_some_and(|log| log.from(from.0).any(|(_, record)| !record.marker))
-        {
+        } else if self.partition(place).is_some_and(data) {
             Tail::Data
         } else {
             Tail::NoData

@@ -1,15 +1,17 @@
 //! The control and members topics, as logs of the cluster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlMessage, ControlView, MemberState};
 use kutover_core::ports::{MemberLink, Registry};
-use kutover_core::words::{CONTROL_TOPIC, MEMBERS_TOPIC, TopicPartition};
-use tokio::sync::watch;
+use kutover_core::words::{CONTROL_TOPIC, MEMBERS_TOPIC, TopicId, TopicPartition};
 
 use super::{MemoryCluster, State, StoredRecord};
+use crate::faults::pause;
+use crate::signal::Signal;
 
 #[async_trait]
 impl Registry for MemoryCluster {
@@ -27,8 +29,9 @@ impl Registry for MemoryCluster {
     }
 
     async fn say(&self, message: &ControlMessage) -> ProviderResult<()> {
-        self.act("say", |state| {
-            let payload = serde_json::to_vec(message)
+        let message = message.clone();
+        self.act("say", move |state| {
+            let payload = serde_json::to_vec(&message)
                 .map_err(|error| ProviderError::new(ErrorKind::Invalid, "say", error))?;
             state.write(&State::control_place(), message.key(), Some(payload))
         })
@@ -47,7 +50,8 @@ impl Registry for MemoryCluster {
 impl MemoryCluster {
     /// Opens a member's link to this cluster, which no fence binds but isolation does.
     pub fn link(&self) -> MemoryLink {
-        MemoryLink { cluster: self.clone(), seen: tokio::sync::Mutex::new((None, self.changed.subscribe())) }
+        let control = self.state.lock().control.clone();
+        MemoryLink { cluster: self.clone(), control, seen: tokio::sync::Mutex::new(None) }
     }
 }
 
@@ -55,18 +59,19 @@ impl MemoryCluster {
 #[derive(Debug)]
 pub struct MemoryLink {
     cluster: MemoryCluster,
-    seen: tokio::sync::Mutex<(Option<ControlView>, watch::Receiver<u64>)>,
+    control: Signal,
+    seen: tokio::sync::Mutex<Option<ControlView>>,
 }
 
 impl MemoryLink {
-    async fn act<T>(
+    async fn act<T: Send + 'static>(
         &self,
         name: &str,
-        act: impl FnOnce(&mut State) -> ProviderResult<T> + Send,
+        act: impl FnOnce(&mut State) -> ProviderResult<T> + Send + 'static,
     ) -> ProviderResult<T> {
         let call = self.cluster.call(name);
         self.cluster
-            .act(name, |state| {
+            .act(name, move |state| {
                 if !state.isolations.is_empty() {
                     return Err(ProviderError::new(ErrorKind::Unreachable, call, "the cluster is isolated"));
                 }
@@ -76,23 +81,36 @@ impl MemoryLink {
     }
 }
 
+impl MemoryLink {
+    fn read_now(&self) -> Option<ControlView> {
+        if !self.cluster.client_reaches() {
+            return None;
+        }
+        self.cluster.state.lock().control().ok()
+    }
+
+    async fn travel(&self) {
+        let Some(weather) = self.cluster.faults.weather() else { return };
+        let call = weather.call(&self.cluster.call("next_control"));
+        pause(call.before_ms + call.after_ms).await;
+    }
+}
+
 #[async_trait]
 impl MemberLink for MemoryLink {
     async fn next_control(&self) -> ControlView {
         let mut seen = self.seen.lock().await;
         loop {
-            seen.1.mark_unchanged();
-            if self.cluster.client_reaches() {
-                let read = self.cluster.state.lock().control();
-                if let Ok(view) = read
-                    && seen.0.as_ref() != Some(&view)
-                {
-                    seen.0 = Some(view.clone());
+            let count = self.control.count();
+            if self.read_now().is_some_and(|view| seen.as_ref() != Some(&view)) {
+                // What a read that takes its time brings is what stands there at its end.
+                self.travel().await;
+                if let Some(view) = self.read_now() {
+                    *seen = Some(view.clone());
                     return view;
                 }
             }
-            // The sender lives in the cluster that this link holds, so it cannot end.
-            let _ = seen.1.changed().await;
+            self.control.differs_from(count).await;
         }
     }
 
@@ -101,8 +119,9 @@ impl MemberLink for MemoryLink {
     }
 
     async fn tell(&self, member: &MemberState) -> ProviderResult<()> {
-        self.act("tell", |state| {
-            let payload = serde_json::to_vec(member)
+        let member = member.clone();
+        self.act("tell", move |state| {
+            let payload = serde_json::to_vec(&member)
                 .map_err(|error| ProviderError::new(ErrorKind::Invalid, "tell", error))?;
             state.write(&State::members_place(), member.key(), Some(payload))
         })
@@ -110,7 +129,8 @@ impl MemberLink for MemoryLink {
     }
 
     async fn end(&self, member: &MemberState) -> ProviderResult<()> {
-        self.act("end", |state| state.write(&State::members_place(), member.key(), None)).await
+        let key = member.key();
+        self.act("end", move |state| state.write(&State::members_place(), key, None)).await
     }
 }
 
@@ -120,43 +140,97 @@ impl State {
             let what = format!("write to {place}");
             return Err(ProviderError::new(ErrorKind::NotFound, what, "it is not there; prepare it first"));
         }
-        self.append(place, StoredRecord { key: Some(key.into_bytes()), payload, ..StoredRecord::default() });
+        let record = StoredRecord { key: Some(key.into_bytes()), payload, ..StoredRecord::default() };
+        self.append(place, Arc::new(record), None, None);
         Ok(())
     }
 
-    /// The messages of one of the two topics, with their offsets.
-    fn messages(&self, place: &TopicPartition) -> ProviderResult<Vec<(i64, &StoredRecord)>> {
+    /// The messages of one of the two topics from an offset on, and the incarnation of the topic. All of them, if it is
+    /// another incarnation than the one that was read up to there.
+    fn messages(&self, place: &TopicPartition, read: &ReadTo) -> ProviderResult<Unread> {
         let what = || format!("read {place}");
-        if self.silent.contains(place) {
-            return Err(ProviderError::new(ErrorKind::Unavailable, what(), "it has no leader"));
+        if let Some(reason) = self.unanswered(place) {
+            return Err(ProviderError::new(ErrorKind::Unavailable, what(), reason));
         }
-        let log = self.partition(place);
-        let log = log.ok_or_else(|| ProviderError::new(ErrorKind::NotFound, what(), "it is not there"))?;
-        Ok(log.from(log.start).collect())
+        let log = self.partition(place).zip(self.topics.get(&place.topic));
+        let (log, topic) =
+            log.ok_or_else(|| ProviderError::new(ErrorKind::NotFound, what(), "it is not there"))?;
+        let anew = read.topic.as_ref() != Some(&topic.id);
+        let from = if anew { log.start } else { read.next };
+        let messages = log.from(from).map(|(offset, entry)| (offset, Arc::clone(&entry.record)));
+        Ok(Unread { anew, topic: topic.id.clone(), next: log.end(), messages: messages.collect() })
     }
 
-    fn control(&self) -> ProviderResult<ControlView> {
+    /// Reads on from where it was read to: a run asks thousands of times.
+    fn control(&mut self) -> ProviderResult<ControlView> {
         let place = Self::control_place();
-        let mut view = ControlView::default();
-        for (offset, record) in self.messages(&place)? {
-            let Some(payload) = &record.payload else { continue };
-            view.apply(&parse::<ControlMessage>(&place, offset, payload)?);
+        let unread = self.messages(&place, &self.control_read.to)?;
+        let mut view = if unread.anew { ControlView::default() } else { self.control_read.view.clone() };
+        if unread.messages.is_empty() && !unread.anew {
+            return Ok(view);
         }
+        for (offset, record) in &unread.messages {
+            let Some(payload) = &record.payload else { continue };
+            view.apply(&parse::<ControlMessage>(&place, *offset, payload)?);
+        }
+        let to = ReadTo { topic: Some(unread.topic), next: unread.next };
+        self.control_read = ControlRead { to, view: view.clone() };
         Ok(view)
     }
 
-    fn members(&self) -> ProviderResult<Vec<MemberState>> {
+    fn members(&mut self) -> ProviderResult<Vec<MemberState>> {
         let place = Self::members_place();
-        let mut newest: BTreeMap<&[u8], (i64, &[u8])> = BTreeMap::new();
-        for (offset, record) in self.messages(&place)? {
-            let key = record.key.as_deref().unwrap_or_default();
-            match &record.payload {
-                Some(payload) => newest.insert(key, (offset, payload)),
-                None => newest.remove(key),
+        let unread = self.messages(&place, &self.members_read.to)?;
+        if unread.anew {
+            self.members_read.newest.clear();
+        }
+        // Superseded messages are not looked at, as compaction may have removed them. Where one makes no sense, reading
+        // ends there, every time.
+        let mut raw: BTreeMap<&[u8], (i64, &Option<Vec<u8>>)> = BTreeMap::new();
+        for (offset, record) in &unread.messages {
+            raw.insert(record.key.as_deref().unwrap_or_default(), (*offset, &record.payload));
+        }
+        let mut newest: Vec<(Vec<u8>, Option<MemberState>)> = Vec::new();
+        for (key, (offset, payload)) in raw {
+            let member = payload.as_ref().map(|payload| parse(&place, offset, payload)).transpose()?;
+            newest.push((key.to_vec(), member));
+        }
+        for (key, member) in newest {
+            match member {
+                Some(member) => self.members_read.newest.insert(key, member),
+                None => self.members_read.newest.remove(&key),
             };
         }
-        newest.values().map(|(offset, payload)| parse(&place, *offset, payload)).collect()
+        self.members_read.to = ReadTo { topic: Some(unread.topic), next: unread.next };
+        Ok(self.members_read.newest.values().cloned().collect())
     }
+}
+
+#[derive(Debug, Default)]
+struct ReadTo {
+    topic: Option<TopicId>,
+    next: i64,
+}
+
+struct Unread {
+    anew: bool,
+    topic: TopicId,
+    next: i64,
+    messages: Vec<(i64, Arc<StoredRecord>)>,
+}
+
+/// What the control topic was found to say, and up to where.
+#[derive(Debug, Default)]
+pub(super) struct ControlRead {
+    to: ReadTo,
+    view: ControlView,
+}
+
+/// Who the members topic was found to name, and up to where.
+#[derive(Debug, Default)]
+pub(super) struct MembersRead {
+    to: ReadTo,
+    newest: BTreeMap<Vec<u8>, MemberState>,
 }
 
 fn parse<T: for<'de> serde::Deserialize<'de>>(

@@ -1,0 +1,114 @@
+//! What the world does by itself when it has weather.
+
+mod calls;
+mod clusters;
+mod names;
+mod producers;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use kutover_core::owner::Target;
+use kutover_core::ports::ClusterProvisioner as _;
+use kutover_core::words::{ClusterId, Colour, DnsName, Generation, TopicPartition};
+use kutover_memory::*;
+use parking_lot::Mutex;
+
+/// Answers from lists, then calmly.
+#[derive(Debug, Default)]
+struct Script {
+    calls: Mutex<VecDeque<(&'static str, CallWeather)>>,
+    records: Mutex<VecDeque<RecordWeather>>,
+    answers: Mutex<VecDeque<(DnsName, AnswerWeather)>>,
+    fences_ms: Mutex<Vec<u64>>,
+    visible_ms: Mutex<u64>,
+    unfinished: Mutex<Option<UnfinishedAppend>>,
+}
+
+impl Weather for Script {
+    fn call(&self, name: &str) -> CallWeather {
+        let mut calls = self.calls.lock();
+        let next = calls.iter().position(|(of, _)| *of == name);
+        next.and_then(|next| calls.remove(next)).map(|(_, call)| call).unwrap_or_default()
+    }
+
+    fn record(&self, _: &ClusterId, _: &TopicPartition) -> RecordWeather {
+        self.records.lock().pop_front().unwrap_or(RecordWeather {
+            reach_ms: 1,
+            answer_ms: 1,
+            ..Default::default()
+        })
+    }
+
+    fn fence_ms(&self, _: &ClusterId, broker: i32) -> u64 {
+        self.fences_ms.lock().get(broker as usize).copied().unwrap_or(0)
+    }
+
+    fn visible_ms(&self, _: &DnsName) -> u64 {
+        *self.visible_ms.lock()
+    }
+
+    fn answer(&self, _: &str, name: &DnsName) -> AnswerWeather {
+        let mut answers = self.answers.lock();
+        let next = answers.iter().position(|(of, _)| of == name);
+        next.and_then(|next| answers.remove(next)).map(|(_, answer)| answer).unwrap_or_default()
+    }
+
+    fn unfinished_append(&self) -> UnfinishedAppend {
+        self.unfinished.lock().unwrap_or(UnfinishedAppend::Lost)
+    }
+}
+
+struct Scene {
+    world: MemoryWorld,
+    script: Arc<Script>,
+    blue: MemoryCluster,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let script = Arc::new(Script::default());
+        let world = MemoryWorld::with_weather(Arc::clone(&script) as Arc<dyn Weather>);
+        let blue = cluster(&world, Colour::Blue).await;
+        Self { world, script, blue }
+    }
+
+    fn fired(&self, kind: &str) -> u64 {
+        self.world.fired().get(kind).copied().unwrap_or(0)
+    }
+
+    async fn target(&self) -> Target {
+        let described = self.world.provisioner.describe(Colour::Blue).await.unwrap().unwrap();
+        Target {
+            generation: Generation(1),
+            colour: Colour::Blue,
+            cluster_id: self.blue.cluster_id(),
+            bootstrap: described.bootstrap,
+        }
+    }
+}
+
+async fn cluster(world: &MemoryWorld, colour: Colour) -> MemoryCluster {
+    world.provisioner.provision(colour, &colour.as_str().into()).await.unwrap();
+    let cluster = world.cluster(colour).unwrap();
+    cluster.add_topic("t", 3);
+    cluster
+}
+
+fn place(partition: i32) -> TopicPartition {
+    TopicPartition::new("t", partition)
+}
+
+fn record(payload: &str) -> StoredRecord {
+    StoredRecord { payload: Some(payload.into()), ..StoredRecord::default() }
+}
+
+fn payloads(cluster: &MemoryCluster, partition: i32) -> Vec<String> {
+    let log = cluster.log(&place(partition), kutover_core::words::Offset(0));
+    let text = |record: StoredRecord| String::from_utf8(record.payload.unwrap_or_default()).unwrap();
+    log.into_iter().map(|(_, record)| text(record)).collect()
+}
+
+async fn sleep(ms: u64) {
+    tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
+}
