@@ -9,6 +9,7 @@ mod bench;
 mod docs;
 mod lint;
 mod test;
+mod worlds;
 
 use std::process::ExitCode;
 
@@ -27,12 +28,15 @@ enum Task {
     Test(test::TestArgs),
     /// Measures the producer against a bare client
     Bench(bench::BenchArgs),
+    /// Visits every state of the small worlds, with the real machines in them
+    Worlds(worlds::WorldsArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(args).map(|()| ExitCode::SUCCESS),
+        Task::Worlds(args) => worlds::run(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -1,7 +1,7 @@
 //! Which sections there are. A new section, or a new crate, is one line in [`SECTIONS`].
 
 use super::{check::Check, purity, setup};
-use crate::{docs, lint};
+use crate::{docs, lint, worlds};
 
 /// One named part of the test run.
 pub(crate) struct Section {
@@ -49,6 +49,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "controller",
         about: "the cutover's driver, its journal and configuration",
         packages: &["kutover-controller"],
+        ..PLAIN
+    },
+    Section {
+        name: "worlds",
+        about: "exhaustive small worlds: the machines inside a model checker",
+        packages: &["kutover-worlds"],
+        checks: worlds::CHECKS,
         ..PLAIN
     },
     Section {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ack_marks::{Highest, TopicKey};
 use super::policy::{Order, UnknownPolicy};
+use crate::controls::{Control, without};
 use crate::ports::{DeliveryFate, Token};
 use crate::words::Millis;
 
@@ -158,7 +159,10 @@ impl HandOver {
     }
 
     /// Takes in a record that came back. It is never refused for want of room: it was accepted already.
-    pub fn failed(&mut self, failure: Failure) {
+    pub fn failed(&mut self, mut failure: Failure) {
+        if without(Control::PurgedNotWritten) {
+            failure.fate = DeliveryFate::NotWritten;
+        }
         self.waiting_bytes += failure.bytes;
         self.failed.insert(failure.sequence, failure);
     }
@@ -196,7 +200,7 @@ impl HandOver {
         if failure.fate == DeliveryFate::Unknown && self.unknown == UnknownPolicy::Return {
             return Some(ReturnReason::FateUnknown);
         }
-        if self.order == Order::Overlap {
+        if self.order == Order::Overlap || without(Control::IgnoreLaterAcks) {
             return None;
         }
         let highest = match failure.partition {

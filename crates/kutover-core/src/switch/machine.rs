@@ -15,6 +15,7 @@ use super::io::{
     Input, Lane, LaneId, LookId, Output, SealCause, SealId, SwitchEvent, SwitchReceipt, Violation,
 };
 use super::policy::{Order, SwitchPolicy};
+use crate::controls::{Control, without};
 use crate::owner::Target;
 use crate::words::{ClusterId, Millis};
 
@@ -160,10 +161,10 @@ pub struct Switch {
     pub(super) failures: u32,
     /// No move before this instant.
     pub(super) not_before: Millis,
-    last_id: u64,
+    pub(super) last_id: u64,
     // What the outputs have done so far, for the invariants.
     pub(super) open: Option<LaneId>,
-    unsettled: BTreeSet<LaneId>,
+    pub(super) unsettled: BTreeSet<LaneId>,
     out: VecDeque<Output>,
     broken: Option<Violation>,
 }
@@ -241,7 +242,7 @@ impl Switch {
         match input {
             // A target of an older generation is a stale answer and moves nobody (L4).
             Input::Target(target)
-                if self.newest.as_ref().is_none_or(|newest| newest.generation < target.generation) =>
+                if self.newest.as_ref().is_none_or(|newest| Self::follows(newest, target)) =>
             {
                 self.fences.learn_target(target);
                 self.newest = Some(target.clone());
@@ -257,6 +258,12 @@ impl Switch {
             }
             _ => {}
         }
+    }
+
+    /// Whether a target comes after another one.
+    fn follows(known: &Target, target: &Target) -> bool {
+        let differs = known.generation != target.generation;
+        known.generation < target.generation || (without(Control::OlderMoves) && differs)
     }
 
     /// Whether records are refused on a client's cluster, or are about to be.
@@ -282,14 +289,17 @@ impl Switch {
 
     /// The newer target to go to, if there is one that is not about to be closed again.
     pub(super) fn wanted(&self, lane: &Lane) -> Option<Target> {
-        self.newest
-            .clone()
-            .filter(|newest| newest.generation > lane.target.generation && !self.fences.cover(newest))
+        self.newest.clone().filter(|newest| Self::follows(&lane.target, newest) && !self.fences.cover(newest))
     }
 
     /// Whether a newer target is the cluster that this client is on, and the client is good for it.
     pub(super) fn can_adopt(lane: &Lane, target: &Target) -> bool {
-        !lane.tainted && lane.target.cluster_id == target.cluster_id
+        Self::is_good(lane) && lane.target.cluster_id == target.cluster_id
+    }
+
+    /// Whether a client may be offered anything again.
+    pub(super) fn is_good(lane: &Lane) -> bool {
+        !lane.tainted || without(Control::ReuseClient)
     }
 
     pub(super) fn back_off(&mut self) -> u64 {
@@ -363,6 +373,10 @@ impl Switch {
             self.open = None;
         }
         self.emit(Output::CloseGate { lane: lane.id });
+        if without(Control::NoFlush) {
+            self.mark_settled(lane.id);
+            return Seal::Settled;
+        }
         Seal::Flushing { id: self.flush(lane.id, now.plus(flush_ms)), began: now }
     }
 

@@ -19,6 +19,7 @@ mod io;
 mod machine;
 mod moves;
 mod policy;
+mod situation;
 mod sync;
 
 pub use ack_marks::{AckMarks, Highest, TopicKey};

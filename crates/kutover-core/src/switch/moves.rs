@@ -3,6 +3,7 @@
 use super::io::{Input, Lane, LaneId, LookId, Output, SealCause, SwitchEvent};
 use super::machine::{Candidate, Seal, Start, State, Switch};
 use super::policy::Order;
+use crate::controls::{Control, without};
 use crate::owner::Target;
 use crate::words::{ClusterId, Millis};
 
@@ -259,9 +260,9 @@ impl Switch {
         let seal = match (seal, self.policy.order) {
             (Seal::Open, Order::Overlap) => Seal::OpenAsking { look: self.look() },
             (Seal::Open, Order::Ordered) => self.shut(now, &lane, SealCause::Target, self.policy.seal_ms),
-            (Seal::Settled, _) => Seal::Asking { look: self.look() },
             (seal, _) => seal,
         };
+        let seal = if seal == Seal::Settled { Seal::Asking { look: self.look() } } else { seal };
         State::Sealing { lane, next, seal, overlapped: false }
     }
 
@@ -272,7 +273,9 @@ impl Switch {
     /// Carries a flush or purge on.
     fn advance(&mut self, now: Millis, lane: &mut Lane, seal: Seal, input: &Input) -> Seal {
         match (seal, input) {
-            (Seal::Flushing { id, .. }, Input::Flushed { seal, settled: true, .. }) if id == *seal => {
+            (Seal::Flushing { id, .. }, Input::Flushed { seal, settled, .. })
+                if id == *seal && (*settled || without(Control::FlushNotReports)) =>
+            {
                 self.mark_settled(lane.id);
                 Seal::Settled
             }
@@ -333,7 +336,7 @@ impl Switch {
     fn may_go_back(&self, lane: &Lane, progress: bool) -> bool {
         let home = self.wanted(lane).is_some_and(|target| Self::can_adopt(lane, &target));
         let slow = progress && self.returns < self.policy.returns;
-        !lane.tainted && !self.is_fenced(lane) && (home || slow)
+        Self::is_good(lane) && !self.is_fenced(lane) && (home || slow)
     }
 
     fn go_back(&mut self, now: Millis, mut lane: Lane, next: Lane, settled: bool) -> State {
@@ -357,7 +360,10 @@ impl Switch {
         if let Some(target) = newer.clone().filter(|target| Self::can_adopt(&next, target)) {
             next.target = target;
         } else if newer.is_some() || self.is_fenced(&next) || next.tainted {
-            if !lane.tainted && !self.is_fenced(&lane) && newer.is_none_or(|to| Self::can_adopt(&lane, &to)) {
+            if Self::is_good(&lane)
+                && !self.is_fenced(&lane)
+                && newer.is_none_or(|to| Self::can_adopt(&lane, &to))
+            {
                 return self.go_back(now, lane, next, true);
             }
             self.discard(next.id);
@@ -465,7 +471,7 @@ impl Switch {
         if lane.target.cluster_id.as_str().is_empty() {
             lane.target.cluster_id = cluster_id.clone();
         }
-        let agrees = lane.target.cluster_id == *cluster_id;
+        let agrees = lane.target.cluster_id == *cluster_id || without(Control::TrustDns);
         if !agrees {
             let wanted = &lane.target.cluster_id;
             let reason = format!("the cluster there says its id is {cluster_id}, not {wanted}");

@@ -1,0 +1,135 @@
+//! Which worlds there are, how large each is known to be, and which controls it catches.
+
+use kutover_core::controls::Control;
+use kutover_core::switch::Order;
+use kutover_core::words::Colour::{Blue, Green};
+
+use crate::check::{Outcome, check};
+use crate::ground::Faults;
+use crate::switch_world::SwitchWorld;
+
+/// One world.
+pub struct World {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is about.
+    pub about: &'static str,
+    /// It has at least so many states; fewer mean that something no longer happens in it.
+    pub least: usize,
+    run: fn(&'static str, usize) -> Outcome,
+}
+
+impl World {
+    /// Visits all of it, with so many threads.
+    pub fn check(&self, threads: usize) -> Outcome {
+        (self.run)(self.name, threads)
+    }
+}
+
+/// Which world shows what is lost without a defence.
+pub const CATCHES: &[(Control, &str)] = &[
+    (Control::NoFlush, "switch"),
+    (Control::FlushNotReports, "switch"),
+    (Control::OlderMoves, "switch"),
+    (Control::PurgedNotWritten, "switch"),
+    (Control::ReuseClient, "switch"),
+    (Control::IgnoreLaterAcks, "switch-fences"),
+    (Control::TrustDns, "switch-trouble"),
+];
+
+const NONE: Faults = Faults {
+    lost_acks: 0,
+    late_appends: 0,
+    known_failures: 0,
+    connect_failures: 0,
+    wrong_clusters: 0,
+    look_failures: 0,
+    fatals: 0,
+    slow_flushes: 0,
+};
+
+const SLOW: Faults = Faults { lost_acks: 1, late_appends: 1, slow_flushes: 1, ..NONE };
+
+/// Two producers share nothing but the clusters and the faults, so most is found with one; it may then meet more.
+const SWITCH: SwitchWorld = SwitchWorld {
+    order: Order::Ordered,
+    records: &[2, 1],
+    generations: &[Green, Blue],
+    fence: false,
+    faults: SLOW,
+};
+
+/// Every world.
+pub const WORLDS: &[World] = &[
+    World {
+        name: "switch",
+        about: "two producers, three records, a newer generation in every state; ordered",
+        least: 250_000,
+        run: |name, threads| check(name, &SWITCH, threads),
+    },
+    World {
+        name: "switch-overlap",
+        about: "the same, overlapping",
+        least: 600_000,
+        run: |name, threads| check(name, &SwitchWorld { order: Order::Overlap, ..SWITCH }, threads),
+    },
+    World {
+        name: "switch-fences",
+        about: "one producer, three records; what was left is fenced without a word, records fail",
+        least: 150_000,
+        run: |name, threads| {
+            let faults = Faults { known_failures: 1, ..SLOW };
+            check(name, &SwitchWorld { records: &[3], fence: true, faults, ..SWITCH }, threads)
+        },
+    },
+    World {
+        name: "switch-fences-overlap",
+        about: "the same with two records, overlapping",
+        least: 75_000,
+        run: |name, threads| {
+            let (order, faults) = (Order::Overlap, Faults { known_failures: 1, ..SLOW });
+            check(name, &SwitchWorld { order, records: &[2], fence: true, faults, ..SWITCH }, threads)
+        },
+    },
+    World {
+        name: "switch-trouble",
+        about: "one producer, two records; clients that die, lead elsewhere or nowhere; looks without an answer",
+        least: 250_000,
+        run: |name, threads| {
+            let faults =
+                Faults { connect_failures: 1, wrong_clusters: 1, look_failures: 1, fatals: 1, ..SLOW };
+            check(name, &SwitchWorld { records: &[2], faults, ..SWITCH }, threads)
+        },
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn every_world_has_a_name_of_its_own_and_every_catch_names_one() {
+        let names: BTreeSet<&str> = WORLDS.iter().map(|world| world.name).collect();
+        assert_eq!(names.len(), WORLDS.len());
+        assert!(CATCHES.iter().all(|(_, world)| names.contains(world)));
+    }
+
+    /// All of them are run, with optimisation, by `cargo xtask test --only worlds`; this one is small enough for a test.
+    #[test]
+    fn one_producer_with_one_record_keeps_every_promise_and_ends() {
+        let world = SwitchWorld { records: &[1], fence: true, ..SWITCH };
+        let outcome = check("one", &world, 1);
+        assert!(outcome.found.is_none(), "{:?}", outcome.found);
+        assert!(outcome.states > 500 && outcome.ends > 10, "{outcome:?}");
+    }
+
+    /// A run gives the same count every time.
+    #[test]
+    fn the_count_is_the_same_again() {
+        let world = SwitchWorld { records: &[1], ..SWITCH };
+        let states = || check("one", &world, 2).states;
+        assert_eq!(states(), states());
+    }
+}

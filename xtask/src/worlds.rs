@@ -1,0 +1,54 @@
+//! `cargo xtask worlds`: builds the small worlds with some optimisation and visits all their states.
+//!
+//! The worlds are in `kutover-worlds`, so that xtask stays quick to build.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use xshell::{Shell, cmd};
+
+use crate::test::{Check, Context, Ran};
+
+#[derive(Args)]
+pub(crate) struct WorldsArgs {
+    /// This world alone (can be given several times)
+    #[arg(long)]
+    only: Vec<String>,
+    /// Takes out a defence (a control's name): the worlds that are known to notice must find a path
+    #[arg(long)]
+    without: Option<String>,
+    /// Prints one JSON object as the last line on stdout
+    #[arg(long)]
+    json: bool,
+    /// Names the worlds and what each is about
+    #[arg(long)]
+    list: bool,
+}
+
+/// What the test section runs.
+pub(crate) const CHECKS: &[Check] = &[Check {
+    name: "every state of every small world keeps every promise",
+    run: |_: &Context| {
+        run(WorldsArgs { only: Vec::new(), without: None, json: false, list: false }).map(|()| Ran::Passed)
+    },
+}];
+
+/// Runs them; their output goes straight through.
+pub(crate) fn run(args: WorldsArgs) -> Result<()> {
+    let WorldsArgs { only, without, json, list } = args;
+    let shell = Shell::new()?;
+    shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let mut options: Vec<String> = Vec::new();
+    for world in only {
+        options.extend(["--only".into(), world]);
+    }
+    let features: &[&str] = if without.is_some() { &["--features", "controls"] } else { &[] };
+    options.extend(without.into_iter().flat_map(|control| ["--without".into(), control]));
+    options.extend(json.then(|| "--json".into()));
+    options.extend(list.then(|| "--list".into()));
+    cmd!(shell, "cargo run --quiet --profile sim --package kutover-worlds {features...} -- {options...}")
+        .quiet()
+        .run()
+        .context("the small worlds")
+}
