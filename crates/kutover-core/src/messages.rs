@@ -81,14 +81,17 @@ mod numbered {
 
 impl ControlMessage {
     /// The key under which compaction keeps the newest message.
+    ///
+    /// The deployment is part of it: what a stranger writes must not take our own messages away.
     pub fn key(&self) -> String {
-        match &self.body {
+        let what = match &self.body {
             ControlBody::Claim { .. } => "claim".into(),
             ControlBody::Announce { .. } => "target".into(),
             ControlBody::Intent { .. } => "intent".into(),
             ControlBody::Fence { colour, .. } => format!("fence/{colour}"),
             ControlBody::Chain { topic, .. } => format!("chain/{topic}"),
-        }
+        };
+        format!("{}/{what}", self.deployment)
     }
 }
 

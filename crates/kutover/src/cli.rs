@@ -35,6 +35,9 @@ pub(crate) enum Command {
 pub(crate) struct UpOptions {
     /// The configuration, as TOML.
     pub file: PathBuf,
+    /// Cut over anew although the last cutover was rolled back.
+    #[arg(long)]
+    pub again: bool,
     /// Print the run's timeline as one JSON object, as the last line on stdout.
     #[arg(long)]
     pub json: bool,
@@ -76,6 +79,9 @@ pub(crate) struct DemoOptions {
     /// Make something go wrong on purpose, and see what becomes of it (strategy `kutover`).
     #[arg(long, value_enum, value_name = "TROUBLE")]
     pub trouble: Option<TroubleKind>,
+    /// Go back to blue once green has taken traffic: the cutover ends "rolled-back" (strategy `kutover`).
+    #[arg(long, conflicts_with = "trouble")]
+    pub rollback: bool,
     /// Seed of the traffic's random choices; drawn and reported when not given.
     #[arg(long)]
     pub seed: Option<u64>,
@@ -120,6 +126,9 @@ impl TroubleKind {
 impl DemoOptions {
     /// What does not go together, and what to change.
     pub(crate) fn contradiction(&self) -> Option<String> {
+        if self.rollback && self.strategy != Strategy::Kutover {
+            return Some(format!("--rollback goes with --strategy kutover, not {}", self.strategy));
+        }
         let trouble = self.trouble?;
         if self.strategy != Strategy::Kutover {
             return Some(format!("--trouble goes with --strategy kutover, not {}", self.strategy));

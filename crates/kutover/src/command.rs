@@ -67,7 +67,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let mut state = StateName::Planned;
     let teller = Arc::clone(&ui);
     listen(say, Arc::clone(&ui));
-    let finished = cutover::run(&options.file, &mut hosts, words, |event| {
+    let finished = cutover::run(&options.file, &mut hosts, options.again, words, |event| {
         tell(&teller, &mut state, &event);
         timeline.push(TimelineEntry {
             at_ms: teller.at_ms(),

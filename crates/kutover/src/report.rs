@@ -55,6 +55,8 @@ pub(crate) struct Report {
     pub not_written_but_there: u64,
     /// Messages in the logs that no producer of this run accepted.
     pub foreign: u64,
+    /// How long a rollback took from its beginning until producers were led back; `None` without one.
+    pub barrier_ms: Option<u64>,
     /// The cluster that the run began on.
     pub blue: ClusterReport,
     /// The other one.
@@ -131,7 +133,7 @@ impl Report {
     pub(crate) fn is_success(&self, strategy: Strategy) -> bool {
         match strategy {
             Strategy::Kutover => {
-                self.outcome == "complete"
+                (self.outcome == "complete" || self.outcome == "rolled-back" && self.reason.is_none())
                     && self.lost == 0
                     && self.groups.iter().all(|group| group.missed == 0)
                     && self.not_written_but_there == 0
@@ -257,6 +259,7 @@ pub(crate) mod tests {
             out_of_order: 0,
             not_written_but_there: 0,
             foreign: 0,
+            barrier_ms: None,
             blue: cluster("b", true),
             green: cluster("g", false),
             groups: Vec::new(),

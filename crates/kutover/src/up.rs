@@ -34,17 +34,21 @@ pub(crate) async fn adopt(
     }
 }
 
-/// Runs the cutover to its end, whichever that is.
+/// Runs the cutover to its end, whichever that is. One that was rolled back is begun anew if that is said.
 ///
 /// # Errors
 /// Bad configuration, or a journal that could not be read or written.
 pub(crate) async fn run(
     path: &Path,
     hosts: &mut Hosts,
+    again: bool,
     operator: mpsc::UnboundedReceiver<Operator>,
     events: impl FnMut(Event) + Send,
 ) -> Result<Finished, Failure> {
-    let controller = controller(path, hosts).await?;
+    let mut controller = controller(path, hosts).await?;
+    if again {
+        controller = controller.again();
+    }
     Ok(controller.run(operator, events).await.map_err(anyhow::Error::from)?)
 }
 
@@ -154,7 +158,7 @@ mod tests {
         let mut hosts = Hosts::default();
         let mut states = Vec::new();
         let (_operator, words) = mpsc::unbounded_channel();
-        let running = run(&path, &mut hosts, words, |event| {
+        let running = run(&path, &mut hosts, false, words, |event| {
             if let Event::Entered { state } = event {
                 states.push(state);
             }

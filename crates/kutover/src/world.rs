@@ -176,6 +176,8 @@ fn configuration(
             let _ = writeln!(text, "address = \"{}\"", lab.place(colour).ip());
         }
     }
+    // A way back is taken while the old cluster is kept.
+    let soak = if options.rollback { "60s" } else { soak };
     let groups = groups.iter().map(|group| quoted(group)).collect::<Vec<_>>().join(", ");
     let _ = write!(
         text,

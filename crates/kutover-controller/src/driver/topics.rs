@@ -95,11 +95,6 @@ impl World {
         let (old_identity, new_identity) = (old_admin.identity().await?, new_admin.identity().await?);
         self.match_topics(old, new, topics).await?;
         self.start_offsets(new, groups).await?;
-        // A colour that was left once stays fenced until it is to serve again, which is now.
-        match new_admin.lift_fence(&list(topics)).await {
-            Err(error) if error.kind != ErrorKind::Unsupported => return Err(error),
-            _ => {}
-        }
         Ok(Answer::Rechecked {
             old: old_identity,
             new: new_identity,

@@ -42,7 +42,7 @@ impl World {
     async fn dispatch(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
         match command {
             Command::TakeTerm { nonce, adopt, earlier } => self.take_term(nonce, *adopt, earlier).await,
-            Command::Claim { nonce, target, on } => self.claim(term, nonce, target, on).await,
+            claim @ Command::Claim { .. } => self.claim(claim, term).await,
             Command::Provision { colour, request } => self.provision(*colour, request).await,
             Command::Verify { old, new } => self.verify(old, new).await,
             Command::MatchTopics { old, new, topics } => self.match_topics(old, new, topics).await,
@@ -158,36 +158,46 @@ impl World {
         Ok(())
     }
 
-    async fn claim(
-        &self,
-        term: Term,
-        nonce: &Nonce,
-        target: &Target,
-        on: &[Incarnation],
-    ) -> ProviderResult<Answer> {
+    async fn claim(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
+        let Command::Claim { nonce, target, on, known } = command else {
+            return Err(ProviderError::new(ErrorKind::Invalid, "claim", "another command was given"));
+        };
         for incarnation in on {
-            let registry = self.links(incarnation).await?.registry;
-            registry.prepare().await?;
-            self.may_claim(&registry.control().await?, incarnation, term, nonce, target)?;
+            let links = self.links(incarnation).await?;
+            if let Some(verified) = known.get(&incarnation.id) {
+                same_cluster(
+                    "claim the control topic",
+                    incarnation,
+                    &links.admin.identity().await?.cluster_id,
+                    verified,
+                )?;
+            }
+            links.registry.prepare().await?;
+            self.may_claim(&links.registry.control().await?, incarnation, term, nonce, target)?;
         }
         self.say(term, on, ControlBody::Claim { nonce: nonce.clone() }).await?;
+        // Two deployments may have claimed it at once: the first word in it decides.
+        for incarnation in on {
+            let view = self.links(incarnation).await?.registry.control().await?;
+            self.may_claim(&view, incarnation, term, nonce, target)?;
+        }
         self.say(term, on, ControlBody::Announce { target: target.clone() }).await?;
         Ok(Answer::Done)
     }
 
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Answer> {
         let provisioner = self.provisioner(colour);
-        let new = match provisioner.provision(colour, request).await {
-            // Something stands there that this request did not make: kept from an earlier cutover. What it is will be
-            // verified like anything else.
+        let (new, made) = match provisioner.provision(colour, request).await {
+            // Something stands there that this request did not make: kept from an earlier cutover, or somebody else's.
+            // What it is will be verified like anything else.
             Err(error) if error.kind == ErrorKind::Refused => match provisioner.describe(colour).await? {
-                Some(kept) => kept,
+                Some(kept) => (kept, false),
                 None => return Err(error),
             },
-            made => made?,
+            made => (made?, true),
         };
         let old = self.incarnation(colour.other()).await?;
-        Ok(Answer::Provisioned { old, new })
+        Ok(Answer::Provisioned { old, new, made })
     }
 
     async fn isolate(&self, old: &Incarnation, nonce: &Nonce) -> ProviderResult<Answer> {
@@ -239,7 +249,7 @@ impl World {
     /// Undoes a preparation. Only what this cutover made goes: never a cluster that was published once, never under a
     /// record that says something else than when the abort began.
     async fn discard(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
-        let Command::Discard { colour, new, keep, cluster_id, published, created } = command else {
+        let Command::Discard { colour, new, keep, cluster_id, published, created, kept } = command else {
             return Err(ProviderError::new(ErrorKind::Invalid, "discard", "another command was given"));
         };
         let provisioner = self.provisioner(*colour);
@@ -261,11 +271,15 @@ impl World {
                 format!("it leads to cluster {id}, which serves; remove {} by hand", there.id),
             ));
         }
+        if let Some(verified) = cluster_id {
+            same_cluster("discard", &there, &id, verified)?;
+        }
         if let Some(admin) = admin {
             admin.delete_topics(&list(created)).await?;
         }
-        if published.contains(&id) {
-            return Ok(Answer::Done); // Kept from an earlier cutover, fenced: discarding it needs the full proof.
+        // Kept from an earlier cutover, fenced: discarding it needs the full proof. Or somebody else's.
+        if *kept || published.contains(&id) {
+            return Ok(Answer::Done);
         }
         self.still_says(term, keep).await?;
         provisioner.destroy(&RemovalMark { incarnation: there.id, cluster_id: id }).await?;
@@ -277,6 +291,23 @@ impl World {
         let admin = self.links(incarnation).await?.admin;
         Ok((admin.identity().await?.cluster_id, admin))
     }
+}
+
+/// Nothing is written to, or taken from, another cluster than the one that was verified there.
+fn same_cluster(
+    what: &str,
+    there: &Incarnation,
+    found: &ClusterId,
+    verified: &ClusterId,
+) -> ProviderResult<()> {
+    if found == verified {
+        return Ok(());
+    }
+    Err(ProviderError::new(
+        ErrorKind::Refused,
+        format!("{what} of {}", there.id),
+        format!("it was cluster {verified} and is now {found}: find out who replaced it"),
+    ))
 }
 
 /// Another controller has taken over.

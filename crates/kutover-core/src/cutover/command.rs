@@ -9,7 +9,7 @@ use crate::drain::Observation;
 use crate::messages::MemberState;
 use crate::owner::{Intent, OwnerRecord, RemovalMark, Target};
 use crate::ports::{ClusterIdentity, FenceKind, FenceProof, Incarnation, PartitionEnd, TopicDescription};
-use crate::words::{ClusterId, Colour, GroupId, Nonce, Term, TopicName, TopicPartition};
+use crate::words::{ClusterId, Colour, GroupId, IncarnationId, Nonce, Term, TopicName, TopicPartition};
 
 /// Names one command; answers carry it. A result with an id that nobody waits for is counted and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -39,6 +39,8 @@ pub enum Command {
         target: Target,
         /// The clusters.
         on: Vec<Incarnation>,
+        /// Who lives there, as far as that was verified: another cluster must not be written to.
+        known: BTreeMap<IncarnationId, ClusterId>,
     },
     /// Make sure that there is a cluster behind the colour. Answered with both colours' incarnations.
     Provision {
@@ -229,6 +231,8 @@ pub enum Command {
         published: BTreeSet<ClusterId>,
         /// Topics that this cutover made.
         created: BTreeSet<TopicName>,
+        /// Whether it was there before this cutover: then it stays.
+        kept: bool,
     },
 }
 
@@ -299,6 +303,8 @@ pub enum Answer {
         old: Incarnation,
         /// The new one.
         new: Incarnation,
+        /// Whether this cutover's request made it; otherwise it was there before.
+        made: bool,
     },
     /// To [`Command::Verify`].
     Verified {

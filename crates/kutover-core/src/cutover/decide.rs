@@ -8,7 +8,7 @@ use crate::drain::Required;
 use crate::messages::{MemberKind, MemberState};
 use crate::owner::Target;
 use crate::ports::{ClusterIdentity, Incarnation, PartitionEnd, TopicDescription};
-use crate::words::{ClusterId, Generation, GroupId, TopicName, TopicPartition};
+use crate::words::{ClusterId, Generation, GroupId, Offset, TopicName, TopicPartition};
 
 /// Two names for one cluster, or brokers in common, mean that a switch would move nobody, or move them in a circle (L5).
 pub(super) fn distinct(old: &ClusterIdentity, new: &ClusterIdentity) -> Result<(), String> {
@@ -101,12 +101,36 @@ pub(super) fn open_segments(
             let old = verified.old.identity.cluster_id.clone();
             chain.open(place.clone(), published.generation, published.colour, old, start).map_err(refuse)?;
         }
-        let start = end_of(new_ends, &place)?.high_watermark;
+        let start = start_on(&chain, &place, &verified.new.identity.cluster_id, end_of(new_ends, &place)?)?;
         chain
             .open(place, target.generation, target.colour, target.cluster_id.clone(), start)
             .map_err(refuse)?;
     }
     Ok(chain)
+}
+
+/// Where a segment starts on a cluster: at its end, or, where it holds earlier ones, where the last of these ended. What a
+/// straggler wrote there since belongs to the new one, and so does all of one that was given up.
+fn start_on(
+    chain: &Chain,
+    place: &TopicPartition,
+    cluster: &ClusterId,
+    end: &PartitionEnd,
+) -> Result<Offset, String> {
+    let earlier = chain.segments(place).iter().rfind(|segment| segment.cluster_id == *cluster);
+    let Some(earlier) = earlier else { return Ok(end.high_watermark) };
+    let start = match earlier.end {
+        SegmentEnd::Closed { end, .. } => end,
+        SegmentEnd::Unreadable | SegmentEnd::Open => earlier.start,
+    };
+    if start > end.high_watermark {
+        return Err(format!(
+            "{place}: generation {} ended at {start} on cluster {cluster}, but its log ends at {}: find out who removed \
+             records or re-created the topic",
+            earlier.generation, end.high_watermark
+        ));
+    }
+    Ok(start)
 }
 
 /// Where producers will belong after a rollback.

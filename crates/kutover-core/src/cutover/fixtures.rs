@@ -134,9 +134,11 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             owner: owner(term, published.clone()),
             active: incarnation(published.colour),
         },
-        Command::Provision { .. } => {
-            Answer::Provisioned { old: incarnation(Colour::Blue), new: incarnation(Colour::Green) }
-        }
+        Command::Provision { .. } => Answer::Provisioned {
+            old: incarnation(Colour::Blue),
+            new: incarnation(Colour::Green),
+            made: true,
+        },
         Command::Verify { .. } => {
             Answer::Verified { old: identity(Colour::Blue), new: identity(Colour::Green), topics: topics() }
         }
@@ -291,7 +293,7 @@ impl<'a> World<'a> {
     }
 }
 
-pub(super) const FORWARD: [&str; 24] = [
+pub(super) const FORWARD: [&str; 25] = [
     "take the term",
     "claim the control topics",
     "reopen",
@@ -304,6 +306,7 @@ pub(super) const FORWARD: [&str; 24] = [
     "set the TTL",
     "check again",
     "write the chain",
+    "reopen",
     "publish the target",
     "announce the target",
     "read members",

@@ -11,7 +11,7 @@ use crate::chain::ClosedBy;
 use crate::drain::{self, DrainVerdict, Observation};
 use crate::owner::Target;
 use crate::ports::PartitionEnd;
-use crate::words::{Generation, Offset, TopicId, TopicName, TopicPartition};
+use crate::words::{ClusterId, Generation, Offset, TopicId, TopicName, TopicPartition};
 
 /// How many reasons an event carries.
 const REASONS_SHOWN: usize = 10;
@@ -38,6 +38,16 @@ impl Cutover {
                 Next::Run(Command::WriteChain { on: both, chain: self.progress.chain.clone() })
             }
             (Redirection::Chain(target), Cause::Answer(Answer::Done)) => {
+                to(prepared, Redirection::Reopen(target))
+            }
+            // A colour that was left once stays fenced until it is to serve again, which is now.
+            (Redirection::Reopen(_), Cause::Enter) => Next::Run(Command::Reopen {
+                on: prepared.verified.new.incarnation.clone(),
+                topics: Some(prepared.verified.topic_names()),
+                isolations: self.isolations(),
+                prove: self.has_served(&prepared.verified.new.identity.cluster_id),
+            }),
+            (Redirection::Reopen(target), Cause::Answer(Answer::Done)) => {
                 to(prepared, Redirection::Publish(target))
             }
             (Redirection::Publish(target), Cause::Enter) => Next::Run(Command::Publish {
@@ -62,6 +72,13 @@ impl Cutover {
         }
     }
 
+    /// Whether a cluster holds segments of earlier generations than the one that is being opened: it was left, and fenced.
+    pub(super) fn has_served(&self, cluster: &ClusterId) -> bool {
+        let published = self.progress.published.as_ref().map_or(Generation(0), |target| target.generation);
+        let mut segments = self.progress.chain.iter().flat_map(|(_, segments)| segments);
+        segments.any(|segment| segment.cluster_id == *cluster && segment.generation <= published)
+    }
+
     fn rechecked(&mut self, mut prepared: Prepared, published: &Target, answer: Answer) -> Next {
         let Answer::Rechecked { old, new, old_ends, new_ends, topics } = answer else {
             return unexpected(&answer);
@@ -72,6 +89,9 @@ impl Cutover {
             return Next::Hold(why);
         }
         let topics = decide::moving(&self.plan, &topics);
+        if let Some(why) = self.unwaived(&topics) {
+            return Next::Hold(why);
+        }
         if topics != prepared.verified.topics {
             // A topic was born or grew since: it gets its parity, groups and start offsets like the others.
             self.notify(Event::Note {

@@ -46,7 +46,7 @@ fn an_abort_before_redirecting_undoes_everything() {
             Output::Persist(..) | Output::Notify(_) => {}
         }
     }
-    assert_eq!(commands[commands.len() - 3..], ["set the TTL", "set the TTL", "discard"]);
+    assert_eq!(commands[commands.len() - 4..], ["set the TTL", "write the chain", "set the TTL", "discard"]);
 }
 
 #[test]

@@ -24,6 +24,8 @@ mod steps;
 mod way_back;
 
 #[cfg(test)]
+mod changes;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod guards;
@@ -322,6 +324,10 @@ impl Cutover {
                 self.stop(Stop::Refused(error.to_string()));
             }
             _ => {
+                // What the mark rests on can change while it cannot be written.
+                if let State::Retiring(_, _, step @ Retirement::Mark) = &mut self.progress.state {
+                    *step = Retirement::Prove;
+                }
                 self.held(now, error.to_string());
                 self.give_up_barrier(now, error);
             }

@@ -117,7 +117,8 @@ impl Plan {
         moving: &BTreeMap<TopicName, i32>,
     ) {
         for group in self.groups.keys() {
-            required.entry(group.clone()).or_insert_with(|| self.topics_of(group, moving));
+            // Also topics that were born since: a group that reads every topic reads these too.
+            required.entry(group.clone()).or_default().extend(self.topics_of(group, moving));
         }
         for (group, topics) in listed {
             let topics: BTreeSet<_> =

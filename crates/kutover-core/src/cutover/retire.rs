@@ -140,6 +140,10 @@ impl Cutover {
         if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
             return Next::Goto(State::Retiring(closed, shut_out, Retirement::Prove));
         }
+        // The plan may have been changed since.
+        if let Some(why) = self.unwaived(&closed.redirected.prepared.verified.topics) {
+            return Next::Hold(why);
+        }
         let verdict = self.judge(&closed, &seen);
         match verdict.remaining.first() {
             None => {
@@ -168,10 +172,18 @@ impl Cutover {
                         let chain = self.progress.chain.clone();
                         Next::Run(Command::WriteChain { on: vec![old], chain })
                     }
-                    None => to(undo, Undoing::Ttl),
+                    None => to(undo, Undoing::Fence),
                 }
             }
-            (Undoing::Chain, Cause::Answer(Answer::Done)) => to(undo, Undoing::Ttl),
+            (Undoing::Chain, Cause::Answer(Answer::Done)) => to(undo, Undoing::Fence),
+            (Undoing::Fence, Cause::Enter) => match (undo.new.clone(), &undo.cluster_id) {
+                (Some(old), Some(cluster)) if self.has_served(cluster) => {
+                    let topics = undo.fence.difference(&undo.created).cloned().collect();
+                    Next::Run(Command::RaiseFence { old, on: Vec::new(), topics })
+                }
+                _ => to(undo, Undoing::Ttl),
+            },
+            (Undoing::Fence, Cause::Answer(Answer::FenceRaised { .. })) => to(undo, Undoing::Ttl),
             (Undoing::Ttl, Cause::Enter) if undo.ttl => {
                 Next::Run(Command::SetTtl { ttl_s: (undo.old_ttl_s > 0).then_some(undo.old_ttl_s) })
             }
@@ -186,6 +198,7 @@ impl Cutover {
                 cluster_id: undo.cluster_id,
                 published: self.progress.chain.clusters().into_iter().cloned().collect(),
                 created: undo.created,
+                kept: self.progress.kept,
             }),
             (Undoing::Discard, Cause::Answer(Answer::Done)) => Next::Goto(State::Aborted(undo.reason)),
             (_, Cause::Answer(other)) => unexpected(&other),

@@ -113,10 +113,13 @@ pub struct Undo {
     pub new: Option<Incarnation>,
     /// Who it is, as far as that was verified.
     pub cluster_id: Option<ClusterId>,
-    /// The old cluster, if the new generation's segments may have been written to its control topic.
+    /// The old cluster, if the new generation's segments may have been written to its control topic: by this run or by
+    /// one before it.
     pub chain_on: Option<Incarnation>,
     /// Topics that this cutover made there.
     pub created: BTreeSet<TopicName>,
+    /// Topics that stay fenced there, if it has served before.
+    pub fence: BTreeSet<TopicName>,
     /// Whether the TTL may have been changed.
     pub ttl: bool,
     /// The TTL that stood before; 0 if that was not learnt.
@@ -151,6 +154,8 @@ pub enum Redirection {
     Recheck,
     /// The new generation's segments are written before they take their first record.
     Chain(Target),
+    /// A cluster that was left in an earlier cutover takes records again.
+    Reopen(Target),
     /// Owner record and DNS.
     Publish(Target),
     /// The control topics.
@@ -203,6 +208,8 @@ pub enum Retirement {
 pub enum Undoing {
     /// The chain says again what it said before.
     Chain,
+    /// A new cluster that has served before is fenced again.
+    Fence,
     /// The TTL is restored.
     Ttl,
     /// The new cluster goes.
@@ -354,11 +361,14 @@ impl State {
             cluster_id: None,
             chain_on: None,
             created: BTreeSet::new(),
+            fence: BTreeSet::new(),
             ttl: false,
             old_ttl_s: 0,
             reason: reason.to_owned(),
         };
         let known = |verified: &Verified, draft: &Draft| Undo {
+            chain_on: Some(verified.old.incarnation.clone()),
+            fence: verified.topic_names(),
             new: Some(verified.new.incarnation.clone()),
             cluster_id: Some(verified.new.identity.cluster_id.clone()),
             created: draft.created.clone(),
@@ -374,13 +384,11 @@ impl State {
             }
             // A preparation that was begun again from Redirecting has changed the TTL before.
             State::Preparing(verified, draft, _) => Some(known(verified, draft)),
-            State::Ready(prepared) | State::Redirecting(prepared, Redirection::Recheck) => {
-                Some(known(&prepared.verified, &prepared.draft))
-            }
-            State::Redirecting(prepared, Redirection::Chain(_)) => Some(Undo {
-                chain_on: Some(prepared.verified.old.incarnation.clone()),
-                ..known(&prepared.verified, &prepared.draft)
-            }),
+            State::Ready(prepared)
+            | State::Redirecting(
+                prepared,
+                Redirection::Recheck | Redirection::Chain(_) | Redirection::Reopen(_),
+            ) => Some(known(&prepared.verified, &prepared.draft)),
             _ => None,
         }
     }
@@ -423,6 +431,9 @@ pub struct Progress {
     pub published: Option<Target>,
     /// The incarnation that the endpoints pointed at when the cutover began.
     pub active: Option<Incarnation>,
+    /// Whether the new cluster was there before this cutover asked for one: it is not this cutover's to destroy.
+    #[serde(default)]
+    pub kept: bool,
     /// The chain.
     pub chain: Chain,
     /// The state.
@@ -431,6 +442,13 @@ pub struct Progress {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { cutover: 1, published: None, active: None, chain: Chain::default(), state: State::Planned }
+        Self {
+            cutover: 1,
+            published: None,
+            active: None,
+            kept: false,
+            chain: Chain::default(),
+            state: State::Planned,
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! What each state does: the one match over the machine's states, and the states up to Ready.
 
+use std::collections::BTreeMap;
+
 use super::{
-    Answer, Approval, ApprovalGate, BY_OPERATOR, Barrier, Boot, Cause, Command, Cutover, Draft, Event, Next,
-    Preparation, Prepared, Record, Redirection, Retirement, Rollback, Side, State, Stop, Undoing, Verified,
-    decide,
+    Answer, Approval, ApprovalGate, BY_OPERATOR, Barrier, Boot, Cause, Command, Cutover, Draft, Event,
+    Isolation, Next, Preparation, Prepared, Record, Redirection, Retirement, Rollback, Side, State, Stop,
+    Undoing, Verified, decide,
 };
 use crate::controls::{Control, without};
 use crate::owner::{OwnerRecord, Target};
 use crate::ports::Incarnation;
-use crate::words::Term;
+use crate::words::{Term, TopicName};
 
 impl Cutover {
     /// Looks at the current step: what it is waiting for, or what its answer leads to.
@@ -105,16 +107,20 @@ impl Cutover {
             return;
         }
         match &mut self.progress.state {
-            State::Redirecting(_, step @ (Redirection::Chain(_) | Redirection::Publish(_))) => {
+            State::Redirecting(
+                _,
+                step @ (Redirection::Chain(_) | Redirection::Reopen(_) | Redirection::Publish(_)),
+            ) => {
                 let unpublished = match step {
-                    Redirection::Chain(target) | Redirection::Publish(target) => target != published,
-                    _ => false,
+                    Redirection::Publish(target) => target != published,
+                    _ => true,
                 };
                 if unpublished {
                     *step = Redirection::Recheck;
                     self.progress.chain.forget_after(published.generation);
                 }
             }
+            State::Isolating(_, step @ Isolation::Isolate) => *step = Isolation::Members(Vec::new()),
             // From the mark on there is no way back, and nothing is proven anew.
             State::Retiring(closed, _, step @ (Retirement::Approval | Retirement::Mark)) => {
                 let marked = owner.removal.as_ref() == Some(&closed.mark());
@@ -129,7 +135,10 @@ impl Cutover {
 
     fn claim(&self, on: Vec<Incarnation>) -> Next {
         match self.progress.published.clone() {
-            Some(target) => Next::Run(Command::Claim { nonce: self.nonce.clone(), target, on }),
+            Some(target) => {
+                let known = self.progress.state.identities();
+                Next::Run(Command::Claim { nonce: self.nonce.clone(), target, on, known })
+            }
             None => Next::Stop(Stop::Broken("a claim without a published target".into())),
         }
     }
@@ -184,7 +193,8 @@ impl Cutover {
                 // The same for every controller of this cutover, so that a repeated request makes no second cluster.
                 request: format!("{}-{}", self.plan.deployment, self.progress.cutover).as_str().into(),
             }),
-            Cause::Answer(Answer::Provisioned { old, new }) => {
+            Cause::Answer(Answer::Provisioned { old, new, made }) => {
+                self.progress.kept = !made;
                 self.notify(Event::Provisioned { colour: new.colour, incarnation: new.id.clone() });
                 Next::Goto(State::Verifying(old, new))
             }
@@ -204,13 +214,8 @@ impl Cutover {
             return Next::Hold(why);
         }
         let topics = decide::moving(&self.plan, &topics);
-        let unwaived = self.plan.unwaived_history(&topics);
-        if let Some(topic) = unwaived.first() {
-            return Next::Hold(format!(
-                "the history of topic {topic} (and {} more) would die with the old cluster: name it in \
-                 plan.waive_history, or set plan.remove_old = false",
-                unwaived.len() - 1
-            ));
+        if let Some(why) = self.unwaived(&topics) {
+            return Next::Hold(why);
         }
         self.notify(Event::Verified {
             old: old_identity.cluster_id.clone(),
@@ -223,6 +228,17 @@ impl Cutover {
             topics,
         };
         Next::Goto(State::Preparing(verified, Draft::default(), Preparation::Topics))
+    }
+
+    /// Why the old cluster cannot be removed: history that nobody waived would die with it.
+    pub(super) fn unwaived(&self, moving: &BTreeMap<TopicName, i32>) -> Option<String> {
+        let unwaived = self.plan.unwaived_history(moving);
+        let topic = unwaived.first()?;
+        Some(format!(
+            "the history of topic {topic} (and {} more) would die with the old cluster: name it in plan.waive_history, or \
+             set plan.remove_old = false",
+            unwaived.len() - 1
+        ))
     }
 
     fn preparing(&mut self, verified: Verified, mut draft: Draft, step: Preparation, cause: Cause) -> Next {
@@ -271,7 +287,8 @@ impl Cutover {
                 Next::Run(Command::SetTtl { ttl_s: Some(self.plan.timings.ttl_s) })
             }
             (Preparation::Ttl, Cause::Answer(Answer::TtlSet { old_ttl_s })) => {
-                draft.old_ttl_s = old_ttl_s;
+                // What stood before is what the first preparation found.
+                draft.old_ttl_s = if draft.old_ttl_s > 0 { draft.old_ttl_s } else { old_ttl_s };
                 to(draft, Preparation::OldTtl)
             }
             (Preparation::OldTtl, Cause::Enter) => {

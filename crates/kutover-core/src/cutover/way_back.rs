@@ -1,12 +1,14 @@
 //! What a rollback knows, and its steps.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::Isolation;
-use super::state::{Redirected, Redirection, Retirement, State};
+use super::state::{Redirected, Redirection, Retirement, Side, State, Verified};
 use crate::owner::{Intent, Target};
 use crate::ports::{Incarnation, PartitionEnd};
-use crate::words::{Colour, Generation, Offset, TopicPartition};
+use crate::words::{ClusterId, Colour, Generation, IncarnationId, Offset, TopicPartition};
 
 /// How the segments that are left come to their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -105,7 +107,18 @@ pub enum Rollback {
 impl State {
     /// The incarnation that serves behind the published colour, as far as this state knows it.
     pub(super) fn serving(&self, published: Colour) -> Option<Incarnation> {
-        let verified = match self {
+        self.verified()?.both().into_iter().find(|incarnation| incarnation.colour == published)
+    }
+
+    /// Who lived in each incarnation when it was verified.
+    pub(super) fn identities(&self) -> BTreeMap<IncarnationId, ClusterId> {
+        let sides = self.verified().map(|verified| [&verified.old, &verified.new]);
+        let known = |side: &Side| (side.incarnation.id.clone(), side.identity.cluster_id.clone());
+        sides.into_iter().flatten().map(known).collect()
+    }
+
+    fn verified(&self) -> Option<&Verified> {
+        Some(match self {
             State::Preparing(verified, ..) => verified,
             State::Ready(prepared) | State::Redirecting(prepared, _) => &prepared.verified,
             State::Converging(redirected) | State::Fencing(redirected, _) => &redirected.prepared.verified,
@@ -115,8 +128,7 @@ impl State {
             | State::Retiring(closed, ..) => &closed.redirected.prepared.verified,
             State::RollingBack(way, _) => &way.redirected.prepared.verified,
             _ => return None,
-        };
-        verified.both().into_iter().find(|incarnation| incarnation.colour == published)
+        })
     }
 
     /// What a rollback would go back from, and whether the old cluster may be isolated. `None` before the publication

@@ -15,7 +15,7 @@ pub(super) struct KnownFences {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Announced {
-    /// The newest generation that was known when the announcement was first seen.
+    /// The generation of the target that was said along with it; without one, the newest that was known.
     since: Generation,
     /// A target of this colour came after it: a cluster is published only once it takes writes, so what still says
     /// otherwise is left over from an earlier cutover. It counts again once it has been taken back and said anew.
@@ -28,8 +28,12 @@ impl KnownFences {
         self.intent.clone_from(&said.intent);
         self.announced.retain(|colour, _| said.fenced.contains(colour));
         let known = newest.map_or(Generation(0), |newest| newest.generation);
+        let since = if said.generation == Generation(0) { known } else { said.generation };
         for colour in &said.fenced {
-            let first = || Announced { since: known.max(said.generation), overtaken: false };
+            // DNS may be ahead of the control topic, which still says what was true of an earlier generation.
+            let overtaken =
+                newest.is_some_and(|newest| newest.colour == *colour && newest.generation > since);
+            let first = || Announced { since, overtaken };
             self.announced.entry(*colour).or_insert_with(first);
         }
         self.forget_intent(newest);

@@ -5,7 +5,7 @@
 
 mod reader;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 pub(crate) use reader::{ClusterLog, Follower, LogRecord, ends_of};
 use serde::Serialize;
@@ -23,6 +23,8 @@ pub(crate) struct Evidence<'a> {
     pub blue: &'a ClusterLog,
     /// The new cluster's log, from its start to its end.
     pub green: &'a ClusterLog,
+    /// By partition: the offset from which the old log goes on after the new one, if the cutover was rolled back.
+    pub blue_again: &'a BTreeMap<i32, i64>,
     /// Each group's name with what it processed.
     pub groups: Vec<(String, GroupBook)>,
 }
@@ -98,13 +100,18 @@ fn weigh(fate: Fate, logged: bool, findings: &mut Findings) {
     }
 }
 
-/// Reads the old log and then the new one, as a reader that wants order does; gives the distinct records.
+/// Reads the old log and then the new one, and what follows on the old one after a rollback, as a reader that wants order
+/// does; gives the distinct records.
 fn read_logs(evidence: &Evidence<'_>, findings: &mut Findings) -> HashSet<RecordId> {
     let mut logged = HashSet::new();
     let mut newest: HashMap<(u16, u16), u64> = HashMap::new();
-    for log in [evidence.blue, evidence.green] {
-        findings.foreign += log.foreign;
-        let mut records: Vec<&LogRecord> = log.records.iter().collect();
+    findings.foreign += evidence.blue.foreign + evidence.green.foreign;
+    let again = |record: &LogRecord| {
+        evidence.blue_again.get(&record.partition).is_some_and(|from| record.offset >= *from)
+    };
+    let before = evidence.blue.records.iter().filter(|record| !again(record)).collect();
+    let after = evidence.blue.records.iter().filter(|record| again(record)).collect();
+    for mut records in [before, evidence.green.records.iter().collect::<Vec<_>>(), after] {
         records.sort_by_key(|record| (record.partition, record.offset));
         for record in records {
             let accepted = evidence.ledger.get(usize::from(record.id.instance)).map_or(0, Vec::len);

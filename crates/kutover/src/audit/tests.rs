@@ -10,6 +10,7 @@ struct Run {
     ledger: Vec<Vec<Fate>>,
     blue: ClusterLog,
     green: ClusterLog,
+    blue_again: BTreeMap<i32, i64>,
     groups: Vec<(String, GroupBook)>,
 }
 
@@ -37,7 +38,7 @@ fn clean() -> Run {
     };
     let (blue, green) = (log(0..5), log(5..10));
     let groups = ["a", "b"].map(|name| (name.to_owned(), group([&blue, &green]))).into();
-    Run { ledger: vec![vec![Fate::Acknowledged; 10]; 2], blue, green, groups }
+    Run { ledger: vec![vec![Fate::Acknowledged; 10]; 2], blue, green, blue_again: BTreeMap::new(), groups }
 }
 
 fn findings(run: &Run, predicted_duplicates: u64) -> Findings {
@@ -46,6 +47,7 @@ fn findings(run: &Run, predicted_duplicates: u64) -> Findings {
         predicted_duplicates,
         blue: &run.blue,
         green: &run.green,
+        blue_again: &run.blue_again,
         groups: run.groups.clone(),
     })
 }
@@ -148,4 +150,21 @@ fn a_record_of_nobody_is_foreign() {
     run.green.foreign = 2;
     let found = findings(&run, 0);
     assert_eq!((found.foreign, found.lost, found.duplicated), (4, 0, 0));
+}
+
+/// After a rollback blue's log is read in two parts; what is in the second comes after green.
+#[test]
+fn what_follows_on_blue_after_a_rollback_comes_last() {
+    let mut run = clean();
+    let after: Vec<LogRecord> = run.green.records.extract_if(.., |record| record.id.seq >= 8).collect();
+    run.blue
+        .records
+        .extend(after.into_iter().map(|record| LogRecord { offset: record.offset + 2, ..record }));
+    assert_eq!(
+        findings(&run, 0).out_of_order,
+        4,
+        "5 and 6 of each instance come after later ones of their key"
+    );
+    run.blue_again = [(0, 5), (1, 5)].into();
+    assert_eq!(findings(&run, 0).out_of_order, 0);
 }

@@ -1,11 +1,12 @@
 //! Consumer groups of stock clients: they read everything and commit as they go.
 //!
-//! Under kutover a group follows the chain in the least way there is: it reads the old cluster to its closed end, commits,
-//! leaves, and starts on the new one where its start offsets stand, with a barrier for the topic as a whole. Under the other
+//! Under kutover a group follows the chain in the least way there is: it reads one cluster to its closed end, commits,
+//! leaves, and starts on the next one where its offsets stand, with a barrier for the topic as a whole. Under the other
 //! strategies nothing says where a log ends, so that a group reads both clusters at once, as the recipe has it.
 
 mod book;
 mod reader;
+mod route;
 
 pub(crate) use book::GroupBook;
-pub(crate) use reader::{Barrier, ReaderSet};
+pub(crate) use reader::ReaderSet;

@@ -5,7 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use kutover_core::words::Colour;
+use futures_util::FutureExt as _;
+use kutover_core::error::ProviderResult;
+use kutover_core::ports::MemberLink;
+use kutover_core::words::{Colour, Generation};
+use kutover_kafka::{ClientHooks, ClientProperties, KafkaMemberLink};
 use parking_lot::Mutex;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer, StreamConsumer};
@@ -14,27 +18,16 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::GroupBook;
+use super::route::{Leg, route};
 use crate::traffic::{TOPIC, TrafficRecord};
+use crate::ui::place;
 
 /// How often a reader looks whether it is done while nothing comes in.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// Where the old cluster's log ends for good and where reading goes on, once that is known.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Barrier {
-    /// By partition: the segment's start and its closed end.
-    pub ends: BTreeMap<i32, (i64, i64)>,
-    /// Bootstrap servers of the new cluster.
-    pub next: String,
-}
-
-impl Barrier {
-    fn is_reached(&self, book: &GroupBook) -> bool {
-        self.ends.iter().all(|(partition, (start, end))| {
-            end <= start || book.positions.get(&(Colour::Blue, *partition)).is_some_and(|next| next >= end)
-        })
-    }
-}
+/// The most records that are taken before the control topic is read.
+const FETCH: usize = 2_000;
+/// Bounds one call of the link that tells the groups where a leg ends.
+const LINK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All groups of a run.
 pub(crate) struct ReaderSet {
@@ -51,15 +44,12 @@ impl ReaderSet {
         Self { groups, stop: watch::channel(false).0, tasks: Vec::new() }
     }
 
-    /// Every group reads blue to the barrier, then green.
-    pub(crate) fn follow_chain(&mut self, blue: &str, barrier: &watch::Receiver<Option<Barrier>>) {
-        for (name, book) in self.groups.clone() {
-            let (blue, barrier, stop) = (blue.to_owned(), barrier.clone(), self.stop.subscribe());
+    /// Every group reads the chain's legs in turn, from blue on. `places` are blue's and green's bootstrap servers.
+    pub(crate) fn follow_chain(&mut self, places: &[String; 2], partitions: u16) {
+        for (group, book) in self.groups.clone() {
+            let (places, stop) = (places.clone(), self.stop.subscribe());
             self.tasks.push(tokio::spawn(async move {
-                let mut member = Member { group: name, colour: Colour::Blue, book, stop };
-                let Some(next) = member.read(&blue, Some(barrier)).await? else { return Ok(()) };
-                member.colour = Colour::Green;
-                member.read(&next, None).await.map(|_| ())
+                Member { group, colour: Colour::Blue, book, stop }.follow(&places, partitions).await
             }));
         }
     }
@@ -112,28 +102,74 @@ struct Member {
     stop: watch::Receiver<bool>,
 }
 
+/// A record that was fetched and not handed out yet.
+struct Fetched {
+    partition: i32,
+    offset: i64,
+    record: Option<TrafficRecord>,
+}
+
+/// What a member that follows the chain knows.
+struct Following {
+    /// The control topic of the cluster that it reads.
+    link: Arc<dyn MemberLink>,
+    /// The generation that it has read last.
+    done: Generation,
+    partitions: u16,
+}
+
+impl Following {
+    /// What is read now, and the leg after it.
+    async fn legs(&self) -> ProviderResult<(Option<Leg>, Option<Leg>)> {
+        let view = self.link.control_now().await?;
+        let mut ahead = route(&view, self.partitions).into_iter().filter(|leg| leg.generation > self.done);
+        Ok((ahead.next(), ahead.next()))
+    }
+}
+
 impl Member {
-    /// Reads until it is told to stop (`None`) or the barrier is reached (where to go on).
-    async fn read(
-        &mut self,
-        bootstrap: &str,
-        mut barrier: Option<watch::Receiver<Option<Barrier>>>,
-    ) -> Result<Option<String>> {
+    async fn follow(&mut self, places: &[String; 2], partitions: u16) -> Result<()> {
+        let mut done = Generation(0);
+        loop {
+            let bootstrap = &places[place(self.colour)];
+            let servers = [bootstrap.clone()];
+            let (properties, hooks) = (ClientProperties::default(), ClientHooks::default());
+            let link = KafkaMemberLink::open(&servers, &properties, hooks, LINK_TIMEOUT).await?;
+            let following = Following { link: Arc::new(link), done, partitions };
+            let Some((read, next)) = self.read(bootstrap, Some(following)).await? else { return Ok(()) };
+            (done, self.colour) = (read.generation, next.colour);
+        }
+    }
+
+    /// Reads until it is told to stop (`None`) or the leg is read to its end and there is another one.
+    async fn read(&mut self, bootstrap: &str, following: Option<Following>) -> Result<Option<(Leg, Leg)>> {
         let consumer = self.join(bootstrap)?;
+        let mut fetched = Vec::new();
         let goes_on = loop {
             if *self.stop.borrow() {
                 break None;
             }
-            if let Some(barrier) = &mut barrier {
-                let reached = barrier.borrow().as_ref().filter(|b| b.is_reached(&self.book.lock())).cloned();
-                if let Some(reached) = reached {
-                    break Some(reached.next);
+            self.fetch(&consumer, &mut fetched).await;
+            let (leg, next) = match &following {
+                None => (None, None),
+                // After each fetch and before anything of it is handed out: where does what is read now end?
+                Some(following) => match following.legs().await {
+                    Ok(legs) => legs,
+                    Err(error) => {
+                        tracing::debug!(group = self.group, %error, "reading the control topic");
+                        continue;
+                    }
+                },
+            };
+            for fetched in fetched.drain(..) {
+                if leg.as_ref().is_none_or(|leg| !leg.is_past(fetched.partition, fetched.offset)) {
+                    self.process(&consumer, fetched);
                 }
             }
-            match tokio::time::timeout(LOOK, consumer.recv()).await {
-                Err(_nothing_yet) => {}
-                Ok(Err(error)) => tracing::debug!(group = self.group, %error, "reading"),
-                Ok(Ok(message)) => self.process(&consumer, &message),
+            if let (Some(leg), Some(next)) = (leg, next)
+                && leg.is_read(&self.book.lock())
+            {
+                break Some((leg, next));
             }
         };
         tracing::debug!(group = self.group, colour = %self.colour, ?goes_on, "leaving");
@@ -148,6 +184,22 @@ impl Member {
         .await?;
         tracing::debug!(group = self.group, colour = %self.colour, "left");
         Ok(goes_on)
+    }
+
+    /// Waits for a record for a moment, and takes what is there along with it.
+    async fn fetch(&self, consumer: &StreamConsumer, fetched: &mut Vec<Fetched>) {
+        let mut next = tokio::time::timeout(LOOK, consumer.recv()).await.ok();
+        while let Some(result) = next {
+            match result {
+                Err(error) => tracing::debug!(group = self.group, %error, "reading"),
+                Ok(message) => fetched.push(Fetched {
+                    partition: message.partition(),
+                    offset: message.offset(),
+                    record: message.payload().and_then(TrafficRecord::parse),
+                }),
+            }
+            next = if fetched.len() < FETCH { consumer.recv().now_or_never() } else { None };
+        }
     }
 
     fn join(&self, bootstrap: &str) -> Result<StreamConsumer> {
@@ -168,33 +220,17 @@ impl Member {
         Ok(consumer)
     }
 
-    fn process(&self, consumer: &StreamConsumer, message: &rdkafka::message::BorrowedMessage<'_>) {
+    fn process(&self, consumer: &StreamConsumer, fetched: Fetched) {
+        let Fetched { partition, offset, record } = fetched;
         {
             let mut book = self.book.lock();
-            if let Some(record) = message.payload().and_then(TrafficRecord::parse) {
+            if let Some(record) = record {
                 book.process(&record);
             }
-            book.reached(self.colour, message.partition(), message.offset() + 1);
+            book.reached(self.colour, partition, offset + 1);
         }
-        if let Err(error) = consumer.store_offset_from_message(message) {
+        if let Err(error) = consumer.store_offset(TOPIC, partition, offset) {
             tracing::debug!(group = self.group, %error, "storing an offset");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_barrier_needs_every_partition_and_knows_empty_ones() {
-        let barrier = Barrier { ends: [(0, (0, 5)), (1, (3, 3)), (2, (0, 1))].into(), next: "n".into() };
-        let mut book = GroupBook::default();
-        book.reached(Colour::Blue, 0, 5);
-        assert!(!barrier.is_reached(&book));
-        book.reached(Colour::Green, 2, 9);
-        assert!(!barrier.is_reached(&book), "another cluster's offsets say nothing");
-        book.reached(Colour::Blue, 2, 1);
-        assert!(barrier.is_reached(&book));
     }
 }

@@ -68,6 +68,7 @@ fn report(scene: &mut Scene, traffic: &Traffic, outcome: Outcome) -> Report {
         predicted_duplicates: accounts.iter().map(|account| account.possibly_duplicated).sum(),
         blue: scene.logs[0].as_ref().unwrap_or(&ClusterLog::default()),
         green: scene.logs[1].as_ref().unwrap_or(&ClusterLog::default()),
+        blue_again: &scene.blue_again,
         groups: scene.readers.groups.iter().map(|(name, book)| (name.clone(), book.lock().clone())).collect(),
     });
     let [blue, green] = std::mem::take(&mut scene.clusters);
@@ -92,6 +93,7 @@ fn report(scene: &mut Scene, traffic: &Traffic, outcome: Outcome) -> Report {
         out_of_order: 0,
         not_written_but_there: 0,
         foreign: 0,
+        barrier_ms: scene.barrier_ms,
         blue,
         green,
         groups: Vec::new(),

@@ -1,5 +1,6 @@
 //! What is on stage while a demo runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -41,6 +42,11 @@ pub(crate) struct Scene {
     pub timeline: Vec<TimelineEntry>,
     /// When the new target was published.
     pub published_at: Option<Instant>,
+    /// When the way back was begun, and how long it then took until producers were led to blue again.
+    pub rollback_began: Option<Instant>,
+    pub barrier_ms: Option<u64>,
+    /// After a rollback, by partition: where blue's log goes on.
+    pub blue_again: BTreeMap<i32, i64>,
     /// Blue's and green's part of the report.
     pub clusters: [ClusterReport; 2],
     /// Blue's and green's logs, once they have been read whole.
@@ -67,6 +73,9 @@ impl Scene {
             traffic: None,
             timeline: Vec::new(),
             published_at: None,
+            rollback_began: None,
+            barrier_ms: None,
+            blue_again: BTreeMap::new(),
             clusters,
             logs: [None, None],
             followers: [None, None],

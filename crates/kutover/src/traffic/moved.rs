@@ -71,7 +71,7 @@ impl KutoverSender {
     }
 }
 
-/// Notes when the producer reached the new cluster.
+/// Notes when the producer last reached another cluster.
 async fn listen(
     mut events: kutover_producer::Events,
     moved_at: Arc<Mutex<Option<Instant>>>,
@@ -79,8 +79,8 @@ async fn listen(
 ) {
     while let Some(event) = events.next().await {
         match &*event {
-            ProducerEvent::Switch(SwitchEvent::Switched { .. }) => {
-                moved_at.lock().get_or_insert_with(Instant::now);
+            ProducerEvent::Switch(SwitchEvent::Switched { receipt }) if receipt.from != receipt.to => {
+                *moved_at.lock() = Some(Instant::now());
             }
             ProducerEvent::Switch(SwitchEvent::Sealed { .. }) => sealed.notify_one(),
             _ => {}

@@ -1,0 +1,107 @@
+//! What changes in the world while a cutover waits.
+
+mod common;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use common::{CONFIG, backends, controller, group, holds, place, record, run, world};
+use kutover_controller::config::Config;
+use kutover_controller::driver::{ClusterConnector, ClusterLinks, Controller, Operator};
+use kutover_core::chain::SegmentEnd;
+use kutover_core::cutover::{Event, StateName, Stop};
+use kutover_core::error::ProviderResult;
+use kutover_core::ports::Incarnation;
+use kutover_core::words::{Colour, Offset};
+use kutover_memory::{Fault, MemoryCluster, MemoryWorld};
+use tokio::sync::mpsc;
+
+/// Leads to another cluster behind green than the one that was verified there.
+struct Replaced(MemoryWorld, MemoryCluster);
+
+#[async_trait]
+impl ClusterConnector for Replaced {
+    async fn connect(&self, incarnation: &Incarnation) -> ProviderResult<ClusterLinks> {
+        let cluster = match incarnation.colour {
+            Colour::Green => self.1.clone(),
+            Colour::Blue => self.0.cluster(Colour::Blue).unwrap(),
+        };
+        let cluster = Arc::new(cluster);
+        Ok(ClusterLinks { admin: cluster.clone(), lag: cluster.clone(), registry: cluster })
+    }
+}
+
+/// L13: an abort deletes nothing on a cluster that somebody put behind green while the controller was away.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_deleted_on_a_cluster_that_nobody_verified() {
+    let world = world().await;
+    let config = CONFIG.replace("[plan]", "[plan]\napprove = \"manual\"");
+    let (_operator, words) = mpsc::unbounded_channel();
+    let (tell, mut told) = mpsc::unbounded_channel();
+    {
+        let first = controller(&world, &config).run(words, move |event| {
+            if matches!(event, Event::AwaitingApproval { .. }) {
+                tell.send(()).unwrap();
+            }
+        });
+        tokio::select! {
+            finished = first => panic!("{finished:?}"),
+            _ = told.recv() => {}
+        }
+    }
+    let options = Default::default();
+    let brokers = ["10.9.9.9:9092".to_owned()];
+    let stranger = MemoryCluster::new("stranger", "stranger".into(), brokers, options, &world.faults);
+    stranger.add_topic("orders", 2);
+    stranger.produce(&place(0), record("somebody else's")).unwrap();
+    let mut backends = backends(&world);
+    backends.clusters = Arc::new(Replaced(world.clone(), stranger.clone()));
+    let parsed = Config::parse(&config).unwrap();
+    let (operator, words) = mpsc::unbounded_channel();
+    operator.send(Operator::Abort).unwrap();
+    let finished = Controller::new(parsed.cutover_plan(), parsed.deployment(), backends)
+        .run(words, |_| {})
+        .await
+        .unwrap();
+    let (Stop::Refused(why) | Stop::Held(why)) = &finished.stop else { panic!("{:?}", finished.stop) };
+    assert!(why.contains("is now stranger: find out who replaced it"), "{why}");
+    assert_eq!(stranger.produce(&place(0), record("still there")).unwrap(), Offset(1));
+    assert!(!world.faults.calls().iter().any(|call| call == "stranger.say" || call == "stranger.prepare"));
+}
+
+/// L12: a colour that was kept, and to which a cutover back was aborted, is fenced again; what could be written there
+/// meanwhile is in the next segment.
+#[tokio::test(start_paused = true)]
+async fn an_aborted_way_to_a_kept_colour_leaves_it_fenced() {
+    let world = world().await;
+    let there = CONFIG.replace("[plan]", "[plan]\nremove_old = false");
+    assert_eq!(run(&world, &there).await.0.unwrap().stop, Stop::Complete);
+    let (blue, green) = (world.cluster(Colour::Blue).unwrap(), world.cluster(Colour::Green).unwrap());
+    green.read_all(&group());
+    assert!(blue.produce(&place(0), record("straggler")).is_err());
+    let back = CONFIG.replace("[plan]", "[plan]\nto = \"blue\"");
+    let (_operator, words) = mpsc::unbounded_channel();
+    let (faults, mut wrote) = (world.faults.clone(), None);
+    let finished = controller(&world, &back)
+        .run(words, |event| {
+            if matches!(event, Event::Entered { state: StateName::Redirecting }) {
+                // Blue is reopened, and that is never learnt.
+                faults.always("blue.prove_open", Fault::NotDone);
+            }
+            if matches!(event, Event::Hold { .. }) {
+                wrote.get_or_insert_with(|| blue.produce(&place(0), record("straggler")));
+            }
+        })
+        .await
+        .unwrap();
+    assert!(matches!(finished.stop, Stop::Aborted(_)), "{:?}", finished.stop);
+    assert_eq!(wrote.unwrap().unwrap(), Offset(10), "the straggler got through while blue was open");
+    assert!(blue.fenced().contains(&"orders".into()), "blue is open after the abort");
+    world.faults.clear();
+    let (finished, events) = run(&world, &back).await;
+    let finished = finished.unwrap();
+    assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
+    let segments = finished.progress.chain.segments(&place(0));
+    let SegmentEnd::Closed { end, .. } = segments[0].end else { panic!("{segments:?}") };
+    assert_eq!((end, segments[2].start), (Offset(10), Offset(10)), "{segments:?}");
+}
