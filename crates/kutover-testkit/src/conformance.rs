@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod dns;
+pub mod fence;
 pub mod journal;
 pub mod lag;
 pub mod producer;

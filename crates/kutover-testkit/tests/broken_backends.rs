@@ -1,12 +1,14 @@
 //! The suites' own control: a backend that breaks a clause is rejected, by that clause.
 
-use std::panic::AssertUnwindSafe;
+mod common;
+
 use std::pin::Pin;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use common::verdict;
 use futures_core::Stream;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use kutover_core::drain::LogRange;
 use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::owner::{RemovalMark, Target};
@@ -16,14 +18,6 @@ use kutover_memory::{Faults, MemoryCluster, MemoryDns, MemoryJournal, MemoryWorl
 use kutover_testkit::conformance::{admin, dns, journal, lag, producer, provision};
 use kutover_testkit::mocks::MockClusterProvisioner;
 use parking_lot::Mutex;
-
-/// What a suite says of a backend.
-async fn verdict(suite: impl Future<Output = ()>) -> String {
-    let panic =
-        AssertUnwindSafe(suite).catch_unwind().await.expect_err("the suite let a broken backend pass");
-    let text = panic.downcast_ref::<String>().cloned();
-    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
-}
 
 /// Looks, and then stores, in two steps.
 struct RacyDns(MemoryDns);

@@ -81,8 +81,8 @@ pub trait MemberLink: Send + Sync {
 ///
 /// # Contract
 ///
-/// `open` returns without waiting for the topics: an unreadable topic shows in the link's own calls. Every call makes a
-/// link of its own; dropping it ends what it reads.
+/// 1. `open` returns without waiting for the topics: an unreadable topic shows in the link's own calls.
+/// 2. Every call makes a link of its own; dropping it ends what it reads.
 #[async_trait]
 pub trait MemberLinks: Send + Sync {
     /// Opens a link to the target's cluster.

@@ -127,13 +127,36 @@ async fn unproven(clause: Clause, cluster: &dyn ClusterAdmin, name: &TopicName) 
     }
 }
 
-/// Clause 6, for clusters that have a fence: the control topic takes messages although its fence was asked for.
+/// Clause 6, for clusters that have a fence.
+pub async fn an_open_cluster_is_proven_open(cluster: &dyn ClusterAdmin, name: &TopicName) {
+    let clause = Clause::new(
+        PORT,
+        6,
+        "`prove_open` is `Ok` only if every leader would take a record, and writes nothing",
+    );
+    clause.ok(cluster.create_topic(&topic(name, 2)).await);
+    let topics = std::slice::from_ref(name);
+    let before = clause.ok(cluster.ends(topics).await);
+    clause.ok(cluster.prove_open(topics).await);
+    clause.ok(cluster.raise_fence(topics).await);
+    let fenced = cluster.prove_open(topics).await;
+    clause.ok(cluster.lift_fence(topics).await);
+    match fenced {
+        Ok(()) => clause.holds(false, "`Ok` under a fence"),
+        Err(error) => clause.holds(error.to_string().contains(name.as_str()), error),
+    }
+    clause.ok(cluster.prove_open(topics).await);
+    let after = clause.ok(cluster.ends(topics).await);
+    clause.holds(before == after, (before, after));
+}
+
+/// Clause 7, for clusters that have a fence: the control topic takes messages although its fence was asked for.
 pub async fn reserved_topics_are_never_fenced(
     cluster: &dyn ClusterAdmin,
     registry: &dyn Registry,
     name: &TopicName,
 ) {
-    let clause = Clause::new(PORT, 6, "kutover's own topics are never fenced, whatever is asked");
+    let clause = Clause::new(PORT, 7, "kutover's own topics are never fenced, whatever is asked");
     clause.ok(registry.prepare().await);
     clause.ok(cluster.create_topic(&topic(name, 1)).await);
     let topics = [TopicName::new(CONTROL_TOPIC), name.clone()];
@@ -154,5 +177,6 @@ pub async fn check_all(cluster: &dyn ClusterAdmin, registry: &dyn Registry, pref
     start_offsets_leave_commits_alone(cluster, &GroupId::new(format!("{prefix}-group")), &name("starts"))
         .await;
     a_fence_is_proven_while_it_stands(cluster, &name("fenced")).await;
+    an_open_cluster_is_proven_open(cluster, &name("open")).await;
     reserved_topics_are_never_fenced(cluster, registry, &name("reserved")).await;
 }

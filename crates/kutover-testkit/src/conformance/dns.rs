@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kutover_core::error::ErrorKind;
+use kutover_core::error::{ErrorKind, Outcome};
 use kutover_core::owner::{OwnerRecord, Target};
 use kutover_core::ports::{DnsProvider, Published, RecordData, RecordSet};
 use kutover_core::words::{Colour, DnsName, Generation, Term};
@@ -103,7 +103,7 @@ pub async fn compare_and_set_has_one_winner(provider: Arc<dyn DnsProvider>, endp
     clause.holds(found == published(winners[0]), found);
 }
 
-/// Clauses 3 and 5: what is stored becomes visible, and what is not stored is not. Asks `looks` times at most.
+/// Clause 5: what is stored becomes visible, and what is not stored is not. Asks `looks` times at most.
 pub async fn only_what_is_stored_becomes_visible(provider: &dyn DnsProvider, endpoint: &DnsName, looks: u32) {
     let clause =
         Clause::new(PORT, 5, "`is_visible` is true once every authoritative server answers with the set");
@@ -123,10 +123,50 @@ pub async fn only_what_is_stored_becomes_visible(provider: &dyn DnsProvider, end
     }
 }
 
+/// Clause 3: what was acknowledged is read back at once, however late it becomes visible.
+pub async fn ok_means_stored(provider: &dyn DnsProvider, endpoint: &DnsName) {
+    let clause = Clause::new(PORT, 3, "`Ok` means stored, not visible");
+    let wanted = put(clause, provider, endpoint, 30).await;
+    let found = clause.ok(provider.read(endpoint).await);
+    clause.holds(found == wanted, found);
+}
+
+/// Clause 4. `lose_answer` arranges that the next swap is carried out and its answer does not arrive.
+pub async fn a_lost_answer_is_unknown(
+    provider: &dyn DnsProvider,
+    endpoint: &DnsName,
+    lose_answer: impl FnOnce(),
+) {
+    let clause = Clause::new(PORT, 4, "a swap without an answer may have happened, and its error says so");
+    let before = put(clause, provider, endpoint, 40).await;
+    let wanted = published(41);
+    lose_answer();
+    match provider.compare_and_set(endpoint, &before, &wanted).await {
+        Err(error) => clause.holds(error.outcome == Outcome::Unknown, error),
+        Ok(()) => clause.holds(false, "`Ok` without an answer"),
+    }
+    let found = clause.ok(provider.read(endpoint).await);
+    let nonce = found.owner.as_ref().map(|owner| owner.nonce.clone());
+    clause.holds(found == wanted || found == before, (nonce, found));
+}
+
+/// Clause 6. `ttls` asks an authoritative server for the TTLs of record set and owner record.
+pub async fn the_owners_ttl_is_the_sets(
+    provider: &dyn DnsProvider,
+    endpoint: &DnsName,
+    ttls: impl AsyncFn() -> (u32, u32),
+) {
+    let clause = Clause::new(PORT, 6, "the owner record's TTL is the record set's, or 1 s less");
+    put(clause, provider, endpoint, 60).await;
+    let (set, owner) = ttls().await;
+    clause.holds(set == 5 && (owner == set || owner + 1 == set), (set, owner));
+}
+
 /// Every clause that needs nothing but the provider and an endpoint of its own.
 pub async fn check_all(provider: Arc<dyn DnsProvider>, endpoint: &DnsName) {
     read_gives_what_is_stored(&*provider, endpoint).await;
     a_stale_expectation_is_a_conflict(&*provider, endpoint).await;
+    ok_means_stored(&*provider, endpoint).await;
     only_what_is_stored_becomes_visible(&*provider, endpoint, 1_000).await;
     compare_and_set_has_one_winner(provider, endpoint).await;
 }

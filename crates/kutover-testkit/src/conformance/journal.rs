@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kutover_core::error::ErrorKind;
+use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::ports::{Journal, JournalEntry};
 use kutover_core::words::Term;
 
@@ -91,6 +91,41 @@ pub async fn appended_entries_survive<J: Journal>(open: impl AsyncFn() -> J) {
     drop(journal);
     let after = clause.ok(open().await.read().await);
     clause.holds(after == before, after);
+}
+
+/// Clause 3. `tear` leaves the beginning of one more entry behind the last, as a power cut in the middle of an append does.
+pub async fn a_torn_tail_is_dropped<J: Journal>(open: impl AsyncFn() -> J, tear: impl AsyncFn()) {
+    let clause = Clause::new(PORT, 3, "an entry that was cut off at the very end is dropped");
+    let journal = open().await;
+    clause.ok(journal.append(&next(clause, &journal).await).await);
+    let before = clause.ok(journal.read().await);
+    drop(journal);
+    tear().await;
+    let journal = open().await;
+    let after = clause.ok(journal.read().await);
+    clause.holds(after == before, after);
+    entries_are_read_in_order(&journal).await;
+}
+
+/// Clause 3. `damage` spoils the journal's first entry.
+pub async fn damage_is_named<J: Journal>(open: impl AsyncFn() -> ProviderResult<J>, damage: impl AsyncFn()) {
+    let clause = Clause::new(PORT, 3, "damage before the end is `Invalid` and names the entry");
+    let journal = clause.ok(open().await);
+    entries_are_read_in_order(&journal).await;
+    drop(journal);
+    damage().await;
+    // Some say it when they are opened.
+    let read = match open().await {
+        Ok(journal) => journal.read().await,
+        Err(error) => Err(error),
+    };
+    match read {
+        Ok(entries) => clause.holds(false, entries),
+        Err(error) => {
+            let named = error.to_string().contains("entry 0");
+            clause.holds(error.kind == ErrorKind::Invalid && named, error);
+        }
+    }
 }
 
 /// Every clause that needs nothing but the journal.

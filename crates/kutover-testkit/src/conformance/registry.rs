@@ -1,14 +1,16 @@
-//! [`Registry`] and [`MemberLink`], on one cluster. Both topics should be new: every function adds to them.
+//! [`Registry`], [`MemberLink`] and [`MemberLinks`], on one cluster. Both topics should be new: every function adds to them.
 
+use kutover_core::error::ErrorKind;
 use kutover_core::messages::{ControlBody, ControlMessage, MemberKind, MemberState};
 use kutover_core::owner::Target;
-use kutover_core::ports::{MemberLink, Registry};
+use kutover_core::ports::{MemberLink, MemberLinks, Registry};
 use kutover_core::words::{Colour, Generation, Term};
 
 use super::Clause;
 
 const PORT: &str = "Registry";
 const LINK: &str = "MemberLink";
+const LINKS: &str = "MemberLinks";
 
 /// A controller's first word.
 pub fn claim(term: u64) -> ControlMessage {
@@ -56,7 +58,7 @@ pub async fn prepare_is_repeatable(registry: &dyn Registry) {
 /// Clauses 2 and 3.
 pub async fn what_is_said_is_read(registry: &dyn Registry) {
     let clause = Clause::new(PORT, 3, "`control` reads the topic to its end as it stands at the call");
-    let again = Clause::new(PORT, 2, "saying it again is harmless");
+    let again = Clause::new(PORT, 2, "`Ok` means acknowledged; saying it again is harmless");
     clause.ok(registry.prepare().await);
     clause.ok(registry.say(&claim(1)).await);
     for generation in 1..=3 {
@@ -116,11 +118,52 @@ pub async fn a_link_follows_the_control_topic(registry: &dyn Registry, link: &dy
     first.holds(view.target.is_some_and(|target| target.generation == Generation(5_000)), "no change");
 }
 
+/// Clause 4. `spoil` writes a message that makes no sense to the members topic. Nothing can be read there afterwards.
+pub async fn a_message_without_sense_is_named(registry: &dyn Registry, spoil: impl AsyncFn()) {
+    let clause = Clause::new(PORT, 4, "a message that makes no sense is `Invalid` and names its offset");
+    clause.ok(registry.prepare().await);
+    spoil().await;
+    match registry.members().await {
+        Ok(members) => clause.holds(false, members),
+        Err(error) => {
+            let named = error.to_string().contains("offset");
+            clause.holds(error.kind == ErrorKind::Invalid && named, error);
+        }
+    }
+}
+
+/// Clause 2 of the link: once it is told it is there.
+pub async fn what_is_told_is_there(registry: &dyn Registry, link: &dyn MemberLink) {
+    let clause = Clause::new(LINK, 2, "`tell` returns once the message is acknowledged, or fails");
+    clause.ok(registry.prepare().await);
+    for heartbeat in 1..=3 {
+        clause.ok(link.tell(&member("told", heartbeat)).await);
+        let found = clause.ok(registry.members().await);
+        clause.holds(found.contains(&member("told", heartbeat)), found);
+    }
+    clause.ok(link.end(&member("told", 3)).await);
+}
+
+/// Clause 1 of the links, with a cluster whose topics cannot be read, and clause 2, with one that serves.
+pub async fn links_are_opened_at_once(links: &dyn MemberLinks, serving: &Target, dead: &Target) {
+    let opens =
+        Clause::new(LINKS, 1, "`open` does not wait for the topics; they show in the link's own calls");
+    let link = opens.ok(links.open(dead).await);
+    let given = link.control_now().await;
+    opens.holds(given.is_err(), given);
+    let own = Clause::new(LINKS, 2, "every call makes a link of its own");
+    let (first, second) = (own.ok(links.open(serving).await), own.ok(links.open(serving).await));
+    own.holds(!std::sync::Arc::ptr_eq(&first, &second), "the same one");
+    drop(first);
+    own.ok(second.control_now().await);
+}
+
 /// Every clause. `open` opens a new link.
 pub async fn check_all<L: MemberLink>(registry: &dyn Registry, open: impl AsyncFn() -> L) {
     prepare_is_repeatable(registry).await;
     what_is_said_is_read(registry).await;
     lower_terms_are_ignored(registry).await;
     a_link_follows_the_control_topic(registry, &open().await).await;
+    what_is_told_is_there(registry, &open().await).await;
     members_come_and_go(registry, &open().await).await;
 }

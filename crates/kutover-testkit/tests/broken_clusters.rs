@@ -1,0 +1,239 @@
+//! Clusters that break a clause: admin, fence, lag.
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use common::rejected;
+use futures_core::Stream;
+use futures_util::StreamExt as _;
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::messages::{ControlMessage, ControlView, MemberState};
+use kutover_core::ports::*;
+use kutover_core::words::*;
+use kutover_memory::{MemoryCluster, MemoryWorld, StoredRecord};
+use kutover_testkit::conformance::{admin, fence, lag, provision};
+use parking_lot::Mutex;
+
+async fn cluster() -> (MemoryWorld, MemoryCluster) {
+    let world = MemoryWorld::new();
+    world.provisioner.provision(Colour::Blue, &provision::request()).await.unwrap();
+    let cluster = world.cluster(Colour::Blue).unwrap();
+    (world, cluster)
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Flaw {
+    NoId,
+    NeverGrows,
+    OverwritesCommits,
+    LiftsNothing,
+    AlwaysOpen,
+    FencesControl,
+}
+
+struct Flawed {
+    inner: MemoryCluster,
+    flaw: Flaw,
+    control_fenced: Arc<AtomicBool>,
+}
+
+impl Flawed {
+    async fn new(flaw: Flaw) -> Self {
+        Self { inner: cluster().await.1, flaw, control_fenced: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl ClusterAdmin for Flawed {
+    async fn identity(&self) -> ProviderResult<ClusterIdentity> {
+        let found = self.inner.identity().await?;
+        Ok(if self.flaw == Flaw::NoId { ClusterIdentity { cluster_id: "".into(), ..found } } else { found })
+    }
+    async fn topics(&self) -> ProviderResult<Vec<TopicDescription>> {
+        self.inner.topics().await
+    }
+    async fn create_topic(&self, topic: &NewTopic) -> ProviderResult<()> {
+        let exists = self.inner.topics().await?.iter().any(|found| found.name == topic.name);
+        if exists && self.flaw == Flaw::NeverGrows {
+            return Ok(());
+        }
+        self.inner.create_topic(topic).await
+    }
+    async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.inner.delete_topics(topics).await
+    }
+    async fn groups(&self) -> ProviderResult<GroupListing> {
+        self.inner.groups().await
+    }
+    async fn ends(&self, topics: &[TopicName]) -> ProviderResult<Vec<PartitionEnd>> {
+        self.inner.ends(topics).await
+    }
+    async fn set_start_offsets(
+        &self,
+        group: &GroupId,
+        offsets: &BTreeMap<TopicPartition, Offset>,
+    ) -> ProviderResult<Vec<TopicPartition>> {
+        if self.flaw != Flaw::OverwritesCommits {
+            return self.inner.set_start_offsets(group, offsets).await;
+        }
+        offsets.iter().for_each(|(place, offset)| self.inner.commit(group, place, *offset));
+        Ok(Vec::new())
+    }
+    async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind> {
+        let control = topics.iter().any(|topic| topic.as_str() == CONTROL_TOPIC);
+        self.control_fenced.store(control && self.flaw == Flaw::FencesControl, Ordering::SeqCst);
+        self.inner.raise_fence(topics).await
+    }
+    async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
+        self.inner.prove_fence(topics).await
+    }
+    async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        if self.flaw == Flaw::LiftsNothing { Ok(()) } else { self.inner.lift_fence(topics).await }
+    }
+    async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        if self.flaw == Flaw::AlwaysOpen { Ok(()) } else { self.inner.prove_open(topics).await }
+    }
+}
+
+#[async_trait]
+impl Registry for Flawed {
+    async fn prepare(&self) -> ProviderResult<()> {
+        self.inner.prepare().await
+    }
+    async fn say(&self, message: &ControlMessage) -> ProviderResult<()> {
+        if self.control_fenced.load(Ordering::SeqCst) {
+            return Err(ProviderError::new(ErrorKind::Refused, "say", "not authorised"));
+        }
+        self.inner.say(message).await
+    }
+    async fn control(&self) -> ProviderResult<ControlView> {
+        self.inner.control().await
+    }
+    async fn members(&self) -> ProviderResult<Vec<MemberState>> {
+        self.inner.members().await
+    }
+}
+
+#[tokio::test]
+async fn admins_that_break_a_clause_are_rejected() {
+    for (flaw, by) in [
+        (Flaw::NoId, "ClusterAdmin, clause 1"),
+        (Flaw::NeverGrows, "ClusterAdmin, clause 2"),
+        (Flaw::OverwritesCommits, "ClusterAdmin, clause 3"),
+        (Flaw::LiftsNothing, "ClusterAdmin, clause 4"),
+        (Flaw::AlwaysOpen, "ClusterAdmin, clause 6"),
+        (Flaw::FencesControl, "ClusterAdmin, clause 7"),
+    ] {
+        let cluster = Flawed::new(flaw).await;
+        rejected(by, admin::check_all(&cluster, &cluster, "t")).await;
+    }
+}
+
+/// A fence over a set of names, with what it does wrong.
+#[derive(Default)]
+struct Names {
+    standing: Arc<Mutex<BTreeSet<TopicName>>>,
+    own: Mutex<BTreeSet<TopicName>>,
+    spares_control: bool,
+    forgets_others: bool,
+}
+
+impl Names {
+    async fn writes(&self, topic: &TopicName) -> bool {
+        !self.standing.lock().contains(topic)
+    }
+}
+
+#[async_trait]
+impl FenceSwitch for Names {
+    fn kind(&self) -> FenceKind {
+        FenceKind::Hook
+    }
+    async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        for topic in topics.iter().filter(|topic| !self.spares_control || topic.as_str() != CONTROL_TOPIC) {
+            self.own.lock().insert(topic.clone());
+            self.standing.lock().insert(topic.clone());
+        }
+        Ok(())
+    }
+    async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        let own = self.own.lock().clone();
+        let known = |topic: &&TopicName| !self.forgets_others || own.contains(*topic);
+        for topic in topics.iter().filter(known) {
+            self.standing.lock().remove(topic);
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn fences_that_break_a_clause_are_rejected() {
+    let (named, other) = (TopicName::new("t"), TopicName::new("other"));
+    let honest = Names { spares_control: true, ..Names::default() };
+    let writes = async |topic: &TopicName| honest.writes(topic).await;
+    fence::only_what_is_named_is_fenced(&honest, writes, &named, &other).await;
+
+    let greedy = Names::default();
+    let writes = async |topic: &TopicName| greedy.writes(topic).await;
+    let suite = fence::only_what_is_named_is_fenced(&greedy, writes, &named, &other);
+    rejected("FenceSwitch, clause 1", suite).await;
+
+    let forgetful =
+        Names { standing: Arc::clone(&honest.standing), forgets_others: true, ..Names::default() };
+    let writes = async |topic: &TopicName| honest.writes(topic).await;
+    let suite = fence::a_later_process_takes_it_away(&honest, &forgetful, writes, &named);
+    rejected("FenceSwitch, clause 2", suite).await;
+
+    // An ACL on all operations instead of writing.
+    let reads = async |topic: &TopicName| honest.writes(topic).await;
+    rejected("FenceSwitch, clause 3", fence::readers_keep_reading(&honest, reads, &named)).await;
+}
+
+type Batches = Vec<ProviderResult<LagBatch>>;
+
+/// Answers twice, or what it answered before.
+struct FlawedLag {
+    inner: MemoryCluster,
+    twice: bool,
+    remembered: Arc<Mutex<Option<Batches>>>,
+}
+
+impl LagSource for FlawedLag {
+    fn lag(&self, query: LagQuery) -> Pin<Box<dyn Stream<Item = ProviderResult<LagBatch>> + Send + '_>> {
+        if self.twice {
+            return Box::pin(self.inner.lag(query.clone()).chain(self.inner.lag(query)));
+        }
+        let remembered = Arc::clone(&self.remembered);
+        let batches = async move {
+            let known = remembered.lock().clone();
+            let batches = match known {
+                Some(batches) => batches,
+                None => self.inner.lag(query).collect().await,
+            };
+            *remembered.lock() = Some(batches.clone());
+            futures_util::stream::iter(batches)
+        };
+        Box::pin(futures_util::stream::once(batches).flatten())
+    }
+}
+
+#[tokio::test]
+async fn sources_of_lag_that_break_a_clause_are_rejected() {
+    let (_world, inner) = cluster().await;
+    inner.add_topic("t", 1);
+    let place = TopicPartition::new("t", 0);
+    let flawed = |twice| FlawedLag { inner: inner.clone(), twice, remembered: Arc::default() };
+    let query = LagQuery { partitions: vec![place.clone()], ..LagQuery::default() };
+    lag::everything_is_answered_once(&flawed(false), &query).await;
+    rejected("LagSource, clause 1", lag::everything_is_answered_once(&flawed(true), &query)).await;
+    let append = async || {
+        inner.produce(&place, StoredRecord::default()).unwrap();
+    };
+    let stale = flawed(false);
+    rejected("LagSource, clause 3", lag::ranges_are_read_after_the_call(&stale, &place, append)).await;
+}

@@ -1,0 +1,20 @@
+//! How a suite's verdict is taken.
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
+
+/// What a suite says of a backend.
+pub(crate) async fn verdict(suite: impl Future<Output = ()>) -> String {
+    let panic =
+        AssertUnwindSafe(suite).catch_unwind().await.expect_err("the suite let a broken backend pass");
+    let text = panic.downcast_ref::<String>().cloned();
+    text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+}
+
+/// The suite rejects a backend by this clause, named as `Port, clause 1`.
+#[allow(dead_code, reason = "not every test file names clauses this way")]
+pub(crate) async fn rejected(by: &str, suite: impl Future<Output = ()>) {
+    let text = verdict(suite).await;
+    assert!(text.starts_with(&format!("{by}:")), "not by {by}: {text}");
+}
