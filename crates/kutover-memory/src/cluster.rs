@@ -32,6 +32,7 @@ use registry::{ControlRead, MembersRead};
 use transactions::Transaction;
 
 pub use fences::FenceStyle;
+pub(crate) use idempotence::NO_PRODUCER_ID;
 pub use idempotence::{BatchId, PRODUCER_ID_BLOCK};
 pub use log::{Append, Discarded, StoredRecord};
 pub use reader::{Fetched, Isolation, MemoryReader};
@@ -106,6 +107,7 @@ struct State {
     topics_made: u64,
     appends: Vec<Append>,
     discarded: Vec<Discarded>,
+    truncated: BTreeSet<u64>,
     transactions: BTreeMap<u64, Transaction>,
     transactions_made: u64,
     /// Those of the transactions that hold the last stable offset back.
@@ -155,6 +157,7 @@ impl MemoryCluster {
             topics_made: 0,
             appends: Vec::new(),
             discarded: Vec::new(),
+            truncated: BTreeSet::new(),
             transactions: BTreeMap::new(),
             transactions_made: 0,
             undecided: BTreeSet::new(),
@@ -255,6 +258,13 @@ impl MemoryCluster {
     /// All leaders refuse under the fence again.
     pub fn stop_leaking(&self) {
         self.state.lock().leaks.clear();
+    }
+
+    /// This partition has a leader again.
+    pub fn speak_for(&self, place: &TopicPartition) {
+        self.change(|state| {
+            state.silent.remove(place);
+        });
     }
 
     /// This partition has no leader: nothing about it is answered, until [`MemoryCluster::speak`].

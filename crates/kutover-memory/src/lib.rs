@@ -29,7 +29,7 @@ pub use cluster::{
 pub use dns::MemoryDns;
 pub use faults::{Fault, Faults};
 pub use journal::MemoryJournal;
-pub use producer::{ClientOptions, Fate, ForeignProducer, MemoryClient, MemoryFactory, MemoryLinks};
+pub use producer::{Acks, ClientOptions, Fate, ForeignProducer, MemoryClient, MemoryFactory, MemoryLinks};
 pub use provisioner::MemoryProvisioner;
 pub use resolver::{MemoryResolver, MemoryResolverWatch, ResolverOptions};
 pub use watch::MemoryWatch;

@@ -5,6 +5,7 @@ mod client;
 mod foreign;
 mod lines;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use async_trait::async_trait;
@@ -13,11 +14,22 @@ use kutover_core::owner::Target;
 use kutover_core::ports::{ClientEvents, MemberLink, MemberLinks, ProducerClient, ProducerFactory};
 use parking_lot::Mutex;
 
-use crate::cluster::MemoryCluster;
 use crate::provisioner::MemoryProvisioner;
 
 pub use client::{Fate, MemoryClient};
 pub use foreign::ForeignProducer;
+
+/// Which acknowledgement a client waits for (L15).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acks {
+    /// All in-sync replicas'.
+    #[default]
+    All,
+    /// The leader's alone: what no replica has yet is lost with the leader.
+    Leader,
+    /// None: everything counts as acknowledged when it is sent.
+    None,
+}
 
 /// What a client waits for, in milliseconds of virtual time, and how much it puts into one batch. The defaults are
 /// librdkafka's, but for the shorter delivery time-out.
@@ -33,6 +45,10 @@ pub struct ClientOptions {
     pub topic_error_ms: u64,
     /// Records in a batch, at most. One a batch is what clashes of producer ids need (L16).
     pub batch_records: usize,
+    /// Which acknowledgement it waits for.
+    pub acks: Acks,
+    /// Whether its batches carry sequences: without them, a repetition is another append.
+    pub idempotent: bool,
 }
 
 impl Default for ClientOptions {
@@ -43,7 +59,24 @@ impl Default for ClientOptions {
             retry_ms: 100,
             topic_error_ms: 2000,
             batch_records: 64,
+            acks: Acks::All,
+            idempotent: true,
         }
+    }
+}
+
+impl ClientOptions {
+    /// The same options, with what a user's client properties say of acknowledgements and idempotence.
+    #[must_use]
+    pub fn with_properties(mut self, properties: &BTreeMap<String, String>) -> Self {
+        let acks = properties.get("acks").or_else(|| properties.get("request.required.acks"));
+        self.acks = match acks.map(String::as_str) {
+            Some("0") => Acks::None,
+            Some("1") => Acks::Leader,
+            _ => Acks::All,
+        };
+        self.idempotent = properties.get("enable.idempotence").is_none_or(|value| value == "true");
+        self
     }
 }
 
@@ -87,13 +120,18 @@ impl MemoryFactory {
         topics: &[String],
         events: Arc<dyn ClientEvents>,
     ) -> ProviderResult<Arc<MemoryClient>> {
-        let cluster = find(&self.clusters, target, "connect to")?;
+        let what = format!("connect to {}", target.bootstrap.join(","));
+        let nobody = || ProviderError::new(ErrorKind::Unreachable, &what, "nothing answers there");
+        let Some(cluster) = self.clusters.cluster_at(&target.bootstrap) else {
+            let error = nobody();
+            return self.clusters.faults().run("nowhere.connect", move || Err(error)).await;
+        };
+        let nobody = nobody();
         let (wanted, wanted_topics, there) = (target.clone(), topics.to_vec(), cluster.clone());
         let call = cluster.call("connect");
         let connected = cluster.faults().run(&call, move || {
-            let what = format!("connect to {}", wanted.bootstrap.join(","));
             if !there.client_reaches() {
-                return Err(ProviderError::new(ErrorKind::Unreachable, what, "nothing answers there"));
+                return Err(nobody);
             }
             let found = there.cluster_id();
             if !wanted.cluster_id.as_str().is_empty() && found != wanted.cluster_id {
@@ -116,15 +154,6 @@ impl MemoryFactory {
         clients.push((Arc::downgrade(&client), kept));
         Ok(client)
     }
-}
-
-/// The cluster at the target's servers, if a client reaches it.
-fn find(clusters: &MemoryProvisioner, target: &Target, what: &str) -> ProviderResult<MemoryCluster> {
-    let found = clusters.cluster_at(&target.bootstrap).filter(MemoryCluster::client_reaches);
-    found.ok_or_else(|| {
-        let what = format!("{what} {}", target.bootstrap.join(","));
-        ProviderError::new(ErrorKind::Unreachable, what, "nothing answers there")
-    })
 }
 
 #[async_trait]

@@ -74,6 +74,10 @@ impl MemoryProvisioner {
         self.state.lock().ever.clone()
     }
 
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
     fn by_id(&self, id: &IncarnationId) -> Option<MemoryCluster> {
         let state = self.state.lock();
         let found = state.standing.values().find(|(_, incarnation, _)| incarnation.id == *id);

@@ -53,7 +53,7 @@ pub trait Weather: Send + Sync + Debug {
 
 /// Every kind of fault that the world counts by itself when it fires ([`MemoryWorld::fired`](crate::MemoryWorld::fired)),
 /// so that a run can be asked which of them it never tried.
-pub const FAULT_KINDS: [&str; 41] = [
+pub const FAULT_KINDS: [&str; 42] = [
     "broker-stops",
     "call-done-hangs",
     "call-failed",
@@ -82,6 +82,7 @@ pub const FAULT_KINDS: [&str; 41] = [
     "journal-torn",
     "journal-unheard",
     "leader-moves",
+    "log-truncated",
     "partition-silent",
     "readers-shut-out",
     "record-ack-lost",

@@ -12,7 +12,8 @@ use kutover_core::ports::{
 };
 use kutover_core::words::{ClusterId, Colour, Generation, GroupId, Offset, TopicPartition};
 use kutover_memory::{
-    CalmWeather, ClusterOptions, Fault, MemoryClient, MemoryCluster, MemoryFactory, MemoryWorld, StoredRecord,
+    CalmWeather, ClusterOptions, Fault, MemoryClient, MemoryCluster, MemoryFactory, MemoryResolver,
+    MemoryWorld, ResolverOptions, StoredRecord,
 };
 use kutover_testkit::conformance::{admin, dns, journal, lag, producer, provision, registry, watch};
 
@@ -178,13 +179,28 @@ async fn a_watch_keeps_its_contract() {
     let world = MemoryWorld::new();
     let lead_to = async |last: u8| {
         let set = RecordSet { ttl_s: 1, data: RecordData::Addresses(vec![[127, 0, 0, last].into()]) };
-        world.dns.overwrite(&"a.test".into(), Published { endpoint: Some(set), owner: None });
+        world.dns.overwrite(&"a.test".into(), Published { endpoint: Some(set.clone()), owner: None });
         EndpointAnswer::Found { addresses: vec![[127, 0, 0, last].into()], owner: None, ttl_ms: 1000 }
     };
     let watched = world.dns.watch(&"a.test".into());
     watch::the_first_answer_is_what_stands_there(&watched, &EndpointAnswer::Empty).await;
     watch::a_change_is_seen_after_a_dropped_wait(&world.dns.watch(&"a.test".into()), async || {
         lead_to(7).await
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_through_a_resolver_keeps_its_contract() {
+    let world = MemoryWorld::with_weather(Arc::new(CalmWeather));
+    let options = ResolverOptions { min_poll_ms: 10, ..ResolverOptions::default() };
+    let resolver = MemoryResolver::new(&world.dns, "resolver", options);
+    watch::the_first_answer_is_what_stands_there(&resolver.watch(&"a.test".into()), &EndpointAnswer::Empty)
+        .await;
+    let set = RecordSet { ttl_s: 0, data: RecordData::Addresses(vec![[127, 0, 0, 7].into()]) };
+    watch::a_change_is_seen_after_a_dropped_wait(&resolver.watch(&"a.test".into()), async || {
+        world.dns.overwrite(&"a.test".into(), Published { endpoint: Some(set.clone()), owner: None });
+        EndpointAnswer::Found { addresses: vec![[127, 0, 0, 7].into()], owner: None, ttl_ms: 0 }
     })
     .await;
 }

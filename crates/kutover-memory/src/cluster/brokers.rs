@@ -57,6 +57,9 @@ impl State {
         let count = self.options.broker_count;
         let Some(leader) = self.partition(place).map(|log| log.leader) else { return };
         let next = (1..=count).map(|step| (leader + step) % count).find(|broker| !self.down.contains(broker));
+        if next.is_some() {
+            self.truncate(place);
+        }
         let Some(log) = self.partition_mut(place) else { return };
         if let Some(next) = next {
             log.leader = next;

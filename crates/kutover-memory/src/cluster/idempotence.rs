@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 /// Ids that one broker takes from its cluster at once.
 pub const PRODUCER_ID_BLOCK: i64 = 1000;
+/// The producer id of batches without sequences.
+pub(crate) const NO_PRODUCER_ID: i64 = -1;
 /// Batches that a partition remembers of a producer.
 const REMEMBERED: usize = 5;
 
@@ -96,6 +98,9 @@ impl Sequences {
     }
 
     pub(super) fn took(&mut self, batch: &BatchId, count: usize, offset: i64) {
+        if batch.producer_id == NO_PRODUCER_ID {
+            return;
+        }
         let fresh = Known { epoch: batch.epoch, last: VecDeque::new() };
         let known = self.0.entry(batch.producer_id).or_insert(fresh);
         if known.epoch != batch.epoch {
@@ -106,6 +111,14 @@ impl Sequences {
         if known.last.len() > REMEMBERED {
             known.last.pop_front();
         }
+    }
+
+    /// Forgets what stood at an offset or behind it.
+    pub(super) fn truncate(&mut self, end: i64) {
+        for known in self.0.values_mut() {
+            known.last.retain(|(_, _, offset)| *offset < end);
+        }
+        self.0.retain(|_, known| !known.last.is_empty());
     }
 
     /// The producer ids that it knows.

@@ -1,5 +1,6 @@
 //! Partition logs, and the truth about them that no client can see.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kutover_core::words::{Offset, TopicId, TopicPartition, is_reserved_topic};
@@ -62,6 +63,8 @@ pub struct Discarded {
 
 #[derive(Debug)]
 pub(super) struct Entry {
+    /// 0 in kutover's own topics, of which the truth is not kept.
+    pub(super) sequence: u64,
     pub(super) record: Arc<StoredRecord>,
     pub(super) at_ms: u64,
     pub(super) transaction: Option<u64>,
@@ -180,6 +183,12 @@ impl MemoryCluster {
         self.state.lock().discarded.get(from..).unwrap_or_default().to_vec()
     }
 
+    /// Which appends (by their sequence) were cut off again, because a new leader did not have them. Only what was not
+    /// acknowledged by all in-sync replicas can be (L15).
+    pub fn truncated(&self) -> BTreeSet<u64> {
+        self.state.lock().truncated.clone()
+    }
+
     /// Deletes the head of a partition, as retention by size does.
     pub fn retain(&self, place: &TopicPartition, from: Offset) {
         let mut state = self.state.lock();
@@ -218,6 +227,19 @@ impl MemoryCluster {
 }
 
 impl State {
+    /// A new leader has what all in-sync replicas have, and what the old one had beyond that is gone.
+    pub(super) fn truncate(&mut self, place: &TopicPartition) {
+        let Some(log) = self.partition_mut(place) else { return };
+        let Some(held) = log.held.take() else { return };
+        let kept = usize::try_from(held - log.start).unwrap_or(0).min(log.entries.len());
+        let gone: Vec<u64> = log.entries.drain(kept..).map(|entry| entry.sequence).collect();
+        log.producers.truncate(held);
+        if !gone.is_empty() {
+            self.faults.fire("log-truncated");
+        }
+        self.truncated.extend(gone);
+    }
+
     pub(super) fn append(
         &mut self,
         place: &TopicPartition,
@@ -226,14 +248,16 @@ impl State {
         transaction: Option<u64>,
     ) -> Offset {
         let at_ms = self.faults.now_ms();
+        let kept = !is_reserved_topic(place.topic.as_str());
+        let sequence = if kept { self.faults.next_sequence() } else { 0 };
         let Some(log) = self.partition_mut(place) else { return Offset(-1) };
         let offset = Offset(log.end());
-        log.entries.push(Entry { record: Arc::clone(&record), at_ms, transaction });
+        log.entries.push(Entry { sequence, record: Arc::clone(&record), at_ms, transaction });
         log.grew.raise();
-        if is_reserved_topic(place.topic.as_str()) {
+        if !kept {
             self.control.raise();
         } else if let Some(topic) = self.topics.get(&place.topic) {
-            let (sequence, topic_id) = (self.faults.next_sequence(), topic.id.clone());
+            let topic_id = topic.id.clone();
             let place = place.clone();
             let append = Append { sequence, at_ms, place, topic_id, offset, record, batch, transaction };
             self.appends.push(append);

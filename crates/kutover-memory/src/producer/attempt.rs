@@ -6,9 +6,9 @@ use std::time::Duration;
 use kutover_core::words::TopicPartition;
 use tokio::time::Instant;
 
-use super::ClientOptions;
+use super::{Acks, ClientOptions};
 use crate::cluster::{BatchId, MemoryCluster, StoredRecord};
-use crate::faults::{SLOW_MS, pause};
+use crate::faults::{Faults, SLOW_MS, pause};
 use crate::weather::{RecordFate, RecordWeather, Weather};
 
 /// What a client knows after an attempt.
@@ -50,6 +50,13 @@ pub(super) async fn attempt(
     if reach_ms + answer_ms >= SLOW_MS {
         faults.fire("record-slow");
     }
+    if options.acks == Acks::None {
+        if fate != RecordFate::NotWritten {
+            let more_ms = if let RecordFate::LateAppend { after_ms } = fate { after_ms } else { 0 };
+            land(cluster, place, batch, reach_ms + more_ms, |_, _| ());
+        }
+        return Attempt::Acknowledged(-1);
+    }
     let late_ms = match fate {
         RecordFate::NotWritten => {
             faults.fire("record-not-written");
@@ -59,10 +66,8 @@ pub(super) async fn attempt(
         RecordFate::AckLost | RecordFate::Acknowledged => (reach_ms > patience_ms).then_some(reach_ms),
     };
     if let Some(late_ms) = late_ms {
-        let (cluster, place, batch) = (cluster.clone(), place.clone(), batch.clone());
-        tokio::spawn(async move {
-            pause(late_ms).await;
-            land_late(&cluster, &place, &batch);
+        land(cluster, place, batch, late_ms, |faults, new| {
+            faults.fire(if new { "record-late-append" } else { "record-late-refused" });
         });
         pause(patience_ms).await;
         return Attempt::Silence;
@@ -72,7 +77,7 @@ pub(super) async fn attempt(
     let heard = match landed {
         // The connection broke with the request on it.
         Err((-195, _)) => false,
-        Ok(taken) => !taken.held && reach_ms + answer_ms <= patience_ms,
+        Ok(taken) => (!taken.held || options.acks == Acks::Leader) && reach_ms + answer_ms <= patience_ms,
         Err(_) => reach_ms + answer_ms <= patience_ms,
     };
     if fate == RecordFate::AckLost {
@@ -90,10 +95,18 @@ pub(super) async fn attempt(
     }
 }
 
-fn land_late(cluster: &MemoryCluster, place: &TopicPartition, batch: &Batch) {
-    let landed = cluster.append_batch(place, &batch.id, &batch.records);
-    cluster.faults().fire(match landed {
-        Ok(taken) if !taken.duplicate => "record-late-append",
-        _ => "record-late-refused",
+/// Lets a batch land although nobody waits for it, and says whether it was new.
+fn land(
+    cluster: &MemoryCluster,
+    place: &TopicPartition,
+    batch: &Batch,
+    after_ms: u64,
+    landed: impl FnOnce(&Faults, bool) + Send + 'static,
+) {
+    let (cluster, place, batch) = (cluster.clone(), place.clone(), batch.clone());
+    tokio::spawn(async move {
+        pause(after_ms).await;
+        let taken = cluster.append_batch(&place, &batch.id, &batch.records);
+        landed(cluster.faults(), taken.is_ok_and(|taken| !taken.duplicate));
     });
 }

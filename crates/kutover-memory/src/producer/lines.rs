@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::ClientOptions;
 use super::attempt::{Attempt, Batch, attempt};
 use super::client::Queued;
-use crate::cluster::{BatchId, MemoryCluster};
+use crate::cluster::{BatchId, MemoryCluster, NO_PRODUCER_ID};
 use crate::faults::pause;
 use crate::signal::Signal;
 use crate::weather::Weather;
@@ -74,6 +74,7 @@ impl Lines {
         options: ClientOptions,
     ) -> Self {
         let (state, idle) = (Mutex::default(), Signal::default());
+        let producer_id = if options.idempotent { producer_id } else { NO_PRODUCER_ID };
         Self { cluster, events, weather, producer_id, options, state, idle }
     }
 
@@ -239,7 +240,9 @@ impl Lines {
     /// Reports one by one: a callback may purge.
     fn acknowledge(&self, place: &TopicPartition, carrier: u64, first: i64) {
         self.on_line(place, carrier, |line| line.next += line.flight.len() as i32);
-        for offset in first.. {
+        // Without acknowledgements there are no offsets.
+        let offsets = (0..).map(|index| if first < 0 { first } else { first + index });
+        for offset in offsets {
             let Some(Some(queued)) = self.on_line(place, carrier, |line| line.flight.pop_front()) else {
                 break;
             };

@@ -230,3 +230,87 @@ async fn a_held_watermark_acknowledges_nothing() {
     assert!(sender.client.settled(6000).await);
     assert_eq!((sender.report(0), payloads(&scene.blue, 0).len()), (Ok(0), 1));
 }
+
+/// L15: with the leader's word alone, a replica that is behind and a leader that moves lose what was acknowledged; with
+/// all in-sync replicas' word, the client sends it again.
+#[tokio::test(start_paused = true)]
+async fn a_leaders_word_alone_loses_acknowledged_records() {
+    for (acks, there) in [("1", vec![]), ("all", vec!["0"])] {
+        let scene = Scene::new().await;
+        let options = singly().with_properties(&[("acks".to_owned(), acks.to_owned())].into());
+        let sender = Sender::new(&scene, options).await;
+        scene.blue.hold_watermark(&place(0));
+        sender.send(0, 0).unwrap();
+        sleep(1000).await;
+        scene.blue.move_leader(&place(0), 100);
+        assert!(sender.client.settled(20_000).await);
+        assert_eq!(sender.report(0), Ok(0));
+        assert_eq!(payloads(&scene.blue, 0), there, "acks={acks}");
+        assert_eq!(scene.blue.truncated().len(), 1);
+    }
+}
+
+/// L15: nobody's word is worth nothing.
+#[tokio::test(start_paused = true)]
+async fn without_acknowledgements_a_refused_record_looks_sent() {
+    let scene = Scene::new().await;
+    let options = singly().with_properties(&[("acks".to_owned(), "0".to_owned())].into());
+    let sender = Sender::new(&scene, options).await;
+    scene.blue.raise_fence(&["t".into()]).await.unwrap();
+    sender.send(0, 0).unwrap();
+    assert!(sender.client.settled(1000).await);
+    assert_eq!(sender.report(0), Ok(-1));
+    sleep(1000).await;
+    assert!(payloads(&scene.blue, 0).is_empty());
+}
+
+/// L15: without sequences a repetition is another append.
+#[tokio::test(start_paused = true)]
+async fn without_idempotence_a_repetition_is_a_duplicate() {
+    let scene = Scene::new().await;
+    let options = ClientOptions { idempotent: false, ..singly() };
+    let sender = Sender::new(&scene, options).await;
+    scene.script.records.lock().push_back(fate(RecordFate::AckLost));
+    sender.send(0, 0).unwrap();
+    assert!(sender.client.settled(60_000).await);
+    assert_eq!(payloads(&scene.blue, 0), ["0", "0"]);
+}
+
+/// The same answers of the weather give the same run, to the millisecond.
+#[tokio::test(start_paused = true)]
+async fn the_same_weather_gives_the_same_run() {
+    async fn run() -> Vec<(u64, u64, String)> {
+        let scene = Scene::new().await;
+        *scene.script.fences_ms.lock() = vec![20, 700, 1500];
+        let fates =
+            [RecordFate::AckLost, RecordFate::Acknowledged, RecordFate::LateAppend { after_ms: 9000 }];
+        let weather = (0..200_u64).map(|n| RecordWeather {
+            reach_ms: n * 37 % 101,
+            answer_ms: n * 53 % 97,
+            fate: fates[(n * n % 7 % 3) as usize],
+        });
+        scene.script.records.lock().extend(weather);
+        let mut senders = Vec::new();
+        for _ in 0..20 {
+            senders.push(Sender::new(&scene, ClientOptions::default()).await);
+        }
+        for number in 0..100 {
+            for sender in &senders {
+                // A refusal is part of the run too.
+                let _ = sender.send(number, number as i32 % 3);
+            }
+            sleep(u64::from(number)).await;
+            if number == 60 {
+                scene.blue.raise_fence(&["t".into()]).await.unwrap();
+            }
+        }
+        for sender in &senders {
+            sender.client.settled(120_000).await;
+        }
+        let payload = |append: &Append| String::from_utf8(append.record.payload.clone().unwrap()).unwrap();
+        scene.blue.appends(0).iter().map(|append| (append.sequence, append.at_ms, payload(append))).collect()
+    }
+    let first = run().await;
+    assert!(first.len() > 100, "{}", first.len());
+    assert_eq!(first, run().await);
+}
