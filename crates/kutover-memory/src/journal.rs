@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{Journal, JournalEntry};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 
 use crate::faults::{Fault, Faults, pause};
 use crate::weather::UnfinishedAppend;
@@ -76,7 +77,9 @@ impl Drop for Unfinished<'_> {
             }
             UnfinishedAppend::Late { after_ms } => {
                 self.journal.faults.fire("journal-late");
-                tokio::spawn(async move {
+                // At the end of a run there is no later any more.
+                let Ok(runtime) = Handle::try_current() else { return };
+                runtime.spawn(async move {
                     pause(after_ms).await;
                     let _ = state.lock().append(entry);
                 });

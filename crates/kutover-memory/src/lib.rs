@@ -4,7 +4,35 @@
 //! can take the calls of a clean run and let each of them fail in turn.
 //!
 //! There is no clock in it unless it has a [`Weather`]: time to live, delivery and visibility are knobs that a test
-//! turns. With one, things take (virtual) time and go wrong by themselves, as it says.
+//! turns. With one, things take (virtual) time and go wrong by themselves, as it says:
+//!
+//! ```
+//! use std::sync::Arc;
+//! use kutover_core::ports::{ClusterAdmin as _, ClusterProvisioner as _};
+//! use kutover_core::words::Colour;
+//! use kutover_memory::{CallWeather, MemoryWorld, Weather};
+//!
+//! /// Every call is three seconds on its way.
+//! #[derive(Debug)]
+//! struct Far;
+//!
+//! impl Weather for Far {
+//!     fn call(&self, _name: &str) -> CallWeather {
+//!         CallWeather { before_ms: 3000, ..CallWeather::default() }
+//!     }
+//! }
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+//! let world = MemoryWorld::with_weather(Arc::new(Far));
+//! world.provisioner.provision(Colour::Blue, &"first".into()).await?;
+//! let blue = world.cluster(Colour::Blue).unwrap();
+//! blue.add_topic("orders", 3);
+//! blue.raise_fence(&["orders".into()]).await?;
+//! assert_eq!(world.faults.now_ms(), 6000);
+//! assert_eq!(world.fired()["call-slow"], 2);
+//! # Ok::<_, kutover_core::error::ProviderError>(())
+//! # }).unwrap();
+//! ```
 
 mod cluster;
 mod dns;

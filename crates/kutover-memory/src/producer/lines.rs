@@ -26,6 +26,8 @@ use crate::weather::Weather;
 /// Kafka's numbers for a refusal that a new epoch mends.
 const OUT_OF_ORDER: i32 = 45;
 const OLD_EPOCH: i32 = 47;
+/// Those of a refusal that puts the whole topic in error: unknown, not authorised. Other ones are the batch's own.
+const TOPIC_IN_ERROR: [i32; 2] = [3, 29];
 
 #[derive(Debug, Default)]
 struct Line {
@@ -219,7 +221,9 @@ impl Lines {
                     batch.id = id;
                 }
                 Attempt::Refused(number, name) => {
-                    self.note_refusal(place, (number, name));
+                    if TOPIC_IN_ERROR.contains(&number) {
+                        self.note_refusal(place, (number, name));
+                    }
                     return self.give_up(place, carrier, maybe, (number, name));
                 }
                 Attempt::Silence => {}

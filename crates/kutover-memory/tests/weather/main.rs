@@ -112,3 +112,32 @@ fn payloads(cluster: &MemoryCluster, partition: i32) -> Vec<String> {
 async fn sleep(ms: u64) {
     tokio::time::sleep(std::time::Duration::from_millis(ms)).await;
 }
+
+/// A run that asks for a kind that the world never counts would fail for ever, and one left out would go unasked.
+#[test]
+fn the_kinds_are_those_that_the_source_counts() {
+    let source = [
+        include_str!("../../src/cluster.rs"),
+        include_str!("../../src/cluster/brokers.rs"),
+        include_str!("../../src/cluster/fences.rs"),
+        include_str!("../../src/cluster/groups.rs"),
+        include_str!("../../src/cluster/log.rs"),
+        include_str!("../../src/cluster/reader.rs"),
+        include_str!("../../src/cluster/transactions.rs"),
+        include_str!("../../src/dns.rs"),
+        include_str!("../../src/faults.rs"),
+        include_str!("../../src/journal.rs"),
+        include_str!("../../src/producer/attempt.rs"),
+        include_str!("../../src/producer/foreign.rs"),
+        include_str!("../../src/resolver.rs"),
+    ];
+    let literals: std::collections::BTreeSet<_> = source.iter().flat_map(|text| text.split('"')).collect();
+    for kind in FAULT_KINDS {
+        assert!(literals.contains(kind), "{kind} is never counted");
+    }
+    let fired = source.iter().flat_map(|text| text.split("fire(\"").skip(1));
+    for kind in fired.filter_map(|rest| rest.split('"').next()) {
+        assert!(FAULT_KINDS.contains(&kind), "{kind} is not listed");
+    }
+    assert!(FAULT_KINDS.is_sorted());
+}
