@@ -1,7 +1,7 @@
 //! Whole cutovers on real Apache Kafka. One world at a time: each holds the machine's turn for JVMs.
 
 use kutover_lab::{KafkaVersion, MachineTurn, Tools};
-use kutover_tests::{assert_complete, demo, number};
+use kutover_tests::{assert_complete, assert_rolled_back, demo, number};
 
 /// The machine's turn, if these versions can be run here.
 fn turn(test: &str, versions: &[&str]) -> Option<MachineTurn> {
@@ -26,6 +26,14 @@ fn from_3_9_2_to_4_3_1() {
     assert_eq!(report["kafka"], "apache:3.9.2,4.3.1");
     assert!(number(&report, "records_per_s") >= 5_000, "{report}");
     assert_ne!(report["blue"]["cluster_id"], report["green"]["cluster_id"]);
+}
+
+/// Back to a ZooKeeper-era cluster after a KRaft one has taken traffic, over the fences of both.
+#[test]
+fn a_rollback_from_4_3_1_to_3_9_2() {
+    let Some(_turn) = turn("a_rollback_from_4_3_1_to_3_9_2", &["3.9.2", "4.3.1"]) else { return };
+    let (report, status) = demo(&["--kafka", "apache", "--rollback"]);
+    assert_rolled_back(&report, status);
 }
 
 /// Two ZooKeeper-era clusters on one ensemble, under /KafkaA and /KafkaB.

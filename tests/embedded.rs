@@ -1,6 +1,6 @@
 //! Whole cutovers on embedded clusters.
 
-use kutover_tests::{assert_complete, demo, happened, number};
+use kutover_tests::{assert_complete, assert_rolled_back, demo, happened, number};
 
 /// The world of `Must`: 8 producers, 3 groups, at least 5,000 records a second.
 #[test]
@@ -36,6 +36,13 @@ fn a_cutover_with_overlap() {
     let (report, status) = demo(&["--hand-over", "overlap", "--producers", "4", "--rate", "2000"]);
     assert_eq!((report["outcome"].as_str(), status), (Some("complete"), Some(0)), "{report}");
     assert_eq!((number(&report, "lost"), number(&report, "duplicated")), (0, 0));
+}
+
+/// Back to blue after green has taken traffic; the groups follow the chain there and back.
+#[test]
+fn a_rollback_after_green_has_taken_traffic() {
+    let (report, status) = demo(&["--rollback"]);
+    assert_rolled_back(&report, status);
 }
 
 /// The same world, the recipe's producers: it loses records, and says so without failing.

@@ -105,3 +105,24 @@ pub fn happened(report: &Value, text: &str) -> bool {
     let timeline = report["timeline"].as_array().into_iter().flatten();
     timeline.filter_map(|entry| entry["event"].as_str()).any(|event| event.contains(text))
 }
+
+/// What a rollback must come to: everything there, in order, read by every group; green closed by its fence and drained,
+/// blue serving again, every producer back.
+pub fn assert_rolled_back(report: &Value, status: Option<i32>) {
+    assert_eq!((report["outcome"].as_str(), status), (Some("rolled-back"), Some(0)), "{report}");
+    for zero in ["lost", "duplicated", "out_of_order", "not_written_but_there", "returned"] {
+        assert_eq!(number(report, zero), 0, "{zero}: {report}");
+    }
+    assert!(number(&report["green"], "records") > 0, "green took no traffic: {report}");
+    assert_eq!(report["green"]["closed_by"], "fence", "{report}");
+    assert!(report["blue"]["closed_by"].is_null(), "blue serves: {report}");
+    assert_eq!((&report["blue"]["removed"], &report["green"]["removed"]), (&false.into(), &false.into()));
+    for group in report["groups"].as_array().expect("groups") {
+        assert_eq!((number(group, "missed"), number(group, "out_of_order")), (0, 0), "{group}");
+    }
+    for producer in report["producers"].as_array().expect("producers") {
+        assert_eq!(producer["on"], report["blue"]["cluster_id"], "{producer}");
+        assert_eq!(producer["receipt"]["generation"], 3, "{producer}");
+    }
+    assert!(number(report, "barrier_ms") > 0, "the barrier's time is missing: {report}");
+}

@@ -268,7 +268,7 @@ fn explain(what: &str, error: &KrafkaError) -> ProviderError {
     match code(error) {
         Some(ErrorCode::SecurityDisabled) => {
             let reason = "the cluster has no authorizer, so ACLs bind nobody; set `authorizer.class.name` on its \
-                          brokers, fence it with a command of your own, or waive the fence by name";
+                          brokers, or waive the fence by name (plan.fence = \"waived\")";
             ProviderError::new(ErrorKind::Unsupported, what, reason)
         }
         Some(ErrorCode::ClusterAuthorizationFailed) => {
@@ -281,7 +281,7 @@ fn explain(what: &str, error: &KrafkaError) -> ProviderError {
                 ErrorKind::Unsupported => ProviderError::new(
                     ErrorKind::Unsupported,
                     what,
-                    "the cluster has no ACLs; fence it with a command of your own, or waive the fence by name",
+                    "the cluster has no ACLs; waive the fence by name (plan.fence = \"waived\")",
                 ),
                 _ => error,
             }

@@ -58,7 +58,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let (zone, listen_on) = (&config.dns.zone, config.dns.listen);
     let kept = zone_path(&config);
     ui.line(&format!(
-        "serving the zone {zone} on {listen_on} while this runs; what is published is kept in {}",
+        "the zone {zone} is served on {listen_on} while this runs; what is published is kept in {}",
         kept.display()
     ));
     let mut hosts = Hosts::default();

@@ -10,7 +10,7 @@ use kutover_controller::config::Config;
 use kutover_core::ports::{ClusterAdmin, ClusterIdentity, ClusterProvisioner, Incarnation, NewTopic};
 use kutover_core::words::{ClusterId, Colour, DnsName, Nonce, TopicName};
 use kutover_dns::{LocalServer, ResolverWatch, WatchOptions};
-use kutover_lab::{ClusterSpec, DEFAULT_PORT, LabOptions, LabProvisioner};
+use kutover_lab::{ClusterSpec, DEFAULT_PORT, LabOptions, LabProvisioner, Tools};
 use tempfile::TempDir;
 
 use crate::cli::{DemoOptions, KafkaChoice, TroubleKind};
@@ -50,6 +50,13 @@ impl World {
     /// # Errors
     /// Whatever cannot be had on this machine, by name and with the fix.
     pub(crate) async fn open(options: &DemoOptions, groups: &[String]) -> Result<Self> {
+        if let KafkaChoice::Apache { blue, green } = &options.kafka {
+            // Green is made in the middle of the run: what it lacks on this machine is said now.
+            for version in [blue, green] {
+                let version = version.parse().map_err(anyhow::Error::msg)?;
+                Tools::from_env().ready(version).await?;
+            }
+        }
         let directory =
             tempfile::Builder::new().prefix("kutover-demo-").tempdir().context("a temporary directory")?;
         let data = directory.path().join("lab");

@@ -222,7 +222,8 @@ impl World {
         let refuse = |why: String| Err(ProviderError::new(ErrorKind::Refused, &what, why));
         if let Some(other) = view.deployment.as_ref().filter(|other| **other != self.deployment.name) {
             return refuse(format!(
-                "it belongs to deployment {other}, not {}: two deployments cannot share a cluster",
+                "it belongs to deployment {other}, not {}: two deployments cannot share a cluster. If that one is over, \
+                 delete the topics kutover.control and kutover.members there",
                 self.deployment.name
             ));
         }
