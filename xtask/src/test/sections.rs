@@ -41,8 +41,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "ports",
-        about: "the ports' conformance suites, the in-memory world, provisioners",
-        packages: &["kutover-memory", "kutover-provision", "kutover-testkit"],
+        about: "the ports' conformance suites, the in-memory world, provisioners, a backend as a user writes it",
+        packages: &["directory-journal", "kutover-memory", "kutover-provision", "kutover-testkit"],
         ..PLAIN
     },
     Section {
