@@ -81,7 +81,19 @@ async fn it_keeps_the_ports_contract() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("j");
     journal::check_all(Arc::new(FileJournal::open(&path).await.unwrap())).await;
-    journal::appended_entries_survive(async || FileJournal::open(&path).await.unwrap()).await;
+    let open = async || FileJournal::open(&path).await.unwrap();
+    journal::appended_entries_survive(open).await;
+    let tear = async || {
+        let mut file = std::fs::File::options().append(true).open(&path).unwrap();
+        std::io::Write::write_all(&mut file, &format::line(&entry(99, 99)).unwrap()[..12]).unwrap();
+    };
+    journal::a_torn_tail_is_dropped(open, tear).await;
+    let damage = async || {
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[MAGIC.len() + 20] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+    };
+    journal::damage_is_named(async || FileJournal::open(&path).await, damage).await;
 }
 
 #[tokio::test]
