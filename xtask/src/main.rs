@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod controls;
 mod docs;
 mod lint;
 mod test;
@@ -28,6 +29,8 @@ enum Task {
     Test(test::TestArgs),
     /// Measures the producer against a bare client
     Bench(bench::BenchArgs),
+    /// Takes every defence out in turn; one that no suite misses fails the run
+    Controls(controls::ControlsArgs),
     /// Visits every state of the small worlds, with the real machines in them
     Worlds(worlds::WorldsArgs),
 }
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(args).map(|()| ExitCode::SUCCESS),
+        Task::Controls(args) => controls::run(&args),
         Task::Worlds(args) => worlds::run(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,0 +1,142 @@
+//! The test programs, built once with the feature `controls`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use super::process;
+use crate::test::Context;
+
+/// Packages whose test programs are suites. The feature is kutover-core's; those that stand on it get it with it.
+const TESTED: [&str; 2] = ["kutover-core", "kutover-controller"];
+
+/// Packages whose program is a suite.
+pub(super) const PROGRAMS: [&str; 2] = ["kutover-worlds", "kutover-sim"];
+
+/// One program of a package.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Program {
+    /// The package.
+    pub(super) package: String,
+    /// The target's name: of the library, an integration test, a binary.
+    pub(super) target: String,
+    /// `lib`, `test`, `bin` or `example`.
+    pub(super) kind: String,
+    /// Whether it is libtest that runs.
+    pub(super) is_test: bool,
+    /// The program.
+    pub(super) path: PathBuf,
+    /// The package's folder, in which cargo would run it.
+    pub(super) folder: PathBuf,
+}
+
+/// All programs.
+pub(super) struct Built {
+    programs: Vec<Program>,
+}
+
+impl Built {
+    /// Builds them. The profile has debug assertions, without which the feature does not compile, and is optimised,
+    /// since each program runs some dozens of times.
+    pub(super) fn new(context: &Context) -> Result<Self> {
+        println!("building the suites with the feature `controls`");
+        let tested = TESTED.iter().flat_map(|package| ["--package", package]);
+        let features = ["--features", "kutover-core/controls"];
+        let mut programs = build(context, &["test", "--no-run"], tested.chain(features))?;
+        let there: Vec<&str> = PROGRAMS.into_iter().filter(|package| is_there(context, package)).collect();
+        if !there.is_empty() {
+            let features: Vec<String> = there.iter().map(|package| format!("{package}/controls")).collect();
+            let features = ["--features".to_owned(), features.join(",")];
+            let packages = there.iter().flat_map(|package| ["--package", package]);
+            programs.extend(build(context, &["build"], packages.chain(features.iter().map(String::as_str)))?);
+        }
+        for package in TESTED {
+            let is_there = programs.iter().any(|program| program.package == package && program.is_test);
+            ensure!(is_there, "{package} has no test program");
+        }
+        Ok(Self { programs })
+    }
+
+    /// The test programs of a package: the library's first, since its tests are the quickest.
+    pub(super) fn tests_of(&self, package: &str) -> Vec<&Program> {
+        let mut tests: Vec<&Program> =
+            self.programs.iter().filter(|program| program.package == package && program.is_test).collect();
+        tests.sort_by_key(|program| (program.kind != "lib", program.target.clone()));
+        tests
+    }
+
+    /// The program of a package, if the package is there.
+    pub(super) fn program_of(&self, package: &str) -> Option<&Program> {
+        self.programs.iter().find(|program| program.package == package && program.kind == "bin")
+    }
+
+    /// What kutover-core's example `controls` prints.
+    pub(super) fn list_of_controls(&self) -> Result<String> {
+        let is_it = |program: &&Program| program.kind == "example" && program.target == "controls";
+        let program =
+            self.programs.iter().find(is_it).context("kutover-core's example `controls` was not built")?;
+        let ended = process::run(program, &[], None, process::LONG)?;
+        ensure!(ended.is_success(), "{} failed", program.path.display());
+        Ok(ended.output)
+    }
+}
+
+fn is_there(context: &Context, package: &str) -> bool {
+    context.root.join("crates").join(package).join("Cargo.toml").is_file()
+}
+
+fn build<'a>(
+    context: &Context,
+    command: &[&str],
+    what: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Program>> {
+    let how = ["--profile", "sim", "--quiet", "--message-format", "json"];
+    let said = context.cargo(command).args(how).args(what).quiet().read()?;
+    let mut programs = Vec::new();
+    for line in said.lines().filter(|line| line.starts_with('{')) {
+        let message: Value = serde_json::from_str(line).context("cargo's messages are no JSON")?;
+        programs.extend(read_artifact(&message));
+    }
+    Ok(programs)
+}
+
+/// The program that a message of cargo's announces, if it does.
+fn read_artifact(message: &Value) -> Option<Program> {
+    if message["reason"] != "compiler-artifact" {
+        return None;
+    }
+    let manifest = PathBuf::from(message["manifest_path"].as_str()?);
+    let folder = manifest.parent()?.to_owned();
+    Some(Program {
+        package: folder.file_name()?.to_str()?.to_owned(),
+        target: message["target"]["name"].as_str()?.to_owned(),
+        kind: message["target"]["kind"][0].as_str()?.to_owned(),
+        is_test: message["profile"]["test"].as_bool()?,
+        path: PathBuf::from(message["executable"].as_str()?),
+        folder,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_read_from_cargos_message() {
+        let message = serde_json::json!({
+            "reason": "compiler-artifact",
+            "manifest_path": "/there/crates/kutover-core/Cargo.toml",
+            "target": { "kind": ["test"], "name": "switch_property" },
+            "profile": { "test": true },
+            "executable": "/there/target/sim/deps/switch_property-1",
+        });
+        let program = read_artifact(&message).unwrap();
+        assert_eq!((program.package.as_str(), program.target.as_str()), ("kutover-core", "switch_property"));
+        assert!(program.is_test);
+        let mut library = message.clone();
+        library["executable"] = Value::Null;
+        assert_eq!(read_artifact(&library), None);
+        assert_eq!(read_artifact(&serde_json::json!({ "reason": "build-finished" })), None);
+    }
+}
