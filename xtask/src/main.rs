@@ -9,6 +9,7 @@ mod bench;
 mod controls;
 mod docs;
 mod lint;
+mod mutants;
 mod test;
 mod worlds;
 
@@ -31,6 +32,8 @@ enum Task {
     Bench(bench::BenchArgs),
     /// Takes every defence out in turn; one that no suite misses fails the run
     Controls(controls::ControlsArgs),
+    /// Changes every expression of the machines and proofs in turn, and lists what no test misses (hours)
+    Mutants(mutants::MutantsArgs),
     /// Visits every state of the small worlds, with the real machines in them
     Worlds(worlds::WorldsArgs),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(args).map(|()| ExitCode::SUCCESS),
         Task::Controls(args) => controls::run(&args),
+        Task::Mutants(args) => mutants::run(&args),
         Task::Worlds(args) => worlds::run(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

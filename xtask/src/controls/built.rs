@@ -37,8 +37,8 @@ pub(super) struct Built {
 }
 
 impl Built {
-    /// Builds them. The profile has debug assertions, without which the feature does not compile, and is optimised,
-    /// since each program runs some dozens of times.
+    /// Builds them: tests as `cargo test` does, so that what they stand on is there already, and the programs optimised,
+    /// as they are run elsewhere. Both have debug assertions, without which the feature does not compile.
     pub(super) fn new(context: &Context) -> Result<Self> {
         println!("building the suites with the feature `controls`");
         let tested = TESTED.iter().flat_map(|package| ["--package", package]);
@@ -49,7 +49,8 @@ impl Built {
             let features: Vec<String> = there.iter().map(|package| format!("{package}/controls")).collect();
             let features = ["--features".to_owned(), features.join(",")];
             let packages = there.iter().flat_map(|package| ["--package", package]);
-            programs.extend(build(context, &["build"], packages.chain(features.iter().map(String::as_str)))?);
+            let command = ["build", "--profile", "sim"];
+            programs.extend(build(context, &command, packages.chain(features.iter().map(String::as_str)))?);
         }
         for package in TESTED {
             let is_there = programs.iter().any(|program| program.package == package && program.is_test);
@@ -91,7 +92,7 @@ fn build<'a>(
     command: &[&str],
     what: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<Program>> {
-    let how = ["--profile", "sim", "--quiet", "--message-format", "json"];
+    let how = ["--quiet", "--message-format", "json"];
     let said = context.cargo(command).args(how).args(what).quiet().read()?;
     let mut programs = Vec::new();
     for line in said.lines().filter(|line| line.starts_with('{')) {

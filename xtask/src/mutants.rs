@@ -1,0 +1,92 @@
+//! `cargo xtask mutants`: cargo-mutants over what decides about records, and the list of what no test misses.
+//!
+//! Controls take out the defences that somebody thought of; this changes every expression in turn, and is slow: hours
+//! for all of it, so it is no part of the tests.
+
+use std::{
+    fs,
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::test::Context;
+
+/// cargo-mutants' version, which is installed if it is absent.
+const VERSION: &str = "27.1.0";
+
+/// The package, and in it the machines, the chain, the drain proof and the decisions.
+const PACKAGE: &str = "kutover-core";
+const FILES: [&str; 5] = [
+    "crates/kutover-core/src/cutover/*.rs",
+    "crates/kutover-core/src/switch/*.rs",
+    "crates/kutover-core/src/decisions/**/*.rs",
+    "crates/kutover-core/src/chain.rs",
+    "crates/kutover-core/src/drain.rs",
+];
+
+/// Where cargo-mutants puts its `mutants.out`.
+const OUTPUT: &str = "target/mutants";
+
+/// What `cargo xtask mutants` takes.
+#[derive(Args)]
+pub(crate) struct MutantsArgs {
+    /// Changes this file alone (a path or a pattern); may be given more than once
+    #[arg(long, value_name = "FILE")]
+    file: Vec<String>,
+    /// Counts what would be changed and runs nothing
+    #[arg(long)]
+    list: bool,
+}
+
+/// Runs it; a change that no test misses is a failure.
+pub(crate) fn run(args: &MutantsArgs) -> Result<ExitCode> {
+    let context = Context::new(false)?;
+    install(&context)?;
+    let files: Vec<&str> = match args.file.is_empty() {
+        true => FILES.to_vec(),
+        false => args.file.iter().map(String::as_str).collect(),
+    };
+    let files = files.iter().flat_map(|file| ["--file", file]);
+    let mutants = context.cargo(["mutants", "--package", PACKAGE]).args(files).quiet();
+    if args.list {
+        let listed = mutants.arg("--list").read()?;
+        println!("{listed}\n{} mutants", listed.lines().count());
+        return Ok(ExitCode::SUCCESS);
+    }
+    fs::create_dir_all(context.root.join(OUTPUT)).with_context(|| format!("cannot make {OUTPUT}"))?;
+    let args = ["--output", OUTPUT, "--profile", "sim", "--timeout-multiplier", "5"];
+    let status = Command::from(mutants.args(args)).status().context("cannot start cargo mutants")?;
+    // 2: some were missed; 3: some hung. Everything else means that it came to no result.
+    ensure!(matches!(status.code(), Some(0 | 2 | 3)), "cargo mutants came to no result ({status})");
+    let outcomes = context.root.join(OUTPUT).join("mutants.out");
+    let list = |name: &str| -> Result<Vec<String>> {
+        let path = outcomes.join(name);
+        let text = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(text.lines().map(str::to_owned).collect())
+    };
+    let (caught, missed, timeout) = (list("caught.txt")?, list("missed.txt")?, list("timeout.txt")?);
+    for missed in &missed {
+        println!("MISSED: {missed}");
+    }
+    let (caught, hung) = (caught.len(), timeout.len());
+    println!(
+        "{} mutants, {caught} caught, {hung} hung, {} missed",
+        caught + hung + missed.len(),
+        missed.len()
+    );
+    let any = caught + hung > 0;
+    Ok(if missed.is_empty() && any { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn install(context: &Context) -> Result<()> {
+    let version = context.cargo(["mutants", "--version"]).quiet().ignore_stderr().read();
+    if version.is_ok_and(|version| version.ends_with(VERSION)) {
+        return Ok(());
+    }
+    println!("installing cargo-mutants {VERSION}");
+    let version = format!("={VERSION}");
+    context.cargo(["install", "cargo-mutants", "--version", &version, "--locked"]).run()?;
+    Ok(())
+}
