@@ -73,43 +73,28 @@ pub(super) enum Outcome {
     },
 }
 
-/// The suites, each with how long it takes when nothing is missing.
+/// The suites. Each is run as it is before it is run without anything: one that fails by itself could not be believed,
+/// and its time tells what hanging is.
 pub(super) struct Suites<'a> {
+    built: &'a Built,
     timed: Vec<(Suite, Vec<(&'a Program, Duration)>)>,
 }
 
 impl<'a> Suites<'a> {
-    /// Runs every suite as it is. One that fails by itself could not be believed later.
-    pub(super) fn with_baseline(built: &'a Built) -> Result<Self> {
-        let mut timed = Vec::new();
-        for suite in Suite::ALL {
-            let mut programs = Vec::new();
-            let started = Instant::now();
-            for program in suite.programs(built) {
-                let started = Instant::now();
-                let ended = process::run(program, &suite.args(None), None, process::LONG)?;
-                let (suite, target, output) = (suite.name(), &program.target, &ended.output);
-                ensure!(ended.is_success(), "{suite}: {target} fails with every defence in place:\n{output}");
-                programs.push((program, started.elapsed()));
-            }
-            let name = suite.name();
-            match programs.is_empty() {
-                true => println!("suite {name}: not in this workspace, left out"),
-                false => println!(
-                    "suite {name}: green with every defence, {:.1} s",
-                    started.elapsed().as_secs_f64()
-                ),
-            }
-            timed.push((*suite, programs));
-        }
-        Ok(Self { timed })
+    /// Nothing is run yet.
+    pub(super) fn new(built: &'a Built) -> Self {
+        Self { built, timed: Vec::new() }
+    }
+
+    /// Whether its package is in this workspace.
+    pub(super) fn has(&self, suite: Suite) -> bool {
+        !suite.programs(self.built).is_empty()
     }
 
     /// Runs one suite without a defence, program by program until one notices.
-    pub(super) fn run(&self, suite: Suite, without: &str) -> Result<Outcome> {
-        let programs = self.timed.iter().find(|(known, _)| *known == suite);
-        for (program, usual) in programs.iter().flat_map(|(_, programs)| programs) {
-            let limit = limit(*usual);
+    pub(super) fn run(&mut self, suite: Suite, without: &str) -> Result<Outcome> {
+        for (program, usual) in self.baseline(suite)? {
+            let limit = limit(usual);
             let ended = process::run(program, &suite.args(Some(without)), Some(without), limit)?;
             let outcome = match suite {
                 _ if ended.status.is_none() => Outcome::Caught {
@@ -125,6 +110,24 @@ impl<'a> Suites<'a> {
             }
         }
         Ok(Outcome::Held)
+    }
+
+    fn baseline(&mut self, suite: Suite) -> Result<Vec<(&'a Program, Duration)>> {
+        if let Some((_, programs)) = self.timed.iter().find(|(known, _)| *known == suite) {
+            return Ok(programs.clone());
+        }
+        let (mut programs, name) = (Vec::new(), suite.name());
+        let all = Instant::now();
+        for program in suite.programs(self.built) {
+            let started = Instant::now();
+            let ended = process::run(program, &suite.args(None), None, process::LONG)?;
+            let (target, output) = (&program.target, &ended.output);
+            ensure!(ended.is_success(), "{name}: {target} fails with every defence in place:\n{output}");
+            programs.push((program, started.elapsed()));
+        }
+        println!("suite {name}: green with every defence, {:.1} s", all.elapsed().as_secs_f64());
+        self.timed.push((suite, programs.clone()));
+        Ok(programs)
     }
 }
 
