@@ -1,0 +1,151 @@
+//! Whole cutovers over arbitrary interleavings of faults, killed controllers, rollbacks and new attempts: whatever
+//! happens, a cluster serves, the chain has neither gap nor overlap, and nothing that was written is in no segment.
+//!
+//! A failure prints its shrunk operations; put them into a test of their own that says which promise they broke.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use common::{CONFIG, controller, group, place, record, world};
+use kutover_controller::driver::{DriveError, Finished, Operator};
+use kutover_core::chain::{Chain, SegmentEnd};
+use kutover_core::cutover::{Event, StateName, Stop};
+use kutover_core::words::{ClusterId, Colour};
+use kutover_memory::{Fault, MemoryWorld};
+use proptest::prelude::*;
+use tokio::sync::mpsc;
+
+/// One controller's life.
+#[derive(Clone, Debug)]
+struct Life {
+    /// Calls from its start on that go wrong, and how.
+    faults: Vec<(usize, usize)>,
+    /// It is killed in this call, before or after it took effect.
+    killed: Option<(usize, bool)>,
+    /// The operator goes back when it enters this state (by its place in [`StateName::FORWARD`]).
+    back: Option<usize>,
+    /// It is told to set out anew if the last cutover was rolled back.
+    again: bool,
+}
+
+fn life() -> impl Strategy<Value = Life> {
+    (
+        prop::collection::vec((0..140_usize, 0..6_usize), 0..4),
+        prop::option::of((0..140_usize, any::<bool>())),
+        prop::option::weighted(0.4, 5..12_usize),
+        any::<bool>(),
+    )
+        .prop_map(|(faults, killed, back, again)| Life { faults, killed, back, again })
+}
+
+/// Lets one controller live. Producers write where the record says, groups read all there is, whenever it says anything.
+async fn live(world: &MemoryWorld, life: &Life, written: &mut u64) -> Option<Result<Finished, DriveError>> {
+    let first = world.faults.calls().len();
+    for (after, kind) in &life.faults {
+        world.faults.at(first + after, Fault::all()[*kind].clone());
+    }
+    if let Some((after, done)) = life.killed {
+        world.faults.at(first + after, if done { Fault::HangDone } else { Fault::Hang });
+    }
+    let (operator, words) = mpsc::unbounded_channel();
+    let back = life.back.map(|at| StateName::FORWARD[at]);
+    let mut one = controller(world, CONFIG);
+    if life.again {
+        one = one.again();
+    }
+    let running = one.run(words, |event| {
+        if matches!(event, Event::Entered { state } if Some(state) == back) {
+            operator.send(Operator::RollBack).unwrap();
+        }
+        write_and_read(world, written);
+    });
+    match life.killed {
+        None => Some(running.await),
+        Some((after, _)) => tokio::select! {
+            finished = running => Some(finished),
+            () = common::reached(world, first + after) => None,
+        },
+    }
+}
+
+/// A producer that is where the owner record says; a refusal is no acceptance.
+fn write_and_read(world: &MemoryWorld, written: &mut u64) {
+    let owner = world.dns.published(&"kafka.orders.test".into()).owner;
+    let active = owner.map_or(Colour::Blue, |owner| owner.target.colour);
+    if let Some(cluster) = world.cluster(active)
+        && cluster.produce(&place((*written % 2) as i32), record(&format!("more {written}"))).is_ok()
+    {
+        *written += 1;
+    }
+    for colour in Colour::BOTH {
+        if let Some(cluster) = world.cluster(colour) {
+            cluster.read_all(&group());
+        }
+    }
+}
+
+/// Segments on one cluster follow each other without gap or overlap, and only the newest is open.
+fn judge_chain(chain: &Chain) -> Result<(), TestCaseError> {
+    for (place, segments) in chain.iter() {
+        let mut ends: BTreeMap<&ClusterId, i64> = BTreeMap::new();
+        prop_assert!(segments.is_sorted_by_key(|segment| segment.generation), "{place}: {segments:?}");
+        for (at, segment) in segments.iter().enumerate() {
+            if let Some(end) = ends.get(&segment.cluster_id) {
+                prop_assert_eq!(segment.start.0, *end, "{}: a gap or an overlap in {:?}", place, segments);
+            }
+            match segment.end {
+                SegmentEnd::Closed { end, .. } => {
+                    ends.insert(&segment.cluster_id, end.0);
+                }
+                _ => {
+                    prop_assert_eq!(at, segments.len() - 1, "{}: open in the middle of {:?}", place, segments)
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn judge(lives: &[Life]) -> Result<(), TestCaseError> {
+    let world = world().await;
+    let mut written = 0;
+    for life in lives {
+        let _ = live(&world, life, &mut written).await;
+        let owner = world.dns.published(&"kafka.orders.test".into()).owner;
+        let active = owner.map_or(Colour::Blue, |owner| owner.target.colour);
+        prop_assert!(world.cluster(active).is_some(), "the active cluster is gone");
+    }
+    // The faults end: whoever comes next brings it to an end.
+    world.faults.clear();
+    let calm = Life { faults: vec![], killed: None, back: None, again: false };
+    let mut last = live(&world, &calm, &mut written).await;
+    if matches!(last, Some(Err(DriveError::Journal(_)))) {
+        last = live(&world, &calm, &mut written).await;
+    }
+    let finished = last.expect("nobody killed it").map_err(|error| TestCaseError::fail(error.to_string()))?;
+    prop_assert!(
+        matches!(finished.stop, Stop::Complete | Stop::RolledBack(_) | Stop::Aborted(_)),
+        "{:?}",
+        finished.stop
+    );
+    judge_chain(&finished.progress.chain)?;
+    let owner = world.dns.published(&"kafka.orders.test".into()).owner.unwrap();
+    let active = world.cluster(owner.target.colour).expect("the active cluster");
+    prop_assert!(active.fenced().is_empty() && !active.is_isolated(), "the active cluster is shut");
+    prop_assert_eq!(active.cluster_id(), owner.target.cluster_id);
+    prop_assert_eq!((owner.intent, owner.removal), (None, None));
+    let generations = world.dns.history().into_iter().filter_map(|(_, p)| Some(p.owner?.target.generation));
+    prop_assert!(generations.is_sorted(), "a generation went back");
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 2_000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_a_cluster_serves_and_the_chain_is_whole(lives in prop::collection::vec(life(), 1..5)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(judge(&lives))?;
+    }
+}
