@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
+use kutover_core::controls::{Control, without};
 use kutover_core::cutover::{Answer, Command};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlBody, ControlMessage, ControlView};
@@ -104,6 +105,13 @@ impl World {
                 self.reprove(old, groups, topics, *fence_too).await
             }
             Command::MarkRemoval { mark, nonce } => self.mark_removal(term, mark, nonce).await,
+            Command::Destroy { colour, .. } if without(Control::RemoveByColour) => {
+                let there = self.incarnation(*colour).await?;
+                let (cluster_id, _) = self.who(&there).await?;
+                let mark = RemovalMark { incarnation: there.id, cluster_id };
+                self.provisioner(*colour).destroy(&mark).await?;
+                Ok(Answer::Done)
+            }
             Command::Destroy { colour, mark } => {
                 self.provisioner(*colour).destroy(mark).await?;
                 Ok(Answer::Done)

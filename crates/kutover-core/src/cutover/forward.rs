@@ -8,6 +8,7 @@ use super::{
     Redirected, Redirection, State, decide,
 };
 use crate::chain::ClosedBy;
+use crate::controls::{Control, without};
 use crate::drain::{self, DrainVerdict, Observation};
 use crate::owner::Target;
 use crate::ports::PartitionEnd;
@@ -92,7 +93,7 @@ impl Cutover {
         if let Some(why) = self.unwaived(&topics) {
             return Next::Hold(why);
         }
-        if topics != prepared.verified.topics {
+        if topics != prepared.verified.topics && !without(Control::NoRecheck) {
             // A topic was born or grew since: it gets its parity, groups and start offsets like the others.
             self.notify(Event::Note {
                 text: "the old cluster's topics have changed; preparing again".into(),
@@ -128,6 +129,7 @@ impl Cutover {
                 let all = waiting.is_empty();
                 self.notify(Event::Moved { moved, of, waiting });
                 let first = match self.plan.fence {
+                    FencePolicy::Required if without(Control::ReceiptsClose) => Fencing::Quiet(Vec::new()),
                     FencePolicy::Required => Fencing::Raise,
                     FencePolicy::Waived => Fencing::Quiet(Vec::new()),
                 };
@@ -176,6 +178,9 @@ impl Cutover {
             }
             (Fencing::Quiet(_), Cause::Enter) => Next::Run(Command::ReadEnds { old, topics }),
             (Fencing::Quiet(before), Cause::Answer(Answer::Ends { ends })) => {
+                if without(Control::ReceiptsClose) {
+                    return self.close(redirected, &ends, ClosedBy::Fence, BTreeMap::new());
+                }
                 let now: Vec<(TopicPartition, Offset)> =
                     ends.iter().map(|end| (end.place.clone(), end.high_watermark)).collect();
                 if now != before {

@@ -45,6 +45,7 @@ pub use state::{
 };
 pub use way_back::{Barrier, Rollback, WayBack};
 
+use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::{Millis, Nonce, Term};
 
@@ -415,7 +416,8 @@ impl Cutover {
         // Before a term is ours another controller's journal must not be written to: raising the term is itself a
         // compare-and-set. An adoption has no term before it, and must be known for ours if we die in it.
         let adoption = matches!(command, Command::TakeTerm { adopt: true, .. });
-        if adoption || (command.is_mutation() && self.boot != Boot::TakeTerm) {
+        let intended = adoption || (command.is_mutation() && self.boot != Boot::TakeTerm);
+        if intended && !without(Control::NoIntents) {
             self.persist(Record::Intent { id, command: Box::new(command.clone()) });
         }
         self.pending = Some(Pending { id, deadline: now.plus(self.plan.timings.command_timeout_ms) });

@@ -7,6 +7,7 @@ use super::{
     State, Undo, Undoing, decide,
 };
 use crate::chain::ClosedBy;
+use crate::controls::{Control, without};
 use crate::messages::HEARTBEAT_MS;
 use crate::owner::Target;
 use crate::words::Nonce;
@@ -154,7 +155,11 @@ impl Cutover {
                 };
                 let approved =
                     approval == Approval::Automatic || self.approved.contains(&ApprovalGate::Removal);
-                let step = if approved { Retirement::Mark } else { Retirement::Approval };
+                let step = match approved {
+                    true if without(Control::MarkLate) => Retirement::Destroy,
+                    true => Retirement::Mark,
+                    false => Retirement::Approval,
+                };
                 Next::Goto(State::Retiring(closed, shut_out, step))
             }
             Some(why) => Next::Hold(format!("not removed: {why} (and {} more)", verdict.remaining.len() - 1)),
