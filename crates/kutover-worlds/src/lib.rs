@@ -3,6 +3,7 @@
 #![allow(clippy::large_enum_variant, reason = "steps and answers are data that live one at a time")]
 
 mod check;
+mod cutover_world;
 mod ground;
 mod kept;
 mod names;

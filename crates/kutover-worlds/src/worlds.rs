@@ -1,10 +1,12 @@
 //! Which worlds there are, how large each is known to be, and which controls it catches.
 
 use kutover_core::controls::Control;
+use kutover_core::cutover::StateName;
 use kutover_core::switch::Order;
 use kutover_core::words::Colour::{Blue, Green};
 
 use crate::check::{Outcome, check};
+use crate::cutover_world::{Budget, CutoverWorld};
 use crate::ground::Faults;
 use crate::switch_world::SwitchWorld;
 
@@ -35,6 +37,11 @@ pub const CATCHES: &[(Control, &str)] = &[
     (Control::ReuseClient, "switch"),
     (Control::IgnoreLaterAcks, "switch-fences"),
     (Control::TrustDns, "switch-trouble"),
+    (Control::SkipTerm, "takeover"),
+    (Control::ClaimsIgnored, "takeover"),
+    (Control::LateActsStay, "rollback-takeover"),
+    (Control::PublishFirst, "rollback"),
+    (Control::LiftFirst, "rollback"),
 ];
 
 const NONE: Faults = Faults {
@@ -58,6 +65,21 @@ const SWITCH: SwitchWorld = SwitchWorld {
     fence: false,
     faults: SLOW,
 };
+
+/// One controller that does it all, and nothing goes wrong.
+const CUTOVER: CutoverWorld = CutoverWorld {
+    from: Some(StateName::Redirecting),
+    controllers: 1,
+    remove_old: true,
+    budget: Budget { takeovers: 0, crashes: 0, unknowns: 0, strangers: 0, rollbacks: 0, deaths: 0 },
+    producers: &[],
+    late: false,
+    faults: NONE,
+};
+
+/// The same from the redirect on, with a way back: the old cluster stays.
+const ROLLBACK: CutoverWorld =
+    CutoverWorld { from: Some(StateName::Converging), remove_old: false, ..CUTOVER };
 
 /// Every world.
 pub const WORLDS: &[World] = &[
@@ -99,6 +121,51 @@ pub const WORLDS: &[World] = &[
             let faults =
                 Faults { connect_failures: 1, wrong_clusters: 1, look_failures: 1, fatals: 1, ..SLOW };
             check(name, &SwitchWorld { records: &[2], faults, ..SWITCH }, threads)
+        },
+    },
+    World {
+        name: "adoption",
+        about: "one controller from nothing to the removal; killed anywhere, an answer lost, a producer nobody knows of",
+        least: 24_000,
+        run: |name, threads| {
+            let budget = Budget { crashes: 1, unknowns: 1, strangers: 1, ..CUTOVER.budget };
+            check(name, &CutoverWorld { from: None, budget, ..CUTOVER }, threads)
+        },
+    },
+    World {
+        name: "takeover",
+        about: "two controllers from the redirect to the removal; the first may sleep anywhere and act late",
+        least: 60_000,
+        run: |name, threads| {
+            let budget = Budget { takeovers: 1, strangers: 1, ..CUTOVER.budget };
+            check(name, &CutoverWorld { controllers: 2, budget, ..CUTOVER }, threads)
+        },
+    },
+    World {
+        name: "rollback",
+        about: "a rollback asked for at any time; a controller that is killed, a producer that nobody knows of",
+        least: 23_000,
+        run: |name, threads| {
+            let budget = Budget { crashes: 1, rollbacks: 1, strangers: 1, ..CUTOVER.budget };
+            check(name, &CutoverWorld { budget, ..ROLLBACK }, threads)
+        },
+    },
+    World {
+        name: "rollback-takeover",
+        about: "the same with two controllers, the first of which may sleep anywhere and act late",
+        least: 55_000,
+        run: |name, threads| {
+            let budget = Budget { takeovers: 1, rollbacks: 1, ..CUTOVER.budget };
+            check(name, &CutoverWorld { controllers: 2, budget, ..ROLLBACK }, threads)
+        },
+    },
+    World {
+        name: "late-producer",
+        about: "a producer that starts late behind a stale resolver while its segment closes",
+        least: 20_000,
+        run: |name, threads| {
+            let world = CutoverWorld { remove_old: false, producers: &[1], late: true, ..CUTOVER };
+            check(name, &world, threads)
         },
     },
 ];

@@ -19,6 +19,7 @@ mod invariants;
 mod plan;
 mod retire;
 mod rollback;
+mod situation;
 mod state;
 mod steps;
 mod way_back;

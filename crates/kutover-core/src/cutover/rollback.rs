@@ -68,6 +68,11 @@ impl Cutover {
         }
     }
 
+    /// What a rollback that was asked for, and has not begun, would go back from.
+    pub(super) fn way_back_wanted(&self) -> Option<(Redirected, bool)> {
+        self.rollback.as_ref().and_then(|_| self.progress.state.way_back())
+    }
+
     /// The first step of the way back that was asked for.
     pub(super) fn begin_rollback(&mut self) -> Option<State> {
         let (redirected, isolated) = self.progress.state.way_back()?;

@@ -205,3 +205,32 @@ fn a_cutover_follows_a_rollback() {
     assert_eq!(next.published, target(4, Colour::Green));
     assert_eq!(next.machine.progress().chain.segments(&place(0)).len(), 4);
 }
+
+/// G5, found by the small world `rollback`: a controller that died after the redirect is started again, the new cluster is
+/// dead, and the operator wants to go back. The start must not wait for the dead one.
+#[test]
+fn a_start_on_the_way_back_asks_nothing_of_the_cluster_that_is_left() {
+    let (_, world) = World::new(plan(), vec![]).run();
+    let converging = |record: &Record| matches!(record, Record::Checkpoint { progress } if matches!(progress.state, State::Converging(_)));
+    let at = world.journal.iter().position(converging).unwrap();
+    let mut machine = Cutover::new(plan(), "again".into(), world.journal[..=at].to_vec());
+    machine.handle(Millis(0), Input::Start);
+    machine.handle(Millis(0), Input::RollBack);
+    let mut begun = false;
+    for _ in 0..50 {
+        match machine.poll() {
+            Output::Run(_, Command::WriteIntent { .. }) => begun = true,
+            Output::Run(id, command) => {
+                if let Command::Claim { on, .. } = &command {
+                    assert_eq!(on, &vec![incarnation(Colour::Blue)]);
+                }
+                assert!(!matches!(command, Command::Reopen { .. }), "{command:?}");
+                let given = answer(&command, 2, &target(2, Colour::Green));
+                machine.handle(Millis(0), Input::Answer(id, Ok(given)));
+            }
+            Output::Wait(_) => break,
+            _ => {}
+        }
+    }
+    assert!(begun);
+}

@@ -63,6 +63,10 @@ impl Cutover {
             }
             (Boot::Claim, Cause::Enter) => {
                 let mut on = self.progress.state.claimable();
+                if let Some((redirected, _)) = self.way_back_wanted() {
+                    // As in RollingBack: the cluster that is left may be dead, and is claimed with the intent.
+                    on = vec![redirected.prepared.verified.old.incarnation];
+                }
                 if on.is_empty() {
                     on.extend(self.progress.active.clone());
                 }
@@ -149,6 +153,7 @@ impl Cutover {
         self.boot = Boot::Reconcile;
         let active = match (&self.progress.state, &self.progress.published) {
             _ if without(Control::LateActsStay) => None,
+            _ if self.way_back_wanted().is_some() => None,
             (State::RollingBack(way, _), Some(published)) if way.target != *published => None,
             (state, Some(published)) => state.serving(published.colour).or(self.progress.active.clone()),
             (_, None) => None,

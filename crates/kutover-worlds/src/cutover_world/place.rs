@@ -1,0 +1,114 @@
+//! What controllers steer: two clusters and their infrastructure, DNS, a consumer group, the journal.
+
+use std::collections::BTreeSet;
+
+use kutover_core::cutover::{Approval, CommandId, FencePolicy, Plan, Progress, Record, Timings, Topics};
+use kutover_core::owner::OwnerRecord;
+use kutover_core::words::{Colour, GroupId, Nonce, Term};
+
+use crate::ground::Ground;
+use crate::kept::Kept;
+use crate::names::index;
+
+/// What the authoritative servers hold: owner record, and the colour that the endpoint points at.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Dns {
+    pub(crate) owner: Option<OwnerRecord>,
+    pub(crate) endpoint: Colour,
+}
+
+/// What stands behind a colour.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Infra {
+    pub(crate) present: bool,
+    pub(crate) isolated: bool,
+    pub(crate) topic: bool,
+    /// How far the group has committed.
+    pub(crate) committed: usize,
+}
+
+/// The journal, as far as a resume looks at it.
+#[derive(Clone, Debug, Default, Hash)]
+pub(crate) struct Journal {
+    pub(crate) taken_over: bool,
+    pub(crate) term: Term,
+    pub(crate) adoptions: Vec<Record>,
+    pub(crate) checkpoint: Option<Kept<Progress>>,
+}
+
+impl Journal {
+    pub(crate) fn append(&mut self, term: Term, record: &Record) {
+        self.term = term;
+        match record {
+            Record::Takeover { .. } => self.taken_over = true,
+            Record::Checkpoint { progress } => self.checkpoint = Some(Kept::new(Progress::clone(progress))),
+            Record::Intent { command, .. } => {
+                if let kutover_core::cutover::Command::TakeTerm { adopt: true, .. } = **command {
+                    let (id, command) = (CommandId(0), command.clone());
+                    self.adoptions.push(Record::Intent { id, command });
+                }
+            }
+        }
+    }
+
+    pub(crate) fn records(&self) -> Vec<Record> {
+        let takeover = self.taken_over.then(|| Record::Takeover { nonce: Nonce::new("") });
+        let checkpoint = self.checkpoint.as_ref();
+        let checkpoint =
+            checkpoint.map(|kept| Record::Checkpoint { progress: Box::new(Progress::clone(kept)) });
+        self.adoptions.iter().cloned().chain(takeover).chain(checkpoint).collect()
+    }
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug, Hash)]
+pub(crate) struct Place {
+    pub(crate) ground: Ground,
+    pub(crate) dns: Dns,
+    pub(crate) infra: [Infra; 2],
+    pub(crate) journal: Journal,
+}
+
+impl Place {
+    pub(crate) fn infra(&mut self, colour: Colour) -> &mut Infra {
+        &mut self.infra[index(colour)]
+    }
+
+    /// Whether anybody but the controller can get there.
+    pub(crate) fn is_open(&self, colour: Colour) -> bool {
+        let infra = &self.infra[index(colour)];
+        infra.present && !infra.isolated && !self.ground.at(colour).dead
+    }
+}
+
+/// The one group.
+pub(crate) fn group() -> GroupId {
+    GroupId::new("g")
+}
+
+/// What the operator wants; nothing takes any time.
+pub(crate) fn plan(remove_old: bool) -> Plan {
+    Plan {
+        deployment: "d".into(),
+        to: Colour::Green,
+        topics: Topics::All,
+        groups: [(group(), None)].into(),
+        waived_groups: BTreeSet::new(),
+        waived_history: Topics::All,
+        fence: FencePolicy::Required,
+        approve_redirect: Approval::Automatic,
+        approve_removal: Approval::Automatic,
+        remove_old,
+        timings: Timings {
+            ttl_s: 0,
+            converge_ms: 0,
+            quiet_window_ms: 0,
+            soak_ms: 0,
+            poll_ms: 0,
+            command_timeout_ms: 0,
+            retry_ms: 0,
+            barrier_ms: 0,
+            hold_limit_ms: None,
+        },
+    }
+}
