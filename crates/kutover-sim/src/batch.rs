@@ -1,0 +1,238 @@
+//! Many seeds, on every core, and what came of them together.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::run::{Options, Outcome, run};
+use crate::scene::Strategy;
+use crate::weather::{Fault, Level};
+
+/// Every so many seeds one is run twice, and has to give the same trace.
+const TWICE_EVERY: u64 = 50;
+/// From so many heavy seeds on, every kind of fault must have struck.
+const ENOUGH: u64 = 200;
+
+/// What came of many seeds.
+#[derive(Debug)]
+pub struct Batch {
+    /// Seeds that were run.
+    pub seeds: u64,
+    /// How much went wrong.
+    pub level: Level,
+    /// What moved the producers.
+    pub strategy: Strategy,
+    /// Sums over all seeds.
+    pub sums: Sums,
+    /// How often each kind of fault struck.
+    pub faults: BTreeMap<&'static str, u64>,
+    /// Seeds whose promises were broken, lowest first; the first few of them.
+    pub failed: Vec<Outcome>,
+    /// Seeds that gave another trace when they were run again.
+    pub differed: Vec<u64>,
+    /// How long it took.
+    pub took: Duration,
+    /// Whether every fault was free to strike.
+    pub whole: bool,
+}
+
+/// Sums over seeds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sums {
+    /// Things that happened.
+    pub events: u64,
+    /// Cutovers that came to their end.
+    pub cutovers: u64,
+    /// Of them, rolled back.
+    pub rollbacks: u64,
+    /// Controllers that died.
+    pub crashes: u64,
+    /// Controllers that slept.
+    pub pauses: u64,
+    /// Controllers that went on where another had stopped.
+    pub resumes: u64,
+    /// Accepted records.
+    pub accepted: u64,
+    /// Lost records.
+    pub lost: u64,
+    /// Copies beyond the first.
+    pub duplicated: u64,
+    /// First copies that stand too late.
+    pub out_of_order: u64,
+    /// Producers that never moved.
+    pub never_moved: u64,
+    /// Producers.
+    pub producers: u64,
+    /// Broken promises.
+    pub violations: u64,
+}
+
+impl Sums {
+    fn add(&mut self, outcome: &Outcome) {
+        self.events += outcome.events;
+        self.cutovers += outcome.cutovers;
+        self.rollbacks += outcome.rollbacks;
+        self.crashes += outcome.crashes;
+        self.pauses += outcome.pauses;
+        self.resumes += outcome.resumes;
+        self.accepted += outcome.count.accepted;
+        self.lost += outcome.count.lost;
+        self.duplicated += outcome.count.duplicated;
+        self.out_of_order += outcome.count.out_of_order;
+        self.never_moved += outcome.count.never_moved;
+        self.producers += outcome.count.producers;
+        self.violations += outcome.violations.len() as u64;
+    }
+}
+
+/// Runs seeds on every core; `each` is told of every outcome, in no particular order.
+///
+/// # Panics
+/// If a world panicked.
+pub fn run_all(
+    seeds: Range<u64>,
+    options: &Options,
+    limit: Option<Duration>,
+    each: impl Fn(&Outcome) + Sync,
+) -> Batch {
+    let began = Instant::now();
+    let next = AtomicU64::new(seeds.start);
+    let batch = Mutex::new(Batch {
+        seeds: 0,
+        level: options.level,
+        strategy: options.strategy,
+        sums: Sums::default(),
+        faults: Fault::ALL.iter().map(|fault| (fault.name(), 0)).collect(),
+        failed: Vec::new(),
+        differed: Vec::new(),
+        took: Duration::ZERO,
+        whole: options.only.is_none(),
+    });
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end || limit.is_some_and(|limit| began.elapsed() > limit) {
+                        return;
+                    }
+                    let outcome = run(seed, options);
+                    let differs = seed % TWICE_EVERY == 0 && run(seed, options).trace != outcome.trace;
+                    each(&outcome);
+                    let mut batch = batch.lock();
+                    if differs {
+                        batch.differed.push(seed);
+                    }
+                    batch.add(outcome);
+                }
+            });
+        }
+    });
+    let mut batch = batch.into_inner();
+    batch.took = began.elapsed();
+    batch
+}
+
+impl Batch {
+    fn add(&mut self, mut outcome: Outcome) {
+        self.seeds += 1;
+        self.sums.add(&outcome);
+        for struck in &outcome.struck {
+            *self.faults.entry(struck.what.fault.name()).or_default() += 1;
+        }
+        if !outcome.violations.is_empty() {
+            outcome.lines.clear();
+            self.failed.push(outcome);
+            self.failed.sort_by_key(|failed| failed.seed);
+            self.failed.truncate(20);
+        }
+    }
+
+    /// Why this is no success; empty if it is one.
+    pub fn wrong(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.sums.violations > 0 {
+            wrong.push(format!("{} broken promises, the first in seed {:?}", self.sums.violations, self.first()));
+        }
+        if self.strategy == Strategy::Kutover && self.sums.lost > 0 {
+            wrong.push(format!("{} lost records", self.sums.lost));
+        }
+        for seed in &self.differed {
+            wrong.push(format!("seed {seed} gave another trace when it was run again"));
+        }
+        let enough = self.level == Level::Heavy && self.seeds >= ENOUGH && self.whole;
+        if enough && self.strategy == Strategy::Kutover {
+            let never = self.faults.iter().filter(|(_, struck)| **struck == 0);
+            wrong.extend(never.map(|(fault, _)| format!("no {fault} ever struck")));
+        }
+        wrong
+    }
+
+    fn first(&self) -> Option<u64> {
+        self.failed.first().map(|failed| failed.seed)
+    }
+
+    fn events_per_s(&self) -> u64 {
+        (self.sums.events as f64 / self.took.as_secs_f64().max(0.001)) as u64
+    }
+
+    /// The result as `kutover.simulation/1`.
+    pub fn json(&self) -> Value {
+        let sums = &self.sums;
+        json!({
+            "schema": "kutover.simulation/1",
+            "strategy": self.strategy,
+            "seeds": self.seeds,
+            "seconds": self.took.as_secs_f64(),
+            "events": sums.events,
+            "events_per_s": self.events_per_s(),
+            "producers": sums.producers,
+            "accepted": sums.accepted,
+            "cutovers": sums.cutovers,
+            "rollbacks": sums.rollbacks,
+            "crashes": sums.crashes,
+            "pauses": sums.pauses,
+            "resumes": sums.resumes,
+            "lost": sums.lost,
+            "duplicated": sums.duplicated,
+            "out_of_order": sums.out_of_order,
+            "never_moved": sums.never_moved,
+            "violations": sums.violations,
+            "failed_seeds": self.failed.iter().map(|failed| failed.seed).collect::<Vec<_>>(),
+            "faults": self.faults,
+        })
+    }
+
+    /// The result for people.
+    pub fn text(&self) -> String {
+        let sums = &self.sums;
+        let faults: Vec<_> = self.faults.iter().map(|(fault, struck)| format!("{fault} {struck}")).collect();
+        format!(
+            "{} seeds, {} events in {:.1} s ({} per s)\n{} cutovers, {} rolled back; controllers: {} died, {} slept, {} \
+             went on\n{} records of {} producers: {} lost, {} duplicated, {} out of order; {} producers never \
+             moved\n{} broken promises\nfaults: {}",
+            self.seeds,
+            sums.events,
+            self.took.as_secs_f64(),
+            self.events_per_s(),
+            sums.cutovers,
+            sums.rollbacks,
+            sums.crashes,
+            sums.pauses,
+            sums.resumes,
+            sums.accepted,
+            sums.producers,
+            sums.lost,
+            sums.duplicated,
+            sums.out_of_order,
+            sums.never_moved,
+            sums.violations,
+            faults.join(", ")
+        )
+    }
+}

@@ -1,0 +1,98 @@
+//! Who says that the old cluster is drained is right: every group that was there has been handed all that stood on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kutover_core::cutover::StateName;
+use kutover_core::words::{ClusterId, Offset, TopicPartition};
+
+use super::{Violation, broken};
+use crate::observed::{Act, Observed};
+
+pub(super) const NAME: &str = "drain_is_true";
+
+pub(super) fn check(observed: &Observed) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (index, acted) in observed.acts.iter().enumerate() {
+        if acted.act != Act::Entered(StateName::Soaking) {
+            continue;
+        }
+        let Some(active) = observed.owner_at(index).map(|owner| owner.target.cluster_id.clone()) else {
+            continue;
+        };
+        for left in standing(observed, index).into_iter().filter(|cluster| *cluster != active) {
+            let by = acted.by.unwrap_or_default();
+            for missed in unread(observed, &left, acted.at_ms) {
+                found.push(broken!("controller {by} called {left} drained at {} ms; {missed}", acted.at_ms));
+            }
+        }
+    }
+    found
+}
+
+fn standing(observed: &Observed, index: usize) -> BTreeSet<ClusterId> {
+    let mut standing = BTreeSet::new();
+    for acted in &observed.acts[..index] {
+        match &acted.act {
+            Act::Made(_, _, cluster) => {
+                standing.insert(cluster.clone());
+            }
+            Act::Destroyed(_, cluster) => {
+                standing.remove(cluster);
+            }
+            _ => {}
+        }
+    }
+    standing
+}
+
+/// What stood on a cluster at an instant and a group that is required had not been handed by then.
+pub(super) fn unread(observed: &Observed, cluster: &ClusterId, at_ms: u64) -> Vec<String> {
+    let mut missed = Vec::new();
+    for group in observed.groups.iter().filter(|group| group.born_ms < 1_000) {
+        let mut read: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
+        for handed in &group.handed {
+            if handed.cluster == *cluster && handed.at_ms <= at_ms {
+                let furthest = read.entry(&handed.place).or_insert(handed.offset);
+                *furthest = (*furthest).max(handed.offset);
+            }
+        }
+        let behind = observed.appends.iter().filter(|append| {
+            append.cluster == *cluster
+                && append.at_ms < at_ms
+                && read.get(&append.place).is_none_or(|read| *read < append.offset)
+        });
+        let behind: Vec<_> = behind.collect();
+        if let Some(first) = behind.first() {
+            let (name, count) = (&group.name, behind.len());
+            missed.push(format!(
+                "group {name} had not read {count} records, first {} @{} of {} ms",
+                first.place, first.offset, first.at_ms
+            ));
+        }
+    }
+    missed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{acted, append, group, handed, made, ours, owner, record};
+    use super::*;
+    use crate::observed::Ending;
+
+    #[test]
+    fn a_drain_that_a_group_had_not_done_is_reported() {
+        let mut observed = ours();
+        observed.records.push(record(1, Ending::Acknowledged("b".into())));
+        observed.appends.push(append(5, "b", 0, 0));
+        observed.groups.push(group("g"));
+        observed.acts = vec![
+            made("b"),
+            made("g"),
+            acted(6, Act::Published(Box::new(owner(2, "g", 1)))),
+            acted(9, Act::Entered(StateName::Soaking)),
+        ];
+        assert_eq!(check(&observed).len(), 1);
+        observed.groups[0].handed.push(handed(8, "b", 0, 0));
+        assert_eq!(check(&observed), []);
+    }
+}

@@ -1,0 +1,122 @@
+//! The promises, one file each, checked against what really happened.
+
+mod always_a_serving_colour;
+mod closed_stays_closed;
+mod comes_to_an_end;
+mod drain_is_true;
+mod first_copy_order;
+mod generation_only_grows;
+mod ledger_bounds_duplicates;
+mod no_early_removal;
+mod no_fence_left_on_active;
+mod no_silent_loss;
+mod old_term_acts_not;
+mod receipts_truthful;
+mod resume_repeats_nothing;
+mod right_incarnation_removed;
+mod stall_is_bounded;
+
+#[cfg(test)]
+mod fixtures;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::observed::{Ending, Observed};
+
+/// A broken promise.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which promise.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.invariant, self.detail)
+    }
+}
+
+/// Checks a promise.
+type Check = fn(&Observed) -> Vec<Violation>;
+
+/// Every promise, by name.
+pub const ALL: &[(&str, Check)] = &[
+    (no_silent_loss::NAME, no_silent_loss::check),
+    (ledger_bounds_duplicates::NAME, ledger_bounds_duplicates::check),
+    (first_copy_order::NAME, first_copy_order::check),
+    (receipts_truthful::NAME, receipts_truthful::check),
+    (drain_is_true::NAME, drain_is_true::check),
+    (closed_stays_closed::NAME, closed_stays_closed::check),
+    (no_early_removal::NAME, no_early_removal::check),
+    (right_incarnation_removed::NAME, right_incarnation_removed::check),
+    (old_term_acts_not::NAME, old_term_acts_not::check),
+    (generation_only_grows::NAME, generation_only_grows::check),
+    (always_a_serving_colour::NAME, always_a_serving_colour::check),
+    (no_fence_left_on_active::NAME, no_fence_left_on_active::check),
+    (resume_repeats_nothing::NAME, resume_repeats_nothing::check),
+    (stall_is_bounded::NAME, stall_is_bounded::check),
+    (comes_to_an_end::NAME, comes_to_an_end::check),
+];
+
+/// Checks all of them.
+pub fn check(observed: &Observed) -> Vec<Violation> {
+    ALL.iter().flat_map(|(_, check)| check(observed)).collect()
+}
+
+/// Puts a violation together.
+macro_rules! broken {
+    ($($detail:tt)+) => {
+        crate::invariants::Violation { invariant: NAME, detail: format!($($detail)+) }
+    };
+}
+use broken;
+
+/// What became of a run's records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// Accepted records.
+    pub accepted: u64,
+    /// Records that were acknowledged, or of which nobody heard again, and that stand nowhere. Of stock clients: all
+    /// that were taken and stand nowhere, since nobody sends them again.
+    pub lost: u64,
+    /// Copies beyond the first.
+    pub duplicated: u64,
+    /// First copies that stand behind a later one of their key.
+    pub out_of_order: u64,
+    /// Producers that ended on the cluster on which they began, while another one was active.
+    pub never_moved: u64,
+    /// Producers.
+    pub producers: u64,
+}
+
+impl Count {
+    /// Counts.
+    pub fn of(observed: &Observed) -> Self {
+        let copies = observed.copies();
+        let mut count = Self { out_of_order: first_copy_order::late(observed).len() as u64, ..Self::default() };
+        for (record, copies) in observed.records.iter().zip(copies) {
+            if record.endings.iter().any(|(_, ending)| ending.is_none()) {
+                continue;
+            }
+            count.accepted += 1;
+            count.duplicated += u64::from(copies.saturating_sub(1));
+            let ours = observed.producers.get(record.producer).is_some_and(|producer| producer.ours);
+            let acknowledged =
+                record.endings.iter().any(|(_, ending)| matches!(ending, Some(Ending::Acknowledged(_))));
+            let unheard = record.endings.is_empty() && !record.died;
+            count.lost += u64::from(copies == 0 && !record.died && (!ours || acknowledged || unheard));
+        }
+        let active = observed.end.published.owner.as_ref().map(|owner| &owner.target.cluster_id);
+        let stays = |moves: &[(u64, _)]| {
+            let clusters: BTreeSet<_> = moves.iter().map(|(_, cluster)| cluster).collect();
+            clusters.len() == 1 && clusters.first().copied() != active
+        };
+        count.producers = observed.producers.len() as u64;
+        count.never_moved =
+            observed.producers.iter().filter(|producer| stays(&producer.moves)).count() as u64;
+        count
+    }
+}

@@ -1,0 +1,105 @@
+//! G1: every accepted record ends in exactly one of acknowledged and returned; what was acknowledged stands in a log, what
+//! was returned as not written does not; and every group that was there is handed what stands.
+
+use std::collections::BTreeSet;
+
+use super::{Violation, broken};
+use crate::observed::{Ending, Observed, Reading};
+
+pub(super) const NAME: &str = "no_silent_loss";
+
+pub(super) fn check(observed: &Observed) -> Vec<Violation> {
+    let copies = observed.copies();
+    let mut found = Vec::new();
+    for (id, record) in observed.records.iter().enumerate() {
+        let Some(producer) = observed.producers.get(record.producer).filter(|producer| producer.ours) else {
+            continue;
+        };
+        let name = &producer.name;
+        match (record.endings.as_slice(), copies[id]) {
+            ([], _) if !record.died => found.push(broken!("record {id} of {name} never ended")),
+            ([(at, Some(Ending::Acknowledged(cluster)))], 0) => {
+                found.push(broken!("record {id} of {name} was acknowledged by {cluster} at {at} ms and is lost"));
+            }
+            ([(_, Some(Ending::NotWritten))], copies) if copies > 0 && !record.died => {
+                found.push(broken!("record {id} of {name} was returned as not written and stands {copies} times"));
+            }
+            ([_, _, ..], _) => found.push(broken!("record {id} of {name} ended more than once: {:?}", record.endings)),
+            _ => {}
+        }
+    }
+    found.extend(unread(observed));
+    found
+}
+
+/// What stands in a log and a group was never handed.
+fn unread(observed: &Observed) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for group in observed.groups.iter().filter(|group| group.born_ms < 1_000) {
+        let handed: BTreeSet<_> = group.handed.iter().map(|handed| handed.record).collect();
+        let missed: Vec<_> =
+            observed.appends.iter().filter(|append| !handed.contains(&append.record)).collect();
+        if let Some(first) = missed.first() {
+            let reading = match group.reading {
+                Reading::Chain => "chain",
+                Reading::Stock => "stock",
+            };
+            found.push(broken!(
+                "{reading} group {} missed {} records, first record {} at {} {} @{} of {} ms",
+                group.name,
+                missed.len(),
+                first.record,
+                first.cluster,
+                first.place,
+                first.offset,
+                first.at_ms
+            ));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{append, group, handed, ours, record};
+    use super::*;
+
+    #[test]
+    fn what_was_acknowledged_and_stands_nowhere_is_reported() {
+        let mut observed = ours();
+        observed.records.push(record(1, Ending::Acknowledged("b".into())));
+        assert_eq!(check(&observed).len(), 1);
+        observed.appends.push(append(5, "b", 0, 0));
+        assert_eq!(check(&observed), []);
+    }
+
+    #[test]
+    fn what_was_returned_as_not_written_and_stands_is_reported() {
+        let mut observed = ours();
+        observed.records.push(record(1, Ending::NotWritten));
+        assert_eq!(check(&observed), []);
+        observed.appends.push(append(5, "b", 0, 0));
+        assert_eq!(check(&observed).len(), 1);
+    }
+
+    #[test]
+    fn no_ending_and_two_endings_are_reported() {
+        let mut observed = ours();
+        observed.records.push(crate::observed::Record::default());
+        assert_eq!(check(&observed).len(), 1);
+        let twice = (3, Some(Ending::Unknown));
+        observed.records[0].endings = vec![twice.clone(), twice];
+        assert_eq!(check(&observed).len(), 1);
+    }
+
+    #[test]
+    fn what_a_group_was_not_handed_is_reported() {
+        let mut observed = ours();
+        observed.records.push(record(1, Ending::Acknowledged("b".into())));
+        observed.appends.push(append(5, "b", 0, 0));
+        observed.groups.push(group("g"));
+        assert_eq!(check(&observed).len(), 1);
+        observed.groups[0].handed.push(handed(9, "b", 0, 0));
+        assert_eq!(check(&observed), []);
+    }
+}

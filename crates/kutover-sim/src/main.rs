@@ -1,0 +1,146 @@
+//! `kutover-sim`: runs seeds, says what it found, and how to see it again. `cargo xtask simulate` runs it.
+
+// A program that people run talks to them.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use kutover_sim::batch::{self, Batch};
+use kutover_sim::scene::Strategy;
+use kutover_sim::weather::{Level, Occurrence};
+use kutover_sim::{Options, Outcome, shrink};
+
+/// Runs whole deployments in virtual time, each from one seed.
+#[derive(Parser)]
+#[command(name = "kutover-sim", bin_name = "cargo xtask simulate")]
+struct Cli {
+    /// Which seeds: `A..B`, or one
+    #[arg(long, default_value = "0..200", value_parser = seeds)]
+    seeds: (u64, u64),
+    /// Stops after so many seconds, whatever is left of the seeds
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// What moves the producers
+    #[arg(long, value_enum, default_value_t = Strategy::Kutover)]
+    strategy: Strategy,
+    /// Producers in each world; otherwise as the seed has it
+    #[arg(long)]
+    producers: Option<u32>,
+    /// How much goes wrong
+    #[arg(long, value_enum, default_value_t = Level::Heavy)]
+    faults: Level,
+    /// Only these faults strike: `kind#number`, with commas between; as a failure prints it
+    #[arg(long, value_delimiter = ',')]
+    only: Option<Vec<Occurrence>>,
+    /// Prints every event of every seed on stderr
+    #[arg(long)]
+    trace: bool,
+    /// Prints one JSON object as the last line on stdout
+    #[arg(long)]
+    json: bool,
+    /// Takes a defence out; the build needs the feature `controls`
+    #[arg(long)]
+    without: Option<String>,
+}
+
+fn seeds(text: &str) -> Result<(u64, u64), String> {
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("`{text}`: {error}"));
+    match text.split_once("..") {
+        Some((from, to)) => Ok((number(from)?, number(to)?)),
+        None => number(text).map(|one| (one, one + 1)),
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Some(name) = &cli.without
+        && let Err(error) = take_out(name)
+    {
+        eprintln!("error: {error}");
+        return ExitCode::from(2);
+    }
+    let only: Option<BTreeSet<Occurrence>> = cli.only.clone().map(|only| only.into_iter().collect());
+    let whole = only.is_none();
+    let options = Options {
+        level: cli.faults,
+        strategy: cli.strategy,
+        producers: cli.producers,
+        only,
+        lines: cli.trace,
+    };
+    eprintln!("seeds {}..{}", cli.seeds.0, cli.seeds.1);
+    let limit = cli.seconds.map(Duration::from_secs);
+    let batch = batch::run_all(cli.seeds.0..cli.seeds.1, &options, limit, |outcome| {
+        for line in &outcome.lines {
+            eprintln!("{line}");
+        }
+        for violation in &outcome.violations {
+            eprintln!("seed {}: {violation}", outcome.seed);
+        }
+    });
+    if let Some(failed) = batch.failed.first().filter(|_| whole) {
+        explain(&cli, failed, &options);
+    }
+    let wrong = batch.wrong();
+    for wrong in &wrong {
+        eprintln!("FAILED: {wrong}");
+    }
+    print(&batch, cli.json);
+    if wrong.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// How to see a failure again, and what it needs.
+fn explain(cli: &Cli, failed: &Outcome, options: &Options) {
+    let seed = failed.seed;
+    let mut again = format!("cargo xtask simulate --seeds {seed}..{}", seed + 1);
+    again += &format!(" --faults {} --strategy {}", named(&cli.faults), named(&cli.strategy));
+    if let Some(producers) = cli.producers {
+        again += &format!(" --producers {producers}");
+    }
+    if let Some(control) = &cli.without {
+        again += &format!(" --without {control}");
+    }
+    eprintln!("to see it again: {again}");
+    let needed = shrink::shrink(failed, options);
+    let all = failed.struck.len();
+    if needed.is_empty() {
+        eprintln!("it needs none of its {all} faults: {again} --faults none may show it, too");
+        return;
+    }
+    eprintln!("it needs {} of its {all} faults:", needed.len());
+    for struck in failed.struck.iter().filter(|struck| needed.contains(&struck.what)) {
+        eprintln!("  {:>9.3} s  {}", struck.at_ms as f64 / 1e3, struck.what);
+    }
+    let list: Vec<_> = needed.iter().map(ToString::to_string).collect();
+    eprintln!("with these alone: {again} --only {} --trace", list.join(","));
+}
+
+fn print(batch: &Batch, json: bool) {
+    if json {
+        println!("{}", batch.json());
+    } else {
+        println!("{}", batch.text());
+    }
+}
+
+#[cfg(feature = "controls")]
+fn take_out(name: &str) -> Result<(), String> {
+    use kutover_core::controls::{Control, take_out};
+    let known = Control::ALL.iter().copied().find(|control| control.name() == name);
+    let control = known.ok_or_else(|| format!("there is no control `{name}`"))?;
+    take_out(Some(control));
+    Ok(())
+}
+
+#[cfg(not(feature = "controls"))]
+fn take_out(_: &str) -> Result<(), String> {
+    Err("this build has no controls: build it with `--features controls`".into())
+}
+
+/// The name of a choice as it is written on the command line.
+fn named(choice: &impl clap::ValueEnum) -> String {
+    choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}

@@ -1,0 +1,231 @@
+//! What really happened in a world: the ground truth that the invariants are checked against.
+//!
+//! Everything here is seen from outside: appends in the logs, compare-and-sets that went through, fences raised and lifted,
+//! clusters isolated and destroyed, what readers were handed. Where kutover's own words are kept (receipts, chain, states),
+//! they are what is being checked.
+
+use std::collections::BTreeMap;
+
+use kutover_core::chain::Segment;
+use kutover_core::cutover::StateName;
+use kutover_core::messages::Receipt;
+use kutover_core::ports::Published;
+use kutover_core::words::{
+    ClusterId, Colour, Generation, IncarnationId, Nonce, Offset, Term, TopicName, TopicPartition,
+};
+
+/// A record's name: its place in [`Observed::records`].
+pub type RecordId = usize;
+
+/// How a record ended for its caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Acknowledged by this cluster.
+    Acknowledged(ClusterId),
+    /// Returned as not written.
+    NotWritten,
+    /// Returned as unknown.
+    Unknown,
+}
+
+/// A record that a producer accepted.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    /// Who accepted it.
+    pub producer: usize,
+    /// Its key: order is promised per key of one producer.
+    pub key: u8,
+    /// Its topic.
+    pub topic: usize,
+    /// Its place in the producer's send order.
+    pub sequence: u64,
+    /// When it was accepted, in milliseconds since the world began.
+    pub accepted_ms: u64,
+    /// How it ended, and when.
+    pub endings: Vec<(u64, Option<Ending>)>,
+    /// Its producer was told at some time that it may have been written.
+    pub unknown: bool,
+    /// Its producer's process died with it.
+    pub died: bool,
+    /// How long it waited behind a closed gate, in milliseconds.
+    pub stalled_ms: u64,
+}
+
+/// A record in a log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Append {
+    /// When.
+    pub at_ms: u64,
+    /// Where.
+    pub cluster: ClusterId,
+    /// Where there.
+    pub place: TopicPartition,
+    /// Its offset.
+    pub offset: Offset,
+    /// What.
+    pub record: RecordId,
+}
+
+/// Something that a controller did to the world, or the world to itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// A cluster was made, or stood there before the first controller.
+    Made(Colour, IncarnationId, ClusterId),
+    /// A compare-and-set of the first endpoint went through.
+    Published(Box<Published>),
+    /// A journal entry was appended under this term.
+    Journalled(Term),
+    /// A cluster refuses records of these topics.
+    Fenced(ClusterId, Vec<TopicName>),
+    /// It takes them again.
+    Lifted(ClusterId, Vec<TopicName>),
+    /// Clients are shut out.
+    Isolated(ClusterId, Nonce),
+    /// They are let in again.
+    PutBack(ClusterId, Nonce),
+    /// It is gone.
+    Destroyed(IncarnationId, ClusterId),
+    /// A control topic was told a chain.
+    Chain(ClusterId, TopicName, BTreeMap<i32, Vec<Segment>>),
+    /// A controller entered a state.
+    Entered(StateName),
+}
+
+/// An act, by whom and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Acted {
+    /// When, in milliseconds since the world began.
+    pub at_ms: u64,
+    /// Which controller; `None`: the world.
+    pub by: Option<usize>,
+    /// What.
+    pub act: Act,
+}
+
+/// A member's word.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// When it stood in the topic.
+    pub at_ms: u64,
+    /// Who.
+    pub producer: usize,
+    /// The generation that it says it is in.
+    pub generation: Generation,
+    /// All its receipts.
+    pub receipts: Vec<Receipt>,
+}
+
+/// What a group was handed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// When.
+    pub at_ms: u64,
+    /// By which cluster.
+    pub cluster: ClusterId,
+    /// From where.
+    pub place: TopicPartition,
+    /// At which offset.
+    pub offset: Offset,
+    /// What.
+    pub record: RecordId,
+}
+
+/// How a group reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// Segment by segment, along the chain.
+    Chain,
+    /// As stock consumers do, from every cluster that it finds.
+    Stock,
+}
+
+/// A group and what it was handed.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// How it reads.
+    pub reading: Reading,
+    /// When it first read.
+    pub born_ms: u64,
+    /// What it was handed, in order.
+    pub handed: Vec<Handed>,
+}
+
+/// What a producer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Producer {
+    /// Its name.
+    pub name: String,
+    /// Whether it keeps order.
+    pub ordered: bool,
+    /// Whether it is kutover's: otherwise a stranger, about whom nothing is promised but that it is fenced.
+    pub ours: bool,
+    /// Duplicates that it counted as possible.
+    pub possibly_duplicated: u64,
+    /// The clusters that it moved to, and when.
+    pub moves: Vec<(u64, ClusterId)>,
+}
+
+/// How the world stands at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct End {
+    /// Clusters that stand, with their fenced topics and whether they are isolated.
+    pub standing: BTreeMap<ClusterId, (Vec<TopicName>, bool)>,
+    /// What stands at the first endpoint.
+    pub published: Published,
+    /// What never came to its end.
+    pub stuck: Vec<String>,
+}
+
+/// See the [module](self).
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// Every accepted record.
+    pub records: Vec<Record>,
+    /// Every append, in order.
+    pub appends: Vec<Append>,
+    /// Every act, in order.
+    pub acts: Vec<Acted>,
+    /// Every member's word, in order.
+    pub told: Vec<Told>,
+    /// Every group.
+    pub groups: Vec<Group>,
+    /// Every producer.
+    pub producers: Vec<Producer>,
+    /// Milliseconds after which an accepted record must have ended.
+    pub stall_bound_ms: u64,
+    /// The TTL of the endpoint while it is switched, in milliseconds.
+    pub ttl_ms: u64,
+    /// What a machine said of itself.
+    pub broken: Vec<String>,
+    /// The end.
+    pub end: End,
+}
+
+impl Observed {
+    /// The owner records that stood, in order, with when and by whom they were written.
+    pub fn owners(&self) -> impl Iterator<Item = (&Acted, &kutover_core::owner::OwnerRecord)> {
+        self.acts.iter().filter_map(|acted| match &acted.act {
+            Act::Published(published) => Some((acted, published.owner.as_ref()?)),
+            _ => None,
+        })
+    }
+
+    /// The owner record that stood at an instant.
+    pub fn owner_at(&self, index: usize) -> Option<&kutover_core::owner::OwnerRecord> {
+        self.acts[..index].iter().rev().find_map(|acted| match &acted.act {
+            Act::Published(published) => published.owner.as_ref(),
+            _ => None,
+        })
+    }
+
+    /// How often each record stands in a log.
+    pub fn copies(&self) -> Vec<u32> {
+        let mut copies = vec![0; self.records.len()];
+        for append in &self.appends {
+            copies[append.record] += 1;
+        }
+        copies
+    }
+}

@@ -1,0 +1,255 @@
+//! Groups: some follow the chain in order, some read as stock consumers do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kutover_core::chain::{Chain, Segment, SegmentEnd};
+use kutover_core::ports::{MemberLink as _, Registry as _};
+use kutover_core::words::{ClusterId, Generation, GroupId, Offset, TopicPartition};
+use kutover_memory::MemoryCluster;
+
+use crate::observed::{Group, Handed, Reading};
+use crate::witness::note;
+use crate::world::{World, record_of};
+
+/// One group of one member.
+pub(crate) struct Reader {
+    world: Arc<World>,
+    number: usize,
+    group: GroupId,
+    chain: Chain,
+    /// Chain: the generation that is being read, and the next offset there. Stock: the next offset on each cluster.
+    at: BTreeMap<(TopicPartition, Option<ClusterId>), (Generation, Offset)>,
+}
+
+/// Reads for ever.
+pub(crate) async fn live(world: Arc<World>, number: usize) {
+    let scene = world.scene.groups[number].clone();
+    tokio::time::sleep(Duration::from_millis(scene.born_ms)).await;
+    let (name, reading) = (scene.name.clone(), scene.reading);
+    let born_ms = world.now_ms();
+    world.witness.observed().groups[number] = Group { name, reading, born_ms, handed: Vec::new() };
+    let group = GroupId::new(scene.name.clone());
+    let mut reader =
+        Reader { world, number, group, chain: Chain::default(), at: BTreeMap::new() };
+    loop {
+        match scene.reading {
+            Reading::Chain => reader.follow_chain().await,
+            Reading::Stock => reader.read_all().await,
+        }
+        tokio::time::sleep(Duration::from_millis(scene.poll_ms)).await;
+    }
+}
+
+impl Reader {
+    fn reachable(&self, id: &ClusterId) -> Option<MemoryCluster> {
+        let known = self.world.cluster(id)?;
+        let up = !known.gone && !known.cluster.is_isolated() && !self.world.is_out(id);
+        up.then_some(known.cluster)
+    }
+
+    fn hand_out(&self, cluster: &MemoryCluster, place: &TopicPartition, from: Offset, end: Option<Offset>) -> Offset {
+        let id = cluster.cluster_id();
+        let fetched = cluster.log(place, from);
+        self.hand(&id, place, from, end, fetched)
+    }
+
+    fn hand(
+        &self,
+        id: &ClusterId,
+        place: &TopicPartition,
+        from: Offset,
+        end: Option<Offset>,
+        fetched: Vec<(Offset, kutover_memory::StoredRecord)>,
+    ) -> Offset {
+        let mut next = from;
+        let at_ms = self.world.now_ms();
+        for (offset, stored) in fetched {
+            if end.is_some_and(|end| offset >= end) {
+                break;
+            }
+            next = Offset(offset.0 + 1);
+            let Some(record) = record_of(stored.payload.as_deref()) else { continue };
+            note!(self.world.witness, "group {} is handed {id} {place} @{offset}", self.group);
+            let handed = Handed { at_ms, cluster: id.clone(), place: place.clone(), offset, record };
+            self.world.witness.observed().groups[self.number].handed.push(handed);
+        }
+        next
+    }
+
+    /// Reads what there is on every cluster, from its commits, or where there are none from the end.
+    async fn read_all(&mut self) {
+        for cluster in self.world.standing() {
+            let id = cluster.cluster_id();
+            if self.reachable(&id).is_none() || !self.has_served(&id) {
+                continue;
+            }
+            for place in self.world.scene.places() {
+                let key = (place.clone(), Some(id.clone()));
+                let from = match self.at.get(&key) {
+                    Some((_, from)) => *from,
+                    None => match cluster.committed(&self.group, &place) {
+                        Some(committed) => committed,
+                        None => cluster.log(&place, Offset(0)).last().map_or(Offset(0), |(end, _)| Offset(end.0 + 1)),
+                    },
+                };
+                let next = self.hand_out(&cluster, &place, from, None);
+                self.at.insert(key, (Generation(0), next));
+                cluster.commit(&self.group, &place, next);
+            }
+        }
+    }
+
+    /// Whether a cluster was ever published: a stock consumer finds it by name, and not before.
+    fn has_served(&self, id: &ClusterId) -> bool {
+        let history = self.world.memory.dns.history();
+        history.is_empty()
+            || history.iter().any(|(_, published)| {
+                published.owner.as_ref().is_some_and(|owner| owner.target.cluster_id == *id)
+            })
+    }
+
+    /// The one rule for a reader that wants order: segments in turn, and control read to its end between a fetch from an
+    /// open segment and handing it out.
+    async fn follow_chain(&mut self) {
+        for place in self.world.scene.places() {
+            self.follow(&place).await;
+        }
+    }
+
+    async fn follow(&mut self, place: &TopicPartition) {
+        let key = (place.clone(), None);
+        if !self.at.contains_key(&key) && !self.begin(place).await {
+            return;
+        }
+        let Some((generation, from)) = self.at.get(&key).copied() else { return };
+        let Some(segment) = self.segment(place, generation) else { return };
+        if let SegmentEnd::Closed { end, .. } = segment.end {
+            return self.read_closed(place, &segment, from, end);
+        }
+        if segment.end == SegmentEnd::Unreadable {
+            return self.go_on(place, generation);
+        }
+        let Some(cluster) = self.reachable(&segment.cluster_id) else {
+            if self.world.cluster(&segment.cluster_id).is_none_or(|known| known.gone) {
+                self.refresh_elsewhere(&segment.cluster_id).await;
+                // The segment that was open is gone: whoever removed it has proven that it was drained.
+                if self.segment(place, generation).is_none_or(|now| now.end == SegmentEnd::Open) {
+                    self.go_on(place, generation);
+                }
+            }
+            return;
+        };
+        let fetched = cluster.log(place, from);
+        tokio::time::sleep(self.world.weather.delay(4)).await;
+        if !self.refresh(&cluster).await {
+            return; // What was fetched is not handed out.
+        }
+        let end = match self.segment(place, generation).map(|segment| segment.end) {
+            Some(SegmentEnd::Closed { end, .. }) => Some(end),
+            Some(SegmentEnd::Open) => None,
+            Some(SegmentEnd::Unreadable) | None => return,
+        };
+        let next = self.hand(&segment.cluster_id, place, from, end, fetched);
+        self.at.insert(key, (generation, next));
+        cluster.commit(&self.group, place, next);
+    }
+
+    fn read_closed(&mut self, place: &TopicPartition, segment: &Segment, from: Offset, end: Offset) {
+        if from >= end {
+            return self.go_on(place, segment.generation);
+        }
+        let Some(cluster) = self.reachable(&segment.cluster_id) else {
+            if self.world.cluster(&segment.cluster_id).is_none_or(|known| known.gone) {
+                self.go_on(place, segment.generation);
+            }
+            return;
+        };
+        let next = self.hand_out(&cluster, place, from, Some(end));
+        self.at.insert((place.clone(), None), (segment.generation, next));
+        cluster.commit(&self.group, place, next);
+    }
+
+    fn segment(&self, place: &TopicPartition, generation: Generation) -> Option<Segment> {
+        let segments = self.chain.segments(place);
+        let known = segments.iter().find(|segment| segment.generation == generation).cloned();
+        known.or_else(|| {
+            // Before the first cutover there is no chain: the cluster that stands is the one segment.
+            let first = self.world.first_cluster()?;
+            (segments.is_empty() && generation == Generation(1)).then(|| Segment {
+                generation,
+                colour: kutover_core::words::Colour::Blue,
+                cluster_id: first,
+                start: Offset(0),
+                end: SegmentEnd::Open,
+            })
+        })
+    }
+
+    /// Where a group that is new begins: with the oldest segment whose cluster stands.
+    async fn begin(&mut self, place: &TopicPartition) -> bool {
+        for cluster in self.world.standing() {
+            if self.reachable(&cluster.cluster_id()).is_some() {
+                self.refresh(&cluster).await;
+            }
+        }
+        let standing = |id: &ClusterId| self.world.cluster(id).is_some_and(|known| !known.gone);
+        let segments = self.chain.segments(place);
+        let begin = match segments.iter().find(|segment| standing(&segment.cluster_id)) {
+            Some(segment) => (segment.generation, segment.start),
+            None if segments.is_empty() => (Generation(1), Offset(0)),
+            None => return false,
+        };
+        self.at.insert((place.clone(), None), begin);
+        true
+    }
+
+    fn go_on(&mut self, place: &TopicPartition, generation: Generation) {
+        let next = self.chain.segments(place).iter().find(|segment| segment.generation > generation);
+        if let Some(next) = next {
+            self.at.insert((place.clone(), None), (next.generation, next.start));
+        }
+    }
+
+    async fn refresh(&mut self, cluster: &MemoryCluster) -> bool {
+        let who = format!("group {}", self.group);
+        let read = async { cluster.link().control_now().await };
+        match self.world.call(&who, "control", read).await {
+            Ok(view) => {
+                self.learn(&view.chain);
+                true
+            }
+            // Before kutover has made its topics there is nothing to read, and nothing to wait for.
+            Err(error) => error.kind == kutover_core::error::ErrorKind::NotFound && !self.has_served_any(),
+        }
+    }
+
+    fn has_served_any(&self) -> bool {
+        !self.world.memory.dns.history().is_empty()
+    }
+
+    async fn refresh_elsewhere(&mut self, not: &ClusterId) {
+        for cluster in self.world.standing() {
+            if cluster.cluster_id() != *not
+                && let Ok(view) = cluster.control().await
+            {
+                self.learn(&view.chain);
+            }
+        }
+    }
+
+    /// A chain only grows: what another cluster's topic knows less of changes nothing.
+    fn learn(&mut self, chain: &Chain) {
+        for (place, segments) in chain.iter() {
+            let known = self.chain.segments(place);
+            let closed = |segments: &[Segment]| {
+                segments.iter().filter(|segment| segment.end != SegmentEnd::Open).count()
+            };
+            let newest = |segments: &[Segment]| segments.last().map(|segment| segment.generation);
+            if (newest(segments), closed(segments)) >= (newest(known), closed(known)) {
+                self.chain.replace(place.clone(), segments.to_vec());
+            }
+        }
+    }
+}

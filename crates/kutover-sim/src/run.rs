@@ -1,0 +1,267 @@
+//! One seed, one world, one run: faults first, then calm, in which everything has to come to its end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kutover_core::ports::ClusterProvisioner as _;
+use kutover_core::words::{Colour, Nonce};
+use tokio::task::JoinSet;
+
+use crate::data::{SimFactory, SimLinks, SimResolver};
+use crate::invariants::{self, Violation};
+use crate::observed::{Act, End, Group, Observed, Producer, Reading};
+use crate::operator::{Operator, Tally};
+use crate::producer::{self, Reach};
+use crate::scene::{Scene, Strategy};
+use crate::stock;
+use crate::weather::{Fault, Level, Occurrence, Struck, Weather, shaped};
+use crate::witness::Witness;
+use crate::world::World;
+
+/// After all faults have ended, everything has to come to its end within so many milliseconds of virtual time.
+const HEALING_MS: u64 = 3 * 3_600_000;
+
+/// How a world is run.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How much goes wrong.
+    pub level: Level,
+    /// What moves the producers.
+    pub strategy: Strategy,
+    /// How many producers; `None`: as drawn.
+    pub producers: Option<u32>,
+    /// `Some`: only these faults strike.
+    pub only: Option<BTreeSet<Occurrence>>,
+    /// Keep a line for every event.
+    pub lines: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { level: Level::Heavy, strategy: Strategy::Kutover, producers: None, only: None, lines: false }
+    }
+}
+
+/// What came of a world.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// Things that happened.
+    pub events: u64,
+    /// A hash over all of them, with their times.
+    pub trace: u64,
+    /// Their lines, if they were to be kept.
+    pub lines: Vec<String>,
+    /// Cutovers that came to their end.
+    pub cutovers: u64,
+    /// Cutovers that were rolled back.
+    pub rollbacks: u64,
+    /// Controllers that died.
+    pub crashes: u64,
+    /// Controllers that slept.
+    pub pauses: u64,
+    /// Controllers that went on where another had stopped.
+    pub resumes: u64,
+    /// What went wrong, in order.
+    pub struck: Vec<Struck>,
+    /// Promises that were broken.
+    pub violations: Vec<Violation>,
+    /// Records: what was lost and the like.
+    pub count: invariants::Count,
+}
+
+/// Runs one seed.
+///
+/// # Panics
+/// If the runtime cannot be built, or an actor of the world panicked.
+pub fn run(seed: u64, options: &Options) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.unwrap_or_else(|error| panic!("no runtime for seed {seed}: {error}"));
+    runtime.block_on(world(seed, options))
+}
+
+async fn world(seed: u64, options: &Options) -> Outcome {
+    let weather = Weather::new(seed, options.level, options.only.clone());
+    let scene = Scene::draw(&weather, seed, options.producers, options.strategy);
+    let world = World::new(scene, weather, Witness::new(options.lines));
+    first_cluster(&world).await;
+    let operator = Operator::new(&world);
+    operator.adopt().await;
+    let mut actors = JoinSet::new();
+    start(&world, &mut actors);
+    let mut running = tokio::spawn(Arc::clone(&operator).run());
+    let safety = tokio::time::sleep(Duration::from_millis(world.scene.safety_ms));
+    let early = tokio::select! {
+        biased;
+        ended = &mut running => Some(ended),
+        () = safety => None,
+    };
+    heal(&world);
+    let healing = Duration::from_millis(HEALING_MS);
+    let ended = match early {
+        Some(ended) => Ok(ended),
+        None => tokio::time::timeout(healing, &mut running).await,
+    };
+    match ended {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => panic!("seed {seed}: the operator panicked: {error}"),
+        Err(_) => {
+            running.abort();
+            let last = world.last_stop.lock().clone();
+            world.witness.observed().end.stuck.push(format!("a cutover never ended: {last:?}"));
+        }
+    }
+    settle(&world, actors).await;
+    report(&world, seed, operator.tally())
+}
+
+async fn first_cluster(world: &Arc<World>) {
+    let provisioner = &world.memory.provisioner;
+    provisioner.set_isolates(world.scene.isolates);
+    let Ok(first) = provisioner.provision(Colour::Blue, &Nonce::new("first")).await else { return };
+    let Some(cluster) = world.memory.cluster(Colour::Blue) else { return };
+    for (topic, partitions) in &world.scene.topics {
+        cluster.add_topic(topic.as_str(), *partitions);
+    }
+    world.learn(&first.id, cluster.clone());
+    world.witness.act(None, Act::Made(Colour::Blue, first.id, cluster.cluster_id()));
+    let mut observed = world.witness.observed();
+    observed.producers = world
+        .scene
+        .producers
+        .iter()
+        .map(|producer| Producer {
+            name: producer.name.clone(),
+            ordered: producer.order == kutover_core::switch::Order::Ordered,
+            ours: !producer.stranger && world.scene.strategy == Strategy::Kutover,
+            possibly_duplicated: 0,
+            moves: Vec::new(),
+        })
+        .collect();
+    observed.groups = world
+        .scene
+        .groups
+        .iter()
+        .map(|group| Group {
+            name: group.name.clone(),
+            reading: Reading::Stock,
+            born_ms: u64::MAX,
+            handed: Vec::new(),
+        })
+        .collect();
+    observed.ttl_ms = u64::from(world.scene.plan.timings.ttl_s) * 1_000;
+    observed.stall_bound_ms = world.scene.delivery_timeout_ms;
+}
+
+fn start(world: &Arc<World>, actors: &mut JoinSet<()>) {
+    for number in 0..world.scene.producers.len() {
+        let who = format!("producer {number}");
+        let reach = Reach {
+            factory: Arc::new(SimFactory::new(world, who.clone())),
+            links: Arc::new(SimLinks::new(world, who.clone())),
+            watch: Arc::new(SimResolver::new(world, who)),
+        };
+        let stranger = world.scene.producers[number].stranger;
+        match world.scene.strategy {
+            Strategy::Kutover if !stranger => actors.spawn(producer::live(Arc::clone(world), number, reach)),
+            _ => actors.spawn(stock::live(Arc::clone(world), number, reach)),
+        };
+    }
+    for number in 0..world.scene.groups.len() {
+        tokio::spawn(crate::readers::live(Arc::clone(world), number));
+    }
+    tokio::spawn(mischief(Arc::clone(world)));
+}
+
+/// What befalls clusters.
+async fn mischief(world: Arc<World>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if world.weather.is_calm() {
+            return;
+        }
+        for known in world.known() {
+            let id = known.cluster.cluster_id();
+            if known.gone {
+                continue;
+            }
+            if let Some(shape) = world.weather.strikes(Fault::ClusterOut) {
+                crate::witness::note!(world.witness, "{id} is out");
+                world.set_out(&id, true);
+                let (world, id) = (Arc::clone(&world), id.clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(shaped(shape, 200, 45_000)).await;
+                    world.set_out(&id, false);
+                });
+            }
+            if let Some(shape) = world.weather.strikes(Fault::LeaderGone) {
+                let places = world.scene.places();
+                known.cluster.silence(places[shape as usize % places.len()].clone());
+                tokio::spawn(async move {
+                    tokio::time::sleep(shaped(shape >> 8, 100, 15_000)).await;
+                    known.cluster.speak();
+                });
+            }
+        }
+    }
+}
+
+/// All faults end.
+fn heal(world: &Arc<World>) {
+    crate::witness::note!(world.witness, "all faults end");
+    world.weather.calm();
+    for known in world.known() {
+        world.set_out(&known.cluster.cluster_id(), false);
+        known.cluster.speak();
+        known.cluster.stop_leaking();
+    }
+}
+
+/// Traffic ends, what is accepted ends, readers read to the end.
+async fn settle(world: &Arc<World>, mut actors: JoinSet<()>) {
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    world.end_traffic();
+    while let Some(ended) = actors.join_next().await {
+        if let Err(error) = ended {
+            panic!("seed {}: an actor panicked: {error}", world.scene.seed);
+        }
+    }
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    for known in world.known() {
+        world.look_at_logs(&known.cluster);
+    }
+}
+
+fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
+    let mut standing = BTreeMap::new();
+    for cluster in world.standing() {
+        let fenced = cluster.fenced().into_iter().collect();
+        standing.insert(cluster.cluster_id(), (fenced, cluster.is_isolated()));
+    }
+    let published = world.memory.dns.published(&world.endpoint());
+    let (mut observed, events, trace, lines) = world.witness.take();
+    observed.end = End { standing, published, stuck: observed.end.stuck };
+    let (violations, count) = judge(&observed, world.scene.strategy);
+    Outcome {
+        seed,
+        events,
+        trace,
+        lines,
+        cutovers: tally.cutovers,
+        rollbacks: tally.rollbacks,
+        crashes: tally.crashes,
+        pauses: tally.pauses,
+        resumes: tally.resumes,
+        struck: world.weather.struck(),
+        violations,
+        count,
+    }
+}
+
+/// Other strategies promise nothing: there it is only counted.
+fn judge(observed: &Observed, strategy: Strategy) -> (Vec<Violation>, invariants::Count) {
+    let violations = if strategy == Strategy::Kutover { invariants::check(observed) } else { Vec::new() };
+    (violations, invariants::Count::of(observed))
+}

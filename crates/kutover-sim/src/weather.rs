@@ -1,0 +1,246 @@
+//! What goes wrong, when: every decision comes from the seed, each kind of fault from a stream of its own.
+//!
+//! A fault is named by its kind and its number among those of its kind. Taking one out of a run leaves the decisions about
+//! all others as they were, which is what makes a schedule of faults shrink.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{Rng as _, RngCore as _, SeedableRng as _};
+use tokio::time::Instant;
+
+/// How much goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Level {
+    /// Nothing.
+    None,
+    /// What happens in a bad week.
+    Light,
+    /// What never happens, all at once.
+    Heavy,
+}
+
+/// Declares the kinds of faults: how many in a hundred thousand occasions go wrong under `light` and `heavy`.
+macro_rules! faults {
+    ($($(#[$doc:meta])* $fault:ident, $name:literal, $light:literal, $heavy:literal;)+) => {
+        /// A kind of fault.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Fault {
+            $($(#[$doc])* $fault,)+
+        }
+
+        impl Fault {
+            /// All kinds.
+            pub const ALL: &'static [Fault] = &[$(Fault::$fault,)+];
+
+            /// Its name in reports and on a command line.
+            pub fn name(self) -> &'static str {
+                match self { $(Fault::$fault => $name,)+ }
+            }
+
+            fn per_100_000(self, level: Level) -> u32 {
+                match (self, level) {
+                    (_, Level::None) => 0,
+                    $((Fault::$fault, Level::Light) => $light, (Fault::$fault, Level::Heavy) => $heavy,)+
+                }
+            }
+        }
+    };
+}
+
+faults! {
+    /// A port's call fails and did nothing.
+    CallRefused, "call-refused", 200, 1_500;
+    /// A port's call was done and its answer is lost.
+    CallAnswerLost, "call-answer-lost", 200, 1_500;
+    /// A port's call was not done, and the caller cannot know.
+    CallLost, "call-lost", 200, 1_500;
+    /// A port's call never answers, done or not.
+    CallHangs, "call-hangs", 50, 400;
+    /// A port's call answers very late.
+    CallSlow, "call-slow", 200, 1_500;
+    /// A journal entry is cut off while being written.
+    JournalTorn, "journal-torn", 100, 1_000;
+    /// A controller dies.
+    ControllerCrash, "controller-crash", 50, 400;
+    /// A controller sleeps and wakes later.
+    ControllerPause, "controller-pause", 30, 200;
+    /// A second controller is started beside the first.
+    SecondController, "second-controller", 5_000, 30_000;
+    /// A person approves late.
+    ApprovalLate, "approval-late", 20_000, 50_000;
+    /// A new DNS record is not visible at once.
+    VisibleLate, "visible-late", 20_000, 50_000;
+    /// A resolver answers from a cache that should have expired.
+    ResolverStale, "resolver-stale", 2_000, 15_000;
+    /// A resolver says that there is nothing.
+    ResolverEmpty, "resolver-empty", 1_000, 8_000;
+    /// A resolver does not answer.
+    ResolverFails, "resolver-fails", 1_000, 8_000;
+    /// A record is written and its acknowledgement lost.
+    AckLost, "ack-lost", 50, 500;
+    /// A record is given up before it was tried.
+    NotWritten, "not-written", 50, 500;
+    /// A record is given up, and appended later all the same.
+    LateAppend, "late-append", 50, 500;
+    /// A broker answers slowly.
+    BrokerSlow, "broker-slow", 100, 800;
+    /// A cluster is out for a while.
+    ClusterOut, "cluster-out", 1_000, 8_000;
+    /// A partition is without a leader for a while.
+    LeaderGone, "leader-gone", 2_000, 10_000;
+    /// A leader takes records although the fence is up.
+    FenceLeaks, "fence-leaks", 2_000, 10_000;
+    /// A client becomes fatal.
+    ClientFatal, "client-fatal", 5, 50;
+    /// A producer starts late.
+    ProducerLate, "producer-late", 10_000, 30_000;
+    /// A producer's thread sleeps inside a send.
+    ProducerPaused, "producer-paused", 20, 100;
+    /// A producer is killed.
+    ProducerKilled, "producer-killed", 5, 50;
+    /// A producer dies between its move and its receipt.
+    ReceiptLost, "receipt-lost", 1_000, 10_000;
+    /// Two producers share a name.
+    NameShared, "name-shared", 10_000, 30_000;
+    /// A producer's clock is wrong and runs at a speed of its own.
+    ClockDiffers, "clock-differs", 10_000, 50_000;
+    /// A producer outside the library writes to the cluster that it knows for as long as it can.
+    Stranger, "stranger", 3_000, 20_000;
+    /// A group reads slowly.
+    GroupSlow, "group-slow", 10_000, 30_000;
+    /// A group is born in the middle of a cutover.
+    GroupLate, "group-late", 10_000, 30_000;
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One fault of a run: its kind, and its number among those of its kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Occurrence {
+    /// The kind.
+    pub fault: Fault,
+    /// The number, from 0.
+    pub number: u32,
+}
+
+impl fmt::Display for Occurrence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.fault, self.number)
+    }
+}
+
+impl FromStr for Occurrence {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, number) = text.split_once('#').ok_or("a fault is named `kind#number`")?;
+        let known = Fault::ALL.iter().copied().find(|fault| fault.name() == name);
+        let fault = known.ok_or_else(|| format!("there is no fault `{name}`"))?;
+        let number = number.parse().map_err(|error| format!("`{number}`: {error}"))?;
+        Ok(Self { fault, number })
+    }
+}
+
+/// A fault that struck.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Struck {
+    /// Which.
+    pub what: Occurrence,
+    /// When, in milliseconds since the world began.
+    pub at_ms: u64,
+}
+
+struct State {
+    streams: BTreeMap<Fault, (SmallRng, u32)>,
+    dice: SmallRng,
+    struck: Vec<Struck>,
+    calm: bool,
+}
+
+/// One world's weather.
+pub struct Weather {
+    seed: u64,
+    level: Level,
+    /// `Some`: only these strike.
+    only: Option<BTreeSet<Occurrence>>,
+    origin: Instant,
+    state: Mutex<State>,
+}
+
+impl Weather {
+    /// The weather of a seed. With `only`, every other fault is left out.
+    pub fn new(seed: u64, level: Level, only: Option<BTreeSet<Occurrence>>) -> Self {
+        let state =
+            State { streams: BTreeMap::new(), dice: stream(seed, 1), struck: Vec::new(), calm: false };
+        Self { seed, level, only, origin: Instant::now(), state: Mutex::new(state) }
+    }
+
+    /// Whether a fault strikes now, and if so a number to shape it by.
+    pub fn strikes(&self, fault: Fault) -> Option<u64> {
+        let mut state = self.state.lock();
+        let calm = state.calm;
+        let seed = self.seed;
+        let (rng, number) =
+            state.streams.entry(fault).or_insert_with(|| (stream(seed, 1_000 + fault as u64), 0));
+        let (roll, shape) = (rng.random_range(0..100_000), rng.next_u64());
+        if roll >= fault.per_100_000(self.level) {
+            return None;
+        }
+        let what = Occurrence { fault, number: *number };
+        *number += 1;
+        if calm || self.only.as_ref().is_some_and(|only| !only.contains(&what)) {
+            return None;
+        }
+        let at_ms = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        state.struck.push(Struck { what, at_ms });
+        Some(shape)
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub fn calm(&self) {
+        self.state.lock().calm = true;
+    }
+
+    /// Whether nothing goes wrong any more.
+    pub fn is_calm(&self) -> bool {
+        self.state.lock().calm
+    }
+
+    /// What struck, in order.
+    pub fn struck(&self) -> Vec<Struck> {
+        self.state.lock().struck.clone()
+    }
+
+    /// An ordinary delay: mostly short, now and then a hundred times as long.
+    pub fn delay(&self, usual_ms: u64) -> Duration {
+        let mut state = self.state.lock();
+        let dice = &mut state.dice;
+        let long = if dice.random_range(0..50) == 0 { 20 } else { 1 };
+        Duration::from_micros(dice.random_range(200..usual_ms.max(1) * 1_000) * long)
+    }
+
+    /// Random numbers for one actor's ordinary doings.
+    pub fn dice(&self, actor: u64) -> SmallRng {
+        stream(self.seed, 1_000_000 + actor)
+    }
+}
+
+/// A stream of random numbers that depends on the seed and its own number alone.
+pub(crate) fn stream(seed: u64, number: u64) -> SmallRng {
+    let mut mixer = SmallRng::seed_from_u64(seed ^ 0x5EED_0F_5EED);
+    SmallRng::seed_from_u64(mixer.next_u64() ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+/// A time from a fault's shape, between two bounds.
+pub(crate) fn shaped(shape: u64, from_ms: u64, to_ms: u64) -> Duration {
+    Duration::from_millis(from_ms + shape % (to_ms - from_ms).max(1))
+}
