@@ -4,7 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kutover_core::error::ProviderResult;
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlView, MemberState};
 use kutover_core::owner::Target;
 use kutover_core::ports::{
@@ -46,22 +46,9 @@ impl ProducerFactory for SimFactory {
             self.inner.connect(target, topics, events).await?;
             let made = self.inner.clients();
             // Nothing can be connected in between: there is one thread, and no pause since.
-            made.last().cloned().ok_or_else(|| {
-                kutover_core::error::ProviderError::new(
-                    kutover_core::error::ErrorKind::NotFound,
-                    "connect",
-                    "no client",
-                )
-            })
+            made.last().cloned().ok_or_else(|| ProviderError::new(ErrorKind::NotFound, "connect", "no client"))
         };
-        let limited = tokio::time::timeout(Duration::from_secs(10), self.world.call(&self.who, "connect", connect));
-        let inner = limited.await.unwrap_or_else(|_| {
-            Err(kutover_core::error::ProviderError::new(
-                kutover_core::error::ErrorKind::Unreachable,
-                "connect",
-                "no answer in time",
-            ))
-        })?;
+        let inner = self.world.client_call(&self.who, "connect", connect).await?;
         let client = Arc::new(SimClient { inner, queued: Arc::new(Notify::new()) });
         tokio::spawn(pump(
             Arc::clone(&self.world),
@@ -182,15 +169,15 @@ impl MemberLink for SimLink {
     }
 
     async fn control_now(&self) -> ProviderResult<ControlView> {
-        self.world.call(&self.who, "control_now", self.inner.control_now()).await
+        self.world.client_call(&self.who, "control_now", self.inner.control_now()).await
     }
 
     async fn tell(&self, member: &MemberState) -> ProviderResult<()> {
-        self.world.call(&self.who, "tell", self.inner.tell(member)).await
+        self.world.client_call(&self.who, "tell", self.inner.tell(member)).await
     }
 
     async fn end(&self, member: &MemberState) -> ProviderResult<()> {
-        self.world.call(&self.who, "end", self.inner.end(member)).await
+        self.world.client_call(&self.who, "end", self.inner.end(member)).await
     }
 }
 

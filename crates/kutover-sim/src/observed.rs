@@ -33,6 +33,8 @@ pub enum Ending {
 pub struct Record {
     /// Who accepted it.
     pub producer: usize,
+    /// In which of its runs: a process that was killed and started again begins anew.
+    pub life: u64,
     /// Its key: order is promised per key of one producer.
     pub key: u8,
     /// Its topic.

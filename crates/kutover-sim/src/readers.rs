@@ -215,7 +215,7 @@ impl Reader {
     async fn refresh(&mut self, cluster: &MemoryCluster) -> bool {
         let who = format!("group {}", self.group);
         let read = async { cluster.link().control_now().await };
-        match self.world.call(&who, "control", read).await {
+        match self.world.client_call(&who, "control", read).await {
             Ok(view) => {
                 self.learn(&view.chain);
                 true

@@ -20,7 +20,7 @@ use crate::witness::Witness;
 use crate::world::World;
 
 /// After all faults have ended, everything has to come to its end within so many milliseconds of virtual time.
-const HEALING_MS: u64 = 3 * 3_600_000;
+const HEALING_MS: u64 = 2 * 3_600_000;
 
 /// How a world is run.
 #[derive(Clone, Debug)]

@@ -148,6 +148,20 @@ impl World {
         }
     }
 
+    /// A client's call: bounded in time, as its contract says.
+    pub(crate) async fn client_call<T>(
+        &self,
+        who: &str,
+        name: &'static str,
+        act: impl Future<Output = ProviderResult<T>>,
+    ) -> ProviderResult<T> {
+        let limited = tokio::time::timeout(Duration::from_secs(5), self.call(who, name, act)).await;
+        limited.unwrap_or_else(|_| {
+            let error = ProviderError::new(ErrorKind::Unreachable, name, "no answer in time");
+            Err(error.with_outcome(Outcome::Unknown))
+        })
+    }
+
     /// One call of a port: its delays, and what goes wrong with it.
     pub(crate) async fn call<T>(
         &self,

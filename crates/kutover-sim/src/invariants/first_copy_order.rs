@@ -30,7 +30,7 @@ pub(super) fn late(observed: &Observed) -> Vec<(RecordId, RecordId)> {
 
 fn disorder(observed: &Observed, order: impl Iterator<Item = RecordId>) -> Vec<(RecordId, RecordId)> {
     let mut seen = vec![false; observed.records.len()];
-    let mut last: BTreeMap<(usize, usize, u8), RecordId> = BTreeMap::new();
+    let mut last: BTreeMap<(usize, u64, usize, u8), RecordId> = BTreeMap::new();
     let mut found = Vec::new();
     for id in order {
         let record = &observed.records[id];
@@ -41,7 +41,7 @@ fn disorder(observed: &Observed, order: impl Iterator<Item = RecordId>) -> Vec<(
         if !first || !judged || !ordered {
             continue;
         }
-        let newest = last.entry((record.producer, record.topic, record.key)).or_insert(id);
+        let newest = last.entry((record.producer, record.life, record.topic, record.key)).or_insert(id);
         if observed.records[*newest].sequence > record.sequence {
             found.push((*newest, id));
         } else {

@@ -63,7 +63,7 @@ const EXPIRY_CHECK: Duration = Duration::from_millis(50);
 /// Runs one process. Whether it was killed and is to be started again.
 pub(super) async fn live_once(world: &Arc<World>, number: usize, life: u64, reach: &Reach) -> bool {
     let (inbox, messages) = mpsc::unbounded_channel();
-    let shared = Shared::new(world, number, inbox);
+    let shared = Shared::new(world, number, life, inbox);
     let driver = Driver::new(&shared, messages, reach.clone(), life);
     let mut driving = tokio::spawn(driver.serve());
     let traffic = tokio::spawn(traffic(Arc::clone(&shared), life));
@@ -81,7 +81,9 @@ pub(super) async fn live_once(world: &Arc<World>, number: usize, life: u64, reac
         traffic.abort();
     }
     driving.abort();
-    let _ = driving.await;
+    if !driving.is_finished() {
+        let _ = driving.await;
+    }
     if killed {
         shared.killed();
     }
@@ -119,7 +121,7 @@ async fn traffic(shared: Arc<Shared>, life: u64) {
     let mut sent = 0_u64;
     while !shared.world.is_ending() {
         // Who has sent much sends less often: an hour of virtual time must not cost one of real time.
-        let slower = 1 << (sent / 150).min(8);
+        let slower = 1 << (sent / 100).min(8);
         let gap = dice.random_range(1..scene.gap_ms * 2) * slower;
         let sleep = tokio::time::sleep(Duration::from_millis(gap));
         tokio::select! {

@@ -64,6 +64,7 @@ struct Core {
 pub(crate) struct Shared {
     world: Arc<World>,
     number: usize,
+    life: u64,
     name: String,
     order: Order,
     clock: (u64, i64),
@@ -89,7 +90,12 @@ pub(crate) struct Reach {
 }
 
 impl Shared {
-    fn new(world: &Arc<World>, number: usize, inbox: mpsc::UnboundedSender<Message>) -> Arc<Self> {
+    fn new(
+        world: &Arc<World>,
+        number: usize,
+        life: u64,
+        inbox: mpsc::UnboundedSender<Message>,
+    ) -> Arc<Self> {
         let scene = &world.scene.producers[number];
         let hand_over =
             HandOver::new(scene.order, UnknownPolicy::default_for(scene.order), PARK_LIMIT_BYTES);
@@ -107,6 +113,7 @@ impl Shared {
         Arc::new(Self {
             world: Arc::clone(world),
             number,
+            life,
             name: scene.name.clone(),
             order: scene.order,
             clock: scene.clock,
@@ -182,6 +189,7 @@ impl Shared {
         let record = observed.records.len();
         observed.records.push(Record {
             producer: self.number,
+            life: self.life,
             key,
             topic,
             sequence: core.sequence,
