@@ -4,24 +4,22 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::error::ProviderResult;
 use kutover_core::messages::{ControlView, MemberState};
 use kutover_core::owner::Target;
 use kutover_core::ports::{
     ClientEvents, EndpointAnswer, EndpointWatch, MemberLink, MemberLinks, ProducerClient, ProducerFactory,
-    RecordRef, Refusal, Token,
 };
-use kutover_core::words::ClusterId;
-use kutover_memory::{Fate, MemoryClient, MemoryFactory, MemoryLinks, MemoryWatch};
-use parking_lot::Mutex;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use kutover_memory::{
+    ClientOptions, MemoryClient, MemoryFactory, MemoryLinks, MemoryResolver, MemoryResolverWatch,
+    ResolverOptions,
+};
 
-use crate::weather::{Fault, shaped};
+use crate::weather::Fault;
 use crate::witness::note;
 use crate::world::World;
 
-/// Makes clients that deliver by themselves.
+/// Makes clients; connecting takes time and goes wrong, and clients become fatal.
 pub(crate) struct SimFactory {
     world: Arc<World>,
     who: String,
@@ -30,7 +28,9 @@ pub(crate) struct SimFactory {
 
 impl SimFactory {
     pub(crate) fn new(world: &Arc<World>, who: String) -> Self {
-        Self { world: Arc::clone(world), who, inner: world.memory.factory() }
+        let delivery_timeout_ms = world.scene.delivery_timeout_ms;
+        let options = ClientOptions { delivery_timeout_ms, ..ClientOptions::default() };
+        Self { world: Arc::clone(world), who, inner: world.memory.factory().with_options(options) }
     }
 }
 
@@ -42,94 +42,23 @@ impl ProducerFactory for SimFactory {
         topics: &[String],
         events: Arc<dyn ClientEvents>,
     ) -> ProviderResult<Arc<dyn ProducerClient>> {
-        let connect = async {
-            self.inner.connect(target, topics, events).await?;
-            let made = self.inner.clients();
-            // Nothing can be connected in between: there is one thread, and no pause since.
-            made.last().cloned().ok_or_else(|| ProviderError::new(ErrorKind::NotFound, "connect", "no client"))
-        };
-        let inner = self.world.client_call(&self.who, "connect", connect).await?;
-        let client = Arc::new(SimClient { inner, queued: Arc::new(Notify::new()) });
-        tokio::spawn(pump(
-            Arc::clone(&self.world),
-            Arc::downgrade(&client.inner),
-            client.inner.cluster_id(),
-            Arc::clone(&client.queued),
-        ));
+        let connect = self.inner.connect_client(target, topics, events);
+        let client = self.world.client_call(&self.who, "connect", connect).await?;
+        tokio::spawn(fate(Arc::clone(&self.world), Arc::downgrade(&client)));
         Ok(client)
     }
 }
 
-struct SimClient {
-    inner: Arc<MemoryClient>,
-    queued: Arc<Notify>,
-}
-
-impl ProducerClient for SimClient {
-    fn try_send(&self, record: RecordRef<'_>, token: Token) -> Result<(), Refusal> {
-        let sent = self.inner.try_send(record, token);
-        self.queued.notify_one();
-        sent
-    }
-
-    fn flush(&self, timeout_ms: u64) -> bool {
-        self.inner.flush(timeout_ms)
-    }
-
-    fn purge(&self) {
-        self.inner.purge();
-    }
-
-    fn outstanding(&self) -> usize {
-        self.inner.outstanding()
-    }
-
-    fn cluster_id(&self) -> ClusterId {
-        self.inner.cluster_id()
-    }
-}
-
-/// Delivers a client's records, in order, until it is dropped.
-async fn pump(world: Arc<World>, client: Weak<MemoryClient>, id: ClusterId, queued: Arc<Notify>) {
-    let mut unreachable_since: Option<Instant> = None;
+/// Now and then a client becomes fatal.
+async fn fate(world: Arc<World>, client: Weak<MemoryClient>) {
     loop {
-        let Some(waiting) = client.upgrade().map(|client| client.outstanding()) else { return };
-        if waiting == 0 {
-            let _ = tokio::time::timeout(Duration::from_secs(30), queued.notified()).await;
-            continue;
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let Some(client) = client.upgrade().filter(|_| !world.weather.is_calm()) else { return };
+        if world.weather.strikes(Fault::ClientFatal).is_some() {
+            note!(world.witness, "a client of {} becomes fatal", client.cluster_id());
+            client.make_fatal("an error that cannot be mended");
+            return;
         }
-        let slow = world.weather.strikes(Fault::BrokerSlow).map_or(Duration::ZERO, |s| shaped(s, 500, 20_000));
-        tokio::time::sleep(world.weather.delay(6) + slow).await;
-        let Some(client) = client.upgrade() else { return };
-        let Some(known) = world.cluster(&id) else { return };
-        let down = known.gone || known.cluster.is_isolated() || world.is_out(&id);
-        if down {
-            let since = *unreachable_since.get_or_insert_with(Instant::now);
-            if since.elapsed() < Duration::from_millis(world.scene.delivery_timeout_ms) {
-                drop(client);
-                tokio::time::sleep(Duration::from_millis(200)).await;
-                continue;
-            }
-            client.set_fates(std::iter::repeat_n(Fate::NotWritten, client.outstanding()));
-        }
-        unreachable_since = None;
-        if !down && world.weather.strikes(Fault::ClientFatal).is_some() {
-            client.make_fatal("out of order sequence");
-            client.purge();
-            continue;
-        }
-        let batch = client.outstanding().min(8);
-        for _ in 0..batch {
-            if world.weather.strikes(Fault::AckLost).is_some() {
-                client.set_fates([Fate::UnknownWritten]);
-            } else if world.weather.strikes(Fault::NotWritten).is_some() {
-                client.set_fates([Fate::NotWritten]);
-            } else if world.weather.strikes(Fault::LateAppend).is_some() {
-                client.set_fates([Fate::UnknownNotWritten]);
-            }
-            client.deliver(1);
-        }
-        world.look_at_logs(&known.cluster);
     }
 }
 
@@ -181,59 +110,49 @@ impl MemberLink for SimLink {
     }
 }
 
-/// A resolver with a cache.
-pub(crate) struct SimResolver {
-    world: Arc<World>,
-    who: String,
-    inner: MemoryWatch,
-    cached: Mutex<Option<(Instant, EndpointAnswer)>>,
-    first: Mutex<bool>,
+/// A world's resolvers, each with a cache of its own, shared by some of the producers.
+pub(crate) fn resolvers(world: &Arc<World>) -> Vec<MemoryResolver> {
+    (0..world.scene.producers.len().div_ceil(3))
+        .map(|n| {
+            let keeps = world.weather.strikes(Fault::ResolverKeeps);
+            let min_ttl_ms = keeps.map_or(0, |shape| 5_000 + shape % 60_000);
+            let options = ResolverOptions { min_ttl_ms, ..ResolverOptions::default() };
+            MemoryResolver::new(&world.memory.dns, &format!("resolver {n}"), options)
+        })
+        .collect()
 }
 
-impl SimResolver {
-    pub(crate) fn new(world: &Arc<World>, who: String) -> Self {
-        let inner = world.memory.dns.watch(&world.endpoint());
-        let (world, cached, first) = (Arc::clone(world), Mutex::default(), Mutex::new(true));
-        Self { world, who, inner, cached, first }
+/// A producer's look through a resolver, counted.
+pub(crate) struct SimWatch {
+    world: Arc<World>,
+    who: String,
+    inner: MemoryResolverWatch,
+}
+
+impl SimWatch {
+    pub(crate) fn new(world: &Arc<World>, who: String, resolver: &MemoryResolver) -> Self {
+        Self { world: Arc::clone(world), who, inner: resolver.watch(&world.endpoint()) }
     }
 
-    async fn answer(&self) -> EndpointAnswer {
-        tokio::time::sleep(self.world.weather.delay(5)).await;
-        note!(self.world.witness, "{}: dns answer", self.who);
-        let weather = &self.world.weather;
-        if weather.strikes(Fault::ResolverFails).is_some() {
-            return EndpointAnswer::Failed("nobody answers".into());
-        }
-        if weather.strikes(Fault::ResolverEmpty).is_some() {
-            return EndpointAnswer::Empty;
-        }
-        let cached = self.cached.lock().clone();
-        if let Some((until, answer)) = cached
-            && (Instant::now() < until || weather.strikes(Fault::ResolverStale).is_some())
-        {
-            return answer;
-        }
-        let answer = self.inner.ask_now().await;
-        if let EndpointAnswer::Found { ttl_ms, .. } = &answer {
-            *self.cached.lock() = Some((Instant::now() + Duration::from_millis(*ttl_ms), answer.clone()));
+    fn seen(&self, answer: EndpointAnswer) -> EndpointAnswer {
+        match &answer {
+            EndpointAnswer::Found { owner, .. } => {
+                let generation = owner.as_ref().map(|owner| owner.target.generation.0);
+                note!(self.world.witness, "{}: dns says {generation:?}", self.who);
+            }
+            other => note!(self.world.witness, "{}: dns says {other:?}", self.who),
         }
         answer
     }
 }
 
 #[async_trait]
-impl EndpointWatch for SimResolver {
+impl EndpointWatch for SimWatch {
     async fn next(&self) -> EndpointAnswer {
-        let first = std::mem::take(&mut *self.first.lock());
-        if !first {
-            let until = self.cached.lock().as_ref().map(|(until, _)| *until);
-            let until = until.unwrap_or_else(Instant::now).max(Instant::now() + Duration::from_secs(1));
-            tokio::time::sleep_until(until).await;
-        }
-        self.answer().await
+        self.seen(self.inner.next().await)
     }
 
     async fn ask_now(&self) -> EndpointAnswer {
-        self.answer().await
+        self.seen(self.inner.ask_now().await)
     }
 }

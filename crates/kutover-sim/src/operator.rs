@@ -8,17 +8,17 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use kutover_controller::driver::{Controller, Deployment, DriveError, Finished, Operator as Word};
-use kutover_core::cutover::{ApprovalGate, Event, Plan, Stop};
+use kutover_core::cutover::{ApprovalGate, Event, Plan, StateName, Stop};
 use kutover_core::words::{Colour, Nonce};
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
 use crate::observed::Act;
 use crate::ports::Ports;
 use crate::weather::{Fault, shaped};
 use crate::witness::note;
-use crate::world::World;
+use crate::world::{Flag, World};
 
 /// What a whole run of cutovers came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,15 +108,7 @@ impl Operator {
     pub(crate) async fn run(self: Arc<Self>) {
         for step in self.world.scene.steps.clone() {
             let to = self.active().unwrap_or(Colour::Blue).other();
-            let course = Arc::new(Course { to, back: watch::Sender::new(false), held: AtomicU32::new(0), done: AtomicBool::new(false) });
-            let wants_back = {
-                let course = Arc::clone(&course);
-                tokio::spawn(async move {
-                    let Some(after) = step.back_after_ms else { return };
-                    tokio::time::sleep(Duration::from_millis(after)).await;
-                    course.back.send_replace(true);
-                })
-            };
+            let course = Arc::new(Course { to, back: Flag::default(), wants: step.back, held: AtomicU32::new(0), done: AtomicBool::new(false) });
             let beside = async {
                 if let Some(shape) = self.world.weather.strikes(Fault::SecondController) {
                     tokio::time::sleep(shaped(shape, 100, 60_000)).await;
@@ -124,7 +116,6 @@ impl Operator {
                 }
             };
             tokio::join!(self.insist(&course), beside);
-            wants_back.abort();
         }
     }
 
@@ -170,7 +161,7 @@ impl Operator {
         let (by, controller) = self.controller(Plan { to: course.to, ..world.scene.plan.clone() });
         note!(world.witness, "controller {by} starts towards {}", course.to);
         let (words, heard) = mpsc::unbounded_channel();
-        let events = listener(Arc::clone(world), by, words.clone());
+        let events = listener(Arc::clone(world), by, Arc::clone(course), words.clone());
         let back = tokio::spawn(say_back(Arc::clone(course), words));
         let running = Box::pin(controller.run(heard, events));
         let (tally, world) = (Arc::clone(&self.tally), Arc::clone(world));
@@ -202,7 +193,7 @@ impl Operator {
             Stop::Aborted(_) => {
                 // One that was not wanted is tried again.
                 tally.aborts += 1;
-                return *course.back.borrow();
+                return course.back.is_raised();
             }
             Stop::Broken(reason) => {
                 witness.observed().broken.push(reason);
@@ -214,7 +205,7 @@ impl Operator {
                 // Who is held again and again with nothing left to wait for goes back.
                 let held = matches!(stop, Stop::Held(_)) && self.world.weather.is_calm();
                 if held && course.held.fetch_add(1, Ordering::Relaxed) >= 2 {
-                    course.back.send_replace(true);
+                    course.back.raise();
                 }
                 return false;
             }
@@ -234,7 +225,9 @@ impl Operator {
 struct Course {
     to: Colour,
     /// The operator wants back.
-    back: watch::Sender<bool>,
+    back: Flag,
+    /// From which state on, and how many milliseconds later.
+    wants: Option<(StateName, u64)>,
     /// How often it was held in calm weather.
     held: AtomicU32,
     done: AtomicBool,
@@ -242,17 +235,29 @@ struct Course {
 
 /// Tells a controller that the operator wants back, once that is so.
 async fn say_back(course: Arc<Course>, words: mpsc::UnboundedSender<Word>) {
-    let mut back = course.back.subscribe();
-    // The sender lives in the course.
-    let _ = back.wait_for(|back| *back).await;
+    course.back.raised().await;
     let _ = words.send(Word::Abort);
 }
 
 /// What a controller tells becomes acts; what it asks is answered by a person, sometimes late.
-fn listener(world: Arc<World>, by: usize, words: mpsc::UnboundedSender<Word>) -> impl FnMut(Event) + Send {
+fn listener(
+    world: Arc<World>,
+    by: usize,
+    course: Arc<Course>,
+    words: mpsc::UnboundedSender<Word>,
+) -> impl FnMut(Event) + Send {
     move |event| {
         match event {
-            Event::Entered { state } => world.witness.act(Some(by), Act::Entered(state)),
+            Event::Entered { state } => {
+                world.witness.act(Some(by), Act::Entered(state));
+                if let Some((_, after_ms)) = course.wants.filter(|(wanted, _)| *wanted == state) {
+                    let course = Arc::clone(&course);
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                        course.back.raise();
+                    });
+                }
+            }
             Event::AwaitingApproval { gate } => approve(&world, gate, words.clone()),
             other => note!(world.witness, "controller {by}: {other}"),
         }

@@ -91,9 +91,6 @@ impl DnsProvider for Ports {
     }
 
     async fn is_visible(&self, endpoint: &DnsName, published: &Published) -> ProviderResult<bool> {
-        if self.world.weather.strikes(Fault::VisibleLate).is_some() {
-            return self.call("dns.is_visible", async { Ok(false) }).await;
-        }
         self.call("dns.is_visible", self.world.memory.dns.is_visible(endpoint, published)).await
     }
 }
@@ -158,7 +155,6 @@ impl ClusterProvisioner for Ports {
             let incarnation = now.get(gone)?;
             let known = world.known().into_iter().find(|known| known.incarnation == *incarnation)?;
             let id = known.cluster.cluster_id();
-            world.look_at_logs(&known.cluster);
             world.forget(&id);
             Some(Act::Destroyed(incarnation.clone(), id))
         };

@@ -8,7 +8,7 @@ use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::{Colour, Nonce};
 use tokio::task::JoinSet;
 
-use crate::data::{SimFactory, SimLinks, SimResolver};
+use crate::data::{SimFactory, SimLinks, SimWatch, resolvers};
 use crate::invariants::{self, Violation};
 use crate::observed::{Act, End, Group, Observed, Producer, Reading};
 use crate::operator::{Operator, Tally};
@@ -83,7 +83,7 @@ pub fn run(seed: u64, options: &Options) -> Outcome {
 }
 
 async fn world(seed: u64, options: &Options) -> Outcome {
-    let weather = Weather::new(seed, options.level, options.only.clone());
+    let weather = Arc::new(Weather::new(seed, options.level, options.only.clone()));
     let scene = Scene::draw(&weather, seed, options.producers, options.strategy);
     let world = World::new(scene, weather, Witness::new(options.lines));
     first_cluster(&world).await;
@@ -156,12 +156,14 @@ async fn first_cluster(world: &Arc<World>) {
 }
 
 fn start(world: &Arc<World>, actors: &mut JoinSet<()>) {
+    let resolvers = resolvers(world);
     for number in 0..world.scene.producers.len() {
+        let resolver = &resolvers[number % resolvers.len()];
         let who = format!("producer {number}");
         let reach = Reach {
             factory: Arc::new(SimFactory::new(world, who.clone())),
             links: Arc::new(SimLinks::new(world, who.clone())),
-            watch: Arc::new(SimResolver::new(world, who)),
+            watch: Arc::new(SimWatch::new(world, who, resolver)),
         };
         let stranger = world.scene.producers[number].stranger;
         match world.scene.strategy {
@@ -196,8 +198,24 @@ async fn mischief(world: Arc<World>) {
                     world.set_out(&id, false);
                 });
             }
+            let places = world.scene.places();
+            if let Some(shape) = world.weather.strikes(Fault::LeaderMoves) {
+                known.cluster.move_leader(&places[shape as usize % places.len()], shape >> 8 & 4_095);
+            }
+            if let Some(shape) = world.weather.strikes(Fault::BrokerStops) {
+                let (broker, cluster) = ((shape % 3) as i32, known.cluster.clone());
+                cluster.stop_broker(broker, (shape & 4 == 0).then_some(shape >> 8 & 4_095));
+                tokio::spawn(async move {
+                    tokio::time::sleep(shaped(shape >> 20, 500, 30_000)).await;
+                    cluster.start_broker(broker);
+                });
+            }
+            if let Some(shape) = world.weather.strikes(Fault::OffsetsExpire) {
+                let groups = &world.scene.groups;
+                let group = &groups[shape as usize % groups.len()].name;
+                known.cluster.expire_group(&kutover_core::words::GroupId::new(group.clone()));
+            }
             if let Some(shape) = world.weather.strikes(Fault::LeaderGone) {
-                let places = world.scene.places();
                 known.cluster.silence(places[shape as usize % places.len()].clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(shaped(shape >> 8, 100, 15_000)).await;
@@ -216,6 +234,7 @@ fn heal(world: &Arc<World>) {
         world.set_out(&known.cluster.cluster_id(), false);
         known.cluster.speak();
         known.cluster.stop_leaking();
+        (0..3).for_each(|broker| known.cluster.start_broker(broker));
     }
 }
 
@@ -229,9 +248,6 @@ async fn settle(world: &Arc<World>, mut actors: JoinSet<()>) {
         }
     }
     tokio::time::sleep(Duration::from_secs(120)).await;
-    for known in world.known() {
-        world.look_at_logs(&known.cluster);
-    }
 }
 
 fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
@@ -241,7 +257,9 @@ fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
         standing.insert(cluster.cluster_id(), (fenced, cluster.is_isolated()));
     }
     let published = world.memory.dns.published(&world.endpoint());
+    let appends = world.appends();
     let (mut observed, events, trace, lines) = world.witness.take();
+    observed.appends = appends;
     observed.end = End { standing, published, stuck: observed.end.stuck };
     let (violations, count) = judge(&observed, world.scene.strategy);
     Outcome {

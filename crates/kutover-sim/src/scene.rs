@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use kutover_core::cutover::{Approval, FencePolicy, Plan, Timings, Topics};
+use kutover_core::cutover::{Approval, FencePolicy, Plan, StateName, Timings, Topics};
 use kutover_core::switch::Order;
 use kutover_core::words::{Colour, DeploymentName, GroupId, TopicName, TopicPartition};
 use rand::Rng as _;
@@ -56,8 +56,8 @@ pub struct GroupScene {
 /// One cutover of a scene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// Whether the operator wants back in the middle of it, and after how many milliseconds.
-    pub back_after_ms: Option<u64>,
+    /// Whether the operator wants back in the middle of it: from which state on, and how many milliseconds later.
+    pub back: Option<(StateName, u64)>,
 }
 
 /// A seed's world.
@@ -169,8 +169,9 @@ fn group(weather: &Weather, dice: &mut SmallRng, n: u32) -> GroupScene {
 /// Each goes to the colour that is not active then: there, back, there again, whatever a rollback has made of it.
 fn steps(dice: &mut SmallRng) -> Vec<Step> {
     let step = |dice: &mut SmallRng| {
-        let back = dice.random_range(0..3) == 0;
-        Step { back_after_ms: back.then(|| dice.random_range(500..90_000)) }
+        let state = StateName::FORWARD[dice.random_range(2..12)];
+        let after_ms = if dice.random_range(0..2) == 0 { 0 } else { dice.random_range(1..8_000) };
+        Step { back: (dice.random_range(0..2) == 0).then_some((state, after_ms)) }
     };
     (0..dice.random_range(1..=3)).map(|_| step(dice)).collect()
 }

@@ -8,6 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use kutover_core::words::{ClusterId, DnsName, TopicPartition};
+use kutover_memory::{AnswerFate, AnswerWeather, RecordFate, RecordWeather};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -73,14 +75,20 @@ faults! {
     SecondController, "second-controller", 5_000, 30_000;
     /// A person approves late.
     ApprovalLate, "approval-late", 20_000, 50_000;
+    /// A broker obeys a fence late, raised or lifted.
+    FenceSpreads, "fence-spreads", 10_000, 40_000;
     /// A new DNS record is not visible at once.
     VisibleLate, "visible-late", 20_000, 50_000;
     /// A resolver answers from a cache that should have expired.
     ResolverStale, "resolver-stale", 2_000, 15_000;
     /// A resolver says that there is nothing.
     ResolverEmpty, "resolver-empty", 1_000, 8_000;
-    /// A resolver does not answer.
+    /// A resolver says that it failed.
     ResolverFails, "resolver-fails", 1_000, 8_000;
+    /// A resolver does not answer.
+    ResolverDead, "resolver-dead", 500, 4_000;
+    /// A resolver keeps answers for longer than their TTL says.
+    ResolverKeeps, "resolver-keeps", 10_000, 30_000;
     /// A record is written and its acknowledgement lost.
     AckLost, "ack-lost", 50, 500;
     /// A record is given up before it was tried.
@@ -93,8 +101,14 @@ faults! {
     ClusterOut, "cluster-out", 1_000, 8_000;
     /// A partition is without a leader for a while.
     LeaderGone, "leader-gone", 2_000, 10_000;
+    /// A partition gets another leader.
+    LeaderMoves, "leader-moves", 2_000, 10_000;
+    /// A broker stops and comes back.
+    BrokerStops, "broker-stops", 1_000, 6_000;
+    /// A group's offsets expire.
+    OffsetsExpire, "offsets-expire", 500, 4_000;
     /// A leader takes records although the fence is up.
-    FenceLeaks, "fence-leaks", 2_000, 10_000;
+    FenceLeaks, "fence-leaks", 5_000, 20_000;
     /// A client becomes fatal.
     ClientFatal, "client-fatal", 5, 50;
     /// A producer starts late.
@@ -232,6 +246,56 @@ impl Weather {
     pub fn dice(&self, actor: u64) -> SmallRng {
         stream(self.seed, 1_000_000 + actor)
     }
+}
+
+impl fmt::Debug for Weather {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Weather").field("seed", &self.seed).field("level", &self.level).finish_non_exhaustive()
+    }
+}
+
+/// What goes wrong inside the world in memory. Calls of ports have their weather outside it, where it is known who calls.
+impl kutover_memory::Weather for Weather {
+    fn record(&self, _: &ClusterId, _: &TopicPartition) -> RecordWeather {
+        let slow = self.strikes(Fault::BrokerSlow).map_or(0, |shape| ms(shaped(shape, 500, 20_000)));
+        let fate = if self.strikes(Fault::AckLost).is_some() {
+            RecordFate::AckLost
+        } else if self.strikes(Fault::NotWritten).is_some() {
+            RecordFate::NotWritten
+        } else if let Some(shape) = self.strikes(Fault::LateAppend) {
+            RecordFate::LateAppend { after_ms: ms(shaped(shape, 1_000, 120_000)) }
+        } else {
+            RecordFate::Acknowledged
+        };
+        RecordWeather { reach_ms: 1 + ms(self.delay(4)) + slow, answer_ms: 1 + ms(self.delay(4)), fate }
+    }
+
+    fn fence_ms(&self, _: &ClusterId, _: i32) -> u64 {
+        self.strikes(Fault::FenceSpreads).map_or(5, |shape| ms(shaped(shape, 50, 8_000)))
+    }
+
+    fn visible_ms(&self, _: &DnsName) -> u64 {
+        self.strikes(Fault::VisibleLate).map_or(50, |shape| ms(shaped(shape, 500, 15_000)))
+    }
+
+    fn answer(&self, _: &str, _: &DnsName) -> AnswerWeather {
+        let fate = if self.strikes(Fault::ResolverDead).is_some() {
+            AnswerFate::Dead
+        } else if self.strikes(Fault::ResolverFails).is_some() {
+            AnswerFate::ServFail
+        } else if self.strikes(Fault::ResolverEmpty).is_some() {
+            AnswerFate::Empty
+        } else if self.strikes(Fault::ResolverStale).is_some() {
+            AnswerFate::Old
+        } else {
+            AnswerFate::Fresh
+        };
+        AnswerWeather { delay_ms: 1 + ms(self.delay(5)), fate }
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// A stream of random numbers that depends on the seed and its own number alone.

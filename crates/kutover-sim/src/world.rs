@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
-use kutover_core::words::{ClusterId, DnsName, IncarnationId, Offset, TopicPartition};
+use kutover_core::words::{ClusterId, DnsName, IncarnationId};
 use kutover_memory::{MemoryCluster, MemoryWorld};
 use parking_lot::Mutex;
 
@@ -22,37 +22,59 @@ pub(crate) struct Known {
     pub(crate) gone: bool,
 }
 
+/// Something that is so from some time on; waiters are woken in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Flag {
+    raised: std::sync::atomic::AtomicBool,
+    told: tokio::sync::Notify,
+}
+
+impl Flag {
+    pub(crate) fn raise(&self) {
+        self.raised.store(true, std::sync::atomic::Ordering::Relaxed);
+        self.told.notify_waiters();
+    }
+
+    pub(crate) fn is_raised(&self) -> bool {
+        self.raised.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    pub(crate) async fn raised(&self) {
+        // There is one thread, and no pause between the look and the wait.
+        while !self.is_raised() {
+            self.told.notified().await;
+        }
+    }
+}
+
 /// See the [module](self).
 pub(crate) struct World {
     pub(crate) scene: Scene,
     pub(crate) memory: MemoryWorld,
-    pub(crate) weather: Weather,
+    pub(crate) weather: Arc<Weather>,
     pub(crate) witness: Witness,
     clusters: Mutex<BTreeMap<ClusterId, Known>>,
-    /// How far each log was looked at.
-    looked: Mutex<BTreeMap<(ClusterId, TopicPartition), Offset>>,
     /// Clusters that are out for a while.
     out: Mutex<std::collections::BTreeSet<ClusterId>>,
     first: Mutex<Option<ClusterId>>,
     /// What the last controller stopped at.
     pub(crate) last_stop: Mutex<Option<String>>,
-    /// Set once traffic is to end.
-    ending: tokio::sync::watch::Sender<bool>,
+    /// Set once traffic is to end. No watch channel: it wakes its receivers in a random order.
+    ending: Flag,
 }
 
 impl World {
-    pub(crate) fn new(scene: Scene, weather: Weather, witness: Witness) -> Arc<Self> {
+    pub(crate) fn new(scene: Scene, weather: Arc<Weather>, witness: Witness) -> Arc<Self> {
         Arc::new(Self {
             scene,
-            memory: MemoryWorld::new(),
+            memory: MemoryWorld::with_weather(Arc::clone(&weather) as _),
             weather,
             witness,
             clusters: Mutex::default(),
-            looked: Mutex::default(),
             out: Mutex::default(),
             first: Mutex::default(),
             last_stop: Mutex::default(),
-            ending: tokio::sync::watch::Sender::new(false),
+            ending: Flag::default(),
         })
     }
 
@@ -66,17 +88,15 @@ impl World {
 
     /// From now on producers send nothing new.
     pub(crate) fn end_traffic(&self) {
-        self.ending.send_replace(true);
+        self.ending.raise();
     }
 
     pub(crate) fn is_ending(&self) -> bool {
-        *self.ending.borrow()
+        self.ending.is_raised()
     }
 
     pub(crate) async fn until_ending(&self) {
-        let mut ending = self.ending.subscribe();
-        // The sender lives as long as this world.
-        let _ = ending.wait_for(|ending| *ending).await;
+        self.ending.raised().await;
     }
 
     pub(crate) fn learn(&self, incarnation: &IncarnationId, cluster: MemoryCluster) {
@@ -125,27 +145,22 @@ impl World {
         self.clusters.lock().get(id).cloned()
     }
 
-    /// Looks at what is new in a cluster's logs.
-    pub(crate) fn look_at_logs(&self, cluster: &MemoryCluster) {
-        let id = cluster.cluster_id();
-        let mut new = Vec::new();
-        {
-            let mut looked = self.looked.lock();
-            for place in self.scene.places() {
-                let from = looked.entry((id.clone(), place.clone())).or_insert(Offset(0));
-                for (offset, record) in cluster.log(&place, *from) {
-                    *from = Offset(offset.0 + 1);
-                    let Some(record) = record_of(record.payload.as_deref()) else { continue };
-                    new.push((place.clone(), offset, record));
-                }
+    /// Everything that was ever appended, in the order in which it was.
+    pub(crate) fn appends(&self) -> Vec<Append> {
+        let mut all = Vec::new();
+        for (_, cluster) in self.memory.provisioner.ever() {
+            let id = cluster.cluster_id();
+            for append in cluster.appends(0) {
+                let Some(record) = record_of(append.record.payload.as_deref()) else { continue };
+                let kutover_memory::Append { sequence, at_ms, place, offset, .. } = append;
+                all.push((sequence, Append { at_ms, cluster: id.clone(), place, offset, record }));
             }
         }
-        for (place, offset, record) in new {
-            note!(self.witness, "{id} {place} @{offset}: record {record}");
-            let at_ms = self.now_ms();
-            let append = Append { at_ms, cluster: id.clone(), place, offset, record };
-            self.witness.observed().appends.push(append);
+        all.sort_by_key(|(sequence, _)| *sequence);
+        for (_, append) in &all {
+            note!(self.witness, "{append:?}");
         }
+        all.into_iter().map(|(_, append)| append).collect()
     }
 
     /// A client's call: bounded in time, as its contract says.

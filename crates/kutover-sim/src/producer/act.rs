@@ -171,6 +171,7 @@ impl Driver {
                 world.witness.observed().producers[number].moves.push((at_ms, receipt.to));
             }
             SwitchEvent::Started { target } => {
+                self.shared.started.raise();
                 let at_ms = world.now_ms();
                 world.witness.observed().producers[number].moves.push((at_ms, target.cluster_id));
             }

@@ -119,6 +119,11 @@ async fn traffic(shared: Arc<Shared>, life: u64) {
     let mut dice = shared.world.weather.dice(10_000 * (life + 1) + shared.number as u64);
     let topics = shared.world.scene.topics.len();
     let mut sent = 0_u64;
+    tokio::select! {
+        biased;
+        () = shared.started.raised() => {}
+        () = shared.world.until_ending() => return,
+    }
     while !shared.world.is_ending() {
         // Who has sent much sends less often: an hour of virtual time must not cost one of real time.
         let slower = 1 << (sent / 100).min(8);

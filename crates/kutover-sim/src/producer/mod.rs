@@ -26,7 +26,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::observed::{Ending, Record};
 use crate::weather::{Fault, shaped};
 use crate::witness::note;
-use crate::world::World;
+use crate::world::{Flag, World};
 use lane::Lane;
 
 pub(crate) use driver::Message;
@@ -71,6 +71,8 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     /// A record ended, or the gate opened: whoever waits has another look.
     changed: Notify,
+    /// It serves: before, nobody has been given the producer.
+    started: Flag,
     inbox: mpsc::UnboundedSender<Message>,
 }
 
@@ -119,6 +121,7 @@ impl Shared {
             clock: scene.clock,
             core: Mutex::new(core),
             changed: Notify::new(),
+            started: Flag::default(),
             inbox,
         })
     }
