@@ -10,6 +10,7 @@ mod controls;
 mod docs;
 mod lint;
 mod mutants;
+mod simulate;
 mod test;
 mod worlds;
 
@@ -34,6 +35,8 @@ enum Task {
     Controls(controls::ControlsArgs),
     /// Changes every expression of the machines and proofs in turn, and lists what no test misses (hours)
     Mutants(mutants::MutantsArgs),
+    /// Runs whole deployments in virtual time, each from a seed, while everything goes wrong
+    Simulate(simulate::SimulateArgs),
     /// Visits every state of the small worlds, with the real machines in them
     Worlds(worlds::WorldsArgs),
 }
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(args).map(|()| ExitCode::SUCCESS),
         Task::Controls(args) => controls::run(&args),
         Task::Mutants(args) => mutants::run(&args),
+        Task::Simulate(args) => simulate::run(args).map(|()| ExitCode::SUCCESS),
         Task::Worlds(args) => worlds::run(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -157,7 +157,11 @@ impl Batch {
     pub fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         if self.sums.violations > 0 {
-            wrong.push(format!("{} broken promises, the first in seed {:?}", self.sums.violations, self.first()));
+            wrong.push(format!(
+                "{} broken promises, the first in seed {:?}",
+                self.sums.violations,
+                self.first()
+            ));
         }
         if self.strategy == Strategy::Kutover && self.sums.lost > 0 {
             wrong.push(format!("{} lost records", self.sums.lost));

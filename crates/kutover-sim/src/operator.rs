@@ -108,7 +108,13 @@ impl Operator {
     pub(crate) async fn run(self: Arc<Self>) {
         for step in self.world.scene.steps.clone() {
             let to = self.active().unwrap_or(Colour::Blue).other();
-            let course = Arc::new(Course { to, back: Flag::default(), wants: step.back, held: AtomicU32::new(0), done: AtomicBool::new(false) });
+            let course = Arc::new(Course {
+                to,
+                back: Flag::default(),
+                wants: step.back,
+                held: AtomicU32::new(0),
+                done: AtomicBool::new(false),
+            });
             let beside = async {
                 if let Some(shape) = self.world.weather.strikes(Fault::SecondController) {
                     tokio::time::sleep(shaped(shape, 100, 60_000)).await;
@@ -189,7 +195,9 @@ impl Operator {
         let mut tally = self.tally.lock();
         match finished.stop {
             Stop::Complete => tally.cutovers += 1,
-            Stop::RolledBack(_) => (tally.cutovers, tally.rollbacks) = (tally.cutovers + 1, tally.rollbacks + 1),
+            Stop::RolledBack(_) => {
+                (tally.cutovers, tally.rollbacks) = (tally.cutovers + 1, tally.rollbacks + 1)
+            }
             Stop::Aborted(_) => {
                 // One that was not wanted is tried again.
                 tally.aborts += 1;
@@ -246,21 +254,19 @@ fn listener(
     course: Arc<Course>,
     words: mpsc::UnboundedSender<Word>,
 ) -> impl FnMut(Event) + Send {
-    move |event| {
-        match event {
-            Event::Entered { state } => {
-                world.witness.act(Some(by), Act::Entered(state));
-                if let Some((_, after_ms)) = course.wants.filter(|(wanted, _)| *wanted == state) {
-                    let course = Arc::clone(&course);
-                    tokio::spawn(async move {
-                        tokio::time::sleep(Duration::from_millis(after_ms)).await;
-                        course.back.raise();
-                    });
-                }
+    move |event| match event {
+        Event::Entered { state } => {
+            world.witness.act(Some(by), Act::Entered(state));
+            if let Some((_, after_ms)) = course.wants.filter(|(wanted, _)| *wanted == state) {
+                let course = Arc::clone(&course);
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(after_ms)).await;
+                    course.back.raise();
+                });
             }
-            Event::AwaitingApproval { gate } => approve(&world, gate, words.clone()),
-            other => note!(world.witness, "controller {by}: {other}"),
         }
+        Event::AwaitingApproval { gate } => approve(&world, gate, words.clone()),
+        other => note!(world.witness, "controller {by}: {other}"),
     }
 }
 
@@ -275,4 +281,3 @@ fn approve(world: &Arc<World>, gate: ApprovalGate, words: mpsc::UnboundedSender<
         let _ = words.send(Word::Approve(gate));
     });
 }
-

@@ -16,7 +16,9 @@ use kutover_core::ports::{
     Incarnation, Journal, JournalEntry, LagBatch, LagQuery, LagSource, NewTopic, PartitionEnd, Published,
     Registry, TopicDescription,
 };
-use kutover_core::words::{Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition};
+use kutover_core::words::{
+    Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
+};
 use kutover_memory::MemoryCluster;
 
 use crate::observed::Act;
@@ -104,9 +106,7 @@ impl Journal for Ports {
     async fn append(&self, entry: &JournalEntry) -> ProviderResult<()> {
         if self.world.weather.strikes(Fault::JournalTorn).is_some() {
             let torn = ProviderError::new(ErrorKind::Unavailable, "append", "the disk failed");
-            return self
-                .call("journal.append", async { Err(torn.with_outcome(Outcome::Unknown)) })
-                .await;
+            return self.call("journal.append", async { Err(torn.with_outcome(Outcome::Unknown)) }).await;
         }
         let append = self.world.memory.journal.append(entry);
         self.act("journal.append", append, |()| Some(Act::Journalled(entry.term))).await
@@ -289,4 +289,3 @@ impl Registry for ClusterPorts {
         self.ports.call("members", self.cluster.members()).await
     }
 }
-

@@ -21,6 +21,8 @@ pub(crate) struct Reader {
     chain: Chain,
     /// Chain: the generation that is being read, and the next offset there. Stock: the next offset on each cluster.
     at: BTreeMap<(TopicPartition, Option<ClusterId>), (Generation, Offset)>,
+    /// How far it has read on each cluster: what it commits again where its offsets have expired.
+    done: BTreeMap<(ClusterId, TopicPartition), Offset>,
 }
 
 /// Reads for ever.
@@ -32,7 +34,7 @@ pub(crate) async fn live(world: Arc<World>, number: usize) {
     world.witness.observed().groups[number] = Group { name, reading, born_ms, handed: Vec::new() };
     let group = GroupId::new(scene.name.clone());
     let mut reader =
-        Reader { world, number, group, chain: Chain::default(), at: BTreeMap::new() };
+        Reader { world, number, group, chain: Chain::default(), at: BTreeMap::new(), done: BTreeMap::new() };
     loop {
         match scene.reading {
             Reading::Chain => reader.follow_chain().await,
@@ -49,7 +51,13 @@ impl Reader {
         up.then_some(known.cluster)
     }
 
-    fn hand_out(&self, cluster: &MemoryCluster, place: &TopicPartition, from: Offset, end: Option<Offset>) -> Offset {
+    fn hand_out(
+        &self,
+        cluster: &MemoryCluster,
+        place: &TopicPartition,
+        from: Offset,
+        end: Option<Offset>,
+    ) -> Offset {
         let id = cluster.cluster_id();
         let fetched = cluster.log(place, from);
         self.hand(&id, place, from, end, fetched)
@@ -91,7 +99,10 @@ impl Reader {
                     Some((_, from)) => *from,
                     None => match cluster.committed(&self.group, &place) {
                         Some(committed) => committed,
-                        None => cluster.log(&place, Offset(0)).last().map_or(Offset(0), |(end, _)| Offset(end.0 + 1)),
+                        None => cluster
+                            .log(&place, Offset(0))
+                            .last()
+                            .map_or(Offset(0), |(end, _)| Offset(end.0 + 1)),
                     },
                 };
                 let next = self.hand_out(&cluster, &place, from, None);
@@ -113,6 +124,13 @@ impl Reader {
     /// The one rule for a reader that wants order: segments in turn, and control read to its end between a fetch from an
     /// open segment and handing it out.
     async fn follow_chain(&mut self) {
+        for ((id, place), offset) in &self.done {
+            if let Some(cluster) = self.reachable(id)
+                && cluster.committed(&self.group, place).is_none()
+            {
+                cluster.commit(&self.group, place, *offset);
+            }
+        }
         for place in self.world.scene.places() {
             self.follow(&place).await;
         }
@@ -153,7 +171,7 @@ impl Reader {
         };
         let next = self.hand(&segment.cluster_id, place, from, end, fetched);
         self.at.insert(key, (generation, next));
-        cluster.commit(&self.group, place, next);
+        self.commit(&cluster, place, next);
     }
 
     fn read_closed(&mut self, place: &TopicPartition, segment: &Segment, from: Offset, end: Offset) {
@@ -168,7 +186,12 @@ impl Reader {
         };
         let next = self.hand_out(&cluster, place, from, Some(end));
         self.at.insert((place.clone(), None), (segment.generation, next));
+        self.commit(&cluster, place, next);
+    }
+
+    fn commit(&mut self, cluster: &MemoryCluster, place: &TopicPartition, next: Offset) {
         cluster.commit(&self.group, place, next);
+        self.done.insert((cluster.cluster_id(), place.clone()), next);
     }
 
     fn segment(&self, place: &TopicPartition, generation: Generation) -> Option<Segment> {

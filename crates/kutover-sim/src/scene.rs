@@ -160,9 +160,8 @@ fn group(weather: &Weather, dice: &mut SmallRng, n: u32) -> GroupScene {
         name: format!("g{n}"),
         reading: if dice.random_range(0..2) == 0 { Reading::Chain } else { Reading::Stock },
         born_ms: late.map_or(0, |shape| shaped(shape, 1_000, 120_000).as_millis() as u64),
-        poll_ms: slow.map_or(dice.random_range(100..900), |shape| {
-            shaped(shape, 2_000, 15_000).as_millis() as u64
-        }),
+        poll_ms: slow
+            .map_or(dice.random_range(100..900), |shape| shaped(shape, 2_000, 15_000).as_millis() as u64),
     }
 }
 

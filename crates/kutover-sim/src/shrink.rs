@@ -18,8 +18,7 @@ pub fn shrink(failed: &Outcome, options: &Options) -> BTreeSet<Occurrence> {
         if runs > RUNS {
             return false;
         }
-        let options =
-            Options { only: Some(only.iter().copied().collect()), lines: false, ..options.clone() };
+        let options = Options { only: Some(only.iter().copied().collect()), lines: false, ..options.clone() };
         run(failed.seed, &options).violations.iter().any(|violation| promises.contains(violation.invariant))
     };
     let mut left: Vec<Occurrence> = failed.struck.iter().map(|struck| struck.what).collect();

@@ -250,7 +250,10 @@ impl Weather {
 
 impl fmt::Debug for Weather {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Weather").field("seed", &self.seed).field("level", &self.level).finish_non_exhaustive()
+        f.debug_struct("Weather")
+            .field("seed", &self.seed)
+            .field("level", &self.level)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which sections there are. A new section, or a new crate, is one line in [`SECTIONS`].
 
 use super::{check::Check, purity, setup};
-use crate::{docs, lint, worlds};
+use crate::{docs, lint, simulate, worlds};
 
 /// One named part of the test run.
 pub(crate) struct Section {
@@ -49,6 +49,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "controller",
         about: "the cutover's driver, its journal and configuration",
         packages: &["kutover-controller"],
+        ..PLAIN
+    },
+    Section {
+        name: "sim",
+        about: "seeded simulation of whole deployments, with everything going wrong",
+        packages: &["kutover-sim"],
+        checks: simulate::CHECKS,
         ..PLAIN
     },
     Section {

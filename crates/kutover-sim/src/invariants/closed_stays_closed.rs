@@ -31,7 +31,9 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
                     closed.entry(key).or_insert((segment.cluster_id.clone(), end, acted.at_ms));
                 if *known != end {
                     let generation = segment.generation;
-                    found.push(broken!("{place} of generation {generation} was closed at {known}, then at {end}"));
+                    found.push(broken!(
+                        "{place} of generation {generation} was closed at {known}, then at {end}"
+                    ));
                 }
             }
         }

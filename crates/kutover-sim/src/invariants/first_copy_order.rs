@@ -17,7 +17,9 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     for group in observed.groups.iter().filter(|group| group.reading == Reading::Chain) {
         for (before, after) in disorder(observed, group.handed.iter().map(|handed| handed.record)) {
             let name = &group.name;
-            found.push(broken!("group {name} was handed record {before} before record {after}, which was sent earlier"));
+            found.push(broken!(
+                "group {name} was handed record {before} before record {after}, which was sent earlier"
+            ));
         }
     }
     found
@@ -36,7 +38,8 @@ fn disorder(observed: &Observed, order: impl Iterator<Item = RecordId>) -> Vec<(
         let record = &observed.records[id];
         let first = !std::mem::replace(&mut seen[id], true);
         // What was unknown once is its caller's to know: it may be appended late, or stand twice.
-        let judged = matches!(record.endings.as_slice(), [(_, Some(Ending::Acknowledged(_)))]) && !record.unknown;
+        let judged =
+            matches!(record.endings.as_slice(), [(_, Some(Ending::Acknowledged(_)))]) && !record.unknown;
         let ordered = observed.producers.get(record.producer).is_some_and(|producer| producer.ordered);
         if !first || !judged || !ordered {
             continue;

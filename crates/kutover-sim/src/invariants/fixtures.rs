@@ -8,13 +8,8 @@ use crate::observed::{Act, Acted, Append, Ending, Group, Handed, Observed, Produ
 
 /// A world with one ordered producer of ours, in which nothing has happened.
 pub(super) fn ours() -> Observed {
-    let producer = Producer {
-        name: "p0".into(),
-        ordered: true,
-        ours: true,
-        possibly_duplicated: 0,
-        moves: Vec::new(),
-    };
+    let producer =
+        Producer { name: "p0".into(), ordered: true, ours: true, possibly_duplicated: 0, moves: Vec::new() };
     Observed { producers: vec![producer], ..Observed::default() }
 }
 
@@ -42,7 +37,11 @@ pub(super) fn acted(at_ms: u64, act: Act) -> Acted {
 
 pub(super) fn made(cluster: &str) -> Acted {
     let colour = if cluster == "g" { Colour::Green } else { Colour::Blue };
-    Acted { at_ms: 0, by: None, act: Act::Made(colour, format!("Kafka-{cluster}").as_str().into(), cluster.into()) }
+    Acted {
+        at_ms: 0,
+        by: None,
+        act: Act::Made(colour, format!("Kafka-{cluster}").as_str().into(), cluster.into()),
+    }
 }
 
 pub(super) fn owner(generation: u64, cluster: &str, term: u64) -> Published {

@@ -32,9 +32,8 @@ mod tests {
     #[test]
     fn a_generation_that_shrinks_or_changes_is_reported() {
         let mut observed = ours();
-        let publish = |at, generation, cluster| {
-            acted(at, Act::Published(Box::new(owner(generation, cluster, 1))))
-        };
+        let publish =
+            |at, generation, cluster| acted(at, Act::Published(Box::new(owner(generation, cluster, 1))));
         observed.acts = vec![publish(1, 1, "b"), publish(2, 2, "g"), publish(3, 2, "g")];
         assert_eq!(check(&observed), []);
         observed.acts.push(publish(4, 2, "b"));

@@ -98,7 +98,8 @@ impl Count {
         // Where kutover moves the others, a stranger is told that it was refused.
         let only_stock = observed.producers.iter().all(|producer| !producer.ours);
         let copies = observed.copies();
-        let mut count = Self { out_of_order: first_copy_order::late(observed).len() as u64, ..Self::default() };
+        let mut count =
+            Self { out_of_order: first_copy_order::late(observed).len() as u64, ..Self::default() };
         for (record, copies) in observed.records.iter().zip(copies) {
             if record.endings.iter().any(|(_, ending)| ending.is_none()) {
                 continue;
@@ -109,7 +110,9 @@ impl Count {
             let acknowledged =
                 record.endings.iter().any(|(_, ending)| matches!(ending, Some(Ending::Acknowledged(_))));
             let unheard = record.endings.is_empty() && !record.died;
-            count.lost += u64::from(copies == 0 && !record.died && (!ours && only_stock || acknowledged || unheard && ours));
+            count.lost += u64::from(
+                copies == 0 && !record.died && (!ours && only_stock || acknowledged || unheard && ours),
+            );
         }
         let active = observed.end.published.owner.as_ref().map(|owner| &owner.target.cluster_id);
         let stays = |moves: &[(u64, _)]| {

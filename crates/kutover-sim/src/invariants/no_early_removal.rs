@@ -26,7 +26,9 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
             (_, false) => None,
         });
         match since {
-            None => found.push(broken!("{cluster} was removed at {at_ms} ms while the endpoint pointed at it")),
+            None => {
+                found.push(broken!("{cluster} was removed at {at_ms} ms while the endpoint pointed at it"))
+            }
             Some(since) if at_ms - since < observed.ttl_ms && has_records(observed, cluster) => {
                 found.push(broken!("{cluster} was removed {} ms after the redirect", at_ms - since));
             }

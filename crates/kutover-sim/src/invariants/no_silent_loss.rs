@@ -19,12 +19,18 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
         match (record.endings.as_slice(), copies[id]) {
             ([], _) if !record.died => found.push(broken!("record {id} of {name} never ended")),
             ([(at, Some(Ending::Acknowledged(cluster)))], 0) => {
-                found.push(broken!("record {id} of {name} was acknowledged by {cluster} at {at} ms and is lost"));
+                found.push(broken!(
+                    "record {id} of {name} was acknowledged by {cluster} at {at} ms and is lost"
+                ));
             }
             ([(_, Some(Ending::NotWritten))], copies) if copies > 0 && !record.died => {
-                found.push(broken!("record {id} of {name} was returned as not written and stands {copies} times"));
+                found.push(broken!(
+                    "record {id} of {name} was returned as not written and stands {copies} times"
+                ));
             }
-            ([_, _, ..], _) => found.push(broken!("record {id} of {name} ended more than once: {:?}", record.endings)),
+            ([_, _, ..], _) => {
+                found.push(broken!("record {id} of {name} ended more than once: {:?}", record.endings))
+            }
             _ => {}
         }
     }

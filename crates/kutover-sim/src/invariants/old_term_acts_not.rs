@@ -14,7 +14,9 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
             Act::Published(published) => {
                 let term = published.owner.as_ref().map_or(0, |owner| owner.term.0);
                 if term < highest {
-                    found.push(broken!("controller {by} wrote the owner record under term {term} after {highest}"));
+                    found.push(broken!(
+                        "controller {by} wrote the owner record under term {term} after {highest}"
+                    ));
                 }
                 highest = highest.max(term);
             }

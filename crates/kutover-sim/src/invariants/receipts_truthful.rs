@@ -23,7 +23,11 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
                 moves.iter().any(|(at_ms, cluster)| *cluster == receipt.to && *at_ms <= told.at_ms);
             if !was_there {
                 let name = &observed.producers[told.producer].name;
-                found.push(broken!("{name} says at {} ms that it moved to {}, and had not", told.at_ms, receipt.to));
+                found.push(broken!(
+                    "{name} says at {} ms that it moved to {}, and had not",
+                    told.at_ms,
+                    receipt.to
+                ));
             }
         }
         *seen = told.receipts.len();

@@ -144,12 +144,7 @@ async fn traffic(shared: Arc<Shared>, life: u64) {
 }
 
 impl Driver {
-    fn new(
-        shared: &Arc<Shared>,
-        inbox: mpsc::UnboundedReceiver<Message>,
-        reach: Reach,
-        life: u64,
-    ) -> Self {
+    fn new(shared: &Arc<Shared>, inbox: mpsc::UnboundedReceiver<Message>, reach: Reach, life: u64) -> Self {
         let policy = SwitchPolicy { order: shared.order, ..SwitchPolicy::default() };
         let mut tasks = JoinSet::new();
         let (watch, to) = (Arc::clone(&reach.watch), shared.inbox.clone());

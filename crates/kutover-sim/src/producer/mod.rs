@@ -92,15 +92,9 @@ pub(crate) struct Reach {
 }
 
 impl Shared {
-    fn new(
-        world: &Arc<World>,
-        number: usize,
-        life: u64,
-        inbox: mpsc::UnboundedSender<Message>,
-    ) -> Arc<Self> {
+    fn new(world: &Arc<World>, number: usize, life: u64, inbox: mpsc::UnboundedSender<Message>) -> Arc<Self> {
         let scene = &world.scene.producers[number];
-        let hand_over =
-            HandOver::new(scene.order, UnknownPolicy::default_for(scene.order), PARK_LIMIT_BYTES);
+        let hand_over = HandOver::new(scene.order, UnknownPolicy::default_for(scene.order), PARK_LIMIT_BYTES);
         let core = Core {
             slots: Vec::new(),
             sequence: 0,
@@ -374,8 +368,7 @@ impl Shared {
         let mut core = self.core.lock();
         core.ended = true;
         core.open = 0;
-        let lost: Vec<usize> =
-            core.slots.iter().filter(|slot| !slot.ended).map(|slot| slot.record).collect();
+        let lost: Vec<usize> = core.slots.iter().filter(|slot| !slot.ended).map(|slot| slot.record).collect();
         let lanes = std::mem::take(&mut core.lanes);
         drop(core);
         let mut observed = self.world.witness.observed();
