@@ -122,7 +122,8 @@ pub fn run_all(
                         return;
                     }
                     let outcome = run(seed, options);
-                    let differs = seed % TWICE_EVERY == 0 && run(seed, options).trace != outcome.trace;
+                    let differs =
+                        seed.is_multiple_of(TWICE_EVERY) && run(seed, options).trace != outcome.trace;
                     each(&outcome);
                     let mut batch = batch.lock();
                     if differs {

@@ -33,7 +33,7 @@ pub(crate) struct Tally {
 
 /// How one controller's run ended.
 enum Ran {
-    Ended(Result<Finished, DriveError>),
+    Ended(Box<Result<Finished, DriveError>>),
     Crashed,
 }
 
@@ -71,7 +71,7 @@ impl<F: Future<Output = Result<Finished, DriveError>>> Future for Mortal<F> {
             self.asleep = Some(asleep);
             return Poll::Pending;
         }
-        self.running.as_mut().poll(context).map(Ran::Ended)
+        self.running.as_mut().poll(context).map(|ended| Ran::Ended(Box::new(ended)))
     }
 }
 
@@ -182,14 +182,14 @@ impl Operator {
 
     fn ended(&self, by: usize, course: &Course, ran: Ran) -> bool {
         let witness = &self.world.witness;
-        let finished = match ran {
-            Ran::Crashed => return false,
-            Ran::Ended(Err(error)) => {
+        let Ran::Ended(ended) = ran else { return false };
+        let finished = match *ended {
+            Err(error) => {
                 note!(witness, "controller {by}: {error}");
                 self.stuck(&error.to_string());
                 return false;
             }
-            Ran::Ended(Ok(finished)) => finished,
+            Ok(finished) => finished,
         };
         note!(witness, "controller {by}: {:?}", finished.stop);
         let mut tally = self.tally.lock();

@@ -200,7 +200,7 @@ impl Reader {
         known.or_else(|| {
             // Before the first cutover there is no chain: the cluster that stands is the one segment.
             let first = self.world.first_cluster()?;
-            (segments.is_empty() && generation == Generation(1)).then(|| Segment {
+            (segments.is_empty() && generation == Generation(1)).then_some(Segment {
                 generation,
                 colour: kutover_core::words::Colour::Blue,
                 cluster_id: first,

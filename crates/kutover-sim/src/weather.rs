@@ -303,7 +303,7 @@ fn ms(time: Duration) -> u64 {
 
 /// A stream of random numbers that depends on the seed and its own number alone.
 pub(crate) fn stream(seed: u64, number: u64) -> SmallRng {
-    let mut mixer = SmallRng::seed_from_u64(seed ^ 0x5EED_0F_5EED);
+    let mut mixer = SmallRng::seed_from_u64(seed ^ 0x5EED_0F5E_ED00);
     SmallRng::seed_from_u64(mixer.next_u64() ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
 }
 

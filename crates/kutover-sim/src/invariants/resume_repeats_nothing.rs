@@ -18,7 +18,8 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
         let at_ms = acted.at_ms;
         match &acted.act {
             Act::Made(colour, incarnation, _) => {
-                if !standing.insert(*colour) {
+                let alone = standing.insert(*colour);
+                if !alone {
                     found.push(broken!("{incarnation} was made at {at_ms} ms while another {colour} stood"));
                 }
             }
