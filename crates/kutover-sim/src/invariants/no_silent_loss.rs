@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 
+use kutover_core::chain::{ClosedBy, SegmentEnd};
+
 use super::{Violation, broken};
-use crate::observed::{Ending, Observed, Reading};
+use crate::observed::{Act, Append, Ending, Observed, Reading};
 
 pub(super) const NAME: &str = "no_silent_loss";
 
@@ -43,8 +45,11 @@ fn unread(observed: &Observed) -> Vec<Violation> {
     let mut found = Vec::new();
     for group in observed.groups.iter().filter(|group| group.born_ms < 1_000) {
         let handed: BTreeSet<_> = group.handed.iter().map(|handed| handed.record).collect();
-        let missed: Vec<_> =
-            observed.appends.iter().filter(|append| !handed.contains(&append.record)).collect();
+        let missed: Vec<_> = observed
+            .appends
+            .iter()
+            .filter(|append| !handed.contains(&append.record) && !is_held(observed, group.reading, append))
+            .collect();
         if let Some(first) = missed.first() {
             let reading = match group.reading {
                 Reading::Chain => "chain",
@@ -63,6 +68,23 @@ fn unread(observed: &Observed) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// What came behind an end that a quiet window closed, because the fence was waived: no segment has it, so no reader of
+/// the chain is handed it; its cluster is held for it and still stands.
+fn is_held(observed: &Observed, reading: Reading, append: &Append) -> bool {
+    let quiet = |end: &SegmentEnd| matches!(end, SegmentEnd::Closed { by: ClosedBy::Quiet, .. });
+    let closed_quietly = || {
+        observed.acts.iter().any(|acted| match &acted.act {
+            Act::Chain(_, topic, partitions) if *topic == append.place.topic => {
+                let segments = partitions.get(&append.place.partition).into_iter().flatten();
+                segments.into_iter().any(|one| one.cluster_id == append.cluster && quiet(&one.end))
+            }
+            _ => false,
+        })
+    };
+    let stands = observed.end.standing.contains_key(&append.cluster);
+    reading == Reading::Chain && stands && closed_quietly()
 }
 
 #[cfg(test)]
