@@ -10,7 +10,7 @@ use kutover_controller::driver::{Controller, DriveError, Finished, Operator};
 use kutover_core::chain::ClosedBy;
 use kutover_core::cutover::{Event, StateName, Stop};
 use kutover_core::error::ErrorKind;
-use kutover_core::words::{Colour, Generation, GroupId};
+use kutover_core::words::{Colour, Generation, GroupId, Offset};
 use kutover_memory::{Fault, MemoryWorld};
 use tokio::sync::mpsc;
 
@@ -50,6 +50,11 @@ async fn a_cutover_in_memory() {
     assert_eq!(states, StateName::FORWARD);
     let ends = finished.progress.chain.closed_ends(Generation(1)).unwrap();
     assert_eq!(ends.values().map(|end| end.0).collect::<Vec<_>>(), [10, 10]);
+    let green = world.cluster(Colour::Green).unwrap();
+    for partition in 0..2 {
+        let start = green.committed(&group(), &place(partition));
+        assert_eq!(start, Some(Offset(0)), "a group without a start would begin at the latest (L7)");
+    }
     let fenced = events.iter().any(|event| matches!(event, Event::FenceProven { partitions: 2, .. }));
     assert!(fenced, "segments were closed without a proven fence");
 }

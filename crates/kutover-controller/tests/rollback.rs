@@ -160,11 +160,11 @@ async fn back_from_a_dead_green() {
 #[tokio::test(start_paused = true)]
 async fn late_acts_on_the_active_cluster_are_undone() {
     let world = world().await;
-    let (finished, _) = go_back(&world, CONFIG, StateName::Draining).await;
+    let (finished, _) = go_back(&world, CONFIG, StateName::Retiring).await;
     assert_back(&world, &finished.unwrap(), "before").await;
     let blue = world.cluster(Colour::Blue).unwrap();
     blue.raise_fence(&["orders".into()]).await.unwrap();
-    blue.isolate(&Nonce::new("orders-1"));
+    blue.isolate(&Nonce::new("orders-1-1"));
     let stay = CONFIG.replace("[plan]", "[plan]\nto = \"blue\"");
     let (finished, _) = run(&world, &stay).await;
     assert!(matches!(finished.unwrap().stop, Stop::RolledBack(_)), "a restart takes nobody there again");

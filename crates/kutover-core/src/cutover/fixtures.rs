@@ -293,10 +293,9 @@ impl<'a> World<'a> {
     }
 }
 
-pub(super) const FORWARD: [&str; 25] = [
+pub(super) const FORWARD: [&str; 24] = [
     "take the term",
     "claim the control topics",
-    "reopen",
     "provision",
     "verify both clusters",
     "match topics",

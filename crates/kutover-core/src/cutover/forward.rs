@@ -45,7 +45,7 @@ impl Cutover {
             (Redirection::Reopen(_), Cause::Enter) => Next::Run(Command::Reopen {
                 on: prepared.verified.new.incarnation.clone(),
                 topics: Some(prepared.verified.topic_names()),
-                isolations: self.isolations(),
+                isolations: self.shut.isolations(&prepared.verified.new.incarnation.id),
                 prove: self.has_served(&prepared.verified.new.identity.cluster_id),
             }),
             (Redirection::Reopen(target), Cause::Answer(Answer::Done)) => {

@@ -15,11 +15,7 @@ fn an_abort_before_redirecting_undoes_everything() {
     machine.machine.handle(Millis(0), Input::Abort);
     let (stop, world) = machine.run();
     assert!(matches!(stop, Stop::Aborted(_)));
-    assert_eq!(
-        world.commands,
-        ["take the term", "claim the control topics", "reopen"],
-        "nothing without the term"
-    );
+    assert_eq!(world.commands, ["take the term", "claim the control topics"], "nothing without the term");
 
     let mut plan = plan();
     plan.approve_redirect = Approval::Manual;
@@ -357,7 +353,7 @@ fn a_finished_cutover_is_not_begun_again() {
     again.published = target(2, Colour::Green);
     let (stop, again) = again.run();
     assert_eq!(stop, Stop::Complete);
-    assert_eq!(again.commands, ["take the term", "claim the control topics", "reopen"]);
+    assert_eq!(again.commands, ["take the term", "claim the control topics"]);
 }
 
 #[test]
@@ -366,7 +362,7 @@ fn adopting_stops_once_the_deployment_is_ours() {
     world.machine = world.machine.adopting();
     let (stop, world) = world.run();
     assert_eq!(stop, Stop::Adopted);
-    assert_eq!(world.commands, ["take the term", "claim the control topics", "reopen"]);
+    assert_eq!(world.commands, ["take the term", "claim the control topics"]);
     let mut next = World::new(plan(), world.journal);
     next.term = 2;
     assert_eq!(next.run().0, Stop::Complete);

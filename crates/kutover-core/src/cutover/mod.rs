@@ -48,7 +48,7 @@ pub use way_back::{Barrier, Rollback, WayBack};
 
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
-use crate::words::{Millis, Nonce, Term};
+use crate::words::{IncarnationId, Millis, Nonce, Term};
 
 /// The longest back-off is this many times the first.
 const LONGEST_BACK_OFF: u64 = 32;
@@ -130,6 +130,37 @@ struct Hold {
     failures: u32,
 }
 
+/// Fences and isolations that were intended, by incarnation: what a late act of an older term may leave behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+struct Shut {
+    fenced: BTreeSet<IncarnationId>,
+    isolated: BTreeSet<(IncarnationId, Nonce)>,
+}
+
+impl Shut {
+    fn note(&mut self, command: &Command) {
+        match command {
+            Command::RaiseFence { old, .. } => {
+                self.fenced.insert(old.id.clone());
+            }
+            Command::Isolate { old, nonce } => {
+                self.isolated.insert((old.id.clone(), nonce.clone()));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether anything of the kind was ever begun there.
+    fn touched(&self, there: &IncarnationId) -> bool {
+        self.fenced.contains(there) || self.isolated.iter().any(|(id, _)| id == there)
+    }
+
+    /// The isolations of an incarnation.
+    fn isolations(&self, there: &IncarnationId) -> Vec<Nonce> {
+        self.isolated.iter().filter(|(id, _)| id == there).map(|(_, nonce)| nonce.clone()).collect()
+    }
+}
+
 /// What a step decided.
 enum Next {
     /// Do this; its answer comes back to the same step.
@@ -170,6 +201,8 @@ pub struct Cutover {
     resumed: bool,
     /// The nonces of adoptions that the journal intended.
     adoptions: Vec<Nonce>,
+    /// What was done, or begun, against clusters to shut clients out of them, by this run and every one before it.
+    shut: Shut,
     /// Whether taking the deployment over is all that is wanted.
     adopt_only: bool,
     next_id: u64,
@@ -194,12 +227,13 @@ impl Cutover {
     /// holds, oldest first; the newest checkpoint is where it goes on.
     pub fn new(plan: Plan, nonce: Nonce, journal: impl IntoIterator<Item = Record>) -> Self {
         let mut progress = Progress::default();
-        let (mut resumed, mut adoptions) = (false, Vec::new());
+        let (mut resumed, mut adoptions, mut shut) = (false, Vec::new(), Shut::default());
         for record in journal {
             match record {
                 Record::Takeover { .. } => resumed = true,
                 Record::Checkpoint { progress: newest } => (resumed, progress) = (true, *newest),
                 Record::Intent { command, .. } => {
+                    shut.note(&command);
                     if let Command::TakeTerm { nonce, adopt: true, .. } = *command {
                         adoptions.push(nonce);
                     }
@@ -218,6 +252,7 @@ impl Cutover {
             progress,
             resumed,
             adoptions,
+            shut,
             adopt_only: false,
             next_id: 0,
             pending: None,
@@ -414,6 +449,7 @@ impl Cutover {
     fn run(&mut self, now: Millis, command: Command) {
         self.next_id += 1;
         let id = CommandId(self.next_id);
+        self.shut.note(&command);
         // Before a term is ours another controller's journal must not be written to: raising the term is itself a
         // compare-and-set. An adoption has no term before it, and must be known for ours if we die in it.
         let adoption = matches!(command, Command::TakeTerm { adopt: true, .. });

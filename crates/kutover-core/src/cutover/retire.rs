@@ -28,9 +28,10 @@ impl Cutover {
         Next::Once(self.plan.timings.soak_ms.max(ttl_ms), Box::new(onwards))
     }
 
-    /// One isolation per cutover: a resume finds the one that is there.
-    pub(super) fn isolation(&self, cutover: u64) -> Nonce {
-        format!("{}-{cutover}", self.plan.deployment).as_str().into()
+    /// Every term has an isolation of its own: what an older one still puts back, it may have had put back for a reason
+    /// that is over, and must not open what a newer one has shut (L20).
+    fn isolation(&self) -> Nonce {
+        format!("{}-{}-{}", self.plan.deployment, self.progress.cutover, self.term).as_str().into()
     }
 
     pub(super) fn isolating(&mut self, closed: Closed, step: Isolation, cause: Cause) -> Next {
@@ -55,10 +56,9 @@ impl Cutover {
                 self.progress.state = State::Isolating(closed, Isolation::Members(on_old));
                 Next::After(HEARTBEAT_LOOKS_APART_MS)
             }
-            (Isolation::Isolate, Cause::Enter) => Next::Run(Command::Isolate {
-                old: verified.old.incarnation.clone(),
-                nonce: self.isolation(self.progress.cutover),
-            }),
+            (Isolation::Isolate, Cause::Enter) => {
+                Next::Run(Command::Isolate { old: verified.old.incarnation.clone(), nonce: self.isolation() })
+            }
             (Isolation::Isolate, Cause::Answer(Answer::Isolated { shut_out })) => {
                 self.notify(Event::Isolated { shut_out });
                 Next::Goto(State::Retiring(closed, shut_out, Retirement::Prove))

@@ -15,7 +15,7 @@ use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
 use crate::ports::PartitionEnd;
-use crate::words::{Millis, Nonce, Offset, TopicPartition};
+use crate::words::{Millis, Offset, TopicPartition};
 
 /// What rests on the final ends of the cluster that is left, in its order.
 const BARRIER: [Rollback; 5] =
@@ -192,15 +192,9 @@ impl Cutover {
         Command::Reopen {
             on: way.home().clone(),
             topics: Some(way.redirected.prepared.verified.topic_names()),
-            isolations: self.isolations(),
+            isolations: self.shut.isolations(&way.home().id),
             prove,
         }
-    }
-
-    /// The isolations that this deployment's newest cutovers may have made, or make yet by a late act of an older term.
-    pub(super) fn isolations(&self) -> Vec<Nonce> {
-        let newest = self.progress.cutover;
-        (newest.saturating_sub(1).max(1)..=newest).map(|cutover| self.isolation(cutover)).collect()
     }
 
     fn settling_back(&mut self, way: WayBack, step: Rollback, cause: Cause) -> Next {

@@ -3,6 +3,7 @@
 use super::fixtures::*;
 use super::*;
 use crate::chain::{ClosedBy, SegmentEnd};
+use crate::owner::Target;
 use crate::words::{Colour, Generation, Offset};
 
 /// The number of the command of this name in a cutover that goes well.
@@ -233,4 +234,37 @@ fn a_start_on_the_way_back_asks_nothing_of_the_cluster_that_is_left() {
         }
     }
     assert!(begun);
+}
+
+/// L20, found by the small world `takeover`: a start reopens the active cluster only where somebody may have shut it, and
+/// puts back no isolation of a newer term.
+#[test]
+fn a_start_reopens_nothing_that_nobody_shut() {
+    let reopened = |journal: Vec<Record>, published: Target| {
+        let mut world = World::new(plan(), journal);
+        (world.term, world.published) = (7, published);
+        world.run().1.commands.iter().position(|command| *command == "reopen")
+    };
+    let (_, forward) = World::new(plan(), vec![]).run();
+    let soaking = forward.journal.iter().position(|record| match record {
+        Record::Checkpoint { progress } => matches!(progress.state, State::Soaking(_)),
+        _ => false,
+    });
+    let journal = forward.journal[..=soaking.unwrap()].to_vec();
+    assert_eq!(reopened(journal, target(2, Colour::Green)), None, "green was never shut");
+
+    let (_, back) = rolled_back_after("isolate").run();
+    assert_eq!(
+        reopened(back.journal.clone(), target(3, Colour::Blue)),
+        Some(2),
+        "blue was, before the way back"
+    );
+    let mut isolations = back.journal.iter().filter_map(|record| match record {
+        Record::Intent { command, .. } => match &**command {
+            Command::Isolate { nonce, .. } => Some(nonce.as_str()),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(isolations.next(), Some("orders-1-1"), "cutover 1, term 1");
 }

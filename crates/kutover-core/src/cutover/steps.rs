@@ -147,8 +147,9 @@ impl Cutover {
         }
     }
 
-    /// A fence or an isolation that a late act of an older term left on the active cluster is taken away. While a rollback
-    /// closes the active cluster, a fence there is meant.
+    /// A fence or an isolation that a late act of an older term left on the active cluster is taken away, if there ever was
+    /// such an act: whoever reopens a cluster needlessly may do it late, and open what a newer term has shut. While a
+    /// rollback closes the active cluster, a fence there is meant.
     fn reconcile(&mut self) -> Next {
         self.boot = Boot::Reconcile;
         let active = match (&self.progress.state, &self.progress.published) {
@@ -158,9 +159,10 @@ impl Cutover {
             (state, Some(published)) => state.serving(published.colour).or(self.progress.active.clone()),
             (_, None) => None,
         };
-        match active {
+        match active.filter(|active| self.shut.touched(&active.id)) {
             Some(on) => {
-                Next::Run(Command::Reopen { on, topics: None, isolations: self.isolations(), prove: false })
+                let isolations = self.shut.isolations(&on.id);
+                Next::Run(Command::Reopen { on, topics: None, isolations, prove: false })
             }
             None => self.running(),
         }
