@@ -12,7 +12,7 @@ use kutover_core::chain::SegmentEnd;
 use kutover_core::cutover::{Event, StateName, Stop};
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::Incarnation;
-use kutover_core::words::{Colour, Offset};
+use kutover_core::words::{Colour, GroupId, Offset};
 use kutover_memory::{Fault, MemoryCluster, MemoryWorld};
 use tokio::sync::mpsc;
 
@@ -104,4 +104,38 @@ async fn an_aborted_way_to_a_kept_colour_leaves_it_fenced() {
     let segments = finished.progress.chain.segments(&place(0));
     let SegmentEnd::Closed { end, .. } = segments[0].end else { panic!("{segments:?}") };
     assert_eq!((end, segments[2].start), (Offset(10), Offset(10)), "{segments:?}");
+}
+
+/// L7: start offsets that expire while a slow group still reads the old cluster are set again, where the segment starts.
+#[tokio::test(start_paused = true)]
+async fn start_offsets_are_kept_fresh_while_the_drain_lasts() {
+    let world = world().await;
+    let blue = world.cluster(Colour::Blue).unwrap();
+    let slow = GroupId::new("slow");
+    blue.commit(&slow, &place(1), Offset(3));
+    let (_operator, words) = mpsc::unbounded_channel();
+    let mut looks = 0;
+    let finished = controller(&world, CONFIG)
+        .run(words, |event| {
+            let Event::Draining { .. } = event else { return };
+            looks += 1;
+            let green = world.cluster(Colour::Green).unwrap();
+            match looks {
+                1 => {
+                    green.produce(&place(1), record("after the switch")).unwrap();
+                    green.expire_group(&slow);
+                    assert_eq!(green.committed(&slow, &place(1)), None);
+                }
+                // 100 ms apart: well after the next time that they are looked after.
+                400 => {
+                    assert_eq!(green.committed(&slow, &place(1)), Some(Offset(0)), "not the end: the start");
+                    blue.read_all(&slow);
+                }
+                _ => {}
+            }
+        })
+        .await
+        .unwrap();
+    assert_eq!(finished.stop, Stop::Complete);
+    assert!(looks >= 400);
 }

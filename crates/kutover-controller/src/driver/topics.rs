@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kutover_core::controls::{Control, without};
-use kutover_core::cutover::Answer;
+use kutover_core::cutover::{Answer, StartOffsets};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::parity::{create_with_known_configs, parity_plan};
 use kutover_core::ports::{GroupListing, Incarnation};
@@ -86,6 +86,22 @@ impl World {
             kept.insert(group.clone(), admin.set_start_offsets(group, &starts).await?);
         }
         Ok(kept)
+    }
+
+    /// Sets start offsets again where there are none any more. A group that lives there already refuses; what fails for
+    /// another reason is tried again at the next look.
+    pub(super) async fn freshen(&self, fresh: &StartOffsets, groups: &Groups) {
+        if without(Control::NoStartOffsets) {
+            return;
+        }
+        let Ok(links) = self.links(&fresh.on).await else { return };
+        for (group, topics) in groups {
+            let starts =
+                fresh.at.iter().filter(|(place, _)| topics.contains(&place.topic)).cloned().collect();
+            if let Err(error) = links.admin.set_start_offsets(group, &starts).await {
+                tracing::debug!(%group, %error, "start offsets were not set again");
+            }
+        }
     }
 
     pub(super) async fn recheck(

@@ -95,7 +95,10 @@ impl World {
                 let ends = self.links(old).await?.admin.ends(&list(topics)).await?;
                 Ok(Answer::Ends { ends })
             }
-            Command::ObserveDrain { old, groups, partitions } => {
+            Command::ObserveDrain { old, groups, partitions, fresh } => {
+                if let Some(fresh) = fresh {
+                    self.freshen(fresh, groups).await;
+                }
                 let (listed, _) = self.groups(old).await?;
                 let seen = self.observe(old, groups, partitions).await?;
                 Ok(Answer::Drain { seen, listed })

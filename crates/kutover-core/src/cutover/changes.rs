@@ -174,3 +174,12 @@ fn a_kept_cluster_is_fenced_again_and_leaves_no_gap_in_the_chain() {
     assert_eq!(segments[0].end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Fence });
     assert_eq!((segments[2].generation, segments[2].start), (Generation(3), Offset(100)));
 }
+
+/// L18: the schemas' topic is not among those that `"*"` waives.
+#[test]
+fn schemas_are_waived_by_their_name_alone() {
+    let moving = [(TopicName::new("_schemas"), 1), (TopicName::new("orders"), 2)].into();
+    assert_eq!(plan().unwaived_history(&moving), ["_schemas".into()]);
+    let named = Plan { waived_history: Topics::Named(moving.keys().cloned().collect()), ..plan() };
+    assert_eq!(named.unwaived_history(&moving), Vec::<TopicName>::new());
+}

@@ -9,7 +9,9 @@ use crate::drain::Observation;
 use crate::messages::MemberState;
 use crate::owner::{Intent, OwnerRecord, RemovalMark, Target};
 use crate::ports::{ClusterIdentity, FenceKind, FenceProof, Incarnation, PartitionEnd, TopicDescription};
-use crate::words::{ClusterId, Colour, GroupId, IncarnationId, Nonce, Term, TopicName, TopicPartition};
+use crate::words::{
+    ClusterId, Colour, GroupId, IncarnationId, Nonce, Offset, Term, TopicName, TopicPartition,
+};
 
 /// Names one command; answers carry it. A result with an id that nobody waits for is counted and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -152,6 +154,9 @@ pub enum Command {
         groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
         /// The partitions.
         partitions: Vec<TopicPartition>,
+        /// Start offsets to set again on the new cluster where a group has none: those that were set before the switch
+        /// expire if the drain takes long (L7). A group that lives there already refuses, which is no harm.
+        fresh: Option<StartOffsets>,
     },
     /// Shut clients out of the old cluster.
     Isolate {
@@ -281,6 +286,15 @@ impl Command {
             Command::Discard { .. } => "discard",
         }
     }
+}
+
+/// Where groups start on a cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct StartOffsets {
+    /// The cluster.
+    pub on: Incarnation,
+    /// The start of the segments there.
+    pub at: Vec<(TopicPartition, Offset)>,
 }
 
 /// What the world answered.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::steps::unexpected;
 use super::{
     Answer, Cause, Closed, Command, Cutover, Draft, Event, FencePolicy, Fencing, Next, Preparation, Prepared,
-    Redirected, Redirection, State, decide,
+    Redirected, Redirection, StartOffsets, State, decide,
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
@@ -16,6 +16,9 @@ use crate::words::{ClusterId, Generation, Offset, TopicId, TopicName, TopicParti
 
 /// How many reasons an event carries.
 const REASONS_SHOWN: usize = 10;
+/// How often start offsets are looked after. No broker forgets a commit sooner than after a minute
+/// (`offsets.retention.minutes` is at least 1).
+const FRESH_EVERY_MS: u64 = 30_000;
 
 impl Cutover {
     pub(super) fn redirecting(
@@ -224,12 +227,14 @@ impl Cutover {
     }
 
     pub(super) fn draining(&mut self, mut closed: Closed, cause: Cause) -> Next {
+        let fresh = if matches!(cause, Cause::Enter) { self.fresh_start_offsets(&closed) } else { None };
         let prepared = &mut closed.redirected.prepared;
         match cause {
             Cause::Enter => Next::Run(Command::ObserveDrain {
                 old: prepared.verified.old.incarnation.clone(),
                 groups: prepared.draft.groups.clone(),
                 partitions: prepared.verified.partitions(),
+                fresh,
             }),
             Cause::Answer(Answer::Drain { seen, listed }) => {
                 if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
@@ -248,6 +253,22 @@ impl Cutover {
             }
             Cause::Answer(other) => unexpected(&other),
         }
+    }
+
+    /// Where groups start on the new cluster, if it is time to see to that again.
+    fn fresh_start_offsets(&mut self, closed: &Closed) -> Option<StartOffsets> {
+        let now = self.now?;
+        if self.freshened.is_some_and(|at| now.since(at) < FRESH_EVERY_MS) {
+            return None;
+        }
+        self.freshened = Some(now);
+        let target = &closed.redirected.target;
+        let opened = self.progress.chain.iter().filter_map(|(place, segments)| {
+            let segment = segments.iter().find(|segment| segment.generation == target.generation)?;
+            Some((place.clone(), segment.start))
+        });
+        let on = closed.redirected.prepared.verified.new.incarnation.clone();
+        Some(StartOffsets { on, at: opened.collect() })
     }
 
     pub(super) fn judge(&mut self, closed: &Closed, seen: &Observation) -> DrainVerdict {

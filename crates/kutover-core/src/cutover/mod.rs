@@ -37,7 +37,7 @@ mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 
-pub use command::{Answer, Command, CommandId};
+pub use command::{Answer, Command, CommandId, StartOffsets};
 pub use event::{ApprovalGate, Event, Record};
 pub use plan::{Approval, FencePolicy, Plan, Timings, Topics};
 pub use state::{
@@ -212,6 +212,8 @@ pub struct Cutover {
     /// The time of the input that is being handled.
     now: Option<Millis>,
     hold: Option<Hold>,
+    /// When start offsets were last looked after.
+    freshened: Option<Millis>,
     approved: BTreeSet<ApprovalGate>,
     asked: Option<ApprovalGate>,
     abort: bool,
@@ -260,6 +262,7 @@ impl Cutover {
             entered: None,
             now: None,
             hold: None,
+            freshened: None,
             approved: BTreeSet::new(),
             asked: None,
             abort: false,

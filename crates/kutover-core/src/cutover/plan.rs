@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::decisions::history::SCHEMAS_TOPIC;
 use crate::words::{Colour, DeploymentName, GroupId, TopicName, is_reserved_topic};
 
 /// Which topics a rule is about.
@@ -136,6 +137,11 @@ impl Plan {
         if !self.remove_old {
             return Vec::new();
         }
-        moving.keys().filter(|topic| !self.waived_history.includes(topic)).cloned().collect()
+        // Whoever waives everything has hardly meant the schemas, without which no record can be read.
+        let waived = |topic: &TopicName| match &self.waived_history {
+            Topics::All => topic.as_str() != SCHEMAS_TOPIC,
+            named @ Topics::Named(_) => named.includes(topic),
+        };
+        moving.keys().filter(|topic| !waived(topic)).cloned().collect()
     }
 }

@@ -283,6 +283,8 @@ impl Cutover {
                     old: way.away().clone(),
                     groups: prepared.draft.groups.clone(),
                     partitions: prepared.verified.partitions(),
+                    // Who has no commit at home may have records of the first segment there yet to read.
+                    fresh: None,
                 });
             }
             Cause::Answer(Answer::Drain { seen, listed }) => (listed, seen),
