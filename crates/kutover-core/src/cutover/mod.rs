@@ -19,6 +19,7 @@ mod invariants;
 mod plan;
 mod retire;
 mod rollback;
+mod shut;
 mod situation;
 mod state;
 mod steps;
@@ -48,7 +49,8 @@ pub use way_back::{Barrier, Rollback, WayBack};
 
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
-use crate::words::{IncarnationId, Millis, Nonce, Term};
+use crate::words::{Millis, Nonce, Term};
+use shut::Shut;
 
 /// The longest back-off is this many times the first.
 const LONGEST_BACK_OFF: u64 = 32;
@@ -128,37 +130,6 @@ struct Hold {
     since: Millis,
     reason: String,
     failures: u32,
-}
-
-/// Fences and isolations that were intended, by incarnation: what a late act of an older term may leave behind.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-struct Shut {
-    fenced: BTreeSet<IncarnationId>,
-    isolated: BTreeSet<(IncarnationId, Nonce)>,
-}
-
-impl Shut {
-    fn note(&mut self, command: &Command) {
-        match command {
-            Command::RaiseFence { old, .. } => {
-                self.fenced.insert(old.id.clone());
-            }
-            Command::Isolate { old, nonce } => {
-                self.isolated.insert((old.id.clone(), nonce.clone()));
-            }
-            _ => {}
-        }
-    }
-
-    /// Whether anything of the kind was ever begun there.
-    fn touched(&self, there: &IncarnationId) -> bool {
-        self.fenced.contains(there) || self.isolated.iter().any(|(id, _)| id == there)
-    }
-
-    /// The isolations of an incarnation.
-    fn isolations(&self, there: &IncarnationId) -> Vec<Nonce> {
-        self.isolated.iter().filter(|(id, _)| id == there).map(|(_, nonce)| nonce.clone()).collect()
-    }
 }
 
 /// What a step decided.
