@@ -13,7 +13,7 @@ use crate::test::{Check, Context, Ran};
 
 #[derive(Args)]
 pub(crate) struct SimulateArgs {
-    /// `--seeds A..B`, `--seconds N`, `--strategy kutover|recipe|dns-only`, `--producers N`, `--faults
+    /// `--seeds A..B`, `--seconds N`, `--strategy kutover|recipe|dns-only|rolling`, `--producers N`, `--faults
     /// light|heavy|none`, `--only FAULTS`, `--trace`, `--json`, `--without CONTROL`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,

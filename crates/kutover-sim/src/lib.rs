@@ -15,6 +15,7 @@ mod operator;
 mod ports;
 mod producer;
 mod readers;
+pub mod rolling;
 mod run;
 pub mod scene;
 pub mod shrink;

@@ -11,7 +11,7 @@ use clap::Parser;
 use kutover_sim::batch::{self, Batch};
 use kutover_sim::scene::Strategy;
 use kutover_sim::weather::{Level, Occurrence};
-use kutover_sim::{Options, Outcome, shrink};
+use kutover_sim::{Options, Outcome, rolling, shrink};
 
 /// Runs whole deployments in virtual time, each from one seed.
 #[derive(Parser)]
@@ -24,8 +24,8 @@ struct Cli {
     #[arg(long)]
     seconds: Option<u64>,
     /// What moves the producers
-    #[arg(long, value_enum, default_value_t = Strategy::Kutover)]
-    strategy: Strategy,
+    #[arg(long, value_enum, default_value_t = Chosen::Kutover)]
+    strategy: Chosen,
     /// Producers in each world; otherwise as the seed has it
     #[arg(long)]
     producers: Option<u32>,
@@ -46,6 +46,41 @@ struct Cli {
     without: Option<String>,
 }
 
+/// What can be asked for: the simulated strategies, and the one that is calculated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Chosen {
+    /// `BlueGreenProducer`, moved by the controller
+    Kutover,
+    /// The published recipe: a new client on a timer
+    Recipe,
+    /// A change of DNS alone
+    DnsOnly,
+    /// What blue/green replaces, brokers batch by batch: what it costs, for the cluster of the first seed
+    Rolling,
+}
+
+impl Chosen {
+    fn simulated(self) -> Option<Strategy> {
+        match self {
+            Self::Kutover => Some(Strategy::Kutover),
+            Self::Recipe => Some(Strategy::Recipe),
+            Self::DnsOnly => Some(Strategy::DnsOnly),
+            Self::Rolling => None,
+        }
+    }
+}
+
+/// Prints the comparison of docs/rolling.md.
+fn rolling(seed: u64, json: bool) -> Result<(), String> {
+    let options = rolling::Options { seed, ..rolling::Options::default() };
+    let found = rolling::compare(&options)?;
+    println!("{found}\n{}", rolling::hours_by_throttle(&options, &rolling::THROTTLES)?);
+    if json {
+        println!("{}", serde_json::to_string(&found).map_err(|error| error.to_string())?);
+    }
+    Ok(())
+}
+
 fn seeds(text: &str) -> Result<(u64, u64), String> {
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("`{text}`: {error}"));
     match text.split_once("..") {
@@ -64,13 +99,16 @@ fn main() -> ExitCode {
     }
     let only: Option<BTreeSet<Occurrence>> = cli.only.clone().map(|only| only.into_iter().collect());
     let whole = only.is_none();
-    let options = Options {
-        level: cli.faults,
-        strategy: cli.strategy,
-        producers: cli.producers,
-        only,
-        lines: cli.trace,
+    let Some(strategy) = cli.strategy.simulated() else {
+        return match rolling(cli.seeds.0, cli.json) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        };
     };
+    let options = Options { level: cli.faults, strategy, producers: cli.producers, only, lines: cli.trace };
     eprintln!("seeds {}..{}", cli.seeds.0, cli.seeds.1);
     let limit = cli.seconds.map(Duration::from_secs);
     let batch = batch::run_all(cli.seeds.0..cli.seeds.1, &options, limit, |outcome| {
