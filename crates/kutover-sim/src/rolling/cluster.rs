@@ -54,6 +54,22 @@ impl Draws {
     }
 }
 
+/// Each partition's topic and size. The seed decides how sizes are spread; their mean is as it was asked for, so that a
+/// cost does not hang on one topic that happened to be drawn large.
+fn sizes(options: &Options, draws: &mut Draws) -> Vec<(u32, u64)> {
+    let mut drawn = Vec::new();
+    for topic in 0..options.topics {
+        // Few topics are large: a topic's weight falls as one over its rank, as drawn, from 25 to one.
+        let weight = (1000 / (1 + draws.below(1000))).clamp(1, 25);
+        for _ in 0..options.partitions {
+            drawn.push((topic, weight * (50 + draws.below(101))));
+        }
+    }
+    let sum = drawn.iter().map(|(_, share)| share).sum::<u64>().max(1);
+    let all = options.mean_mib * drawn.len() as u64;
+    drawn.into_iter().map(|(topic, share)| (topic, (all * share / sum).max(1))).collect()
+}
+
 /// One partition in so many coordinates groups.
 const COORDINATORS: usize = 40;
 
@@ -81,13 +97,8 @@ impl Cluster {
             coordinated: Vec::new(),
             retention_s: options.retention_h as f64 * 3600.0,
         };
-        for topic in 0..options.topics {
-            // Few topics are large: a topic's weight falls as one over its rank, as drawn, between a quarter and six.
-            let weight = (1000 / (1 + draws.below(1000))).clamp(1, 25);
-            for _ in 0..options.partitions {
-                let mib = options.mean_mib * weight * (50 + draws.below(101)) / 100 / 4;
-                cluster.place(topic, mib.max(1), replication, &mut draws);
-            }
+        for (topic, mib) in sizes(options, &mut draws) {
+            cluster.place(topic, mib, replication, &mut draws);
         }
         for _ in 0..options.groups {
             let topic = draws.below(u64::from(options.topics)) as usize;
