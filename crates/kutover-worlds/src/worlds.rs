@@ -6,7 +6,7 @@ use kutover_core::switch::Order;
 use kutover_core::words::Colour::{Blue, Green};
 
 use crate::check::{Outcome, check};
-use crate::cutover_world::{Budget, CutoverWorld};
+use crate::cutover_world::{Budget, CutoverWorld, Mover};
 use crate::ground::Faults;
 use crate::switch_world::SwitchWorld;
 
@@ -40,8 +40,13 @@ pub const CATCHES: &[(Control, &str)] = &[
     (Control::SkipTerm, "takeover"),
     (Control::ClaimsIgnored, "takeover"),
     (Control::LateActsStay, "rollback-takeover"),
+    (Control::NoIntents, "adoption"),
+    (Control::MarkLate, "adoption"),
+    (Control::MarkLate, "takeover"),
     (Control::PublishFirst, "rollback"),
+    (Control::PublishFirst, "rollback-order"),
     (Control::LiftFirst, "rollback"),
+    (Control::LiftFirst, "rollback-order"),
 ];
 
 const NONE: Faults = Faults {
@@ -74,12 +79,21 @@ const CUTOVER: CutoverWorld = CutoverWorld {
     budget: Budget { takeovers: 0, crashes: 0, unknowns: 0, strangers: 0, rollbacks: 0, deaths: 0 },
     producers: &[],
     late: false,
+    movers: &[],
     faults: NONE,
 };
 
 /// The same from the redirect on, with a way back: the old cluster stays.
 const ROLLBACK: CutoverWorld =
     CutoverWorld { from: Some(StateName::Converging), remove_old: false, ..CUTOVER };
+
+/// A producer that has not heard of the new cluster.
+const LATE: &[Mover] = &[Mover::new(Blue, 1, 2)];
+
+/// One that has moved, and one that has not heard of it.
+const TWO: &[Mover] = &[Mover::new(Green, 2, 1), Mover::new(Blue, 1, 1)];
+
+const GOING_BACK: Option<StateName> = Some(StateName::RollingBack);
 
 /// Every world.
 pub const WORLDS: &[World] = &[
@@ -126,7 +140,7 @@ pub const WORLDS: &[World] = &[
     World {
         name: "adoption",
         about: "one controller from nothing to the removal; killed anywhere, an answer lost, a producer nobody knows of",
-        least: 24_000,
+        least: 20_000,
         run: |name, threads| {
             let budget = Budget { crashes: 1, unknowns: 1, strangers: 1, ..CUTOVER.budget };
             check(name, &CutoverWorld { from: None, budget, ..CUTOVER }, threads)
@@ -135,16 +149,25 @@ pub const WORLDS: &[World] = &[
     World {
         name: "takeover",
         about: "two controllers from the redirect to the removal; the first may sleep anywhere and act late",
-        least: 60_000,
+        least: 70_000,
         run: |name, threads| {
             let budget = Budget { takeovers: 1, strangers: 1, ..CUTOVER.budget };
             check(name, &CutoverWorld { controllers: 2, budget, ..CUTOVER }, threads)
         },
     },
     World {
+        name: "controllers",
+        about: "two controllers from nothing to the removal; the first may sleep anywhere and act late",
+        least: 150_000,
+        run: |name, threads| {
+            let budget = Budget { takeovers: 1, strangers: 1, ..CUTOVER.budget };
+            check(name, &CutoverWorld { from: None, controllers: 2, budget, ..CUTOVER }, threads)
+        },
+    },
+    World {
         name: "rollback",
         about: "a rollback asked for at any time; a controller that is killed, a producer that nobody knows of",
-        least: 23_000,
+        least: 29_000,
         run: |name, threads| {
             let budget = Budget { crashes: 1, rollbacks: 1, strangers: 1, ..CUTOVER.budget };
             check(name, &CutoverWorld { budget, ..ROLLBACK }, threads)
@@ -153,16 +176,44 @@ pub const WORLDS: &[World] = &[
     World {
         name: "rollback-takeover",
         about: "the same with two controllers, the first of which may sleep anywhere and act late",
-        least: 55_000,
+        least: 190_000,
         run: |name, threads| {
             let budget = Budget { takeovers: 1, rollbacks: 1, ..CUTOVER.budget };
             check(name, &CutoverWorld { controllers: 2, budget, ..ROLLBACK }, threads)
         },
     },
     World {
+        name: "rollback-order",
+        about: "a rollback asked for at any time, a producer that holds the older generation, an ordered reader",
+        least: 100_000,
+        run: |name, threads| {
+            let budget = Budget { rollbacks: 1, ..CUTOVER.budget };
+            check(name, &CutoverWorld { budget, movers: LATE, ..ROLLBACK }, threads)
+        },
+    },
+    World {
+        name: "rollback-order-two",
+        about: "a rollback in the middle of converging, one producer that has moved and one that has not, an ordered reader",
+        least: 75_000,
+        run: |name, threads| {
+            let movers = TWO;
+            check(name, &CutoverWorld { from: GOING_BACK, movers, ..ROLLBACK }, threads)
+        },
+    },
+    World {
+        name: "rollback-dead",
+        about: "green dies before its fence is proven for a rollback; producers and reader go back without it",
+        least: 80_000,
+        run: |name, threads| {
+            let budget = Budget { deaths: 1, ..CUTOVER.budget };
+            let movers = LATE;
+            check(name, &CutoverWorld { from: GOING_BACK, budget, movers, ..ROLLBACK }, threads)
+        },
+    },
+    World {
         name: "late-producer",
         about: "a producer that starts late behind a stale resolver while its segment closes",
-        least: 20_000,
+        least: 16_500,
         run: |name, threads| {
             let world = CutoverWorld { remove_old: false, producers: &[1], late: true, ..CUTOVER };
             check(name, &world, threads)

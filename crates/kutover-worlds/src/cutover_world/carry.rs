@@ -73,7 +73,7 @@ impl Place {
                 Ok(Went::Done(Answer::FenceRaised { kind: FenceKind::Hook }))
             }
             Command::WriteIntent { .. } => self.write_intent(command, scratch, term, broken),
-            Command::Reopen { on, prove, .. } => self.reopen(on, *prove, scratch),
+            Command::Reopen { on, isolations, prove, .. } => self.reopen(on, isolations, *prove, scratch),
             _ => self.look(command, scratch),
         }
     }
@@ -330,11 +330,21 @@ impl Place {
         Ok(Went::More)
     }
 
-    fn reopen(&mut self, on: &Incarnation, prove: bool, scratch: &mut Scratch) -> ProviderResult<Went> {
+    fn reopen(
+        &mut self,
+        on: &Incarnation,
+        isolations: &[Nonce],
+        prove: bool,
+        scratch: &mut Scratch,
+    ) -> ProviderResult<Went> {
         self.reach(on)?;
-        match scratch.at {
-            0 => self.infra(on.colour).isolated = false,
-            1 => self.ground.at_mut(on.colour).fenced = false,
+        let at = usize::from(scratch.at);
+        if let Some(name) = isolations.get(at) {
+            self.infra(on.colour).isolations.remove(name);
+            return Ok(Went::More);
+        }
+        match at - isolations.len() {
+            0 => self.ground.at_mut(on.colour).fenced = false,
             _ if prove && self.ground.at(on.colour).fenced => {
                 return Err(error(ErrorKind::Unavailable, "a leader would not take a record"));
             }
@@ -357,13 +367,13 @@ impl Place {
         if cluster_id(colour) != mark.cluster_id {
             return Err(error(ErrorKind::Refused, "another cluster lives there"));
         }
-        let (infra, cluster) = (self.infra[index(colour)], self.ground.at(colour));
+        let (infra, cluster) = (&self.infra[index(colour)], self.ground.at(colour));
         let owner = self.dns.owner.as_ref();
         let why = if owner.is_none_or(|owner| owner.target.colour == colour) {
             Some("it is where producers belong")
         } else if owner.and_then(|owner| owner.removal.as_ref()) != Some(mark) {
             Some("the owner record does not mark it")
-        } else if !cluster.fenced && !infra.isolated {
+        } else if !cluster.fenced && infra.isolations.is_empty() {
             Some("nothing keeps clients from writing to it")
         } else if infra.committed < cluster.log.len() {
             Some("records on it are unread")

@@ -4,7 +4,7 @@ use kutover_core::cutover::{Answer, Command, CommandId, Cutover, Event, Input, O
 use kutover_core::error::{ErrorKind, ProviderError};
 use kutover_core::words::{Nonce, Term};
 
-use super::place::{Dns, Place};
+use super::place::{Dns, Place, looked_for};
 use crate::kept::Kept;
 use crate::producer::NOW;
 use crate::promise::{Broken, Promise};
@@ -98,12 +98,7 @@ impl Controller {
                     continue;
                 }
                 Output::Notify(_) => continue,
-                // Only adoptions are looked for by a resume; of the others it is enough that they are written.
-                Output::Persist(_, Record::Intent { command, .. })
-                    if !matches!(*command, Command::TakeTerm { .. }) =>
-                {
-                    continue;
-                }
+                Output::Persist(_, Record::Intent { command, .. }) if !looked_for(&command) => continue,
                 Output::Persist(term, record) => Doing::Journal(term, record),
                 Output::Run(id, command) => {
                     let id = self.machine.renumber().unwrap_or(id);

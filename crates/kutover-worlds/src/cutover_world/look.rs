@@ -45,10 +45,6 @@ impl Place {
             Command::SetTtl { .. } => Answer::TtlSet { old_ttl_s: 0 },
             Command::Recheck { old, new, .. } => {
                 self.reach(old).and_then(|()| self.reach(new))?;
-                if scratch.at == 0 {
-                    self.ground.at_mut(new.colour).fenced = false;
-                    return Ok(Went::More);
-                }
                 let (old_ends, new_ends) = (self.ends(old.colour), self.ends(new.colour));
                 let topics = self.topics(old.colour);
                 let (old, new) = (identity(old.colour), identity(new.colour));
@@ -69,8 +65,8 @@ impl Place {
                 self.reach(old)?;
                 Answer::Drain { seen: self.observe(old.colour), listed: listed() }
             }
-            Command::Isolate { old, .. } => {
-                self.infra(old.colour).isolated = true;
+            Command::Isolate { old, nonce } => {
+                self.infra(old.colour).isolations.insert(nonce.clone());
                 Answer::Isolated { shut_out: true }
             }
             Command::Reprove { old, fence_too, .. } => return self.reprove(old, *fence_too, scratch),

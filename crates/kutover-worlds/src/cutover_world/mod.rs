@@ -2,21 +2,25 @@
 
 mod carry;
 mod controller;
+mod followers;
 mod judge;
 mod look;
 mod place;
 
-use kutover_core::cutover::{Input, StateName, Stop};
+use kutover_core::cutover::{Input, Rollback, State, StateName, Stop};
 use kutover_core::switch::Order;
 use kutover_core::words::Colour;
 
 use self::controller::{Controller, Doing, KeptController};
+use self::followers::{Hand, Move, Reader};
 use self::place::{Dns, Infra, Journal, Place, plan};
 use crate::check::SmallWorld;
 use crate::ground::{Faults, Ground};
 use crate::kept::Kept;
 use crate::producer::{Act, Producer};
 use crate::promise::Broken;
+
+pub(crate) use self::followers::Mover;
 
 /// What may still happen, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -39,6 +43,7 @@ pub(crate) struct Budget {
 #[derive(Clone, Debug)]
 pub(crate) struct CutoverWorld {
     /// Where the first controller stands at the beginning; `None`: nothing has been done, and the deployment is new.
+    /// Rolling back: it has just been asked to, in the middle of converging.
     pub(crate) from: Option<StateName>,
     pub(crate) controllers: usize,
     pub(crate) remove_old: bool,
@@ -46,6 +51,8 @@ pub(crate) struct CutoverWorld {
     /// How many records each producer sends; they have started unless `late`.
     pub(crate) producers: &'static [u8],
     pub(crate) late: bool,
+    /// Producers as small as they can be; with any, the group is a reader that follows the chain.
+    pub(crate) movers: &'static [Mover],
     pub(crate) faults: Faults,
 }
 
@@ -58,6 +65,8 @@ pub(crate) struct Stand {
     place: Kept<Place>,
     controllers: Vec<Option<KeptController>>,
     producers: Vec<Kept<Producer>>,
+    movers: Vec<Mover>,
+    reader: Option<Reader>,
     runs: u8,
     budget: Budget,
     faults: Faults,
@@ -78,6 +87,8 @@ pub(crate) enum Step {
     Read(Colour),
     Die,
     Producer(usize, Act),
+    Mover(usize, Move),
+    Reader(Hand),
 }
 
 impl Stand {
@@ -107,6 +118,8 @@ impl CutoverWorld {
             place: Kept::new(place),
             controllers: vec![None; self.controllers],
             producers: vec![],
+            movers: vec![],
+            reader: None,
             runs: 0,
             budget: self.budget,
             faults: self.faults,
@@ -172,12 +185,20 @@ impl SmallWorld for CutoverWorld {
         let mut stand = self.first();
         let Some(from) = self.from else { return stand };
         stand = self.take(&stand, &Step::Start(0));
+        let back = from == StateName::RollingBack;
+        let from = if back { StateName::Converging } else { from };
         while let Some(step) = Self::onwards(&stand, 0) {
             let controller = stand.controllers[0].as_ref();
             if controller.is_some_and(|controller| controller.machine().progress().state.name() == from) {
                 break;
             }
             stand = self.take(&stand, &step);
+        }
+        if back {
+            while matches!(Self::onwards(&stand, 0), Some(Step::Journal(0))) {
+                stand = self.take(&stand, &Step::Journal(0));
+            }
+            stand = self.take(&stand, &Step::RollBack(0));
         }
         let mut named = (0..).zip(self.producers);
         stand.producers = named
@@ -188,6 +209,8 @@ impl SmallWorld for CutoverWorld {
                 Kept::new(if self.late { producer } else { producer.serving(first) })
             })
             .collect();
+        stand.movers = self.movers.to_vec();
+        stand.reader = (!self.movers.is_empty()).then(|| Reader::first(self.movers.len()));
         stand
     }
 
@@ -200,17 +223,29 @@ impl SmallWorld for CutoverWorld {
             if stand.budget.strangers > 0 && open && known && !cluster.fenced {
                 steps.push(Step::Stranger(colour));
             }
-            if open && stand.place.infra[crate::names::index(colour)].committed < cluster.log.len() {
+            if stand.reader.is_none()
+                && open
+                && stand.place.infra[crate::names::index(colour)].committed < cluster.log.len()
+            {
                 steps.push(Step::Read(colour));
             }
         }
-        if stand.budget.deaths > 0 && stand.place.is_open(Colour::Green) {
+        if stand.budget.deaths > 0 && stand.place.is_open(Colour::Green) && stand.barrier_is_rising() {
             steps.push(Step::Die);
         }
         let mut acts = Vec::new();
         for (name, producer) in stand.producers.iter().enumerate() {
             producer.acts(&stand.place.ground, &stand.faults, &mut acts);
             steps.extend(acts.drain(..).map(|act| Step::Producer(name, act)));
+        }
+        let (mut moves, mut hands) = (Vec::new(), Vec::new());
+        for (name, mover) in stand.movers.iter().enumerate() {
+            mover.moves(&stand.place, &mut moves);
+            steps.extend(moves.drain(..).map(|step| Step::Mover(name, step)));
+        }
+        if let Some(reader) = &stand.reader {
+            reader.hands(&stand.place, &mut hands);
+            steps.extend(hands.drain(..).map(Step::Reader));
         }
     }
 
@@ -257,7 +292,12 @@ impl SmallWorld for CutoverWorld {
                 next.broken = producer.broken.take();
                 next.producers[*name] = Kept::new(producer);
             }
+            Step::Mover(name, step) => next.movers[*name].take(*name as u8, step, &mut place),
+            Step::Reader(hand) => {
+                next.broken = next.reader.as_mut().and_then(|reader| reader.take(hand, &mut place));
+            }
         }
+        next.journal_unseen(&mut place);
         next.judge(&place);
         next.place = Kept::new(place);
         next
@@ -283,6 +323,11 @@ impl SmallWorld for CutoverWorld {
                 .producers
                 .iter()
                 .all(|producer| producer.is_done() && producer.rests_on() == Some(active))
+            && stand.movers.iter().all(|mover| mover.is_done(active.colour))
+            && stand
+                .reader
+                .as_ref()
+                .is_none_or(|reader| reader.has_all(&stand.movers, place) && reader.is_on(active))
     }
 
     fn tell(&self, stand: &Stand, step: &Step) -> String {
@@ -309,6 +354,13 @@ impl SmallWorld for CutoverWorld {
             Step::Stranger(colour) => format!("a producer that nobody knows of writes to {colour}"),
             Step::Read(colour) => format!("the group reads and commits a record of {colour}"),
             Step::Die => "green dies".into(),
+            Step::Mover(name, step) => {
+                let told = followers::tell(step, &stand.movers[*name], &stand.place);
+                format!("producer {name} {told}")
+            }
+            Step::Reader(hand) => stand.reader.as_ref().map_or_else(String::new, |reader| {
+                format!("the reader {}", followers::tell_reader(hand, &stand.place, reader))
+            }),
             Step::Producer(name, act) => {
                 format!(
                     "producer {name}: {}",
@@ -320,6 +372,23 @@ impl SmallWorld for CutoverWorld {
 }
 
 impl Stand {
+    /// With one controller that is not killed, nobody can tell when it journals.
+    fn journal_unseen(&mut self, place: &mut Place) {
+        if self.movers.is_empty() || self.controllers.len() > 1 || self.budget.crashes > 0 {
+            return;
+        }
+        while self.controllers[0].as_ref().is_some_and(|kept| matches!(kept.doing, Doing::Journal(..))) {
+            self.controller(0, |controller| controller.append(place));
+        }
+    }
+
+    /// A rollback has begun, and the fence of the cluster that is left is not proven yet.
+    fn barrier_is_rising(&self) -> bool {
+        let checkpoint = self.place.journal.checkpoint.as_ref().map(|progress| &progress.state);
+        let Some(State::RollingBack(_, step)) = checkpoint else { return false };
+        matches!(step, Rollback::Topics | Rollback::Intent | Rollback::Raise | Rollback::Prove)
+    }
+
     fn controller(&mut self, n: usize, act: impl FnOnce(&mut Controller)) {
         let Some(kept) = &self.controllers[n] else { return };
         let mut controller = Controller::clone(kept);

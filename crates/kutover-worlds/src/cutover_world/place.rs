@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use kutover_core::cutover::{Approval, CommandId, FencePolicy, Plan, Progress, Record, Timings, Topics};
+use kutover_core::cutover::{
+    Approval, Command, CommandId, FencePolicy, Plan, Progress, Record, Timings, Topics,
+};
 use kutover_core::owner::OwnerRecord;
 use kutover_core::words::{Colour, GroupId, Nonce, Term};
 
@@ -18,10 +20,11 @@ pub(crate) struct Dns {
 }
 
 /// What stands behind a colour.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Infra {
     pub(crate) present: bool,
-    pub(crate) isolated: bool,
+    /// The names of the isolations that keep clients out; each is put back by its own name alone.
+    pub(crate) isolations: BTreeSet<Nonce>,
     pub(crate) topic: bool,
     /// How far the group has committed.
     pub(crate) committed: usize,
@@ -32,7 +35,8 @@ pub(crate) struct Infra {
 pub(crate) struct Journal {
     pub(crate) taken_over: bool,
     pub(crate) term: Term,
-    pub(crate) adoptions: Vec<Record>,
+    /// Intents that a resume looks for: adoptions, and whatever shuts clients out. Each once.
+    pub(crate) intents: Vec<Record>,
     pub(crate) checkpoint: Option<Kept<Progress>>,
 }
 
@@ -43,9 +47,9 @@ impl Journal {
             Record::Takeover { .. } => self.taken_over = true,
             Record::Checkpoint { progress } => self.checkpoint = Some(Kept::new(Progress::clone(progress))),
             Record::Intent { command, .. } => {
-                if let kutover_core::cutover::Command::TakeTerm { adopt: true, .. } = **command {
-                    let (id, command) = (CommandId(0), command.clone());
-                    self.adoptions.push(Record::Intent { id, command });
+                let intent = Record::Intent { id: CommandId(0), command: command.clone() };
+                if looked_for(command) && !self.intents.contains(&intent) {
+                    self.intents.push(intent);
                 }
             }
         }
@@ -56,8 +60,16 @@ impl Journal {
         let checkpoint = self.checkpoint.as_ref();
         let checkpoint =
             checkpoint.map(|kept| Record::Checkpoint { progress: Box::new(Progress::clone(kept)) });
-        self.adoptions.iter().cloned().chain(takeover).chain(checkpoint).collect()
+        self.intents.iter().cloned().chain(takeover).chain(checkpoint).collect()
     }
+}
+
+/// Whether a resume looks for the intent of such a command; of the others it is enough that they are written.
+pub(crate) fn looked_for(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::TakeTerm { adopt: true, .. } | Command::RaiseFence { .. } | Command::Isolate { .. }
+    )
 }
 
 /// See the [module](self).
@@ -77,7 +89,7 @@ impl Place {
     /// Whether anybody but the controller can get there.
     pub(crate) fn is_open(&self, colour: Colour) -> bool {
         let infra = &self.infra[index(colour)];
-        infra.present && !infra.isolated && !self.ground.at(colour).dead
+        infra.present && infra.isolations.is_empty() && !self.ground.at(colour).dead
     }
 }
 
