@@ -194,7 +194,7 @@ pub const WORLDS: &[World] = &[
     World {
         name: "rollback-order-two",
         about: "a rollback in the middle of converging, one producer that has moved and one that has not, an ordered reader",
-        least: 75_000,
+        least: 45_000,
         run: |name, threads| {
             let movers = TWO;
             check(name, &CutoverWorld { from: GOING_BACK, movers, ..ROLLBACK }, threads)
