@@ -199,10 +199,10 @@ impl Chain {
         }
     }
 
-    /// Gives a generation's open segments up: their cluster is dead.
+    /// Gives a generation's segments up, closed ones too: their cluster is dead, and no reader can have them.
     pub fn give_up(&mut self, generation: Generation) {
         for segment in self.partitions.values_mut().flatten() {
-            if segment.generation == generation && segment.end == SegmentEnd::Open {
+            if segment.generation == generation {
                 segment.end = SegmentEnd::Unreadable;
             }
         }

@@ -99,6 +99,11 @@ impl Cutover {
             | Rollback::QuietChain
             | Rollback::Drain
             | Rollback::Ttl => self.settling_back(way, step, cause),
+            Rollback::Ask(failed) => match cause {
+                Cause::Enter => Next::Run(Command::ReadMembers { on: vec![way.away().clone()] }),
+                // It is not what the step has failed for.
+                Cause::Answer(_) => Next::Goto(State::RollingBack(way, *failed)),
+            },
         }
     }
 
@@ -201,23 +206,26 @@ impl Cutover {
         let to = |way, step| Next::Goto(State::RollingBack(way, step));
         let topics = way.redirected.prepared.verified.topic_names();
         match (step, cause) {
-            (Rollback::Converge, Cause::Enter) if !without(Control::LateActsStay) => {
-                Next::Run(self.reopen(&way, false))
-            }
-            (Rollback::Converge, Cause::Enter | Cause::Answer(Answer::Done)) => {
-                Next::Run(Command::ReadMembers { on: way.within_reach() })
-            }
+            (Rollback::Converge, Cause::Enter) => Next::Run(Command::ReadMembers { on: way.within_reach() }),
+            (Rollback::Converge, Cause::Answer(Answer::Done)) => Next::After(self.plan.timings.poll_ms),
             (Rollback::Converge, Cause::Answer(Answer::Members { by_cluster })) => {
                 let (moved, of, waiting) = decide::convergence(&by_cluster, &way.target);
                 let all = waiting.is_empty();
                 self.notify(Event::Moved { moved, of, waiting });
+                let reopen = self.reopen(&way, false);
                 let onwards = match way.barrier {
                     Barrier::Fence => Rollback::Drain,
                     Barrier::Quiet => Rollback::Quiet(Vec::new()),
-                    Barrier::Lost => Rollback::Ttl,
+                    Barrier::Lost => Rollback::QuietChain,
                 };
                 let onwards = State::RollingBack(way, onwards);
-                if all { Next::Goto(onwards) } else { self.until(self.plan.timings.converge_ms, onwards) }
+                if all {
+                    return Next::Goto(onwards);
+                }
+                match self.until(self.plan.timings.converge_ms, onwards) {
+                    Next::After(_) if !without(Control::LateActsStay) => Next::Run(reopen),
+                    next => next,
+                }
             }
             (Rollback::Quiet(_), Cause::Enter) => {
                 Next::Run(Command::ReadEnds { old: way.away().clone(), topics })
@@ -228,9 +236,15 @@ impl Cutover {
             (Rollback::QuietChain, Cause::Enter) => {
                 Next::Run(Command::WriteChain { on: way.within_reach(), chain: self.progress.chain.clone() })
             }
-            (Rollback::QuietChain, Cause::Answer(Answer::Done)) => to(way, Rollback::Drain),
+            (Rollback::QuietChain, Cause::Answer(Answer::Done)) => match way.barrier {
+                Barrier::Lost => to(way, Rollback::Ttl),
+                Barrier::Fence | Barrier::Quiet => to(way, Rollback::Drain),
+            },
             (Rollback::Drain, cause) => self.draining_back(way, cause),
-            (Rollback::Ttl, Cause::Enter) => {
+            (Rollback::Ttl, Cause::Enter) if !without(Control::LateActsStay) => {
+                Next::Run(self.reopen(&way, false))
+            }
+            (Rollback::Ttl, Cause::Enter | Cause::Answer(Answer::Done)) => {
                 let old_ttl_s = way.redirected.prepared.draft.old_ttl_s;
                 Next::Run(Command::SetTtl { ttl_s: (old_ttl_s > 0).then_some(old_ttl_s) })
             }
@@ -307,24 +321,33 @@ impl Cutover {
         }
     }
 
-    /// A cluster that is left and does not answer for too long is given up: there is no barrier to be had.
+    /// A cluster that is left and does not answer for too long is given up: there is no barrier to be had, or nobody to
+    /// be told of it and to be drained.
     pub(super) fn give_up_barrier(&mut self, now: Millis, error: &ProviderError) {
         let silent = matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable);
-        let since = self.hold.as_ref().map_or(now, |hold| hold.since);
-        let State::RollingBack(way, step @ (Rollback::Topics | Rollback::Raise | Rollback::Prove)) =
-            &self.progress.state
-        else {
-            return;
-        };
-        if self.stopped || !silent || now.since(since) < self.plan.timings.barrier_ms {
+        let State::RollingBack(way, step) = self.progress.state.clone() else { return };
+        if self.stopped || !silent || way.barrier == Barrier::Lost {
             return;
         }
-        let step = match step {
+        let since = self.hold.as_ref().map_or(now, |hold| hold.since);
+        match step {
+            Rollback::Ask(failed) => self.give_up(now, way, *failed, error),
+            Rollback::Reopen | Rollback::Publish | Rollback::Ends(_) | Rollback::Intent | Rollback::Ttl => {}
+            _ if now.since(since) < self.plan.timings.barrier_ms => {}
+            step => self.goto(now, State::RollingBack(way, Rollback::Ask(Box::new(step)))),
+        }
+    }
+
+    fn give_up(&mut self, now: Millis, way: WayBack, failed: Rollback, error: &ProviderError) {
+        let onwards = match failed {
             Rollback::Topics => Rollback::Intent,
-            _ => Rollback::Ends(Vec::new()),
+            Rollback::Raise | Rollback::Prove => Rollback::Ends(Vec::new()),
+            Rollback::Chain | Rollback::Announce => failed,
+            _ => Rollback::QuietChain,
         };
-        let way = WayBack { barrier: Barrier::Lost, ..way.clone() };
+        // Readers cannot have it, whether its ends are known or not.
+        self.progress.chain.give_up(way.closing());
         self.notify(Event::BarrierLost { generation: way.closing(), reason: error.to_string() });
-        self.goto(now, State::RollingBack(way, step));
+        self.goto(now, State::RollingBack(WayBack { barrier: Barrier::Lost, ..way }, onwards));
     }
 }

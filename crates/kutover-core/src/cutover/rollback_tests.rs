@@ -27,9 +27,9 @@ const BACK: [&str; 13] = [
     "reopen",
     "publish the target",
     "announce the target",
-    "reopen",
     "read members",
     "observe the drain",
+    "reopen",
     "set the TTL",
 ];
 
@@ -144,11 +144,13 @@ fn every_command_of_a_rollback_may_fail_once() {
 /// G5: a green that is dead holds nobody: producers go back, its segment is given up, and nothing is said of it.
 #[test]
 fn a_dead_cluster_is_left_without_a_barrier() {
-    let dead = |command: &Command, _| match command {
-        Command::MatchTopics { old, .. } if old.colour == Colour::Green => {
-            Some(Err(failure(ErrorKind::Unreachable)))
-        }
-        _ => None,
+    let dead = |command: &Command, _| {
+        let silent = match command {
+            Command::MatchTopics { old, .. } => old.colour == Colour::Green,
+            Command::ReadMembers { on } => *on == [incarnation(Colour::Green)],
+            _ => false,
+        };
+        silent.then(|| Err(failure(ErrorKind::Unreachable)))
     };
     let mut world = World::new(plan(), vec![]).but(dead);
     world.rollback = Some(number("announce the target"));
@@ -267,4 +269,46 @@ fn a_start_reopens_nothing_that_nobody_shut() {
         _ => None,
     });
     assert_eq!(isolations.next(), Some("orders-1-1"), "cutover 1, term 1");
+}
+
+/// G5, found by the small world `rollback-dead`: green dies at any step of the way back. Producers are led to blue all the
+/// same, and its segment is given up for readers. A blue that does not answer is not taken for a dead green.
+#[test]
+fn green_may_die_at_any_step_of_the_way_back() {
+    let concerns = |command: &Command, colour: Colour| match command {
+        Command::MatchTopics { old, .. }
+        | Command::RaiseFence { old, .. }
+        | Command::ProveFence { old, .. } => old.colour == colour,
+        Command::ObserveDrain { old, .. } | Command::ReadEnds { old, .. } => old.colour == colour,
+        Command::WriteChain { on, .. } | Command::Announce { on, .. } | Command::ReadMembers { on } => {
+            on.iter().any(|incarnation| incarnation.colour == colour)
+        }
+        _ => false,
+    };
+    let begun = number("observe the drain");
+    for dies in begun + 1..begun + BACK.len() {
+        let dead = move |command: &Command, n: usize| {
+            (n >= dies && concerns(command, Colour::Green)).then(|| Err(failure(ErrorKind::Unreachable)))
+        };
+        let mut world = World::new(plan(), vec![]).but(dead);
+        world.rollback = Some(begun);
+        let about = BACK[dies - begun - 1];
+        let (stop, world) = world.run();
+        assert!(matches!(stop, Stop::RolledBack(_)), "{about}: {stop:?}");
+        assert_eq!(world.published, target(3, Colour::Blue), "{about}");
+        let given_up = world.events.iter().any(|event| matches!(event, Event::BarrierLost { .. }));
+        let segments = world.machine.progress().chain.segments(&place(0));
+        assert_eq!(given_up, segments[1].end == SegmentEnd::Unreadable, "{about}: {segments:?}");
+        assert_eq!(given_up, !matches!(dies - begun, 12 | 13), "{about}");
+    }
+    let slow = number("observe the drain") + 6;
+    let blue_is_away = move |command: &Command, n: usize| {
+        let away = (slow..slow + 30).contains(&n) && concerns(command, Colour::Blue);
+        away.then(|| Err(failure(ErrorKind::Unreachable)))
+    };
+    let mut world = World::new(plan(), vec![]).but(blue_is_away);
+    world.rollback = Some(begun);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    assert!(!world.events.iter().any(|event| matches!(event, Event::BarrierLost { .. })));
 }

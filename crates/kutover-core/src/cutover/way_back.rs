@@ -102,6 +102,8 @@ pub enum Rollback {
     Drain,
     /// The TTL is restored.
     Ttl,
+    /// A step has failed for too long: does the cluster that is left answer at all?
+    Ask(Box<Rollback>),
 }
 
 impl State {
