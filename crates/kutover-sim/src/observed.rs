@@ -222,6 +222,19 @@ impl Observed {
         })
     }
 
+    /// Every segment of a partition on a cluster, as often as it was told.
+    pub fn segments<'a>(
+        &'a self,
+        cluster: &'a ClusterId,
+        place: &'a TopicPartition,
+    ) -> impl Iterator<Item = &'a Segment> {
+        let told = self.acts.iter().filter_map(|acted| match &acted.act {
+            Act::Chain(_, topic, partitions) if *topic == place.topic => partitions.get(&place.partition),
+            _ => None,
+        });
+        told.flatten().filter(|segment| segment.cluster_id == *cluster)
+    }
+
     /// How often each record stands in a log.
     pub fn copies(&self) -> Vec<u32> {
         let mut copies = vec![0; self.records.len()];

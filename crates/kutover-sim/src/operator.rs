@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 use crate::observed::Act;
 use crate::ports::Ports;
-use crate::weather::{Fault, shaped};
+use crate::weather::{Fault, mostly_short, shaped};
 use crate::witness::note;
 use crate::world::{Flag, World};
 
@@ -65,7 +65,7 @@ impl<F: Future<Output = Result<Finished, DriveError>>> Future for Mortal<F> {
         if let Some(shape) = self.world.weather.strikes(Fault::ControllerPause) {
             note!(self.world.witness, "controller {} sleeps", self.by);
             self.tally.lock().pauses += 1;
-            let mut asleep = Box::pin(tokio::time::sleep(shaped(shape, 1_000, 600_000)));
+            let mut asleep = Box::pin(tokio::time::sleep(mostly_short(shape, 1_000, 600_000)));
             // Registers the waking.
             let _ = asleep.as_mut().poll(context);
             self.asleep = Some(asleep);
@@ -113,6 +113,7 @@ impl Operator {
                 back: Flag::default(),
                 wants: step.back,
                 held: AtomicU32::new(0),
+                set_out: AtomicBool::new(false),
                 done: AtomicBool::new(false),
             });
             let beside = async {
@@ -166,6 +167,8 @@ impl Operator {
         let world = &self.world;
         let (by, controller) = self.controller(Plan { to: course.to, ..world.scene.plan.clone() });
         note!(world.witness, "controller {by} starts towards {}", course.to);
+        // A step that was rolled back is left at that; the next one says that it means it.
+        let controller = if course.set_out.load(Ordering::Relaxed) { controller } else { controller.again() };
         let (words, heard) = mpsc::unbounded_channel();
         let events = listener(Arc::clone(world), by, Arc::clone(course), words.clone());
         let back = tokio::spawn(say_back(Arc::clone(course), words));
@@ -192,6 +195,9 @@ impl Operator {
             Ok(finished) => finished,
         };
         note!(witness, "controller {by}: {:?}", finished.stop);
+        if course.done.load(Ordering::Relaxed) {
+            return true; // The other controller of this step was first.
+        }
         let mut tally = self.tally.lock();
         match finished.stop {
             Stop::Complete => tally.cutovers += 1,
@@ -238,13 +244,16 @@ struct Course {
     wants: Option<(StateName, u64)>,
     /// How often it was held in calm weather.
     held: AtomicU32,
+    /// A controller has begun with it.
+    set_out: AtomicBool,
     done: AtomicBool,
 }
 
 /// Tells a controller that the operator wants back, once that is so.
 async fn say_back(course: Arc<Course>, words: mpsc::UnboundedSender<Word>) {
     course.back.raised().await;
-    let _ = words.send(Word::Abort);
+    // Before the publication that is an abort.
+    let _ = words.send(Word::RollBack);
 }
 
 /// What a controller tells becomes acts; what it asks is answered by a person, sometimes late.
@@ -257,6 +266,7 @@ fn listener(
     move |event| match event {
         Event::Entered { state } => {
             world.witness.act(Some(by), Act::Entered(state));
+            course.set_out.store(true, Ordering::Relaxed);
             if let Some((_, after_ms)) = course.wants.filter(|(wanted, _)| *wanted == state) {
                 let course = Arc::clone(&course);
                 tokio::spawn(async move {
@@ -272,7 +282,7 @@ fn listener(
 
 fn approve(world: &Arc<World>, gate: ApprovalGate, words: mpsc::UnboundedSender<Word>) {
     let late = world.weather.strikes(Fault::ApprovalLate);
-    let after = late.map_or(Duration::from_secs(1), |shape| shaped(shape, 5_000, 600_000));
+    let after = late.map_or(Duration::from_secs(1), |shape| mostly_short(shape, 5_000, 600_000));
     let world = Arc::clone(world);
     tokio::spawn(async move {
         tokio::time::sleep(after).await;

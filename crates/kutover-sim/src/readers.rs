@@ -21,6 +21,8 @@ pub(crate) struct Reader {
     chain: Chain,
     /// Chain: the generation that is being read, and the next offset there. Stock: the next offset on each cluster.
     at: BTreeMap<(TopicPartition, Option<ClusterId>), (Generation, Offset)>,
+    /// How often in a row it has found nothing new.
+    idle: BTreeMap<TopicPartition, u32>,
     /// How far it has read on each cluster: what it commits again where its offsets have expired.
     done: BTreeMap<(ClusterId, TopicPartition), Offset>,
 }
@@ -33,8 +35,8 @@ pub(crate) async fn live(world: Arc<World>, number: usize) {
     let born_ms = world.now_ms();
     world.witness.observed().groups[number] = Group { name, reading, born_ms, handed: Vec::new() };
     let group = GroupId::new(scene.name.clone());
-    let mut reader =
-        Reader { world, number, group, chain: Chain::default(), at: BTreeMap::new(), done: BTreeMap::new() };
+    let (chain, at, done) = (Chain::default(), BTreeMap::new(), BTreeMap::new());
+    let mut reader = Reader { world, number, group, chain, at, idle: BTreeMap::new(), done };
     loop {
         match scene.reading {
             Reading::Chain => reader.follow_chain().await,
@@ -160,6 +162,16 @@ impl Reader {
             return;
         };
         let fetched = cluster.log(place, from);
+        let idle = self.idle.entry(place.clone()).or_default();
+        *idle = if fetched.is_empty() { *idle + 1 } else { 0 };
+        let idle = *idle;
+        if idle % 8 != 0 {
+            return; // Nothing to hand out, and control was read a moment ago.
+        }
+        if idle % 32 == 24 {
+            // A rollback without a barrier could not tell the cluster that it left.
+            self.refresh_elsewhere(&segment.cluster_id).await;
+        }
         tokio::time::sleep(self.world.weather.delay(4)).await;
         if !self.refresh(&cluster).await {
             return; // What was fetched is not handed out.

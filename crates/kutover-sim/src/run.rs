@@ -15,7 +15,7 @@ use crate::operator::{Operator, Tally};
 use crate::producer::{self, Reach};
 use crate::scene::{Scene, Strategy};
 use crate::stock;
-use crate::weather::{Fault, Level, Occurrence, Struck, Weather, shaped};
+use crate::weather::{Fault, Level, Occurrence, Struck, Weather, mostly_short, shaped};
 use crate::witness::Witness;
 use crate::world::World;
 
@@ -196,7 +196,7 @@ async fn mischief(world: Arc<World>) {
                 world.set_out(&id, true);
                 let (world, id) = (Arc::clone(&world), id.clone());
                 tokio::spawn(async move {
-                    tokio::time::sleep(shaped(shape, 200, 45_000)).await;
+                    tokio::time::sleep(mostly_short(shape, 200, 60_000)).await;
                     world.set_out(&id, false);
                 });
             }
@@ -213,9 +213,8 @@ async fn mischief(world: Arc<World>) {
                 });
             }
             if let Some(shape) = world.weather.strikes(Fault::OffsetsExpire) {
-                let groups = &world.scene.groups;
-                let group = &groups[shape as usize % groups.len()].name;
-                known.cluster.expire_group(&kutover_core::words::GroupId::new(group.clone()));
+                // A broker keeps what was committed for as long as it was told, if nothing longer.
+                known.cluster.expire_offsets(120_000 + shape % 240_000);
             }
             if let Some(shape) = world.weather.strikes(Fault::LeaderGone) {
                 known.cluster.silence(places[shape as usize % places.len()].clone());

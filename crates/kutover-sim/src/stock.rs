@@ -70,7 +70,7 @@ pub(crate) async fn live(world: Arc<World>, number: usize, reach: Reach) {
     let mut dice = world.weather.dice(10_000 + number as u64);
     let (topics, mut sequence) = (world.scene.topics.len(), 0);
     while !world.is_ending() {
-        let slower = 1 << (sequence / 100).min(8);
+        let slower = 1 << (sequence / 30).min(8);
         let gap = dice.random_range(1..scene.gap_ms * 2) * slower;
         tokio::select! {
             biased;

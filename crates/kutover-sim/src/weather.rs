@@ -98,17 +98,17 @@ faults! {
     /// A broker answers slowly.
     BrokerSlow, "broker-slow", 100, 800;
     /// A cluster is out for a while.
-    ClusterOut, "cluster-out", 1_000, 8_000;
+    ClusterOut, "cluster-out", 500, 2_000;
     /// A partition is without a leader for a while.
-    LeaderGone, "leader-gone", 2_000, 10_000;
+    LeaderGone, "leader-gone", 1_000, 4_000;
     /// A partition gets another leader.
     LeaderMoves, "leader-moves", 2_000, 10_000;
     /// A broker stops and comes back.
-    BrokerStops, "broker-stops", 1_000, 6_000;
+    BrokerStops, "broker-stops", 500, 3_000;
     /// A group's offsets expire.
     OffsetsExpire, "offsets-expire", 500, 4_000;
     /// A leader takes records although the fence is up.
-    FenceLeaks, "fence-leaks", 5_000, 20_000;
+    FenceLeaks, "fence-leaks", 10_000, 40_000;
     /// A client becomes fatal.
     ClientFatal, "client-fatal", 5, 50;
     /// A producer starts late.
@@ -305,6 +305,12 @@ fn ms(time: Duration) -> u64 {
 pub(crate) fn stream(seed: u64, number: u64) -> SmallRng {
     let mut mixer = SmallRng::seed_from_u64(seed ^ 0x5EED_0F5E_ED00);
     SmallRng::seed_from_u64(mixer.next_u64() ^ number.wrapping_mul(0x9E37_79B9_7F4A_7C15))
+}
+
+/// As [`shaped`], and mostly in the lowest twentieth: what comes to its end soon leaves time for more to go wrong.
+pub(crate) fn mostly_short(shape: u64, from_ms: u64, to_ms: u64) -> Duration {
+    let to_ms = if (shape >> 32).is_multiple_of(5) { to_ms } else { from_ms + (to_ms - from_ms) / 20 };
+    shaped(shape, from_ms, to_ms)
 }
 
 /// A time from a fault's shape, between two bounds.

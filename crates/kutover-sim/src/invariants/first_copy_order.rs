@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use kutover_core::chain::SegmentEnd;
+
 use super::{Violation, broken};
-use crate::observed::{Ending, Observed, Reading, RecordId};
+use crate::observed::{Ending, Handed, Observed, Reading, RecordId};
 
 pub(super) const NAME: &str = "first_copy_order";
 
@@ -15,7 +17,8 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     });
     let mut found: Vec<_> = late.collect();
     for group in observed.groups.iter().filter(|group| group.reading == Reading::Chain) {
-        for (before, after) in disorder(observed, group.handed.iter().map(|handed| handed.record)) {
+        let promised = group.handed.iter().filter(|handed| !gone_back_from(observed, handed));
+        for (before, after) in disorder(observed, promised.map(|handed| handed.record)) {
             let name = &group.name;
             found.push(broken!(
                 "group {name} was handed record {before} before record {after}, which was sent earlier"
@@ -23,6 +26,11 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
         }
     }
     found
+}
+
+/// Whether a rollback without a barrier left this behind: the chain says that no order is promised for it.
+fn gone_back_from(observed: &Observed, handed: &Handed) -> bool {
+    observed.segments(&handed.cluster, &handed.place).any(|segment| segment.end == SegmentEnd::Unreadable)
 }
 
 /// Pairs that stand the wrong way round: the one that stands first, and the one that should.

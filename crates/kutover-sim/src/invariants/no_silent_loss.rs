@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use kutover_core::chain::{ClosedBy, SegmentEnd};
+use kutover_core::chain::{ClosedBy, Segment, SegmentEnd};
 
 use super::{Violation, broken};
-use crate::observed::{Act, Append, Ending, Observed, Reading};
+use crate::observed::{Append, Ending, Observed, Reading};
 
 pub(super) const NAME: &str = "no_silent_loss";
 
@@ -70,21 +70,17 @@ fn unread(observed: &Observed) -> Vec<Violation> {
     found
 }
 
-/// What came behind an end that a quiet window closed, because the fence was waived: no segment has it, so no reader of
-/// the chain is handed it; its cluster is held for it and still stands.
+/// What no segment has, so no reader of the chain is handed it, while its cluster is held for it and still stands: what
+/// came behind an end that a quiet window closed, because the fence was waived; and what a cluster that did not answer
+/// any more had when a rollback left it without a barrier.
 fn is_held(observed: &Observed, reading: Reading, append: &Append) -> bool {
-    let quiet = |end: &SegmentEnd| matches!(end, SegmentEnd::Closed { by: ClosedBy::Quiet, .. });
-    let closed_quietly = || {
-        observed.acts.iter().any(|acted| match &acted.act {
-            Act::Chain(_, topic, partitions) if *topic == append.place.topic => {
-                let segments = partitions.get(&append.place.partition).into_iter().flatten();
-                segments.into_iter().any(|one| one.cluster_id == append.cluster && quiet(&one.end))
-            }
-            _ => false,
-        })
+    let outside = |segment: &Segment| match segment.end {
+        SegmentEnd::Closed { by, .. } => by == ClosedBy::Quiet,
+        SegmentEnd::Unreadable => true,
+        SegmentEnd::Open => false,
     };
-    let stands = observed.end.standing.contains_key(&append.cluster);
-    reading == Reading::Chain && stands && closed_quietly()
+    let stands = || observed.end.standing.contains_key(&append.cluster);
+    reading == Reading::Chain && stands() && observed.segments(&append.cluster, &append.place).any(outside)
 }
 
 #[cfg(test)]

@@ -126,7 +126,7 @@ async fn traffic(shared: Arc<Shared>, life: u64) {
     }
     while !shared.world.is_ending() {
         // Who has sent much sends less often: an hour of virtual time must not cost one of real time.
-        let slower = 1 << (sent / 100).min(8);
+        let slower = 1 << (sent / 30).min(8);
         let gap = dice.random_range(1..scene.gap_ms * 2) * slower;
         let sleep = tokio::time::sleep(Duration::from_millis(gap));
         tokio::select! {
