@@ -68,6 +68,11 @@ impl MemoryDns {
         self.state.lock().history.clone()
     }
 
+    /// Whether anything was ever stored that looks so: [`MemoryDns::history`] without a copy of it.
+    pub fn ever(&self, looks: impl FnMut(&(DnsName, Published)) -> bool) -> bool {
+        self.state.lock().history.iter().any(looks)
+    }
+
     /// A producer's look at an endpoint. Its answers come from the map, at once and at every change.
     pub fn watch(&self, endpoint: &DnsName) -> MemoryWatch {
         MemoryWatch::new(self.clone(), endpoint.clone(), self.changed.clone())

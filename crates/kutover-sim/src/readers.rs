@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kutover_core::chain::{Chain, Segment, SegmentEnd};
-use kutover_core::ports::{MemberLink as _, Registry as _};
-use kutover_core::words::{ClusterId, Generation, GroupId, Offset, TopicPartition};
+use kutover_core::ports::{MemberLink as _, Published, Registry as _};
+use kutover_core::words::{ClusterId, DnsName, Generation, GroupId, Offset, TopicPartition};
 use kutover_memory::MemoryCluster;
 
 use crate::observed::{Group, Handed, Reading};
@@ -116,11 +116,11 @@ impl Reader {
 
     /// Whether a cluster was ever published: a stock consumer finds it by name, and not before.
     fn has_served(&self, id: &ClusterId) -> bool {
-        let history = self.world.memory.dns.history();
-        history.is_empty()
-            || history.iter().any(|(_, published)| {
-                published.owner.as_ref().is_some_and(|owner| owner.target.cluster_id == *id)
-            })
+        let dns = &self.world.memory.dns;
+        let leads_there = |(_, published): &(DnsName, Published)| {
+            published.owner.as_ref().is_some_and(|owner| owner.target.cluster_id == *id)
+        };
+        dns.ever(leads_there) || !dns.ever(|_| true)
     }
 
     /// The one rule for a reader that wants order: segments in turn, and control read to its end between a fetch from an
@@ -261,7 +261,7 @@ impl Reader {
     }
 
     fn has_served_any(&self) -> bool {
-        !self.world.memory.dns.history().is_empty()
+        self.world.memory.dns.ever(|_| true)
     }
 
     async fn refresh_elsewhere(&mut self, not: &ClusterId) {

@@ -136,7 +136,7 @@ async fn endpoint(stock: &Stock, reach: &Reach) -> Option<Target> {
             Some(Target { bootstrap, ..nobody() })
         }
         // Before the deployment is kutover's, the name leads to the one cluster there is.
-        EndpointAnswer::Empty if stock.world.memory.dns.history().is_empty() => {
+        EndpointAnswer::Empty if !stock.world.memory.dns.ever(|_| true) => {
             let first = stock.world.memory.provisioner.cluster(Colour::Blue)?;
             let identity = kutover_core::ports::ClusterAdmin::identity(&first).await.ok()?;
             Some(Target { bootstrap: identity.brokers.into_iter().collect(), ..nobody() })

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use kutover_core::chain::SegmentEnd;
+use kutover_core::chain::{ClosedBy, SegmentEnd};
 
 use super::{Violation, broken};
 use crate::observed::{Ending, Handed, Observed, Reading, RecordId};
@@ -17,7 +17,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     });
     let mut found: Vec<_> = late.collect();
     for group in observed.groups.iter().filter(|group| group.reading == Reading::Chain) {
-        let promised = group.handed.iter().filter(|handed| !gone_back_from(observed, handed));
+        let promised = group.handed.iter().filter(|handed| !no_order_promised(observed, handed));
         for (before, after) in disorder(observed, promised.map(|handed| handed.record)) {
             let name = &group.name;
             found.push(broken!(
@@ -28,9 +28,14 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     found
 }
 
-/// Whether a rollback without a barrier left this behind: the chain says that no order is promised for it.
-fn gone_back_from(observed: &Observed, handed: &Handed) -> bool {
-    observed.segments(&handed.cluster, &handed.place).any(|segment| segment.end == SegmentEnd::Unreadable)
+/// Whether the chain promises no order for it: a rollback without a barrier left it behind, or it came behind an end that
+/// a quiet window closed (the fence was waived).
+fn no_order_promised(observed: &Observed, handed: &Handed) -> bool {
+    observed.segments(&handed.cluster, &handed.place).any(|segment| match segment.end {
+        SegmentEnd::Unreadable => true,
+        SegmentEnd::Closed { end, by: ClosedBy::Quiet } => handed.offset >= end,
+        SegmentEnd::Closed { by: ClosedBy::Fence, .. } | SegmentEnd::Open => false,
+    })
 }
 
 /// Pairs that stand the wrong way round: the one that stands first, and the one that should.
