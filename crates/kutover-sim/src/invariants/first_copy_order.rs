@@ -34,7 +34,7 @@ fn no_order_promised(observed: &Observed, handed: &Handed) -> bool {
     observed.segments(&handed.cluster, &handed.place).any(|segment| match segment.end {
         SegmentEnd::Unreadable => true,
         SegmentEnd::Closed { end, by: ClosedBy::Quiet } => handed.offset >= end,
-        SegmentEnd::Closed { by: ClosedBy::Fence, .. } | SegmentEnd::Open => false,
+        SegmentEnd::Closed { .. } | SegmentEnd::Open => false,
     })
 }
 
