@@ -5,8 +5,9 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use serde_json::Value;
 use xshell::{Shell, cmd};
 
 use crate::test::{Check, Context, Ran};
@@ -19,22 +20,64 @@ pub(crate) struct SimulateArgs {
     options: Vec<String>,
 }
 
-/// What the test section runs.
+/// What the test section runs. The promised thousand seeds are `cargo xtask simulate --seeds 0..1000 --json`.
 pub(crate) const CHECKS: &[Check] = &[Check {
-    name: "seeds with heavy faults keep every promise",
+    name: "200 seeds with heavy faults keep every promise, and show what they promise to show",
     run: |_: &Context| {
-        let options = ["--seeds", "0..16", "--faults", "heavy", "--json"].map(str::to_owned).into();
-        run(SimulateArgs { options }).map(|()| Ran::Passed)
+        let options = ["--seeds", "0..200", "--faults", "heavy", "--json"].map(str::to_owned);
+        let (shell, features) = prepared(&options)?;
+        let json = cmd!(
+            shell,
+            "cargo run --quiet --profile sim --package kutover-sim {features...} -- {options...}"
+        )
+        .quiet()
+        .read()
+        .context("the simulation")?;
+        promised(&serde_json::from_str(&json)?).map(|()| Ran::Passed)
     },
 }];
+
+/// Whether a run of 200 seeds did its share of what issue 4 promises of a thousand.
+fn promised(run: &Value) -> Result<()> {
+    let number = |field: &str| run[field].as_u64().with_context(|| format!("no {field} in {run}"));
+    ensure!(run["schema"] == "kutover.simulation/1", "another schema: {run}");
+    for none in ["lost", "violations"] {
+        ensure!(number(none)? == 0, "{none} is not 0: {run}");
+    }
+    let least = [
+        ("events", 200_000),
+        ("cutovers", 200),
+        ("rollbacks", 40),
+        ("crashes", 40),
+        ("pauses", 40),
+        ("resumes", 40),
+    ];
+    for (field, least) in least {
+        let seen = number(field)?;
+        ensure!(seen >= least, "{field} is {seen}, below {least}: {run}");
+    }
+    for field in ["duplicated", "out_of_order", "events_per_s", "seeds"] {
+        number(field)?;
+    }
+    let faults = run["faults"].as_object().with_context(|| format!("no faults in {run}"))?;
+    for (fault, struck) in faults {
+        ensure!(struck.as_u64() > Some(0), "no {fault} ever struck: {run}");
+    }
+    Ok(())
+}
+
+/// A shell in the workspace, and the features that the options need.
+fn prepared(options: &[String]) -> Result<(Shell, &'static [&'static str])> {
+    let shell = Shell::new()?;
+    shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let without = options.iter().any(|option| option.starts_with("--without"));
+    Ok((shell, if without { &["--features", "controls"] } else { &[] }))
+}
 
 /// Runs it; its output goes straight through.
 pub(crate) fn run(args: SimulateArgs) -> Result<()> {
     let options = args.options;
-    let shell = Shell::new()?;
-    shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-    let without = options.iter().any(|option| option.starts_with("--without"));
-    let features: &[&str] = if without { &["--features", "controls"] } else { &[] };
+    let (shell, features) = prepared(&options)?;
     cmd!(shell, "cargo run --quiet --profile sim --package kutover-sim {features...} -- {options...}")
         .quiet()
         .run()

@@ -165,7 +165,7 @@ impl Reader {
         let idle = self.idle.entry(place.clone()).or_default();
         *idle = if fetched.is_empty() { *idle + 1 } else { 0 };
         let idle = *idle;
-        if idle % 8 != 0 {
+        if !idle.is_multiple_of(8) {
             return; // Nothing to hand out, and control was read a moment ago.
         }
         if idle % 32 == 24 {
