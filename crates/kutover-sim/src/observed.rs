@@ -165,6 +165,8 @@ pub struct Producer {
     pub ours: bool,
     /// Duplicates that it counted as possible.
     pub possibly_duplicated: u64,
+    /// For how long its threads slept inside sends, in milliseconds: a seal waits for each of them.
+    pub slept_ms: u64,
     /// The clusters that it moved to, and when.
     pub moves: Vec<(u64, ClusterId)>,
 }

@@ -139,6 +139,7 @@ async fn first_cluster(world: &Arc<World>) {
             ordered: producer.order == kutover_core::switch::Order::Ordered,
             ours: !producer.stranger && world.scene.strategy == Strategy::Kutover,
             possibly_duplicated: 0,
+            slept_ms: 0,
             moves: Vec::new(),
         })
         .collect();

@@ -8,8 +8,14 @@ use crate::observed::{Act, Acted, Append, Ending, Group, Handed, Observed, Produ
 
 /// A world with one ordered producer of ours, in which nothing has happened.
 pub(super) fn ours() -> Observed {
-    let producer =
-        Producer { name: "p0".into(), ordered: true, ours: true, possibly_duplicated: 0, moves: Vec::new() };
+    let producer = Producer {
+        name: "p0".into(),
+        ordered: true,
+        ours: true,
+        possibly_duplicated: 0,
+        slept_ms: 0,
+        moves: Vec::new(),
+    };
     Observed { producers: vec![producer], ..Observed::default() }
 }
 

@@ -168,7 +168,10 @@ impl Shared {
         {
             if let Some(shape) = self.world.weather.strikes(Fault::ProducerPaused) {
                 note!(self.world.witness, "producer {} sleeps inside a send", self.number);
-                tokio::time::sleep(shaped(shape, 1_000, 3_600_000)).await;
+                let asleep = shaped(shape, 1_000, 3_600_000);
+                let ms = u64::try_from(asleep.as_millis()).unwrap_or(u64::MAX);
+                self.world.witness.observed().producers[self.number].slept_ms += ms;
+                tokio::time::sleep(asleep).await;
             }
             let sent = self.send_to(lane, topic, key);
             drop(entry);
