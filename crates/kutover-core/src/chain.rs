@@ -199,10 +199,11 @@ impl Chain {
         }
     }
 
-    /// Gives a generation's segments up, closed ones too: their cluster is dead, and no reader can have them.
+    /// Gives a generation's open segments up: their cluster is dead. A closed end never changes: whoever reads in order
+    /// waits until that cluster answers again.
     pub fn give_up(&mut self, generation: Generation) {
         for segment in self.partitions.values_mut().flatten() {
-            if segment.generation == generation {
+            if segment.generation == generation && segment.end == SegmentEnd::Open {
                 segment.end = SegmentEnd::Unreadable;
             }
         }

@@ -345,7 +345,6 @@ impl Cutover {
             Rollback::Chain | Rollback::Announce => failed,
             _ => Rollback::QuietChain,
         };
-        // Readers cannot have it, whether its ends are known or not.
         self.progress.chain.give_up(way.closing());
         self.notify(Event::BarrierLost { generation: way.closing(), reason: error.to_string() });
         self.goto(now, State::RollingBack(WayBack { barrier: Barrier::Lost, ..way }, onwards));

@@ -50,7 +50,10 @@ impl Place {
                 let (old, new) = (identity(old.colour), identity(new.colour));
                 Answer::Rechecked { old, new, old_ends, new_ends, topics }
             }
-            Command::ReadMembers { on } => Answer::Members { by_cluster: vec![vec![]; on.len()] },
+            Command::ReadMembers { on } => {
+                on.iter().try_for_each(|incarnation| self.reach(incarnation))?;
+                Answer::Members { by_cluster: vec![vec![]; on.len()] }
+            }
             Command::ProveFence { old, .. } => {
                 self.proven(old)?;
                 let topics = [(TopicName::new(TOPIC), (None, 1))].into();
