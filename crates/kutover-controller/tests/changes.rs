@@ -5,14 +5,14 @@ mod common;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use common::{CONFIG, backends, controller, group, holds, place, record, run, world};
+use common::{CONFIG, backends, controller, group, holds, place, reached, record, run, world};
 use kutover_controller::config::Config;
 use kutover_controller::driver::{ClusterConnector, ClusterLinks, Controller, Operator};
 use kutover_core::chain::SegmentEnd;
 use kutover_core::cutover::{Event, StateName, Stop};
 use kutover_core::error::ProviderResult;
-use kutover_core::ports::Incarnation;
-use kutover_core::words::{Colour, GroupId, Offset};
+use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
+use kutover_core::words::{Colour, GroupId, Nonce, Offset, Term};
 use kutover_memory::{Fault, MemoryCluster, MemoryWorld};
 use tokio::sync::mpsc;
 
@@ -138,4 +138,48 @@ async fn start_offsets_are_kept_fresh_while_the_drain_lasts() {
         .unwrap();
     assert_eq!(finished.stop, Stop::Complete);
     assert!(looks >= 400);
+}
+
+/// L13: the old cluster's removal was never learnt, and somebody built a new one behind its colour: that one stays.
+#[tokio::test(start_paused = true)]
+async fn a_cluster_built_after_the_removal_is_not_taken_for_the_old_one() {
+    let clean = world().await;
+    assert_eq!(run(&clean, CONFIG).await.0.unwrap().stop, Stop::Complete);
+    let number = clean.faults.calls().iter().position(|call| call == "provisioner.destroy").unwrap();
+    let world = world().await;
+    world.faults.at(number, Fault::HangDone);
+    let (_operator, words) = mpsc::unbounded_channel();
+    tokio::select! {
+        finished = controller(&world, CONFIG).run(words, |_| {}) => panic!("{finished:?}"),
+        () = reached(&world, number) => {}
+    }
+    let reborn = world.provisioner.provision(Colour::Blue, &Nonce::new("reborn")).await.unwrap();
+    assert_eq!(run(&world, CONFIG).await.0.unwrap().stop, Stop::Complete);
+    assert!(!world.provisioner.destroyed().contains(&reborn.id), "{:?}", world.provisioner.destroyed());
+}
+
+/// L20: while a controller waits for its approval another one takes over, from another journal. The first one comes back
+/// to a record of a newer term, and leaves it as it is.
+#[tokio::test(start_paused = true)]
+async fn a_record_of_a_newer_term_is_never_written() {
+    let world = world().await;
+    let config = CONFIG.replace("[plan]", "[plan]\napprove = \"manual\"");
+    let endpoint = "kafka.orders.test".into();
+    let (operator, words) = mpsc::unbounded_channel();
+    let mut newer = None;
+    let finished = controller(&world, &config)
+        .run(words, |event| {
+            if let Event::AwaitingApproval { gate } = event {
+                let mut published = world.dns.published(&endpoint);
+                let owner = published.owner.as_mut().unwrap();
+                (owner.term, owner.nonce) = (Term(owner.term.0 + 1), Nonce::new("somebody else"));
+                world.dns.overwrite(&endpoint, published.clone());
+                newer = Some(published);
+                operator.send(Operator::Approve(gate)).unwrap();
+            }
+        })
+        .await
+        .unwrap();
+    assert_eq!(Some(world.dns.published(&endpoint)), newer, "it was written all the same");
+    assert!(matches!(finished.stop, Stop::Superseded(_)), "{:?}", finished.stop);
 }
