@@ -12,7 +12,7 @@ use crate::test::Context;
 const TESTED: [&str; 2] = ["kutover-core", "kutover-controller"];
 
 /// Packages whose program is a suite.
-pub(super) const PROGRAMS: [&str; 2] = ["kutover-worlds", "kutover-sim"];
+const PROGRAMS: [&str; 2] = ["kutover-worlds", "kutover-sim"];
 
 /// One program of a package.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,29 +34,25 @@ pub(super) struct Program {
 /// All programs.
 pub(super) struct Built {
     programs: Vec<Program>,
+    threads: Program,
 }
 
 impl Built {
-    /// Builds them: tests as `cargo test` does, so that what they stand on is there already, and the programs optimised,
-    /// as they are run elsewhere. Both have debug assertions, without which the feature does not compile.
+    /// Builds them, optimised: they run many times. The profile keeps debug assertions, without which the feature does not
+    /// compile.
     pub(super) fn new(context: &Context) -> Result<Self> {
         println!("building the suites with the feature `controls`");
-        let tested = TESTED.iter().flat_map(|package| ["--package", package]);
+        let packages = TESTED.iter().flat_map(|package| ["--package", package]);
         let features = ["--features", "kutover-core/controls"];
-        let mut programs = build(context, &["test", "--no-run"], tested.chain(features))?;
-        let there: Vec<&str> = PROGRAMS.into_iter().filter(|package| is_there(context, package)).collect();
-        if !there.is_empty() {
-            let features: Vec<String> = there.iter().map(|package| format!("{package}/controls")).collect();
-            let features = ["--features".to_owned(), features.join(",")];
-            let packages = there.iter().flat_map(|package| ["--package", package]);
-            let command = ["build", "--profile", "sim"];
-            programs.extend(build(context, &command, packages.chain(features.iter().map(String::as_str)))?);
-        }
-        for package in TESTED {
-            let is_there = programs.iter().any(|program| program.package == package && program.is_test);
-            ensure!(is_there, "{package} has no test program");
-        }
-        Ok(Self { programs })
+        let mut programs = build(context, &["test", "--no-run"], packages.chain(features))?;
+        let features = PROGRAMS.map(|package| format!("{package}/controls")).join(",");
+        let features = ["--features", features.as_str()];
+        let packages = PROGRAMS.iter().flat_map(|package| ["--package", package]);
+        programs.extend(build(context, &["build", "--bins"], packages.chain(features))?);
+        let threads = ["--package", "kutover-core", "--lib", "--features", "controls,threads"];
+        let threads = build(context, &["test", "--no-run"], threads.into_iter())?;
+        let threads = threads.into_iter().find(|program| program.is_test);
+        Ok(Self { programs, threads: threads.context("kutover-core has no test program on loom")? })
     }
 
     /// The test programs of a package: the library's first, since its tests are the quickest.
@@ -67,7 +63,12 @@ impl Built {
         tests
     }
 
-    /// The program of a package, if the package is there.
+    /// kutover-core's tests, its gate and entrance on loom's atomics.
+    pub(super) fn threads(&self) -> &Program {
+        &self.threads
+    }
+
+    /// The program of a package, if it was built.
     pub(super) fn program_of(&self, package: &str) -> Option<&Program> {
         self.programs.iter().find(|program| program.package == package && program.kind == "bin")
     }
@@ -83,16 +84,12 @@ impl Built {
     }
 }
 
-fn is_there(context: &Context, package: &str) -> bool {
-    context.root.join("crates").join(package).join("Cargo.toml").is_file()
-}
-
 fn build<'a>(
     context: &Context,
     command: &[&str],
     what: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<Program>> {
-    let how = ["--quiet", "--message-format", "json"];
+    let how = ["--profile", "sim", "--quiet", "--message-format", "json"];
     let said = context.cargo(command).args(how).args(what).quiet().read()?;
     let mut programs = Vec::new();
     for line in said.lines().filter(|line| line.starts_with('{')) {

@@ -21,6 +21,14 @@ pub(super) fn tests(target: &str, ended: &Ended) -> Outcome {
     }
 }
 
+/// Whether a test program had a test to run.
+pub(super) fn runs_any_test(output: &str) -> bool {
+    output.lines().any(|line| {
+        let count = line.strip_prefix("running ").and_then(|line| line.split(' ').next());
+        count.is_some_and(|count| count != "0")
+    })
+}
+
 /// The worlds' program succeeds without a defence if a world found a path. It refuses controls that no world is known to
 /// notice, which is no finding.
 pub(super) fn worlds(ended: &Ended) -> Result<Outcome> {
@@ -126,6 +134,12 @@ thread 'b::finds_it_too' panicked
         assert_eq!(cases(OUTPUT, "b::finds_it_too"), None);
         assert_eq!(tests("lib", &ended(0, OUTPUT)), Outcome::Held);
         assert_eq!(tests("lib", &ended(3, "")), caught("lib ended with exit status: 3", None));
+    }
+
+    #[test]
+    fn a_filter_that_no_test_matches_is_seen() {
+        assert!(runs_any_test(OUTPUT));
+        assert!(!runs_any_test("\nrunning 0 tests\n\ntest result: ok. 0 passed"));
     }
 
     #[test]

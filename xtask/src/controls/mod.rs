@@ -7,6 +7,7 @@
 mod built;
 mod judge;
 mod process;
+mod proofs;
 mod report;
 mod suite;
 
@@ -18,6 +19,7 @@ use serde_json::Value;
 
 use self::{
     built::Built,
+    proofs::{PROOFS, Proof},
     report::{Catch, Report, Row},
     suite::{Outcome, Suite, Suites},
 };
@@ -29,6 +31,9 @@ pub(crate) struct ControlsArgs {
     /// Takes this control out alone; may be given more than once
     #[arg(long, value_name = "CONTROL", value_delimiter = ',')]
     only: Vec<String>,
+    /// Tries every control on every suite, not on its proof alone, and names all that notice (long)
+    #[arg(long)]
+    all: bool,
     /// Prints one JSON object as the last line on stdout
     #[arg(long)]
     json: bool,
@@ -41,15 +46,10 @@ struct Control {
     what: String,
 }
 
-/// Suites that a control must be caught by, whatever else has caught it, beside those that are tried in turn.
-///
-/// A control without a line is tried on all suites, the quickest first, until one catches it.
-const PROOFS: &[(&str, &[Suite])] = &[];
-
 /// Runs what `args` ask for; a control that survives is a failure.
 pub(crate) fn run(args: &ControlsArgs) -> Result<ExitCode> {
     let context = Context::new(false)?;
-    let report = take_out_each(&context, &args.only)?;
+    let report = take_out_each(&context, &args.only, args.all)?;
     print!("{report}");
     if args.json {
         println!("{}", report.json());
@@ -57,25 +57,25 @@ pub(crate) fn run(args: &ControlsArgs) -> Result<ExitCode> {
     Ok(if report.survived().next().is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn take_out_each(context: &Context, only: &[String]) -> Result<Report> {
+fn take_out_each(context: &Context, only: &[String], all: bool) -> Result<Report> {
     let built = Built::new(context)?;
     let controls = controls(&built)?;
-    for name in only.iter().map(String::as_str).chain(PROOFS.iter().map(|(name, _)| *name)) {
+    for name in only.iter().map(String::as_str).chain(PROOFS.iter().map(|proof| proof.control)) {
         ensure!(controls.iter().any(|control| control.name == name), "{name} is no control");
     }
     let mut suites = Suites::new(&built);
     let mut report = Report::default();
     for control in controls.iter().filter(|control| only.is_empty() || only.contains(&control.name)) {
-        let row = take_out(&mut suites, control)?;
+        let row = take_out(&mut suites, control, all)?;
         println!("{row}");
         report.rows.push(row);
     }
     Ok(report)
 }
 
-fn take_out(suites: &mut Suites<'_>, control: &Control) -> Result<Row> {
+fn take_out(suites: &mut Suites<'_>, control: &Control, all: bool) -> Result<Row> {
     let started = Instant::now();
-    let proofs = PROOFS.iter().find(|(name, _)| *name == control.name).map_or(&[][..], |(_, proofs)| *proofs);
+    let proofs: Vec<&Proof> = PROOFS.iter().filter(|proof| proof.control == control.name).collect();
     let mut row = Row {
         loss_mode: control.loss_mode,
         control: control.name.clone(),
@@ -85,21 +85,26 @@ fn take_out(suites: &mut Suites<'_>, control: &Control) -> Result<Row> {
         elapsed: started.elapsed(),
         unproven: Vec::new(),
     };
-    for suite in Suite::ALL {
-        // A proof whose package is missing is not passed over: it catches nothing.
-        let is_proof = proofs.contains(suite);
-        if !is_proof && (!row.caught.is_empty() || !suites.has(*suite)) {
-            continue;
+    for proof in &proofs {
+        if !attempt(suites, &mut row, proof.suite, Some(proof.only))? {
+            row.unproven.push(proof.suite.name());
         }
-        row.tried.push(suite.name());
-        match suites.run(*suite, &control.name)? {
-            Outcome::Caught { by, after } => row.caught.push(Catch { suite: suite.name(), by, after }),
-            Outcome::Held if is_proof => row.unproven.push(suite.name()),
-            Outcome::Held => {}
+    }
+    for suite in Suite::ALL {
+        if all || (proofs.is_empty() && row.caught.is_empty()) {
+            attempt(suites, &mut row, *suite, None)?;
         }
     }
     row.elapsed = started.elapsed();
     Ok(row)
+}
+
+/// Whether the suite, or `only` a part of it, noticed.
+fn attempt(suites: &mut Suites<'_>, row: &mut Row, suite: Suite, only: Option<&'static str>) -> Result<bool> {
+    row.tried.push(suite.name());
+    let Outcome::Caught { by, after } = suites.run(suite, only, &row.control)? else { return Ok(false) };
+    row.caught.push(Catch { suite: suite.name(), by, after });
+    Ok(true)
 }
 
 /// Asks kutover-core which controls there are.

@@ -1,6 +1,9 @@
 //! The suites: what is run without a defence, and how long it may take.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 
@@ -10,10 +13,12 @@ use super::{
 };
 
 /// A suite. New ones go where their time puts them: the quickest is tried first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Suite {
     /// kutover-core's tests.
     Core,
+    /// Gate and entrance over every interleaving of their threads.
+    Threads,
     /// kutover-controller's tests: whole cutovers in memory.
     Controller,
     /// Every interleaving of small worlds.
@@ -22,17 +27,19 @@ pub(super) enum Suite {
     Sim,
 }
 
-/// Seeds that a control has to be caught in.
-const SEEDS: &str = "0..60";
+/// Seeds that a control is tried on where no proof says which.
+const SEEDS: &str = "0..40";
 
 impl Suite {
     /// All of them, the quickest first.
-    pub(super) const ALL: &'static [Suite] = &[Suite::Core, Suite::Controller, Suite::Worlds, Suite::Sim];
+    pub(super) const ALL: &'static [Suite] =
+        &[Suite::Core, Suite::Threads, Suite::Controller, Suite::Worlds, Suite::Sim];
 
     /// Its name.
     pub(super) fn name(self) -> &'static str {
         match self {
             Suite::Core => "core",
+            Suite::Threads => "threads",
             Suite::Controller => "controller",
             Suite::Worlds => "worlds",
             Suite::Sim => "sim",
@@ -43,20 +50,47 @@ impl Suite {
     fn programs(self, built: &Built) -> Vec<&Program> {
         match self {
             Suite::Core => built.tests_of("kutover-core"),
+            Suite::Threads => vec![built.threads()],
             Suite::Controller => built.tests_of("kutover-controller"),
             Suite::Worlds => built.program_of("kutover-worlds").into_iter().collect(),
             Suite::Sim => built.program_of("kutover-sim").into_iter().collect(),
         }
     }
 
-    fn args(self, without: Option<&str>) -> Vec<&str> {
-        let own: &[&str] = match self {
-            Suite::Core | Suite::Controller => return vec![],
-            Suite::Worlds => &["--json"],
-            Suite::Sim => &["--json", "--seeds", SEEDS],
-        };
-        own.iter().copied().chain(without.into_iter().flat_map(|name| ["--without", name])).collect()
+    /// What a program of it is run with: all of it, or `only` a test, a world or some seeds.
+    fn args<'a>(self, only: Option<&'a str>, without: Option<&'a str>) -> Vec<&'a str> {
+        match self {
+            Suite::Core | Suite::Controller => only.into_iter().collect(),
+            Suite::Threads => vec![only.unwrap_or(THREADS)],
+            Suite::Worlds => {
+                let only = only.into_iter().flat_map(|world| ["--only", world]);
+                ["--json"].into_iter().chain(only).chain(flag(without)).collect()
+            }
+            Suite::Sim => {
+                ["--json", "--seeds", only.unwrap_or(SEEDS)].into_iter().chain(flag(without)).collect()
+            }
+        }
     }
+
+    /// What `ended` says about the defence that was missing.
+    fn judge(self, program: &Program, ended: &process::Ended) -> Result<Outcome> {
+        match self {
+            Suite::Core | Suite::Threads | Suite::Controller => Ok(judge::tests(&program.target, ended)),
+            Suite::Worlds => judge::worlds(ended),
+            Suite::Sim => judge::sim(ended),
+        }
+    }
+
+    fn is_tests(self) -> bool {
+        matches!(self, Suite::Core | Suite::Threads | Suite::Controller)
+    }
+}
+
+/// The tests that stand on loom; the others do not run in a build with its atomics.
+const THREADS: &str = "switch::threads";
+
+fn flag(without: Option<&str>) -> impl Iterator<Item = &str> {
+    without.into_iter().flat_map(|name| ["--without", name])
 }
 
 /// What became of a control in one suite.
@@ -73,37 +107,33 @@ pub(super) enum Outcome {
     },
 }
 
-/// The suites. Each is run as it is before it is run without anything: one that fails by itself could not be believed,
-/// and its time tells what hanging is.
+/// Programs, and how long each takes with every defence in place.
+type Timed<'a> = Vec<(&'a Program, Duration)>;
+
+/// The suites. What is run without a defence is run with all of them before: one that fails by itself could not be
+/// believed, and its time tells what hanging is.
 pub(super) struct Suites<'a> {
     built: &'a Built,
-    timed: Vec<(Suite, Vec<(&'a Program, Duration)>)>,
+    timed: BTreeMap<(Suite, Option<&'static str>), Timed<'a>>,
 }
 
 impl<'a> Suites<'a> {
     /// Nothing is run yet.
     pub(super) fn new(built: &'a Built) -> Self {
-        Self { built, timed: Vec::new() }
+        Self { built, timed: BTreeMap::new() }
     }
 
-    /// Whether its package is in this workspace.
-    pub(super) fn has(&self, suite: Suite) -> bool {
-        !suite.programs(self.built).is_empty()
-    }
-
-    /// Runs one suite without a defence, program by program until one notices.
-    pub(super) fn run(&mut self, suite: Suite, without: &str) -> Result<Outcome> {
-        for (program, usual) in self.baseline(suite)? {
+    /// Runs a suite, or `only` a part of it, without one defence, program by program until one notices.
+    pub(super) fn run(&mut self, suite: Suite, only: Option<&'static str>, without: &str) -> Result<Outcome> {
+        for (program, usual) in self.baseline(suite, only)? {
             let limit = limit(usual);
-            let ended = process::run(program, &suite.args(Some(without)), Some(without), limit)?;
-            let outcome = match suite {
-                _ if ended.status.is_none() => Outcome::Caught {
+            let ended = process::run(program, &suite.args(only, Some(without)), Some(without), limit)?;
+            let outcome = match ended.status {
+                None => Outcome::Caught {
                     by: format!("{} did not end in {:.0} s", program.target, limit.as_secs_f64()),
                     after: None,
                 },
-                Suite::Core | Suite::Controller => judge::tests(&program.target, &ended),
-                Suite::Worlds => judge::worlds(&ended)?,
-                Suite::Sim => judge::sim(&ended)?,
+                Some(_) => suite.judge(program, &ended)?,
             };
             if outcome != Outcome::Held {
                 return Ok(outcome);
@@ -112,21 +142,27 @@ impl<'a> Suites<'a> {
         Ok(Outcome::Held)
     }
 
-    fn baseline(&mut self, suite: Suite) -> Result<Vec<(&'a Program, Duration)>> {
-        if let Some((_, programs)) = self.timed.iter().find(|(known, _)| *known == suite) {
+    /// Programs that run anything of it, with their times.
+    fn baseline(&mut self, suite: Suite, only: Option<&'static str>) -> Result<Timed<'a>> {
+        if let Some(programs) = self.timed.get(&(suite, only)) {
             return Ok(programs.clone());
         }
-        let (mut programs, name) = (Vec::new(), suite.name());
+        let (mut programs, part) = (Vec::new(), only.unwrap_or("all of it"));
         let all = Instant::now();
         for program in suite.programs(self.built) {
             let started = Instant::now();
-            let ended = process::run(program, &suite.args(None), None, process::LONG)?;
+            let ended = process::run(program, &suite.args(only, None), None, process::LONG)?;
             let (target, output) = (&program.target, &ended.output);
+            let name = suite.name();
             ensure!(ended.is_success(), "{name}: {target} fails with every defence in place:\n{output}");
-            programs.push((program, started.elapsed()));
+            if !suite.is_tests() || judge::runs_any_test(output) {
+                programs.push((program, started.elapsed()));
+            }
         }
-        println!("suite {name}: green with every defence, {:.1} s", all.elapsed().as_secs_f64());
-        self.timed.push((suite, programs.clone()));
+        ensure!(!programs.is_empty(), "{}: no test is named {part}", suite.name());
+        let (name, seconds) = (suite.name(), all.elapsed().as_secs_f64());
+        println!("green with every defence: {name}, {part}: {seconds:.1} s");
+        self.timed.insert((suite, only), programs.clone());
         Ok(programs)
     }
 }

@@ -1,0 +1,65 @@
+//! Which test, world or seed shows what is lost without a defence.
+
+use super::suite::Suite;
+
+/// Something that holds with every defence in place and must not without this one.
+pub(super) struct Proof {
+    /// The control that takes the defence out.
+    pub(super) control: &'static str,
+    /// The suite.
+    pub(super) suite: Suite,
+    /// The test, the world or the seeds.
+    pub(super) only: &'static str,
+}
+
+const fn proof(control: &'static str, suite: Suite, only: &'static str) -> Proof {
+    Proof { control, suite, only }
+}
+
+/// A control is tried on its proofs, and each must notice. One without a proof is tried on all suites, the quickest first,
+/// until one notices.
+///
+/// A proof is preferred that says which promise broke: a world or a seed, then a test that is named after the promise.
+pub(super) const PROOFS: &[Proof] = &[
+    proof("no-flush", Suite::Worlds, "switch"),
+    proof("flush-not-reports", Suite::Worlds, "switch"),
+    proof("reuse-client", Suite::Worlds, "switch"),
+    proof("open-gate", Suite::Threads, "no_send_slips_past_a_seal_and_none_is_stranded"),
+    proof("entries-uncounted", Suite::Threads, "no_send_slips_past_a_seal_and_none_is_stranded"),
+    proof("ignore-later-acks", Suite::Worlds, "switch-fences"),
+    proof("purged-not-written", Suite::Worlds, "switch"),
+    proof("trust-dns", Suite::Worlds, "switch-trouble"),
+    proof("older-moves", Suite::Worlds, "switch"),
+    proof("same-cluster", Suite::Controller, "green_with_blues_cluster_id"),
+    proof("no-recheck", Suite::Core, "a_topic_born_late_is_prepared_before_the_switch"),
+    proof("no-start-offsets", Suite::Controller, "a_cutover_in_memory"),
+    proof("receipts-close", Suite::Controller, "a_leader_that_does_not_refuse_holds_with_its_name"),
+    proof("stragglers-ignored", Suite::Core, "an_id_that_nobody_claims_is_a_straggler"),
+    proof("unanswered-is-zero", Suite::Core, "unanswered_is_not_drained"),
+    proof("expired-is-drained", Suite::Core, "a_group_whose_commits_expired_is_not_drained"),
+    proof("late-groups-ignored", Suite::Core, "removal_waits_for_fresh_proof"),
+    proof("tail-unread", Suite::Core, "markers_and_empty_partitions_count_as_drained"),
+    proof("retention-ignored", Suite::Core, "a_commit_below_the_start_is_a_loss"),
+    proof("retention-ignored", Suite::Core, "retention_is_raised_to_what_the_drain_takes"),
+    proof("past-end-ignored", Suite::Core, "a_closed_end_must_stand"),
+    proof("past-end-ignored", Suite::Core, "what_opens_a_closed_segment_again"),
+    proof(
+        "remove-by-colour",
+        Suite::Controller,
+        "a_cluster_built_after_the_removal_is_not_taken_for_the_old_one",
+    ),
+    proof("no-intents", Suite::Controller, "nothing_is_done_whose_intent_is_not_durable"),
+    proof("weak-acks", Suite::Core, "one_strong_name_does_not_hide_a_weak_one"),
+    proof("no-separation", Suite::Core, "fresh_clusters_are_not_separated"),
+    proof("any-fence", Suite::Core, "a_size_fence_needs_a_request_and_no_transactions"),
+    proof("history-ignored", Suite::Core, "what_outlives_the_old_cluster_is_named"),
+    proof("early-members-ignored", Suite::Core, "who_is_there_before_the_release_is_named"),
+    proof("skip-term", Suite::Worlds, "takeover"),
+    proof("skip-term", Suite::Controller, "a_record_of_a_newer_term_is_never_written"),
+    proof("claims-ignored", Suite::Worlds, "takeover"),
+    proof("mark-late", Suite::Core, "a_removal_is_proven_again_after_a_restart"),
+    proof("old-proof", Suite::Core, "a_removal_is_proven_again_after_a_restart"),
+    proof("publish-first", Suite::Worlds, "rollback"),
+    proof("lift-first", Suite::Worlds, "rollback"),
+    proof("late-acts-stay", Suite::Controller, "late_acts_on_the_active_cluster_are_undone"),
+];
