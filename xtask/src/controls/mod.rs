@@ -23,7 +23,7 @@ use self::{
     report::{Catch, Report, Row},
     suite::{Outcome, Suite, Suites},
 };
-use crate::test::Context;
+use crate::test::{Check, Context, Ran};
 
 /// What `cargo xtask controls` takes.
 #[derive(Args)]
@@ -45,6 +45,17 @@ struct Control {
     loss_mode: u64,
     what: String,
 }
+
+/// What the test section runs.
+pub(crate) const CHECKS: &[Check] = &[Check {
+    name: "every defence is missed when it is taken out",
+    run: |context: &Context| {
+        let report = take_out_each(context, &[], context.nightly)?;
+        print!("{report}");
+        ensure!(report.survived().next().is_none(), "nothing notices when a defence is missing");
+        Ok(Ran::Passed)
+    },
+}];
 
 /// Runs what `args` ask for; a control that survives is a failure.
 pub(crate) fn run(args: &ControlsArgs) -> Result<ExitCode> {

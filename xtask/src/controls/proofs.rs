@@ -57,7 +57,7 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("skip-term", Suite::Worlds, "takeover"),
     proof("skip-term", Suite::Controller, "a_record_of_a_newer_term_is_never_written"),
     proof("claims-ignored", Suite::Worlds, "takeover"),
-    proof("mark-late", Suite::Core, "a_removal_is_proven_again_after_a_restart"),
+    proof("mark-late", Suite::Core, "nothing_is_destroyed_without_its_mark"),
     proof("old-proof", Suite::Core, "a_removal_is_proven_again_after_a_restart"),
     proof("publish-first", Suite::Worlds, "rollback"),
     proof("lift-first", Suite::Worlds, "rollback"),

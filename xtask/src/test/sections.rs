@@ -1,7 +1,7 @@
 //! Which sections there are. A new section, or a new crate, is one line in [`SECTIONS`].
 
 use super::{check::Check, purity, setup};
-use crate::{docs, lint, simulate, worlds};
+use crate::{controls, docs, lint, simulate, worlds};
 
 /// One named part of the test run.
 pub(crate) struct Section {
@@ -63,6 +63,12 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "exhaustive small worlds: the machines inside a model checker",
         packages: &["kutover-worlds"],
         checks: worlds::CHECKS,
+        ..PLAIN
+    },
+    Section {
+        name: "controls",
+        about: "every defence taken out in turn, and what notices",
+        checks: controls::CHECKS,
         ..PLAIN
     },
     Section {

@@ -268,6 +268,16 @@ fn a_removal_is_proven_again_after_a_restart() {
     assert!(resumed > 0);
 }
 
+/// G4: what is destroyed has been marked before, so that whoever takes over knows that there is no way back.
+#[test]
+fn nothing_is_destroyed_without_its_mark() {
+    let (stop, world) = World::new(plan(), vec![]).run();
+    assert_eq!(stop, Stop::Complete);
+    let place = |name| world.commands.iter().position(|command| *command == name);
+    assert!(place("mark the removal").is_some());
+    assert!(place("mark the removal") < place("destroy"), "{:?}", world.commands);
+}
+
 /// The old cluster must be the one that was published: another one would be fenced, drained and removed in its place.
 #[test]
 fn another_cluster_than_the_published_one_holds() {
