@@ -38,7 +38,7 @@ async fn a_call_lands_although_its_caller_is_gone() {
     let topics = ["t".into()];
     assert!(timeout(Duration::from_millis(100), scene.blue.raise_fence(&topics)).await.is_err());
     assert!(scene.blue.fenced().is_empty());
-    crate::sleep(700).await;
+    crate::pass(700).await;
     assert_eq!(scene.blue.fenced(), topics.into());
 }
 
@@ -51,7 +51,7 @@ async fn an_unknown_act_can_land_later() {
     let topics = ["t".into()];
     assert_eq!(scene.blue.raise_fence(&topics).await.unwrap_err().outcome, Outcome::Unknown);
     scene.blue.lift_fence(&topics).await.unwrap();
-    crate::sleep(5001).await;
+    crate::pass(5001).await;
     assert_eq!(scene.blue.fenced(), topics.into());
     assert_eq!(scene.fired("call-unknown-late"), 1);
 }
@@ -74,7 +74,7 @@ async fn an_append_that_did_not_return_leaves_what_the_weather_says() {
         assert!(timeout(Duration::from_millis(100), journal.append(&entry(1))).await.is_err());
         assert_eq!(journal.read().await.unwrap().len(), at_once, "{left:?}");
         assert_eq!(journal.is_torn(), left == UnfinishedAppend::Torn);
-        crate::sleep(60).await;
+        crate::pass(60).await;
         assert_eq!(journal.read().await.unwrap().len(), later, "{left:?}");
         journal.append(&entry(later as u64)).await.unwrap();
         assert!(!journal.is_torn(), "the next append takes the place of what was torn");

@@ -7,7 +7,7 @@ use kutover_core::ports::{ClusterAdmin as _, GroupListing, LagBatch, LagQuery, L
 use kutover_core::words::{GroupId, Offset};
 use kutover_memory::*;
 
-use crate::{Scene, payloads, place, record, sleep};
+use crate::{Scene, pass, payloads, place, record};
 
 async fn progress(cluster: &MemoryCluster, group: &GroupId) -> Result<GroupProgress, String> {
     let groups = [(group.clone(), ["t".into()].into())].into();
@@ -30,14 +30,14 @@ async fn a_fence_spreads_broker_by_broker() {
     let refusing = || (0..3).filter(|p| scene.blue.produce(&place(*p), record("x")).is_err()).count();
     assert_eq!(refusing(), 1);
     assert_eq!(scene.blue.prove_fence(&topics).await.unwrap_err().kind, ErrorKind::Refused);
-    sleep(300).await;
+    pass(300).await;
     assert_eq!(refusing(), 2);
-    sleep(600).await;
+    pass(600).await;
     assert_eq!(refusing(), 3);
     scene.blue.prove_fence(&topics).await.unwrap();
     scene.blue.lift_fence(&topics).await.unwrap();
     assert_eq!(refusing(), 2, "lifting spreads too");
-    sleep(900).await;
+    pass(900).await;
     assert_eq!(refusing(), 0);
     scene.blue.prove_open(&topics).await.unwrap();
 }
@@ -52,7 +52,7 @@ async fn a_groups_offsets_expire_unless_it_has_members() {
         scene.blue.read_all(group);
     }
     scene.blue.set_live(&live, true);
-    sleep(10_000).await;
+    pass(10_000).await;
     scene.blue.expire_offsets(5000);
     let GroupListing::Listed(groups) = scene.blue.groups().await.unwrap() else { panic!("not listed") };
     assert_eq!(groups.into_keys().collect::<Vec<_>>(), [live]);
@@ -123,7 +123,7 @@ async fn a_deny_without_an_allowance_shuts_readers_out() {
 async fn the_truth_outlives_the_log() {
     let scene = Scene::new().await;
     scene.blue.produce(&place(0), record("old")).unwrap();
-    sleep(10_000).await;
+    pass(10_000).await;
     scene.blue.produce(&place(0), record("new")).unwrap();
     scene.blue.retain_ms(&place(0), 5000);
     assert_eq!(payloads(&scene.blue, 0), ["new"]);
@@ -149,7 +149,7 @@ async fn a_reader_waits_for_what_comes() {
     let at = place(0);
     let waiting = reader.fetch(&at, Offset(0), 10, 60_000);
     let writing = async {
-        sleep(700).await;
+        pass(700).await;
         scene.blue.produce(&place(0), record("x")).unwrap();
     };
     let (fetched, ()) = tokio::join!(waiting, writing);

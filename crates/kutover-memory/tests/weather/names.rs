@@ -7,7 +7,7 @@ use kutover_core::ports::{
 use kutover_core::words::{Colour, DnsName, Generation, Term};
 use kutover_memory::*;
 
-use crate::{Scene, sleep};
+use crate::{Scene, pass};
 
 fn endpoint() -> DnsName {
     "kafka.test".into()
@@ -49,7 +49,7 @@ async fn a_change_becomes_visible_late() {
     assert!(!dns.is_visible(&endpoint(), &published(1)).await.unwrap());
     let resolver = MemoryResolver::new(dns, "r", ResolverOptions::default());
     assert_eq!(resolver.look_up(&endpoint()).await, EndpointAnswer::Empty);
-    sleep(4000).await;
+    pass(4000).await;
     assert!(dns.is_visible(&endpoint(), &published(1)).await.unwrap());
     assert_eq!(generations(&resolver.look_up(&endpoint()).await), (1, 1));
 }
@@ -66,13 +66,13 @@ async fn record_and_owner_record_are_kept_apart() {
     let name = endpoint();
     let asked = resolver.look_up(&name);
     let changing = async {
-        sleep(1000).await;
+        pass(1000).await;
         dns.overwrite(&endpoint(), published(2));
     };
     let (answer, ()) = tokio::join!(asked, changing);
     assert_eq!(generations(&answer), (1, 2));
     assert_eq!(scene.fired("dns-parts-disagree"), 1);
-    sleep(57_001).await;
+    pass(57_001).await;
     assert_eq!(generations(&resolver.look_up(&endpoint()).await), (2, 2), "the record's time is over");
 }
 
@@ -108,8 +108,8 @@ async fn a_resolver_may_keep_answers_for_longer_than_it_may() {
     let watch = resolver.watch(&endpoint());
     assert_eq!(generations(&watch.next().await), (1, 1));
     dns.overwrite(&endpoint(), published(2));
-    sleep(299_000).await;
+    pass(299_000).await;
     assert_eq!(generations(&watch.ask_now().await), (1, 1));
-    sleep(1001).await;
+    pass(1001).await;
     assert_eq!(generations(&watch.ask_now().await), (2, 2));
 }

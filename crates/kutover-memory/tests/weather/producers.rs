@@ -10,7 +10,7 @@ use kutover_core::words::Colour;
 use kutover_memory::*;
 use kutover_testkit::conformance::producer::Collector;
 
-use crate::{Scene, cluster, payloads, place, record, sleep};
+use crate::{Scene, cluster, pass, payloads, place, record};
 
 struct Sender {
     client: Arc<MemoryClient>,
@@ -125,12 +125,12 @@ async fn an_append_can_land_after_the_client_gave_up() {
     for number in 0..2 {
         sender.send(number, 0).unwrap();
     }
-    sleep(100).await;
+    pass(100).await;
     sender.client.purge();
     assert_eq!(sender.client.outstanding(), 0);
     assert_eq!(sender.report(0), Err(DeliveryFate::Unknown), "it was tried");
     assert_eq!(sender.report(1), Err(DeliveryFate::NotWritten), "it never was");
-    sleep(60_000).await;
+    pass(60_000).await;
     assert_eq!(payloads(&scene.blue, 0), ["0"]);
     assert_eq!(scene.fired("record-late-append"), 1);
 }
@@ -142,11 +142,11 @@ async fn a_late_append_of_an_older_epoch_is_refused() {
     let sender = Sender::new(&scene, singly()).await;
     scene.script.records.lock().push_back(fate(RecordFate::LateAppend { after_ms: 60_000 }));
     sender.send(0, 0).unwrap();
-    sleep(100).await;
+    pass(100).await;
     sender.client.purge();
     sender.send(1, 0).unwrap();
     assert!(sender.client.settled(1000).await);
-    sleep(60_000).await;
+    pass(60_000).await;
     assert_eq!(payloads(&scene.blue, 0), ["1"]);
     assert_eq!(scene.fired("record-late-refused"), 1);
 }
@@ -159,7 +159,7 @@ async fn a_dead_cluster_keeps_records_until_their_time_is_over() {
     sender.send(0, 0).unwrap();
     assert!(!sender.client.settled(29_000).await);
     sender.send(1, 0).unwrap();
-    sleep(2000).await;
+    pass(2000).await;
     assert_eq!(sender.report(0), Err(DeliveryFate::NotWritten), "no connection, so never tried");
     scene.blue.revive();
     assert!(sender.client.settled(5000).await);
@@ -180,7 +180,7 @@ async fn a_fence_refuses_by_report_and_then_at_once() {
     let other = (fenced + 1) % 3;
     let Err(Refusal::Refused(code)) = sender.send(1, other) else { panic!("taken") };
     assert_eq!(code.number, 29);
-    sleep(2000).await;
+    pass(2000).await;
     sender.send(2, other).unwrap();
     assert!(sender.client.settled(1000).await);
     assert_eq!(sender.report(2), Ok(0));
@@ -195,7 +195,7 @@ async fn one_broker_of_three_can_be_lost() {
     for number in 0..3 {
         sender.send(number, number as i32).unwrap();
     }
-    sleep(1000).await;
+    pass(1000).await;
     assert_eq!(sender.client.outstanding(), 1, "the other leaders answer");
     assert!(sender.client.settled(10_000).await);
     assert_ne!(scene.blue.leader_of(&place(0)), Some(broker));
@@ -213,7 +213,7 @@ async fn a_dropped_client_loses_what_is_queued() {
     }
     tokio::task::yield_now().await;
     drop(sender);
-    sleep(60_000).await;
+    pass(60_000).await;
     assert_eq!(payloads(&scene.blue, 0), ["0"], "one was on its way");
     assert!(events.reports().is_empty());
 }
@@ -241,7 +241,7 @@ async fn a_leaders_word_alone_loses_acknowledged_records() {
         let sender = Sender::new(&scene, options).await;
         scene.blue.hold_watermark(&place(0));
         sender.send(0, 0).unwrap();
-        sleep(1000).await;
+        pass(1000).await;
         scene.blue.move_leader(&place(0), 100);
         assert!(sender.client.settled(20_000).await);
         assert_eq!(sender.report(0), Ok(0));
@@ -260,7 +260,7 @@ async fn without_acknowledgements_a_refused_record_looks_sent() {
     sender.send(0, 0).unwrap();
     assert!(sender.client.settled(1000).await);
     assert_eq!(sender.report(0), Ok(-1));
-    sleep(1000).await;
+    pass(1000).await;
     assert!(payloads(&scene.blue, 0).is_empty());
 }
 
@@ -299,7 +299,7 @@ async fn the_same_weather_gives_the_same_run() {
                 // A refusal is part of the run too.
                 let _ = sender.send(number, number as i32 % 3);
             }
-            sleep(u64::from(number)).await;
+            pass(u64::from(number)).await;
             if number == 60 {
                 scene.blue.raise_fence(&["t".into()]).await.unwrap();
             }
