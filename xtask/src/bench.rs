@@ -2,11 +2,10 @@
 //!
 //! The measuring itself is in `kutover-bench`, so that xtask stays quick to build.
 
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use clap::{Args, ValueEnum};
-use xshell::{Shell, cmd};
+
+use crate::test::Context;
 
 #[derive(Args)]
 pub(crate) struct BenchArgs {
@@ -36,8 +35,6 @@ pub(crate) fn run(args: BenchArgs) -> Result<()> {
     let what = match what {
         What::Producer => "producer",
     };
-    let shell = Shell::new()?;
-    shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     let mut options: Vec<String> = Vec::new();
     if json {
         options.push("--json".into());
@@ -47,8 +44,6 @@ pub(crate) fn run(args: BenchArgs) -> Result<()> {
             options.extend([name.to_owned(), value.to_string()]);
         }
     }
-    cmd!(shell, "cargo run --quiet --release --package kutover-bench -- {what} {options...}")
-        .quiet()
-        .run()
-        .with_context(|| format!("bench {what}"))
+    let run = ["run", "--quiet", "--release", "--package", "kutover-bench", "--", what];
+    Context::new(false)?.cargo(run).args(options).quiet().run().with_context(|| format!("bench {what}"))
 }

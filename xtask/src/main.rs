@@ -47,7 +47,7 @@ fn main() -> ExitCode {
         Task::Bench(args) => bench::run(args).map(|()| ExitCode::SUCCESS),
         Task::Controls(args) => controls::run(&args),
         Task::Mutants(args) => mutants::run(&args),
-        Task::Simulate(args) => simulate::run(args).map(|()| ExitCode::SUCCESS),
+        Task::Simulate(args) => simulate::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Worlds(args) => worlds::run(args).map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -3,12 +3,10 @@
 //! The simulation is in `kutover-sim`, so that xtask stays quick to build. Options go through as they are; `--help`
 //! after `--` shows them.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::Value;
-use xshell::{Shell, cmd};
+use xshell::Cmd;
 
 use crate::test::{Check, Context, Ran};
 
@@ -23,16 +21,9 @@ pub(crate) struct SimulateArgs {
 /// What the test section runs. The promised thousand seeds are `cargo xtask simulate --seeds 0..1000 --json`.
 pub(crate) const CHECKS: &[Check] = &[Check {
     name: "200 seeds with heavy faults keep every promise, and show what they promise to show",
-    run: |_: &Context| {
+    run: |context: &Context| {
         let options = ["--seeds", "0..200", "--faults", "heavy", "--json"].map(str::to_owned);
-        let (shell, features) = prepared(&options)?;
-        let json = cmd!(
-            shell,
-            "cargo run --quiet --profile sim --package kutover-sim {features...} -- {options...}"
-        )
-        .quiet()
-        .read()
-        .context("the simulation")?;
+        let json = command(context, &options).read().context("the simulation")?;
         promised(&serde_json::from_str(&json)?).map(|()| Ran::Passed)
     },
 }];
@@ -66,20 +57,15 @@ fn promised(run: &Value) -> Result<()> {
     Ok(())
 }
 
-/// A shell in the workspace, and the features that the options need.
-fn prepared(options: &[String]) -> Result<(Shell, &'static [&'static str])> {
-    let shell = Shell::new()?;
-    shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+/// The simulation with these options, built with the features that they need.
+fn command<'a>(context: &'a Context, options: &[String]) -> Cmd<'a> {
     let without = options.iter().any(|option| option.starts_with("--without"));
-    Ok((shell, if without { &["--features", "controls"] } else { &[] }))
+    let features: &[&str] = if without { &["--features", "controls"] } else { &[] };
+    let run = ["run", "--quiet", "--profile", "sim", "--package", "kutover-sim"];
+    context.cargo(run).args(features).arg("--").args(options).quiet()
 }
 
 /// Runs it; its output goes straight through.
-pub(crate) fn run(args: SimulateArgs) -> Result<()> {
-    let options = args.options;
-    let (shell, features) = prepared(&options)?;
-    cmd!(shell, "cargo run --quiet --profile sim --package kutover-sim {features...} -- {options...}")
-        .quiet()
-        .run()
-        .context("the simulation")
+pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
+    command(&Context::new(false)?, &args.options).run().context("the simulation")
 }

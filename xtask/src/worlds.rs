@@ -2,11 +2,8 @@
 //!
 //! The worlds are in `kutover-worlds`, so that xtask stays quick to build.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 use clap::Args;
-use xshell::{Shell, cmd};
 
 use crate::test::{Check, Context, Ran};
 
@@ -37,8 +34,6 @@ pub(crate) const CHECKS: &[Check] = &[Check {
 /// Runs them; their output goes straight through.
 pub(crate) fn run(args: WorldsArgs) -> Result<()> {
     let WorldsArgs { only, without, json, list } = args;
-    let shell = Shell::new()?;
-    shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
     let mut options: Vec<String> = Vec::new();
     for world in only {
         options.extend(["--only".into(), world]);
@@ -47,8 +42,7 @@ pub(crate) fn run(args: WorldsArgs) -> Result<()> {
     options.extend(without.into_iter().flat_map(|control| ["--without".into(), control]));
     options.extend(json.then(|| "--json".into()));
     options.extend(list.then(|| "--list".into()));
-    cmd!(shell, "cargo run --quiet --profile sim --package kutover-worlds {features...} -- {options...}")
-        .quiet()
-        .run()
-        .context("the small worlds")
+    let run = ["run", "--quiet", "--profile", "sim", "--package", "kutover-worlds"];
+    let context = Context::new(false)?;
+    context.cargo(run).args(features).arg("--").args(options).quiet().run().context("the small worlds")
 }

@@ -28,6 +28,11 @@ macro_rules! controls {
                 match self { $(Control::$control => $name,)+ }
             }
 
+            /// The control of that name, if there is one.
+            pub fn named(name: &str) -> Option<Control> {
+                Control::ALL.iter().copied().find(|control| control.name() == name)
+            }
+
             /// What is left out.
             pub fn what(self) -> &'static str {
                 match self { $(Control::$control => $what,)+ }
@@ -110,7 +115,7 @@ mod switched {
     pub fn without(control: Control) -> bool {
         let named = || {
             let name = std::env::var("KUTOVER_WITHOUT").ok()?;
-            let known = Control::ALL.iter().copied().find(|control| control.name() == name);
+            let known = Control::named(&name);
             assert!(known.is_some(), "KUTOVER_WITHOUT={name} is no control");
             known
         };

@@ -207,6 +207,27 @@ pub struct MemberState {
 }
 
 impl MemberState {
+    /// A member that has said nothing yet.
+    pub fn new(kind: MemberKind, instance: InstanceName, incarnation: String) -> Self {
+        Self {
+            kind,
+            instance,
+            incarnation,
+            heartbeat: 0,
+            generation: Generation(0),
+            cluster_id: ClusterId::new(""),
+            receipts: Vec::new(),
+        }
+    }
+
+    /// The next message: one heartbeat on, from where the member is now.
+    pub fn beat(&mut self, target: &Target) -> Self {
+        self.heartbeat += 1;
+        self.generation = target.generation;
+        self.cluster_id = target.cluster_id.clone();
+        self.clone()
+    }
+
     /// The key under which the newest state stands.
     pub fn key(&self) -> String {
         let kind = match self.kind {

@@ -367,6 +367,22 @@ impl MemoryCluster {
         };
         self.faults.run(&call, acting).await
     }
+
+    /// What a client asks, which an isolation shuts out.
+    async fn client_act<T: Send + 'static>(
+        &self,
+        name: &str,
+        act: impl FnOnce(&mut State) -> ProviderResult<T> + Send + 'static,
+    ) -> ProviderResult<T> {
+        let call = self.call(name);
+        self.act(name, move |state| {
+            if !state.isolations.is_empty() {
+                return Err(ProviderError::new(ErrorKind::Unreachable, call, "the cluster is isolated"));
+            }
+            act(state)
+        })
+        .await
+    }
 }
 
 impl State {

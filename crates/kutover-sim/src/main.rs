@@ -167,8 +167,7 @@ fn print(batch: &Batch, json: bool) {
 #[cfg(feature = "controls")]
 fn take_out(name: &str) -> Result<(), String> {
     use kutover_core::controls::{Control, take_out};
-    let known = Control::ALL.iter().copied().find(|control| control.name() == name);
-    let control = known.ok_or_else(|| format!("there is no control `{name}`"))?;
+    let control = Control::named(name).ok_or_else(|| format!("there is no control `{name}`"))?;
     take_out(Some(control));
     Ok(())
 }

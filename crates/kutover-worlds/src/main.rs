@@ -127,8 +127,7 @@ fn tell(outcome: &Outcome) {
 
 #[cfg(feature = "controls")]
 fn take_out(name: &str) -> Result<Control, String> {
-    let known = Control::ALL.iter().copied().find(|control| control.name() == name);
-    let control = known.ok_or_else(|| format!("{name} is no control"))?;
+    let control = Control::named(name).ok_or_else(|| format!("{name} is no control"))?;
     kutover_core::controls::take_out(Some(control));
     Ok(control)
 }

@@ -241,7 +241,7 @@ impl Cutover {
                     self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });
                     return Next::Goto(State::Draining(closed));
                 }
-                let verdict = self.judge(&closed, &seen);
+                let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
                 if verdict.is_drained() {
                     Next::Goto(State::Soaking(closed))
                 } else {
@@ -271,14 +271,15 @@ impl Cutover {
         Some(StartOffsets { on, at: opened.collect() })
     }
 
-    pub(super) fn judge(&mut self, closed: &Closed, seen: &Observation) -> DrainVerdict {
-        let prepared = &closed.redirected.prepared;
-        let required = decide::required(
-            &self.progress.chain,
-            closed.redirected.left,
-            &prepared.verified,
-            &prepared.draft,
-        );
+    /// Whether what was seen proves a left generation's segments drained, and a word of it.
+    pub(super) fn judge(
+        &mut self,
+        left: Generation,
+        prepared: &Prepared,
+        seen: &Observation,
+    ) -> DrainVerdict {
+        let Prepared { verified, draft } = prepared;
+        let required = decide::required(&self.progress.chain, left, verified, draft);
         let verdict = drain::prove(&required, seen);
         self.notify(Event::Draining {
             pairs: verdict.pairs,

@@ -145,7 +145,7 @@ impl Cutover {
         if let Some(why) = self.unwaived(&closed.redirected.prepared.verified.topics) {
             return Next::Hold(why);
         }
-        let verdict = self.judge(&closed, &seen);
+        let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
         match verdict.remaining.first() {
             None => {
                 let approval = match closed.by {

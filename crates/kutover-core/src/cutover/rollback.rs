@@ -4,13 +4,9 @@
 //! the new generation is published. So any end of it that is read in between separates the two, and it need not be
 //! fenced itself.
 
-use std::collections::BTreeMap;
-
 use super::steps::unexpected;
 use super::way_back::{Barrier, Rollback, WayBack};
-use super::{
-    Answer, Cause, Closed, Command, Cutover, Event, FencePolicy, Next, Redirected, State, Stop, decide,
-};
+use super::{Answer, Cause, Command, Cutover, Event, FencePolicy, Next, Redirected, State, Stop, decide};
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
@@ -309,12 +305,7 @@ impl Cutover {
             self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });
             return Next::Goto(State::RollingBack(way, Rollback::Drain));
         }
-        let closed = Closed {
-            redirected: Redirected { left: way.closing(), ..way.redirected.clone() },
-            by: ClosedBy::Fence,
-            topic_ids: BTreeMap::new(),
-        };
-        if self.judge(&closed, &seen).is_drained() {
+        if self.judge(way.closing(), &way.redirected.prepared, &seen).is_drained() {
             Next::Goto(State::RollingBack(way, Rollback::Ttl))
         } else {
             Next::After(self.plan.timings.poll_ms)

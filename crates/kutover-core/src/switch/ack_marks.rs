@@ -41,6 +41,20 @@ pub trait Highest {
     fn in_topic(&self, topic: TopicKey) -> Option<Sequence>;
 }
 
+/// Stands for a client that is not settled: any record there may yet be acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub struct AnyLater;
+
+impl Highest for AnyLater {
+    fn in_partition(&self, _: TopicKey, _: i32) -> Option<Sequence> {
+        Some(Sequence(u64::MAX))
+    }
+
+    fn in_topic(&self, _: TopicKey) -> Option<Sequence> {
+        Some(Sequence(u64::MAX))
+    }
+}
+
 /// The highest acknowledged send sequence of each partition. Sequences count from 1; zero stands for "none".
 #[derive(Debug)]
 pub struct AckMarks {

@@ -22,7 +22,7 @@ mod policy;
 mod situation;
 mod sync;
 
-pub use ack_marks::{AckMarks, Highest, TopicKey};
+pub use ack_marks::{AckMarks, AnyLater, Highest, TopicKey};
 pub use entrance::{Entrance, Gated, Parked, Parking, TurnedAway};
 pub use gate::{Entry, Gate};
 pub use hand_over::{Counts, Failure, HandOver, Offer, ParkFull, ReturnReason, Returned, Sequence};

@@ -3,7 +3,7 @@
 use kutover_core::error::{ErrorKind, ProviderError};
 use kutover_core::owner::Target;
 use kutover_core::ports::DeliveryFate;
-use kutover_core::switch::{AckMarks, Highest, Input, LaneId, Output, SealId, Sequence, TopicKey};
+use kutover_core::switch::{AckMarks, AnyLater, Highest, Input, LaneId, Output, SealId, Sequence, TopicKey};
 use kutover_core::words::Millis;
 
 use super::{Client, Mutant, PARTITIONS, Pending, World};
@@ -17,18 +17,6 @@ impl Highest for NoneLater {
 
     fn in_topic(&self, _: TopicKey) -> Option<Sequence> {
         None
-    }
-}
-
-struct AnyLater;
-
-impl Highest for AnyLater {
-    fn in_partition(&self, _: TopicKey, _: i32) -> Option<Sequence> {
-        Some(Sequence(u64::MAX))
-    }
-
-    fn in_topic(&self, _: TopicKey) -> Option<Sequence> {
-        Some(Sequence(u64::MAX))
     }
 }
 

@@ -74,7 +74,10 @@ impl MemoryReader {
         let until = (wait_ms > 0).then(|| Instant::now() + Duration::from_millis(wait_ms));
         loop {
             let (at, isolation, grew) = (place.clone(), self.isolation, self.grew(place));
-            let fetched = self.act("fetch", move |state| state.fetch(&at, from, most, isolation)).await?;
+            let fetched = self
+                .cluster
+                .client_act("fetch", move |state| state.fetch(&at, from, most, isolation))
+                .await?;
             let Some((until, (signal, seen))) = until.zip(grew) else { return Ok(fetched) };
             if fetched.next > from || fetched.out_of_range || Instant::now() >= until {
                 return Ok(fetched);
@@ -90,13 +93,14 @@ impl MemoryReader {
     /// Unreachable, or the coordinator does not answer.
     pub async fn commit(&self, place: &TopicPartition, offset: Offset) -> ProviderResult<()> {
         let (group, place) = (self.group.clone(), place.clone());
-        self.act("commit", move |state| {
-            state.coordinated(&group)?;
-            let at_ms = state.faults.now_ms();
-            state.commits.insert((group, place), Commit { offset, at_ms });
-            Ok(())
-        })
-        .await
+        self.cluster
+            .client_act("commit", move |state| {
+                state.coordinated(&group)?;
+                let at_ms = state.faults.now_ms();
+                state.commits.insert((group, place), Commit { offset, at_ms });
+                Ok(())
+            })
+            .await
     }
 
     /// What the group has committed.
@@ -105,11 +109,12 @@ impl MemoryReader {
     /// Unreachable, or the coordinator does not answer.
     pub async fn committed(&self, place: &TopicPartition) -> ProviderResult<Option<Offset>> {
         let (group, place) = (self.group.clone(), place.clone());
-        self.act("committed", move |state| {
-            state.coordinated(&group)?;
-            Ok(state.committed(&group, &place))
-        })
-        .await
+        self.cluster
+            .client_act("committed", move |state| {
+                state.coordinated(&group)?;
+                Ok(state.committed(&group, &place))
+            })
+            .await
     }
 
     fn grew(&self, place: &TopicPartition) -> Option<(crate::signal::Signal, u64)> {
@@ -117,22 +122,6 @@ impl MemoryReader {
         let signal = state.partition(place)?.grew.clone();
         let seen = signal.count();
         Some((signal, seen))
-    }
-
-    async fn act<T: Send + 'static>(
-        &self,
-        name: &str,
-        act: impl FnOnce(&mut State) -> ProviderResult<T> + Send + 'static,
-    ) -> ProviderResult<T> {
-        let call = self.cluster.call(name);
-        self.cluster
-            .act(name, move |state| {
-                if !state.isolations.is_empty() {
-                    return Err(ProviderError::new(ErrorKind::Unreachable, call, "the cluster is isolated"));
-                }
-                act(state)
-            })
-            .await
     }
 }
 

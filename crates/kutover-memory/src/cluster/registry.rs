@@ -64,24 +64,6 @@ pub struct MemoryLink {
 }
 
 impl MemoryLink {
-    async fn act<T: Send + 'static>(
-        &self,
-        name: &str,
-        act: impl FnOnce(&mut State) -> ProviderResult<T> + Send + 'static,
-    ) -> ProviderResult<T> {
-        let call = self.cluster.call(name);
-        self.cluster
-            .act(name, move |state| {
-                if !state.isolations.is_empty() {
-                    return Err(ProviderError::new(ErrorKind::Unreachable, call, "the cluster is isolated"));
-                }
-                act(state)
-            })
-            .await
-    }
-}
-
-impl MemoryLink {
     fn read_now(&self) -> Option<ControlView> {
         if !self.cluster.client_reaches() {
             return None;
@@ -115,22 +97,23 @@ impl MemberLink for MemoryLink {
     }
 
     async fn control_now(&self) -> ProviderResult<ControlView> {
-        self.act("control_now", |state| state.control()).await
+        self.cluster.client_act("control_now", |state| state.control()).await
     }
 
     async fn tell(&self, member: &MemberState) -> ProviderResult<()> {
         let member = member.clone();
-        self.act("tell", move |state| {
-            let payload = serde_json::to_vec(&member)
-                .map_err(|error| ProviderError::new(ErrorKind::Invalid, "tell", error))?;
-            state.write(&State::members_place(), member.key(), Some(payload))
-        })
-        .await
+        self.cluster
+            .client_act("tell", move |state| {
+                let payload = serde_json::to_vec(&member)
+                    .map_err(|error| ProviderError::new(ErrorKind::Invalid, "tell", error))?;
+                state.write(&State::members_place(), member.key(), Some(payload))
+            })
+            .await
     }
 
     async fn end(&self, member: &MemberState) -> ProviderResult<()> {
         let key = member.key();
-        self.act("end", move |state| state.write(&State::members_place(), key, None)).await
+        self.cluster.client_act("end", move |state| state.write(&State::members_place(), key, None)).await
     }
 }
 

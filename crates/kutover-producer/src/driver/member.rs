@@ -9,7 +9,7 @@ use kutover_core::messages::{MemberKind, MemberState, Receipt};
 use kutover_core::owner::Target;
 use kutover_core::ports::MemberLink;
 use kutover_core::switch::{LaneId, State, SwitchReceipt};
-use kutover_core::words::{ClusterId, Generation, InstanceName};
+use kutover_core::words::InstanceName;
 use rand::Rng;
 use tokio::task::JoinHandle;
 
@@ -42,15 +42,7 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(instance: InstanceName, incarnation: String, heartbeat: Duration) -> Self {
-        let state = MemberState {
-            kind: MemberKind::Producer,
-            instance,
-            incarnation,
-            heartbeat: 0,
-            generation: Generation(0),
-            cluster_id: ClusterId::new(""),
-            receipts: Vec::new(),
-        };
+        let state = MemberState::new(MemberKind::Producer, instance, incarnation);
         let next = Instant::now() + heartbeat;
         Self { state, link: None, opening: None, heartbeat, next, telling: None, left: (0, Vec::new()) }
     }
@@ -71,13 +63,6 @@ impl Member {
     pub(super) fn left(&mut self, acknowledged: u64, producer_ids: &[i64]) {
         self.left.0 += acknowledged;
         self.left.1.extend_from_slice(producer_ids);
-    }
-
-    fn at(&mut self, target: &Target) -> MemberState {
-        self.state.heartbeat += 1;
-        self.state.generation = target.generation;
-        self.state.cluster_id = target.cluster_id.clone();
-        self.state.clone()
     }
 
     pub(super) fn end(&mut self) -> Option<(Arc<dyn MemberLink>, MemberState)> {
@@ -101,7 +86,7 @@ impl Driver {
             return;
         };
         let target = handle.events.target.clone();
-        let state = self.member.at(&target);
+        let state = self.member.state.beat(&target);
         tokio::spawn(async move {
             let opened = tokio::time::timeout(REGISTRATION, links.open(&target)).await;
             let Ok(Ok(link)) = opened else {
@@ -188,7 +173,7 @@ impl Driver {
         let to = self.shared.inbox.clone();
         match link {
             Some(link) if self.member.telling.is_none() => {
-                let state = self.member.at(&target);
+                let state = self.member.state.beat(&target);
                 self.member.telling = Some(state.receipts.len());
                 tokio::spawn(async move {
                     let _ = to.send(Message::Told(link.tell(&state).await));

@@ -5,9 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kutover_core::ports::{ErrorCode, HeadersRef, RecordRef, Refusal};
-use kutover_core::switch::{
-    Highest, Input, LaneId, Offer, Output, Parked, Parking, Returned, Sequence, TopicKey, Violation,
-};
+use kutover_core::switch::{AnyLater, Input, LaneId, Offer, Output, Parked, Parking, Returned, Violation};
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::Driver;
@@ -48,19 +46,6 @@ impl Replay {
             Stage::Full(until) => Some(until),
             Stage::Refused(_) => None,
         }
-    }
-}
-
-/// Stands for a client that is not settled: any record there may yet be acknowledged.
-struct AnyLater;
-
-impl Highest for AnyLater {
-    fn in_partition(&self, _: TopicKey, _: i32) -> Option<Sequence> {
-        Some(Sequence(u64::MAX))
-    }
-
-    fn in_topic(&self, _: TopicKey) -> Option<Sequence> {
-        Some(Sequence(u64::MAX))
     }
 }
 

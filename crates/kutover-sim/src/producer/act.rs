@@ -116,7 +116,6 @@ impl Driver {
             let flushed = tokio::time::timeout(limit, flushed).await.is_ok();
             // The reports are counted, whatever a flush says (L1).
             let settled = flushed && lane.client.outstanding() == 0;
-            let settled = settled || without(Control::FlushNotReports) || without(Control::NoFlush);
             let progress = lane.events.acknowledged.load(Ordering::Relaxed) > before;
             let _ = to.send(Message::Input(Input::Flushed { seal, settled, progress }));
         });

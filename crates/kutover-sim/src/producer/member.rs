@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use kutover_core::error::ProviderResult;
 use kutover_core::messages::{MemberKind, MemberState, Receipt};
-use kutover_core::owner::Target;
 use kutover_core::ports::MemberLink;
 use kutover_core::switch::{LaneId, SwitchReceipt};
-use kutover_core::words::{ClusterId, Generation, InstanceName};
+use kutover_core::words::InstanceName;
 use tokio::time::Instant;
 
 use super::driver::{Driver, Listening};
@@ -42,15 +41,7 @@ pub(super) struct Member {
 
 impl Member {
     pub(super) fn new(instance: InstanceName, incarnation: String, heartbeat_ms: u64) -> Self {
-        let state = MemberState {
-            kind: MemberKind::Producer,
-            instance,
-            incarnation,
-            heartbeat: 0,
-            generation: Generation(0),
-            cluster_id: ClusterId::new(""),
-            receipts: Vec::new(),
-        };
+        let state = MemberState::new(MemberKind::Producer, instance, incarnation);
         let next = Instant::now() + Duration::from_millis(heartbeat_ms);
         Self { state, link: None, opening: None, heartbeat_ms, next, telling: None, left: (0, Vec::new()) }
     }
@@ -70,13 +61,6 @@ impl Member {
     pub(super) fn left(&mut self, acknowledged: u64, producer_ids: &[i64]) {
         self.left.0 += acknowledged;
         self.left.1.extend_from_slice(producer_ids);
-    }
-
-    fn at(&mut self, target: &Target) -> MemberState {
-        self.state.heartbeat += 1;
-        self.state.generation = target.generation;
-        self.state.cluster_id = target.cluster_id.clone();
-        self.state.clone()
     }
 }
 
@@ -100,7 +84,7 @@ impl Driver {
             let _ = to.send(Message::ControlRead(lane, None, None));
             return;
         };
-        let state = self.member.at(&target);
+        let state = self.member.state.beat(&target);
         let (links, shared) = (Arc::clone(&self.reach.links), Arc::clone(&self.shared));
         self.tasks.spawn(async move {
             let opened = tokio::time::timeout(REGISTRATION, links.open(&target)).await;
@@ -171,7 +155,7 @@ impl Driver {
         let to = self.shared.inbox.clone();
         match link {
             Some(link) if self.member.telling.is_none() => {
-                let state = self.member.at(&target);
+                let state = self.member.state.beat(&target);
                 self.member.telling = Some(state.receipts.len());
                 let shared = Arc::clone(&self.shared);
                 self.tasks.spawn(async move {

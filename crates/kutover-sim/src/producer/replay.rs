@@ -3,9 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use kutover_core::controls::{Control, without};
 use kutover_core::ports::Refusal;
-use kutover_core::switch::{Highest, Input, LaneId, Output, Sequence, TopicKey};
+use kutover_core::switch::{AnyLater, Input, LaneId, Output};
 use tokio::time::Instant;
 
 use super::driver::Driver;
@@ -49,19 +48,6 @@ impl Replay {
     }
 }
 
-/// Stands for a client that is not settled (any record there may yet be acknowledged), or for one that nobody asked.
-struct Later(Option<Sequence>);
-
-impl Highest for Later {
-    fn in_partition(&self, _: TopicKey, _: i32) -> Option<Sequence> {
-        self.0
-    }
-
-    fn in_topic(&self, _: TopicKey) -> Option<Sequence> {
-        self.0
-    }
-}
-
 impl Driver {
     pub(super) fn begin_replay(&mut self, lane: LaneId, left: LaneId, settled: bool) {
         let (left_lane, to) = (self.lane(left), self.lane(lane));
@@ -69,9 +55,8 @@ impl Driver {
             let mut core = self.shared.core.lock();
             let before = core.hand_over.counts().possibly_duplicated;
             let returned = match left_lane.as_ref().filter(|_| settled) {
-                _ if without(Control::IgnoreLaterAcks) => core.hand_over.settle(&Later(None)),
                 Some(left) => core.hand_over.settle(&left.events.marks),
-                None => core.hand_over.settle(&Later(Some(Sequence(u64::MAX)))),
+                None => core.hand_over.settle(&AnyLater),
             };
             (returned, core.hand_over.counts().possibly_duplicated - before)
         };

@@ -31,11 +31,17 @@ impl Place {
         term: Term,
         broken: &mut Option<Broken>,
     ) -> ProviderResult<Went> {
+        let replaces_the_owner =
+            matches!(command, Command::Publish { .. } | Command::MarkRemoval { .. } | Command::Tidy { .. });
+        if replaces_the_owner && scratch.at == 1 {
+            self.swap(scratch, term, broken)?;
+            return done();
+        }
         match command {
             Command::TakeTerm { nonce, adopt, earlier } => self.take_term(nonce, *adopt, earlier, scratch),
-            Command::Publish { target, to, nonce } => self.publish(term, target, to, nonce, scratch, broken),
-            Command::MarkRemoval { mark, nonce } => self.mark(term, mark, nonce, scratch, broken),
-            Command::Tidy { nonce, .. } => self.tidy(term, nonce, scratch, broken),
+            Command::Publish { target, to, nonce } => self.publish(term, target, to, nonce, scratch),
+            Command::MarkRemoval { mark, nonce } => self.mark(term, mark, nonce, scratch),
+            Command::Tidy { nonce, .. } => self.tidy(term, nonce, scratch),
             Command::Destroy { colour, mark } => self.destroy(*colour, mark, broken),
             Command::Claim { nonce, target, on, .. } => {
                 let claim = ControlBody::Claim { nonce: nonce.clone() };
@@ -230,12 +236,7 @@ impl Place {
         to: &Incarnation,
         nonce: &Nonce,
         scratch: &mut Scratch,
-        broken: &mut Option<Broken>,
     ) -> ProviderResult<Went> {
-        if scratch.at == 1 {
-            self.swap(scratch, term, broken)?;
-            return done();
-        }
         let (found, owner) = self.ours(term)?;
         if owner.target.generation > target.generation {
             return Err(error(ErrorKind::Refused, "it says a newer generation"));
@@ -254,12 +255,7 @@ impl Place {
         mark: &RemovalMark,
         nonce: &Nonce,
         scratch: &mut Scratch,
-        broken: &mut Option<Broken>,
     ) -> ProviderResult<Went> {
-        if scratch.at == 1 {
-            self.swap(scratch, term, broken)?;
-            return done();
-        }
         let (found, owner) = self.ours(term)?;
         match &owner.removal {
             Some(known) if known == mark => return done(),
@@ -271,17 +267,7 @@ impl Place {
         Ok(Went::More)
     }
 
-    fn tidy(
-        &mut self,
-        term: Term,
-        nonce: &Nonce,
-        scratch: &mut Scratch,
-        broken: &mut Option<Broken>,
-    ) -> ProviderResult<Went> {
-        if scratch.at == 1 {
-            self.swap(scratch, term, broken)?;
-            return done();
-        }
+    fn tidy(&mut self, term: Term, nonce: &Nonce, scratch: &mut Scratch) -> ProviderResult<Went> {
         let (found, owner) = self.ours(term)?;
         if owner.removal.is_none() {
             return done();

@@ -1,25 +1,12 @@
 //! What the machine says, done.
 
 use kutover_core::ports::DeliveryFate;
-use kutover_core::switch::{AckMarks, Highest, Input, LaneId, Output, Returned, Sequence, TopicKey};
+use kutover_core::switch::{AckMarks, AnyLater, Input, LaneId, Output, Returned};
 use kutover_core::words::Colour;
 
 use super::{Client, Ending, NEVER, Pending, Producer, TOPIC, sequence};
 use crate::names::cluster_id;
 use crate::promise::Promise;
-
-/// Where not everything is settled, a later record may yet be acknowledged.
-struct AnyLater;
-
-impl Highest for AnyLater {
-    fn in_partition(&self, _: TopicKey, _: i32) -> Option<Sequence> {
-        Some(Sequence(u64::MAX))
-    }
-
-    fn in_topic(&self, _: TopicKey) -> Option<Sequence> {
-        Some(Sequence(u64::MAX))
-    }
-}
 
 impl Client {
     /// The marks that its acknowledgements have left.
