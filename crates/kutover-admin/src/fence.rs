@@ -46,8 +46,8 @@ struct Rule {
 /// What makes it a fence.
 const DENY_WRITE: Rule = Rule { operation: AclOperation::Write, permission: AclPermissionType::Deny };
 /// What keeps a topic without any ACL as open as it was: the deny alone would make it a topic that "has ACLs", and
-/// `allow.everyone.if.no.acl.found` would no longer let consumers in. Read implies Describe; DescribeConfigs lets the
-/// probe learn the size of record that the topic refuses.
+/// `allow.everyone.if.no.acl.found` would no longer let consumers in. Read implies Describe; DescribeConfigs
+/// keeps a controller that is no super user able to compare the topic's configs.
 const ALLOWANCES: [Rule; 2] = [
     Rule { operation: AclOperation::Read, permission: AclPermissionType::Allow },
     Rule { operation: AclOperation::DescribeConfigs, permission: AclPermissionType::Allow },

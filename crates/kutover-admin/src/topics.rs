@@ -1,6 +1,6 @@
 //! Topics: described, made, deleted.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -147,46 +147,6 @@ impl KafkaAdmin {
             }
         }
         Ok(Some(configs))
-    }
-
-    /// Each topic's effective `max.message.bytes`, where the cluster can tell; Kafka's default where it has no such
-    /// call.
-    pub(crate) async fn record_limits(
-        &self,
-        topics: &[TopicName],
-    ) -> ProviderResult<HashMap<TopicName, usize>> {
-        const NAME: &str = "max.message.bytes";
-        const DEFAULT: usize = 1_048_588;
-        let mut limits = HashMap::new();
-        for chunk in topics.chunks(CHUNK) {
-            let resources = chunk.iter().map(|topic| ConfigResource::topic(topic.as_str()));
-            let options = DescribeConfigsOptions::default().config_names(vec![NAME.into()]);
-            let answers = self
-                .admin
-                .describe_configs(resources, options)
-                .await
-                .map_err(|error| provider("describe topic configs", &error))?;
-            for (resource, answer) in answers {
-                let what = format!("read {NAME} of topic {}", resource.name);
-                let limit = match answer {
-                    Ok(entries) => entries
-                        .iter()
-                        .find(|entry| entry.name == NAME)
-                        .and_then(|entry| entry.value.as_deref()?.parse().ok())
-                        .ok_or_else(|| {
-                            ProviderError::new(ErrorKind::Invalid, what, "the cluster gave no number")
-                        })?,
-                    Err(error) if is_unsupported(&error) => DEFAULT,
-                    Err(error) if code(&error) == Some(ErrorCode::TopicAuthorizationFailed) => {
-                        let reason = "the controller's principal needs DescribeConfigs on the topic";
-                        return Err(ProviderError::new(ErrorKind::NotAuthorised, what, reason));
-                    }
-                    Err(error) => return Err(provider(what, &error)),
-                };
-                limits.insert(TopicName::new(resource.name), limit);
-            }
-        }
-        Ok(limits)
     }
 
     pub(crate) async fn ensure_topic(&self, topic: &NewTopic) -> ProviderResult<()> {

@@ -183,10 +183,10 @@ async fn a_leader_that_does_not_refuse_is_named() {
     let topics = ["orders".into()];
     let fenced = Control::Error(ErrorCode::TopicAuthorizationFailed);
     let others = [
-        (Control::Error(ErrorCode::MessageTooLarge), true),
+        (Control::Error(ErrorCode::CorruptMessage), true),
         (Control::Error(ErrorCode::NotEnoughReplicas), false),
         (Control::Silence, false),
-        // The fake has no size limit, so this one is stored: the worst case is no proof either.
+        // The fake checks no checksum, so this one is stored: the worst case is no proof either.
         (Control::Pass, false),
     ];
     for (other, is_open) in others {

@@ -161,9 +161,9 @@ impl Rules {
         let is_fenced = !self.fenced.is_empty();
         if api == ApiKey::Produce {
             if client.starts_with(PROBE_CLIENT_ID) {
-                // A probe's record is too large for any topic: it is never stored.
+                // A probe's batch has a wrong checksum: it is never stored.
                 let code =
-                    if is_fenced { ErrorCode::TopicAuthorizationFailed } else { ErrorCode::MessageTooLarge };
+                    if is_fenced { ErrorCode::TopicAuthorizationFailed } else { ErrorCode::CorruptMessage };
                 return Control::Error(code);
             }
             if is_fenced && !client.starts_with(OWN_PREFIX) {
@@ -223,7 +223,7 @@ mod tests {
         let mut rules = Rules::default();
         assert!(matches!(
             decide(&mut rules, ApiKey::Produce, "kutover-probe"),
-            Control::Error(ErrorCode::MessageTooLarge)
+            Control::Error(ErrorCode::CorruptMessage)
         ));
         rules.raise_fence(&["orders".into()]);
         for client in ["rdkafka", "", "kutover-probe"] {
