@@ -10,8 +10,8 @@ use krafka::admin::AdminClient;
 use krafka::{Kafka, MetadataRecoveryStrategy};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
-    ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, LagBatch, LagQuery,
-    LagSource, NewTopic, PartitionEnd, TopicDescription,
+    ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, GroupListing, LagBatch, LagQuery, LagSource,
+    NewTopic, PartitionEnd, TopicDescription,
 };
 use kutover_core::words::{
     CONTROLLER_CLIENT_ID, GroupId, Offset, PROBE_CLIENT_ID, TopicName, TopicPartition, is_reserved_topic,
@@ -19,7 +19,7 @@ use kutover_core::words::{
 
 use crate::config::AdminConfig;
 use crate::errors::provider;
-use crate::fence::AclFence;
+use crate::fence::Fence;
 use crate::security;
 
 /// One cluster's admin client.
@@ -29,9 +29,7 @@ pub struct KafkaAdmin {
     pub(crate) config: AdminConfig,
     pub(crate) kafka: Kafka,
     pub(crate) admin: Arc<AdminClient>,
-    pub(crate) fence: Arc<dyn FenceSwitch>,
-    /// Our own fence, where it is the one in use: its bindings are part of the proof.
-    pub(crate) acl: Option<Arc<AclFence>>,
+    pub(crate) fence: Fence,
 }
 
 impl std::fmt::Debug for KafkaAdmin {
@@ -49,28 +47,16 @@ impl KafkaAdmin {
     pub async fn connect(config: AdminConfig) -> ProviderResult<Self> {
         let kafka = open(&config, &config.bootstrap, &config.properties, CONTROLLER_CLIENT_ID).await?;
         let admin = Arc::new(kafka.admin().default_api_timeout(config.timeouts.call));
-        let (fence, acl): (Arc<dyn FenceSwitch>, _) = match &config.fence {
-            Some(fence) => (Arc::clone(fence), None),
-            None => {
-                let acl = Arc::new(AclFence::new(Arc::clone(&admin)));
-                (Arc::clone(&acl) as Arc<dyn FenceSwitch>, Some(acl))
-            }
-        };
-        Ok(Self { config, kafka, admin, fence, acl })
+        let fence = Fence::new(&config.fence, &admin);
+        Ok(Self { config, kafka, admin, fence })
     }
 
-    /// The topics on which anything of an ACL fence stands, whole or half lifted, whoever raised it.
+    /// The topics on which anything of a fence of Kafka's own kinds stands, whole or half lifted, whoever raised it.
     ///
     /// # Errors
     /// `Unsupported` where the fence in use is another one or the cluster has no authorizer; unreachable.
     pub async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
-        match &self.acl {
-            Some(acl) => acl.traces().await,
-            None => {
-                let reason = "the fence in use is not made of ACLs";
-                Err(ProviderError::new(ErrorKind::Unsupported, "look for traces of a fence", reason))
-            }
-        }
+        self.fence.traces().await
     }
 
     /// A new client under the probe's name, by the ordinary clients' path.
@@ -149,8 +135,8 @@ impl ClusterAdmin for KafkaAdmin {
     }
 
     async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind> {
-        self.fence.raise(&fenceable(topics)).await?;
-        Ok(self.fence.kind())
+        self.fence.switch().raise(&fenceable(topics)).await?;
+        Ok(self.fence.switch().kind())
     }
 
     async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
@@ -158,7 +144,7 @@ impl ClusterAdmin for KafkaAdmin {
     }
 
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.fence.lift(&fenceable(topics)).await
+        self.fence.switch().lift(&fenceable(topics)).await
     }
 
     async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
-use kutover_core::ports::FenceSwitch;
+use crate::fence::FenceWith;
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,9 +47,8 @@ pub struct AdminConfig {
     /// The security properties of the fence's probe, an ordinary client that must be no super user. `None` means
     /// `properties`.
     pub probe_properties: Option<BTreeMap<String, String>>,
-    /// What makes the cluster refuse records. `None` means ACLs, marked with
-    /// [`MARKER_PRINCIPAL`](crate::MARKER_PRINCIPAL).
-    pub fence: Option<Arc<dyn FenceSwitch>>,
+    /// What makes the cluster refuse records.
+    pub fence: FenceWith,
     /// How long things may take.
     pub timeouts: Timeouts,
 }
@@ -63,7 +61,7 @@ impl fmt::Debug for AdminConfig {
             .field("client_bootstrap", &self.client_bootstrap)
             .field("properties", &self.properties.keys().collect::<Vec<_>>())
             .field("probe_properties", &self.probe_properties.as_ref().map(|p| p.keys().collect::<Vec<_>>()))
-            .field("fence", &self.fence.as_ref().map(|fence| fence.kind()))
+            .field("fence", &self.fence)
             .field("timeouts", &self.timeouts)
             .finish()
     }

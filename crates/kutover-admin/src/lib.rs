@@ -22,5 +22,5 @@ mod topics;
 
 pub use admin::KafkaAdmin;
 pub use config::{AdminConfig, Timeouts};
-pub use fence::MARKER_PRINCIPAL;
+pub use fence::{FenceWith, MARKER_PRINCIPAL};
 pub use probe::ProbeAnswer;

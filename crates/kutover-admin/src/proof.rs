@@ -27,7 +27,7 @@ impl KafkaAdmin {
             let reason = "topics or partitions came or went while it was proven; prove it again";
             return Err(ProviderError::new(ErrorKind::Conflict, "prove the fence", reason));
         }
-        Ok(FenceProof { kind: self.fence.kind(), topics: ends.topics, ends: ends.ends })
+        Ok(FenceProof { kind: self.fence.switch().kind(), topics: ends.topics, ends: ends.ends })
     }
 
     /// The opposite: every leader would take a record. One that has not learnt of it yet is asked again.
@@ -51,13 +51,12 @@ impl KafkaAdmin {
         }
     }
 
-    /// A refusal says that the probe may not write, the binding says that nobody may: with ACLs both are asked for.
+    /// A refusal says that the probe may not write, the binding says that nobody may: both are asked for.
     async fn prove_bindings(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        let Some(acl) = &self.acl else { return Ok(()) };
-        match acl.unfenced(topics).await?.first() {
+        match self.fence.unfenced(topics).await?.first() {
             None => Ok(()),
             Some(topic) => {
-                let reason = "no ACL there denies Write to everyone; raise the fence first";
+                let reason = "nothing there refuses everyone's records; raise the fence first";
                 Err(ProviderError::new(
                     ErrorKind::Refused,
                     format!("prove the fence of topic {topic}"),

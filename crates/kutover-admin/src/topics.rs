@@ -19,7 +19,7 @@ use crate::admin::KafkaAdmin;
 use crate::errors::{code, is_unsupported, provider};
 
 /// Where DescribeConfigs says that a value was set on the topic itself (KIP-226).
-const SOURCE_TOPIC: i8 = 1;
+pub(crate) const SOURCE_TOPIC: i8 = 1;
 /// How often a new topic is looked at until every partition has a leader.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long brokers may take to agree on which topics there are.

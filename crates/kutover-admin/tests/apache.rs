@@ -27,6 +27,7 @@ async fn everything(test: &str, version: KafkaVersion) {
     let lab = LabProvisioner::new(options).await.expect("a world");
     let cluster = lab.provision(Colour::Blue, &"r1".into()).await.expect("a cluster");
     scenarios::topics(&cluster, version == ON_ZOOKEEPER).await;
+    scenarios::size_fence(&cluster).await;
     scenarios::groups(&cluster).await;
     scenarios::fence(&cluster).await;
     scenarios::fence_beside_acls(&cluster).await;

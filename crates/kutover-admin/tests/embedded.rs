@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use krafka::error::ErrorCode;
 use krafka::testing::{ApiKey, Control, FakeBroker};
-use kutover_admin::{AdminConfig, KafkaAdmin, ProbeAnswer};
+use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
 use kutover_core::drain::{self, Observation, Required, Tail};
 use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::ports::{ClusterAdmin, FenceKind, FenceSwitch, GroupListing, NewTopic};
@@ -22,7 +22,7 @@ async fn world(brokers: usize) -> (Arc<EmbeddedCluster>, KafkaAdmin) {
     let options = EmbeddedOptions { brokers, ..EmbeddedOptions::default() };
     let cluster = EmbeddedCluster::start(options).await.expect("it starts");
     let fence: Arc<dyn FenceSwitch> = Arc::new(cluster.fence());
-    let config = AdminConfig { fence: Some(fence), ..config(&cluster.bootstrap_servers()) };
+    let config = AdminConfig { fence: FenceWith::Switch(fence), ..config(&cluster.bootstrap_servers()) };
     let admin = KafkaAdmin::connect(config).await.expect("it answers");
     (cluster, admin)
 }
@@ -178,7 +178,8 @@ async fn a_leader_that_does_not_refuse_is_named() {
     fake.create_topic("orders", 2);
     fake.set_leader("orders", 0, 0);
     fake.set_leader("orders", 1, 1);
-    let config = AdminConfig { fence: Some(Arc::new(NoFence)), ..config(&fake.bootstrap_servers()) };
+    let config =
+        AdminConfig { fence: FenceWith::Switch(Arc::new(NoFence)), ..config(&fake.bootstrap_servers()) };
     let admin = KafkaAdmin::connect(config).await.expect("it answers");
     let topics = ["orders".into()];
     let fenced = Control::Error(ErrorCode::TopicAuthorizationFailed);

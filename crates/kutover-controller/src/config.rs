@@ -139,9 +139,34 @@ impl Clusters {
 pub struct ClusterConfig {
     /// Where its cluster comes from.
     pub provisioner: ProvisionerConfig,
+    /// What makes it refuse records when it is left. Default: ACLs.
+    #[serde(default, skip_serializing_if = "FenceConfig::is_default")]
+    pub fence: FenceConfig,
     /// Client properties by librdkafka's names, for the controller's own clients on this colour. Never shown.
     #[serde(default, skip_serializing_if = "Properties::is_empty")]
     pub properties: Properties,
+}
+
+/// What makes a cluster refuse records. An embedded cluster has a hook of its own, and this is not looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
+pub enum FenceConfig {
+    /// Deny Write for everyone on each topic: needs an authorizer, and binds no super users.
+    #[default]
+    Acl,
+    /// `max.message.bytes=0` on each topic: binds everybody; refused where anybody uses transactions.
+    Size,
+    /// A command: the program, then its arguments. It is told what to do on its standard input.
+    Exec {
+        /// The program and its arguments.
+        command: Vec<String>,
+    },
+}
+
+impl FenceConfig {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What the cutover does and how patient it is. Durations are texts with a unit, as in `"1m 30s"`.

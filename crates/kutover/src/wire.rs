@@ -7,17 +7,17 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use async_trait::async_trait;
-use kutover_admin::{AdminConfig, KafkaAdmin};
-use kutover_controller::config::{Config, DnsKind, ProvisionerConfig};
+use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin};
+use kutover_controller::config::{Config, DnsKind, FenceConfig, ProvisionerConfig};
 use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks};
 use kutover_controller::journal::FileJournal;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{ClusterProvisioner, DnsProvider, Incarnation, Published, RecordData, RecordSet};
-use kutover_core::words::{Colour, DnsName};
+use kutover_core::words::{Colour, DeploymentName, DnsName};
 use kutover_dns::LocalServer;
 use kutover_kafka::{ClientHooks, ClientProperties, KafkaRegistry};
 use kutover_lab::LabProvisioner;
-use kutover_provision::{ExistingCluster, StaticProvisioner};
+use kutover_provision::{ExecFence, ExistingCluster, FenceSubject, StaticProvisioner};
 
 use crate::failure::Failure;
 
@@ -115,7 +115,11 @@ pub(crate) async fn point(
 
 /// Connects a controller to incarnations by its own path.
 pub(crate) struct Connector {
+    deployment: DeploymentName,
     properties: BTreeMap<Colour, (BTreeMap<String, String>, ClientProperties)>,
+    fences: BTreeMap<Colour, FenceConfig>,
+    /// For a fence's command.
+    command_limit: Duration,
     lab: Option<Arc<LabProvisioner>>,
 }
 
@@ -132,7 +136,9 @@ impl Connector {
                 .with_context(|| format!("field `clusters.{colour}.properties`"))?;
             properties.insert(colour, (plain, checked));
         }
-        Ok(Self { properties, lab })
+        let fences = Colour::BOTH.map(|colour| (colour, config.clusters.get(colour).fence.clone()));
+        let (deployment, command_limit) = (config.deployment.clone(), config.plan.command_timeout);
+        Ok(Self { deployment, properties, fences: fences.into(), command_limit, lab })
     }
 
     /// The admin client of an incarnation.
@@ -145,10 +151,29 @@ impl Connector {
             bootstrap: incarnation.controller_bootstrap.clone(),
             client_bootstrap: incarnation.bootstrap.clone(),
             properties: plain.clone(),
-            fence: self.lab.as_ref().and_then(|lab| lab.fence(incarnation.colour)),
+            fence: self.fence(incarnation),
             ..AdminConfig::default()
         })
         .await
+    }
+
+    /// What is to make it refuse records: an embedded cluster has a hook of its own.
+    fn fence(&self, incarnation: &Incarnation) -> FenceWith {
+        if let Some(hook) = self.lab.as_ref().and_then(|lab| lab.fence(incarnation.colour)) {
+            return FenceWith::Switch(hook);
+        }
+        match self.fences.get(&incarnation.colour) {
+            None | Some(FenceConfig::Acl) => FenceWith::Acl,
+            Some(FenceConfig::Size) => FenceWith::Size,
+            Some(FenceConfig::Exec { command }) => {
+                let subject = FenceSubject {
+                    deployment: self.deployment.clone(),
+                    colour: incarnation.colour,
+                    bootstrap: incarnation.bootstrap.clone(),
+                };
+                FenceWith::Switch(Arc::new(ExecFence::new(command.clone(), subject, self.command_limit)))
+            }
+        }
     }
 
     fn of(&self, colour: Colour) -> ProviderResult<&(BTreeMap<String, String>, ClientProperties)> {

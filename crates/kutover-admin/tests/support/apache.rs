@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use krafka::admin::{AclBinding, AclOperation, AclPatternType, CreateAclsOptions};
-use kutover_admin::{AdminConfig, KafkaAdmin, ProbeAnswer};
+use krafka::error::{ErrorCode, KrafkaError};
+use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
 use kutover_core::drain::Tail;
 use kutover_core::error::ErrorKind;
 use kutover_core::parity::{create_with_known_configs, parity_plan};
@@ -257,4 +258,56 @@ pub async fn fence_beside_acls(cluster: &Incarnation) {
     assert_eq!(left.len(), 2, "what was there before stays: {left:?}");
     assert!(admin.fence_traces().await.expect("traces").is_empty());
     admin.delete_topics(&topics).await.expect("deleted");
+}
+
+/// L17: a size fence binds everybody and is lifted whole; it is not raised where a transaction could be left open.
+/// Comes before anybody on the cluster has used transactions.
+pub async fn size_fence(cluster: &Incarnation) {
+    let config = AdminConfig { fence: FenceWith::Size, ..config_of(cluster) };
+    let admin = KafkaAdmin::connect(config).await.expect("connect");
+    let kafka = ordinary(&cluster.bootstrap.join(",")).await;
+    let topic = make_topic(&admin, "sized", 2).await;
+    let topics = [topic.clone(), "kutover.control".into()];
+    let place = TopicPartition::new(topic.clone(), 0);
+    write(&producer(&kafka).await, &place, 3).await.expect("an open cluster takes records");
+    admin.prove_open(&topics).await.expect("every leader takes records");
+
+    for _ in 0..2 {
+        assert_eq!(admin.raise_fence(&topics).await.expect("raised, again too"), FenceKind::Size);
+    }
+    let proof = admin.prove_fence(&topics).await.expect("proven");
+    let ends: Vec<i64> = proof.ends.iter().map(|end| end.high_watermark.0).collect();
+    assert_eq!((proof.kind, ends), (FenceKind::Size, vec![3, 0]));
+    let refused = write(&producer(&kafka).await, &place, 1).await.expect_err("nothing fits");
+    assert!(matches!(refused, KrafkaError::Broker { code: ErrorCode::MessageTooLarge, .. }), "{refused}");
+    assert_eq!(read(&reader(&kafka, &topic).await, 3).await, 3, "readers read on");
+    let another = KafkaAdmin::connect(AdminConfig { fence: FenceWith::Size, ..config_of(cluster) }).await;
+    let another = another.expect("connect");
+    assert_eq!(another.fence_traces().await.expect("traces"), [topic.clone()].into());
+    another.lift_fence(&topics).await.expect("lifted");
+    admin.prove_open(&topics).await.expect("every leader takes records again");
+    assert!(admin.fence_traces().await.expect("traces").is_empty());
+    write(&producer(&kafka).await, &place, 1).await.expect("it takes records again");
+
+    let own = NewTopic {
+        name: "own-limit".into(),
+        partitions: 1,
+        replication: 1,
+        configs: [("max.message.bytes".to_owned(), "2000000".to_owned())].into(),
+    };
+    admin.create_topic(&own).await.expect("made");
+    let error = admin.raise_fence(std::slice::from_ref(&own.name)).await.expect_err("it would not come back");
+    assert!(error.kind == ErrorKind::Refused && error.reason.contains("2000000"), "{error}");
+
+    // Open, its marker could never be written; ended, its producer can begin another.
+    let transactional = kafka.producer().build_transactional("sized-writer").await.expect("a producer");
+    transactional.begin().expect("begin");
+    write_open(&transactional, &topic, "open").await;
+    let error = admin.raise_fence(&topics).await.expect_err("a transaction is open");
+    assert!(error.kind == ErrorKind::Refused && error.reason.contains("sized-writer is open"), "{error}");
+    assert!(admin.fence_traces().await.expect("traces").is_empty(), "nothing was raised");
+    transactional.commit().await.expect("commit");
+    let error = admin.raise_fence(&topics).await.expect_err("it can begin another");
+    assert!(error.kind == ErrorKind::Refused && error.reason.contains("sized-writer"), "{error}");
+    admin.delete_topics(&[topic, own.name]).await.expect("deleted");
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kutover_core::words::Colour;
 
-use super::{Approve, Config, FencePolicy, ProvisionerConfig};
+use super::{Approve, Config, FenceConfig, FencePolicy, ProvisionerConfig};
 
 /// The field at fault, and what is wrong with it and the fix.
 type Fault = (String, String);
@@ -64,6 +64,14 @@ fn dns(config: &Config) -> Result<(), Fault> {
 
 fn clusters(config: &Config) -> Result<(), Fault> {
     for colour in Colour::BOTH {
+        if let FenceConfig::Exec { command } = &config.clusters.get(colour).fence
+            && command.first().is_none_or(String::is_empty)
+        {
+            return fault(
+                format!("clusters.{colour}.fence.command"),
+                "is empty; write the program and its arguments",
+            );
+        }
         for (name, _) in config.clusters.get(colour).properties.iter() {
             if matches!(name, "bootstrap.servers" | "metadata.broker.list" | "client.id") {
                 let field = format!("clusters.{colour}.properties.{name}");

@@ -303,6 +303,16 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "field `plan.waive_groups`: `billing` stands in plan.groups too; delete it",
     ),
     ("[\"billing\"]", "[\"\"]", "field `plan.groups`: `` is no group id; delete it"),
+    (
+        "[clusters.green.provisioner]",
+        "[clusters.green.fence]\nkind = \"exec\"\ncommand = []\n\n[clusters.green.provisioner]",
+        "field `clusters.green.fence.command`: is empty; write the program and its arguments",
+    ),
+    (
+        "[clusters.green.provisioner]",
+        "[clusters.green.fence]\nkind = \"firewall\"\n\n[clusters.green.provisioner]",
+        "unknown variant `firewall`, expected one of `acl`, `size`, `exec`",
+    ),
 ];
 
 #[test]

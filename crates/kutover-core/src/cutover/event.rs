@@ -171,6 +171,8 @@ impl fmt::Display for Event {
             Event::FenceProven { kind, partitions } => {
                 let kind = match kind {
                     FenceKind::Acl => "ACL",
+                    FenceKind::Size => "size",
+                    FenceKind::Exec => "command",
                     FenceKind::Hook => "hook",
                 };
                 write!(f, "{kind} fence proven at the leaders of {partitions} partitions")

@@ -63,6 +63,10 @@ pub enum GroupListing {
 pub enum FenceKind {
     /// Deny Write for everyone on each topic, with Allow Read where a topic had no ACL at all.
     Acl,
+    /// `max.message.bytes=0` on each topic.
+    Size,
+    /// A command of the operator's.
+    Exec,
     /// The embedded cluster's own hook.
     Hook,
 }

@@ -1,0 +1,196 @@
+//! The fence made of a size: `max.message.bytes=0` on each topic, which no record fits.
+//!
+//! It binds super users too and needs no authorizer. It also refuses a transaction's commit marker: the commit says OK,
+//! the transaction stays in `PrepareCommit`, and readers of committed records wait for ever, even after the fence is
+//! lifted (seen on real brokers; L17). So it is raised only where nobody can have a transaction.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use krafka::admin::{
+    AdminClient, ConfigOp, ConfigResource, DescribeConfigsOptions, IncrementalAlterConfigsOptions,
+    ListTopicsOptions, ListTransactionsOptions,
+};
+use krafka::error::ErrorCode;
+use kutover_core::decisions::fence::{Facts, Means, Request, TopicAcls, Transactions, choose};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::ports::{FenceKind, FenceSwitch};
+use kutover_core::words::TopicName;
+
+use crate::admin::fenceable;
+use crate::errors::{code, is_unsupported, provider};
+use crate::topics::SOURCE_TOPIC;
+
+const LIMIT: &str = "max.message.bytes";
+/// Nothing fits, and nobody else would set it.
+const NOTHING_FITS: &str = "0";
+/// Topics in one request.
+const CHUNK: usize = 400;
+/// Where Kafka keeps transactions; there since somebody first began one.
+const TRANSACTION_STATE: &str = "__transaction_state";
+/// What a transaction's state says when it is over (Kafka's `TransactionState`).
+const ENDED: [&str; 4] = ["Empty", "CompleteCommit", "CompleteAbort", "Dead"];
+
+/// Fences with a size. See the [module](self).
+pub(crate) struct SizeFence {
+    admin: Arc<AdminClient>,
+}
+
+impl SizeFence {
+    pub(crate) fn new(admin: Arc<AdminClient>) -> Self {
+        Self { admin }
+    }
+
+    /// Every topic whose limit is ours.
+    pub(crate) async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        let listed = self
+            .admin
+            .list_topics(ListTopicsOptions::default())
+            .await
+            .map_err(|error| provider("list topics", &error))?;
+        let names: Vec<TopicName> = listed.into_iter().map(TopicName::new).collect();
+        let limits = self.overrides(&fenceable(&names)).await?;
+        Ok(limits.into_iter().filter(|(_, limit)| limit == NOTHING_FITS).map(|(topic, _)| topic).collect())
+    }
+
+    /// The topics of these that take records.
+    pub(crate) async fn unfenced(&self, topics: &[TopicName]) -> ProviderResult<Vec<TopicName>> {
+        let limits = self.overrides(topics).await?;
+        let takes = |topic: &&TopicName| limits.get(*topic).is_none_or(|limit| limit != NOTHING_FITS);
+        Ok(topics.iter().filter(takes).cloned().collect())
+    }
+
+    /// The limits that are set on topics themselves.
+    async fn overrides(&self, topics: &[TopicName]) -> ProviderResult<BTreeMap<TopicName, String>> {
+        let mut limits = BTreeMap::new();
+        for chunk in topics.chunks(CHUNK) {
+            let resources = chunk.iter().map(|topic| ConfigResource::topic(topic.as_str()));
+            let options = DescribeConfigsOptions::default().config_names(vec![LIMIT.into()]);
+            let answers = self
+                .admin
+                .describe_configs(resources, options)
+                .await
+                .map_err(|error| provider("describe topic configs", &error))?;
+            for (resource, answer) in answers {
+                let what = format!("read {LIMIT} of topic {}", resource.name);
+                let entries = answer.map_err(|error| provider(what, &error))?;
+                let own = entries
+                    .into_iter()
+                    .find(|entry| entry.name == LIMIT && entry.config_source == SOURCE_TOPIC);
+                if let Some(limit) = own.and_then(|entry| entry.value) {
+                    limits.insert(TopicName::new(resource.name), limit);
+                }
+            }
+        }
+        Ok(limits)
+    }
+
+    async fn alter(&self, what: &str, topics: &[TopicName], op: &ConfigOp) -> ProviderResult<()> {
+        for chunk in topics.chunks(CHUNK) {
+            let changes = chunk.iter().map(|topic| (ConfigResource::topic(topic.as_str()), vec![op.clone()]));
+            let answers = self
+                .admin
+                .incremental_alter_configs(changes, IncrementalAlterConfigsOptions::default())
+                .await
+                .map_err(|error| provider(what, &error))?;
+            for (resource, answer) in answers {
+                answer.map_err(|error| match code(&error) {
+                    Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed) => {
+                        let reason = "the controller's principal needs AlterConfigs on the topic";
+                        ProviderError::new(ErrorKind::NotAuthorised, what, reason)
+                    }
+                    _ => provider(format!("{what} on topic {}", resource.name), &error),
+                })?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is known of transactions. A coordinator that does not answer leaves it unknown.
+    async fn transactions(&self) -> Transactions {
+        match self.admin.list_transactions(ListTransactionsOptions::default()).await {
+            Ok(answers) => {
+                let (mut ids, mut open) = (BTreeSet::new(), BTreeSet::new());
+                for (broker, answer) in answers {
+                    let listed = match answer {
+                        Ok(listed) => listed,
+                        Err(error) if is_unsupported(&error) => return self.ever_begun().await,
+                        Err(error) => {
+                            return Transactions::Unknown { reason: format!("broker {broker}: {error}") };
+                        }
+                    };
+                    for transaction in listed {
+                        if !ENDED.contains(&transaction.state.as_str()) {
+                            open.insert(transaction.transactional_id.clone());
+                        }
+                        ids.insert(transaction.transactional_id);
+                    }
+                }
+                Transactions::Listed { ids, open }
+            }
+            Err(error) if is_unsupported(&error) => self.ever_begun().await,
+            Err(error) => Transactions::Unknown { reason: error.to_string() },
+        }
+    }
+
+    /// For brokers before 3.0, which cannot list them (KIP-664).
+    async fn ever_begun(&self) -> Transactions {
+        match self.admin.list_topics(ListTopicsOptions::default()).await {
+            Ok(topics) if topics.iter().any(|topic| topic == TRANSACTION_STATE) => {
+                let reason = "its version cannot list transactions, and somebody has begun one".to_owned();
+                Transactions::Unknown { reason }
+            }
+            Ok(_) => Transactions::Never,
+            Err(error) => Transactions::Unknown { reason: error.to_string() },
+        }
+    }
+
+    async fn harmless(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        let facts = Facts {
+            authorizer: Err("not asked".to_owned()),
+            exempt: Err("not asked".to_owned()),
+            topics: topics.iter().map(|topic| (topic.clone(), TopicAcls::Unknown)).collect(),
+            transactions: self.transactions().await,
+            has_command: false,
+            request: Request::This(Means::Size),
+        };
+        let refused = |refusal| ProviderError::new(ErrorKind::Refused, "raise the fence", refusal);
+        choose(&facts).map(|_| ()).map_err(refused)
+    }
+}
+
+#[async_trait]
+impl FenceSwitch for SizeFence {
+    fn kind(&self) -> FenceKind {
+        FenceKind::Size
+    }
+
+    async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        let topics = fenceable(topics);
+        self.harmless(&topics).await?;
+        let own = self.overrides(&topics).await?;
+        if let Some((topic, limit)) = own.iter().find(|(_, limit)| *limit != NOTHING_FITS) {
+            let reason = format!(
+                "topic {topic} has a {LIMIT} of its own ({limit}), which a size fence would not bring back; take the \
+                 override away, or use another kind of fence"
+            );
+            return Err(ProviderError::new(ErrorKind::Refused, "raise the fence", reason));
+        }
+        let set = ConfigOp::Set { name: LIMIT.into(), value: NOTHING_FITS.into() };
+        self.alter("raise the fence", &topics, &set).await?;
+        // Somebody may have begun a transaction meanwhile: it must be able to end.
+        if let Err(error) = self.harmless(&topics).await {
+            self.lift(&topics).await?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        let ours = self.overrides(&fenceable(topics)).await?;
+        let ours: Vec<TopicName> =
+            ours.into_iter().filter(|(_, limit)| limit == NOTHING_FITS).map(|(topic, _)| topic).collect();
+        self.alter("lift the fence", &ours, &ConfigOp::Delete { name: LIMIT.into() }).await
+    }
+}
