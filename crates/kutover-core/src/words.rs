@@ -220,7 +220,7 @@ pub fn is_reserved_topic(name: &str) -> bool {
 
 /// The client id of everything the controller does on a cluster. An isolated cluster still answers it.
 pub const CONTROLLER_CLIENT_ID: &str = "kutover-controller";
-/// The client id of the fence's probe: an ordinary client whose record is too large to be stored.
+/// The client id of the fence's probe: an ordinary client whose batch has a wrong checksum, so that nobody stores it.
 pub const PROBE_CLIENT_ID: &str = "kutover-probe";
 /// The client id of a member's link to the control and members topics, which no fence binds.
 pub const MEMBER_CLIENT_ID: &str = "kutover-member";
