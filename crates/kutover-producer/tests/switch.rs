@@ -273,6 +273,8 @@ async fn a_synchronous_flush_covers_parked_records() {
 async fn a_full_park_makes_senders_wait() {
     let world = World::start(1).await;
     let producer = world.builder().park_bytes(2_000).build().await.expect("it starts");
+    // Who starts while the members topic is slow starts without it, and hears of no fence yet.
+    until("the registration", || world.member(Colour::Blue)).await;
     world.fence(Colour::Blue).await;
     let text = "x".repeat(500);
     let mut parked = Vec::new();

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use kutover_core::error::ProviderResult;
 use kutover_core::messages::ControlView;
-use kutover_core::owner::Target;
+use kutover_core::owner::{OwnerRecord, Target};
 use kutover_core::ports::{EndpointAnswer, ProducerClient};
-use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, Parked, SealId, SwitchEvent};
-use kutover_core::words::Millis;
+use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, Parked, SealId, State, SwitchEvent};
+use kutover_core::words::{Generation, Millis};
 
 use super::{Driver, Message};
 use crate::events::{ProducerEvent, add};
@@ -126,6 +126,8 @@ impl Driver {
 
     fn look(&mut self, look: LookId) {
         let (watch, link, to) = (Arc::clone(&self.watch), self.member.link(), self.shared.inbox.clone());
+        let known = self.switch.newest().map(|newest| newest.generation);
+        let patience = Patience { sealed: matches!(self.switch.state(), State::Sealing { .. }), known };
         tokio::spawn(async move {
             let answer = async { tokio::time::timeout(LOOK, watch.ask_now()).await.ok() };
             let view = async {
@@ -134,7 +136,7 @@ impl Driver {
                     None => None,
                 }
             };
-            let (answer, view) = both_or_soon(answer, view).await;
+            let (answer, view) = both_or_soon(answer, view, &patience).await;
             let _ = to.send(Message::Looked(look, answer, view));
         });
     }
@@ -189,17 +191,36 @@ impl Driver {
     }
 }
 
-/// Both sources, but once one has answered the other gets only a moment more: senders may be waiting behind a closed
-/// gate, and a dead resolver or a dead cluster must not hold them up.
+/// Whether DNS alone will do, once it has answered.
+struct Patience {
+    /// Senders wait behind a closed gate: a dead cluster must not hold them up.
+    sealed: bool,
+    /// The newest generation that is known.
+    known: Option<Generation>,
+}
+
+impl Patience {
+    /// What says nothing new decides nothing: fences and intents stand in the control topic alone, and a refusal that they
+    /// would explain goes back to its caller without them.
+    fn is_over(&self, owner: Option<&OwnerRecord>) -> bool {
+        self.sealed || owner.is_some_and(|owner| Some(owner.target.generation) > self.known)
+    }
+}
+
+/// Both sources, but once one has said what is needed the other gets only a moment more: a dead resolver or a dead cluster
+/// must not hold senders up.
 async fn both_or_soon(
     answer: impl Future<Output = Option<EndpointAnswer>>,
     view: impl Future<Output = Option<ControlView>>,
+    patience: &Patience,
 ) -> (Option<EndpointAnswer>, Option<ControlView>) {
     let (mut answer, mut view) = (std::pin::pin!(answer), std::pin::pin!(view));
     tokio::select! {
         found = &mut answer => {
             let view = match found {
-                Some(EndpointAnswer::Found { .. }) => tokio::time::timeout(GRACE, view).await.unwrap_or(None),
+                Some(EndpointAnswer::Found { ref owner, .. }) if patience.is_over(owner.as_ref()) => {
+                    tokio::time::timeout(GRACE, view).await.unwrap_or(None)
+                }
                 _ => view.await,
             };
             (found, view)
@@ -211,5 +232,47 @@ async fn both_or_soon(
             };
             (answer, read)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kutover_core::words::{Colour, Term};
+
+    use super::*;
+
+    /// DNS answers at once and leads to this generation; the control topic takes longer than the grace.
+    async fn view_is_there(generation: u64, patience: Patience) -> bool {
+        let target = Target {
+            generation: Generation(generation),
+            colour: Colour::Blue,
+            cluster_id: "b".into(),
+            bootstrap: Vec::new(),
+        };
+        let owner = OwnerRecord {
+            deployment: "orders".into(),
+            term: Term(1),
+            nonce: "n".into(),
+            target,
+            intent: None,
+            removal: None,
+        };
+        let answer = EndpointAnswer::Found { addresses: Vec::new(), owner: Some(owner), ttl_ms: 1 };
+        let view = async {
+            tokio::time::sleep(GRACE * 30).await;
+            Some(ControlView::default())
+        };
+        let (answer, view) = both_or_soon(async { Some(answer) }, view, &patience).await;
+        assert!(answer.is_some());
+        view.is_some()
+    }
+
+    /// A refusal that an announced fence explains is not the caller's, however quickly DNS says what is known already.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_control_topic_is_waited_for_unless_senders_wait_or_dns_has_news() {
+        let known = Some(Generation(7));
+        assert!(view_is_there(7, Patience { sealed: false, known }).await, "it may explain a refusal");
+        assert!(!view_is_there(7, Patience { sealed: true, known }).await, "senders wait behind the gate");
+        assert!(!view_is_there(8, Patience { sealed: false, known }).await, "DNS has said where to go");
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use kutover_core::controls::{Control, without};
 use kutover_core::error::ProviderResult;
 use kutover_core::messages::ControlView;
-use kutover_core::owner::Target;
+use kutover_core::owner::{OwnerRecord, Target};
 use kutover_core::ports::{EndpointAnswer, ProducerClient};
-use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, SealId, SwitchEvent};
-use kutover_core::words::Millis;
+use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, SealId, State, SwitchEvent};
+use kutover_core::words::{Generation, Millis};
 
 use super::Message;
 use super::driver::Driver;
@@ -136,6 +136,8 @@ impl Driver {
     fn look(&mut self, look: LookId) {
         let (watch, link, to) =
             (Arc::clone(&self.reach.watch), self.member.link(), self.shared.inbox.clone());
+        let known = self.switch.newest().map(|newest| newest.generation);
+        let patience = Patience { sealed: matches!(self.switch.state(), State::Sealing { .. }), known };
         self.tasks.spawn(async move {
             let answer = async { tokio::time::timeout(LOOK, watch.ask_now()).await.ok() };
             let view = async {
@@ -144,7 +146,7 @@ impl Driver {
                     None => None,
                 }
             };
-            let (answer, view) = both_or_soon(answer, view).await;
+            let (answer, view) = both_or_soon(answer, view, &patience).await;
             let _ = to.send(Message::Looked(look, answer, view));
         });
     }
@@ -179,17 +181,32 @@ impl Driver {
     }
 }
 
-/// Both sources, but once one has answered the other gets only a moment more.
+/// Whether DNS alone will do, once it has answered. As the real producer's.
+struct Patience {
+    sealed: bool,
+    known: Option<Generation>,
+}
+
+impl Patience {
+    fn is_over(&self, owner: Option<&OwnerRecord>) -> bool {
+        self.sealed || owner.is_some_and(|owner| Some(owner.target.generation) > self.known)
+    }
+}
+
+/// Both sources, but once one has said what is needed the other gets only a moment more.
 async fn both_or_soon(
     answer: impl Future<Output = Option<EndpointAnswer>>,
     view: impl Future<Output = Option<ControlView>>,
+    patience: &Patience,
 ) -> (Option<EndpointAnswer>, Option<ControlView>) {
     let (mut answer, mut view) = (std::pin::pin!(answer), std::pin::pin!(view));
     tokio::select! {
         biased;
         found = &mut answer => {
             let view = match found {
-                Some(EndpointAnswer::Found { .. }) => tokio::time::timeout(GRACE, view).await.unwrap_or(None),
+                Some(EndpointAnswer::Found { ref owner, .. }) if patience.is_over(owner.as_ref()) => {
+                    tokio::time::timeout(GRACE, view).await.unwrap_or(None)
+                }
                 _ => view.await,
             };
             (found, view)
