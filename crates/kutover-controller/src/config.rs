@@ -182,7 +182,8 @@ pub struct Plan {
     pub to: Option<Colour>,
     /// The topics that are moved: `"*"` (default) or a list. Reserved topics never are.
     pub topics: TopicSelection,
-    /// Groups that must have drained the old cluster. Where a cluster can list its groups, those are added.
+    /// Groups that must have drained the old cluster: every topic that moves. Where a cluster can list its groups, those are
+    /// added, each for the topics on which it has commits.
     pub groups: BTreeSet<GroupId>,
     /// Groups that need not have drained it, although a cluster lists them. Default: none.
     pub waive_groups: BTreeSet<GroupId>,
@@ -191,7 +192,8 @@ pub struct Plan {
     /// Whether the old cluster must be made to refuse records. Default required; waived needs `approve = "manual"`
     /// for the removal.
     pub fence: FencePolicy,
-    /// Topics whose history may die with the old cluster (L18): nothing (default), a list, or `"*"`.
+    /// Topics whose history may die with the old cluster (L18): nothing (default), a list, or `"*"`, which takes in neither
+    /// `_schemas` nor topics that do not move.
     pub waive_history: TopicSelection,
     /// Whether the old cluster is removed at the end. Default true.
     pub remove_old: bool,

@@ -9,7 +9,7 @@ use common::{CONFIG, backends, controller, group, holds, place, reached, record,
 use kutover_controller::config::Config;
 use kutover_controller::driver::{ClusterConnector, ClusterLinks, Controller, Operator};
 use kutover_core::chain::SegmentEnd;
-use kutover_core::cutover::{Event, StateName, Stop};
+use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
 use kutover_core::words::{Colour, GroupId, Nonce, Offset, Term};
@@ -182,4 +182,49 @@ async fn a_record_of_a_newer_term_is_never_written() {
         .unwrap();
     assert_eq!(Some(world.dns.published(&endpoint)), newer, "it was written all the same");
     assert!(matches!(finished.stop, Stop::Superseded(_)), "{:?}", finished.stop);
+}
+
+/// G5: the last cluster that serves is not removed, although a person has approved it.
+#[tokio::test(start_paused = true)]
+async fn a_dead_new_cluster_holds_the_removal() {
+    let world = world().await;
+    let config = CONFIG
+        .replace("[plan]", "[plan]\napprove = \"manual\"")
+        .replace("hold_limit = \"60s\"", "hold_limit = \"3s\"");
+    let (operator, words) = mpsc::unbounded_channel();
+    let mut events = vec![];
+    let finished = controller(&world, &config)
+        .run(words, |event| {
+            if let Event::AwaitingApproval { gate } = event {
+                if gate == ApprovalGate::Removal {
+                    world.cluster(Colour::Green).unwrap().kill();
+                }
+                operator.send(Operator::Approve(gate)).unwrap();
+            }
+            events.push(event);
+        })
+        .await
+        .unwrap();
+    assert!(matches!(finished.stop, Stop::Held(_)), "{:?}", finished.stop);
+    assert!(world.provisioner.destroyed().is_empty());
+    assert!(world.cluster(Colour::Blue).is_some(), "there is a way home");
+}
+
+/// L13: who aborts while a cluster is being asked for does not destroy what somebody else has put there.
+#[tokio::test(start_paused = true)]
+async fn an_abort_while_provisioning_leaves_a_foreign_cluster() {
+    let world = world().await;
+    let theirs = Nonce::new("somebody-elses");
+    let theirs = world.provisioner.provision(Colour::Green, &theirs).await.unwrap();
+    let (operator, words) = mpsc::unbounded_channel();
+    let finished = controller(&world, CONFIG)
+        .run(words, |event| {
+            if matches!(event, Event::Entered { state: StateName::Provisioning }) {
+                operator.send(Operator::Abort).unwrap();
+            }
+        })
+        .await
+        .unwrap();
+    assert!(matches!(finished.stop, Stop::Aborted(_)), "{:?}", finished.stop);
+    assert!(world.provisioner.destroyed().is_empty(), "{} is theirs", theirs.id);
 }

@@ -151,17 +151,27 @@ impl World {
     /// record says the new one already, and the ordinary one stands in for what was there.
     pub(super) async fn set_ttl(&self, term: Term, ttl_s: Option<u32>) -> ProviderResult<Answer> {
         let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
-        let mut old_ttl_s = 0;
+        let old_ttl_s = self.ttl_before(term, ttl_s).await?;
         for endpoint in &self.deployment.endpoints {
             let (found, _, set) = self.ours(endpoint, term).await?;
-            let before = if set.ttl_s == ttl_s { self.deployment.ordinary_ttl_s } else { set.ttl_s };
-            old_ttl_s = old_ttl_s.max(before);
             if set.ttl_s != ttl_s {
                 let desired = Published { endpoint: Some(RecordSet { ttl_s, ..set }), ..found.clone() };
                 self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
             }
         }
         Ok(Answer::TtlSet { old_ttl_s })
+    }
+
+    /// The longest TTL of the endpoints, in seconds. One that is at `ttl_s` already was set by an earlier try: what stood
+    /// before it is taken to be the ordinary one.
+    pub(super) async fn ttl_before(&self, term: Term, ttl_s: u32) -> ProviderResult<u32> {
+        let mut longest = 0;
+        for endpoint in &self.deployment.endpoints {
+            let (_, _, set) = self.ours(endpoint, term).await?;
+            longest =
+                longest.max(if set.ttl_s == ttl_s { self.deployment.ordinary_ttl_s } else { set.ttl_s });
+        }
+        Ok(longest)
     }
 
     /// Swaps owner record and endpoint records: the authoritative one first, then the copies. Returns once every

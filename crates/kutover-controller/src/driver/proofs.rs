@@ -39,11 +39,15 @@ impl World {
     pub(super) async fn reprove(
         &self,
         old: &Incarnation,
+        new: &Incarnation,
         groups: &BTreeMap<GroupId, BTreeSet<TopicName>>,
         topics: &BTreeSet<TopicName>,
         fence_too: bool,
     ) -> ProviderResult<Answer> {
         let published = self.published().await?;
+        let serving = self.links(new).await?.admin;
+        let identity = serving.identity().await?;
+        serving.prove_open(&list(topics)).await?;
         let admin = self.links(old).await?.admin;
         if fence_too {
             admin.prove_fence(&list(topics)).await?;
@@ -58,6 +62,6 @@ impl World {
             .collect();
         let (listed, _) = self.groups(old).await?;
         let seen = self.observe(old, groups, &partitions).await?;
-        Ok(Answer::Reproved { published, seen, listed, topics: there })
+        Ok(Answer::Reproved { published, new: identity, seen, listed, topics: there })
     }
 }

@@ -7,7 +7,7 @@ use kutover_core::cutover::{Answer, StartOffsets};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::parity::{create_with_known_configs, parity_plan};
 use kutover_core::ports::{GroupListing, Incarnation};
-use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
+use kutover_core::words::{GroupId, Offset, Term, TopicName, TopicPartition};
 
 use super::world::{World, list};
 
@@ -15,12 +15,19 @@ use super::world::{World, list};
 type Groups = BTreeMap<GroupId, BTreeSet<TopicName>>;
 
 impl World {
-    pub(super) async fn verify(&self, old: &Incarnation, new: &Incarnation) -> ProviderResult<Answer> {
+    pub(super) async fn verify(
+        &self,
+        old: &Incarnation,
+        new: &Incarnation,
+        term: Term,
+        ttl_s: u32,
+    ) -> ProviderResult<Answer> {
         let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
         Ok(Answer::Verified {
             old: old_admin.identity().await?,
             new: new_admin.identity().await?,
             topics: old_admin.topics().await?,
+            old_ttl_s: self.ttl_before(term, ttl_s).await?,
         })
     }
 

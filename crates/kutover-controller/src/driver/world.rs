@@ -45,7 +45,7 @@ impl World {
             Command::TakeTerm { nonce, adopt, earlier } => self.take_term(nonce, *adopt, earlier).await,
             claim @ Command::Claim { .. } => self.claim(claim, term).await,
             Command::Provision { colour, request } => self.provision(*colour, request).await,
-            Command::Verify { old, new } => self.verify(old, new).await,
+            Command::Verify { old, new, ttl_s } => self.verify(old, new, term, *ttl_s).await,
             Command::MatchTopics { old, new, topics } => self.match_topics(old, new, topics).await,
             Command::ListGroups { old } => {
                 let (listed, complete) = self.groups(old).await?;
@@ -104,8 +104,8 @@ impl World {
                 Ok(Answer::Drain { seen, listed })
             }
             Command::Isolate { old, nonce } => self.isolate(old, nonce).await,
-            Command::Reprove { old, groups, topics, fence_too } => {
-                self.reprove(old, groups, topics, *fence_too).await
+            Command::Reprove { old, new, groups, topics, fence_too } => {
+                self.reprove(old, new, groups, topics, *fence_too).await
             }
             Command::MarkRemoval { mark, nonce } => self.mark_removal(term, mark, nonce).await,
             Command::Destroy { colour, .. } if without(Control::RemoveByColour) => {
@@ -261,7 +261,8 @@ impl World {
     /// Undoes a preparation. Only what this cutover made goes: never a cluster that was published once, never under a
     /// record that says something else than when the abort began.
     async fn discard(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
-        let Command::Discard { colour, new, keep, cluster_id, published, created, kept } = command else {
+        let Command::Discard { colour, new, keep, cluster_id, published, created, request, kept } = command
+        else {
             return Err(ProviderError::new(ErrorKind::Invalid, "discard", "another command was given"));
         };
         let provisioner = self.provisioner(*colour);
@@ -290,7 +291,13 @@ impl World {
             admin.delete_topics(&list(created)).await?;
         }
         // Kept from an earlier cutover, fenced: discarding it needs the full proof. Or somebody else's.
-        if *kept || published.contains(&id) {
+        if kept.unwrap_or(false) || published.contains(&id) {
+            return Ok(Answer::Done);
+        }
+        // Who made it was not learnt. Something stands there, so asking again makes nothing.
+        if kept.is_none()
+            && !matches!(self.provision(*colour, request).await?, Answer::Provisioned { made: true, .. })
+        {
             return Ok(Answer::Done);
         }
         self.still_says(term, keep).await?;

@@ -140,6 +140,7 @@ fn a_kept_cluster_is_fenced_again_and_leaves_no_gap_in_the_chain() {
             old: identity(Colour::Green),
             new: identity(Colour::Blue),
             topics: topics(),
+            old_ttl_s: 60,
         })),
         Command::Recheck { .. } => Some(Ok(Answer::Rechecked {
             old: identity(Colour::Green),
@@ -156,7 +157,7 @@ fn a_kept_cluster_is_fenced_again_and_leaves_no_gap_in_the_chain() {
             Some(Err(failure(ErrorKind::Unreachable)))
         }
         Command::Discard { kept, .. } => {
-            assert!(kept);
+            assert_eq!(*kept, Some(true));
             None
         }
         command => turned(command),

@@ -51,12 +51,14 @@ pub enum Command {
         /// Keys the request.
         request: Nonce,
     },
-    /// Ask both clusters who they are and what topics they have.
+    /// Ask both clusters who they are and what topics the old one has; read the TTL before anything changes it.
     Verify {
         /// The old one.
         old: Incarnation,
         /// The new one.
         new: Incarnation,
+        /// The TTL to switch under, in seconds: where it stands already, an earlier try may have set it.
+        ttl_s: u32,
     },
     /// Give the new cluster the topics of the old one.
     MatchTopics {
@@ -165,10 +167,13 @@ pub enum Command {
         /// Names the isolation.
         nonce: Nonce,
     },
-    /// After isolation: endpoints, ends and drain once more; the fence too where isolation could not be had.
+    /// After isolation: endpoints, ends and drain once more; the fence too where isolation could not be had. And that the
+    /// new cluster serves: what is removed then is the last way home.
     Reprove {
         /// The old one.
         old: Incarnation,
+        /// The new one.
+        new: Incarnation,
         /// Each group with its topics.
         groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
         /// The topics.
@@ -236,8 +241,11 @@ pub enum Command {
         published: BTreeSet<ClusterId>,
         /// Topics that this cutover made.
         created: BTreeSet<TopicName>,
-        /// Whether it was there before this cutover: then it stays.
-        kept: bool,
+        /// The request that would have made it.
+        request: Nonce,
+        /// Whether it was there before this cutover: then it stays. `None` if that was not learnt, and the provisioner is
+        /// to say.
+        kept: Option<bool>,
     },
 }
 
@@ -328,6 +336,8 @@ pub enum Answer {
         new: ClusterIdentity,
         /// The old one's topics.
         topics: Vec<TopicDescription>,
+        /// The longest TTL of the endpoints, in seconds.
+        old_ttl_s: u32,
     },
     /// To [`Command::MatchTopics`].
     TopicsMatched {
@@ -402,6 +412,8 @@ pub enum Answer {
     Reproved {
         /// The target that owner record and every endpoint agree on.
         published: Target,
+        /// Who the new one is; every leader there would take a record.
+        new: ClusterIdentity,
         /// What was observed.
         seen: Observation,
         /// Groups that the cluster lists now.

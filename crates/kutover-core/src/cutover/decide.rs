@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Barrier, Draft, Plan, Redirected, Side, Verified, WayBack};
+use super::{Barrier, Draft, Plan, Redirected, Side, Topics, Verified, WayBack};
 use crate::chain::{Chain, ChainError, ClosedBy, SegmentEnd};
 use crate::controls::{Control, without};
 use crate::drain::Required;
@@ -68,6 +68,21 @@ pub(super) fn moving(plan: &Plan, topics: &[TopicDescription]) -> BTreeMap<Topic
         .filter(|topic| plan.topics.includes(&topic.name))
         .map(|topic| (topic.name.clone(), topic.partitions))
         .collect()
+}
+
+/// Why there is nothing to switch: a named topic that the old cluster does not have is a slip of the pen, and a cluster
+/// without topics has no producers to move.
+pub(super) fn nothing_moves(plan: &Plan, there: &[TopicDescription]) -> Option<String> {
+    if let Topics::Named(names) = &plan.topics
+        && let Some(missing) = names.iter().find(|name| !there.iter().any(|topic| topic.name == **name))
+    {
+        return Some(format!(
+            "plan.topics names {missing}, which the old cluster does not have: correct the name, or make the topic there"
+        ));
+    }
+    moving(plan, there).is_empty().then(|| {
+        "the old cluster has no topic to move: there is nothing to switch, change the record by hand".into()
+    })
 }
 
 /// Where producers will belong.

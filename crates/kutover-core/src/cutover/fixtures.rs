@@ -139,9 +139,12 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             new: incarnation(Colour::Green),
             made: true,
         },
-        Command::Verify { .. } => {
-            Answer::Verified { old: identity(Colour::Blue), new: identity(Colour::Green), topics: topics() }
-        }
+        Command::Verify { .. } => Answer::Verified {
+            old: identity(Colour::Blue),
+            new: identity(Colour::Green),
+            topics: topics(),
+            old_ttl_s: 60,
+        },
         Command::MatchTopics { topics, .. } => {
             Answer::TopicsMatched { created: topics.clone(), notes: vec![] }
         }
@@ -171,6 +174,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         Command::Isolate { .. } => Answer::Isolated { shut_out: true },
         Command::Reprove { .. } => Answer::Reproved {
             published: published.clone(),
+            new: identity(published.colour),
             seen: drained(100),
             listed: BTreeMap::new(),
             topics: topics(),

@@ -92,10 +92,10 @@ impl Cutover {
         {
             return Next::Hold(why);
         }
-        let topics = decide::moving(&self.plan, &topics);
-        if let Some(why) = self.unwaived(&topics) {
+        if let Some(why) = decide::nothing_moves(&self.plan, &topics).or_else(|| self.unwaived(&topics)) {
             return Next::Hold(why);
         }
+        let topics = decide::moving(&self.plan, &topics);
         if topics != prepared.verified.topics && !without(Control::NoRecheck) {
             // A topic was born or grew since: it gets its parity, groups and start offsets like the others.
             self.notify(Event::Note {

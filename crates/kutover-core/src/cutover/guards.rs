@@ -94,6 +94,7 @@ fn removal_waits_for_fresh_proof() {
                 }
                 Some(Ok(Answer::Reproved {
                     published: target(2, Colour::Green),
+                    new: identity(Colour::Green),
                     seen,
                     listed,
                     topics: topics(),
@@ -121,6 +122,7 @@ fn a_foreign_record_holds_the_removal() {
         .but(|command, _| match command {
             Command::Reprove { .. } if std::mem::take(&mut first) => Some(Ok(Answer::Reproved {
                 published: target(1, Colour::Blue),
+                new: identity(Colour::Green),
                 seen: drained(100),
                 listed: BTreeMap::new(),
                 topics: topics(),

@@ -32,6 +32,8 @@ mod fixtures;
 #[cfg(test)]
 mod guards;
 #[cfg(test)]
+mod last_home;
+#[cfg(test)]
 mod rollback_tests;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::history::SCHEMAS_TOPIC;
+use crate::ports::TopicDescription;
 use crate::words::{Colour, DeploymentName, GroupId, TopicName, is_reserved_topic};
 
 /// Which topics a rule is about.
@@ -130,6 +131,22 @@ impl Plan {
             required.entry(group.clone()).or_default().extend(topics);
         }
         required.retain(|group, _| !self.waived_groups.contains(group));
+    }
+
+    /// Topics of the old cluster that do not move and would die with it, without the operator having named each: a waiver
+    /// of all history is about what moves, and is read to its end before it goes (L9, L18).
+    pub fn left_behind(&self, there: &[TopicDescription]) -> Vec<TopicName> {
+        if !self.remove_old {
+            return Vec::new();
+        }
+        let named =
+            |topic: &TopicName| matches!(&self.waived_history, Topics::Named(names) if names.contains(topic));
+        let stays = |topic: &&TopicDescription| {
+            !self.topics.includes(&topic.name)
+                && !is_reserved_topic(topic.name.as_str())
+                && !named(&topic.name)
+        };
+        there.iter().filter(stays).map(|topic| topic.name.clone()).collect()
     }
 
     /// Topics whose history would die with the old cluster without the operator having said so (L18).

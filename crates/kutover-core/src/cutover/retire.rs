@@ -23,7 +23,8 @@ impl Cutover {
         let onwards = if self.plan.remove_old {
             State::Isolating(closed, Isolation::Members(Vec::new()))
         } else {
-            State::Complete
+            // It stays, fenced; the TTL of before is restored all the same.
+            State::Retiring(closed, false, Retirement::Tidy)
         };
         Next::Once(self.plan.timings.soak_ms.max(ttl_ms), Box::new(onwards))
     }
@@ -80,6 +81,7 @@ impl Cutover {
         match (step, cause) {
             (Retirement::Prove, Cause::Enter) => Next::Run(Command::Reprove {
                 old,
+                new: closed.redirected.prepared.verified.new.incarnation.clone(),
                 groups: closed.redirected.prepared.draft.groups.clone(),
                 topics: closed.redirected.prepared.verified.topic_names(),
                 fence_too: !shut_out && closed.by == ClosedBy::Fence,
@@ -109,7 +111,16 @@ impl Cutover {
     }
 
     fn reproved(&mut self, mut closed: Closed, shut_out: bool, answer: Answer) -> Next {
-        let Answer::Reproved { published, seen, listed, topics } = answer else { return unexpected(&answer) };
+        let Answer::Reproved { published, new, seen, listed, topics } = answer else {
+            return unexpected(&answer);
+        };
+        if new.cluster_id != closed.redirected.target.cluster_id {
+            return Next::Hold(format!(
+                "{} was cluster {} and is now {}: the old cluster is the last way home; find out who replaced the new one, \
+                 or roll back",
+                closed.redirected.target.colour, closed.redirected.target.cluster_id, new.cluster_id
+            ));
+        }
         if published != closed.redirected.target {
             return Next::Hold(format!(
                 "owner record or endpoints say generation {} on {} ({}), not generation {} on {} ({}): put the record \
@@ -142,7 +153,7 @@ impl Cutover {
             return Next::Goto(State::Retiring(closed, shut_out, Retirement::Prove));
         }
         // The plan may have been changed since.
-        if let Some(why) = self.unwaived(&closed.redirected.prepared.verified.topics) {
+        if let Some(why) = self.unwaived(&topics) {
             return Next::Hold(why);
         }
         let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
@@ -203,6 +214,7 @@ impl Cutover {
                 cluster_id: undo.cluster_id,
                 published: self.progress.chain.clusters().into_iter().cloned().collect(),
                 created: undo.created,
+                request: self.provision_request(),
                 kept: self.progress.kept,
             }),
             (Undoing::Discard, Cause::Answer(Answer::Done)) => Next::Goto(State::Aborted(undo.reason)),

@@ -431,9 +431,10 @@ pub struct Progress {
     pub published: Option<Target>,
     /// The incarnation that the endpoints pointed at when the cutover began.
     pub active: Option<Incarnation>,
-    /// Whether the new cluster was there before this cutover asked for one: it is not this cutover's to destroy.
+    /// Whether the new cluster was there before this cutover asked for one: it is not this cutover's to destroy. `None`
+    /// until the provisioner has said.
     #[serde(default)]
-    pub kept: bool,
+    pub kept: Option<bool>,
     /// The chain.
     pub chain: Chain,
     /// The state.
@@ -446,7 +447,7 @@ impl Default for Progress {
             cutover: 1,
             published: None,
             active: None,
-            kept: false,
+            kept: None,
             chain: Chain::default(),
             state: State::Planned,
         }

@@ -1,7 +1,5 @@
 //! What each state does: the one match over the machine's states, and the states up to Ready.
 
-use std::collections::BTreeMap;
-
 use super::{
     Answer, Approval, ApprovalGate, BY_OPERATOR, Barrier, Boot, Cause, Command, Cutover, Draft, Event,
     Isolation, Next, Preparation, Prepared, Record, Redirection, Retirement, Rollback, Side, State, Stop,
@@ -9,8 +7,8 @@ use super::{
 };
 use crate::controls::{Control, without};
 use crate::owner::{OwnerRecord, Target};
-use crate::ports::Incarnation;
-use crate::words::{Term, TopicName};
+use crate::ports::{Incarnation, TopicDescription};
+use crate::words::{Nonce, Term};
 
 impl Cutover {
     /// Looks at the current step: what it is waiting for, or what its answer leads to.
@@ -26,7 +24,11 @@ impl Cutover {
                 self.notify(Event::Note { text: format!("{} is active already", self.plan.to) });
                 Next::Stop(Stop::Complete)
             }
-            State::Planned => Next::Goto(State::Provisioning),
+            State::Planned => {
+                // What is known of an earlier cutover's cluster says nothing of this one's.
+                self.progress.kept = None;
+                Next::Goto(State::Provisioning)
+            }
             State::Provisioning => self.provisioning(&published, cause),
             State::Verifying(old, new) => self.verifying(old, new, &published, cause),
             State::Preparing(verified, draft, step) => self.preparing(verified, draft, step, cause),
@@ -63,6 +65,10 @@ impl Cutover {
             }
             (Boot::Claim, Cause::Enter) => {
                 let mut on = self.progress.state.claimable();
+                if self.abort && self.progress.state.undo(BY_OPERATOR).is_some() {
+                    // What is given up may be dead; it needs no claim to be discarded.
+                    on.clear();
+                }
                 if let Some((redirected, _)) = self.way_back_wanted() {
                     // As in RollingBack: the cluster that is left may be dead, and is claimed with the intent.
                     on = vec![redirected.prepared.verified.old.incarnation];
@@ -193,15 +199,19 @@ impl Cutover {
         }
     }
 
+    /// The same for every controller of this cutover, so that a repeated request makes no second cluster.
+    pub(super) fn provision_request(&self) -> Nonce {
+        format!("{}-{}", self.plan.deployment, self.progress.cutover).as_str().into()
+    }
+
     fn provisioning(&mut self, published: &Target, cause: Cause) -> Next {
         match cause {
             Cause::Enter => Next::Run(Command::Provision {
                 colour: published.colour.other(),
-                // The same for every controller of this cutover, so that a repeated request makes no second cluster.
-                request: format!("{}-{}", self.plan.deployment, self.progress.cutover).as_str().into(),
+                request: self.provision_request(),
             }),
             Cause::Answer(Answer::Provisioned { old, new, made }) => {
-                self.progress.kept = !made;
+                self.progress.kept = Some(!made);
                 self.notify(Event::Provisioned { colour: new.colour, incarnation: new.id.clone() });
                 Next::Goto(State::Verifying(old, new))
             }
@@ -210,9 +220,11 @@ impl Cutover {
     }
 
     fn verifying(&mut self, old: Incarnation, new: Incarnation, published: &Target, cause: Cause) -> Next {
-        let (old_identity, new_identity, topics) = match cause {
-            Cause::Enter => return Next::Run(Command::Verify { old, new }),
-            Cause::Answer(Answer::Verified { old, new, topics }) => (old, new, topics),
+        let (old_identity, new_identity, there, old_ttl_s) = match cause {
+            Cause::Enter => {
+                return Next::Run(Command::Verify { old, new, ttl_s: self.plan.timings.ttl_s });
+            }
+            Cause::Answer(Answer::Verified { old, new, topics, old_ttl_s }) => (old, new, topics, old_ttl_s),
             Cause::Answer(other) => return unexpected(&other),
         };
         if let Err(why) = decide::is_published(published, &old_identity)
@@ -220,10 +232,10 @@ impl Cutover {
         {
             return Next::Hold(why);
         }
-        let topics = decide::moving(&self.plan, &topics);
-        if let Some(why) = self.unwaived(&topics) {
+        if let Some(why) = decide::nothing_moves(&self.plan, &there).or_else(|| self.unwaived(&there)) {
             return Next::Hold(why);
         }
+        let topics = decide::moving(&self.plan, &there);
         self.notify(Event::Verified {
             old: old_identity.cluster_id.clone(),
             new: new_identity.cluster_id.clone(),
@@ -234,12 +246,23 @@ impl Cutover {
             new: Side { incarnation: new, identity: new_identity },
             topics,
         };
-        Next::Goto(State::Preparing(verified, Draft::default(), Preparation::Topics))
+        // What stood before is known before it is changed: an answer to the change may be lost.
+        let draft = Draft { old_ttl_s, ..Draft::default() };
+        Next::Goto(State::Preparing(verified, draft, Preparation::Topics))
     }
 
-    /// Why the old cluster cannot be removed: history that nobody waived would die with it.
-    pub(super) fn unwaived(&self, moving: &BTreeMap<TopicName, i32>) -> Option<String> {
-        let unwaived = self.plan.unwaived_history(moving);
+    /// Why the old cluster cannot be removed: something that nobody waived would die with it.
+    pub(super) fn unwaived(&self, there: &[TopicDescription]) -> Option<String> {
+        if without(Control::HistoryIgnored) {
+            return None;
+        }
+        if let Some(topic) = self.plan.left_behind(there).first() {
+            return Some(format!(
+                "topic {topic} is not in plan.topics and would die with the old cluster, neither fenced nor drained: add it \
+                 there, name it in plan.waive_history, or set plan.remove_old = false"
+            ));
+        }
+        let unwaived = self.plan.unwaived_history(&decide::moving(&self.plan, there));
         let topic = unwaived.first()?;
         Some(format!(
             "the history of topic {topic} (and {} more) would die with the old cluster: name it in plan.waive_history, or \

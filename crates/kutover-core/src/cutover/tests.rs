@@ -140,7 +140,7 @@ fn one_cluster_behind_both_colours_holds_and_names_it() {
             Command::Verify { .. } if tries < 3 => {
                 tries += 1;
                 let (old, topics) = (identity(Colour::Blue), topics());
-                Some(Ok(Answer::Verified { new: old.clone(), old, topics }))
+                Some(Ok(Answer::Verified { new: old.clone(), old, topics, old_ttl_s: 60 }))
             }
             _ => None,
         })
@@ -161,7 +161,12 @@ fn shared_brokers_are_refused() {
             Command::Verify { .. } => {
                 let mut new = identity(Colour::Green);
                 new.brokers.extend(identity(Colour::Blue).brokers);
-                Some(Ok(Answer::Verified { old: identity(Colour::Blue), new, topics: topics() }))
+                Some(Ok(Answer::Verified {
+                    old: identity(Colour::Blue),
+                    new,
+                    topics: topics(),
+                    old_ttl_s: 60,
+                }))
             }
             _ => None,
         })

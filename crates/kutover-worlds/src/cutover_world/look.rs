@@ -21,11 +21,11 @@ impl Place {
                 let old = self.incarnation(colour.other())?;
                 Answer::Provisioned { old, new: incarnation(*colour, 1), made: true }
             }
-            Command::Verify { old, new } => {
+            Command::Verify { old, new, .. } => {
                 self.reach(old).and_then(|()| self.reach(new))?;
                 let (topics, old, new) =
                     (self.topics(old.colour), identity(old.colour), identity(new.colour));
-                Answer::Verified { old, new, topics }
+                Answer::Verified { old, new, topics, old_ttl_s: 0 }
             }
             Command::MatchTopics { old, new, topics } => {
                 self.reach(old).and_then(|()| self.reach(new))?;
@@ -72,13 +72,21 @@ impl Place {
                 self.infra(old.colour).isolations.insert(nonce.clone());
                 Answer::Isolated { shut_out: true }
             }
-            Command::Reprove { old, fence_too, .. } => return self.reprove(old, *fence_too, scratch),
+            Command::Reprove { old, new, fence_too, .. } => {
+                return self.reprove(old, new, *fence_too, scratch);
+            }
             other => return Err(error(ErrorKind::Unsupported, other.name())),
         };
         Ok(Went::Done(answer))
     }
 
-    fn reprove(&mut self, old: &Incarnation, fence_too: bool, scratch: &mut Scratch) -> ProviderResult<Went> {
+    fn reprove(
+        &mut self,
+        old: &Incarnation,
+        new: &Incarnation,
+        fence_too: bool,
+        scratch: &mut Scratch,
+    ) -> ProviderResult<Went> {
         if scratch.at == 0 {
             let owner =
                 self.dns.owner.as_ref().ok_or_else(|| error(ErrorKind::NotFound, "no owner record"))?;
@@ -88,13 +96,14 @@ impl Place {
             scratch.published = Some(owner.target.clone());
             return Ok(Went::More);
         }
-        self.reach(old)?;
+        self.reach(old).and_then(|()| self.reach(new))?;
         if fence_too {
             self.proven(old)?;
         }
         let published = scratch.published.clone().ok_or_else(|| error(ErrorKind::NotFound, "not read"))?;
         let (seen, topics) = (self.observe(old.colour), self.topics(old.colour));
-        Ok(Went::Done(Answer::Reproved { published, seen, listed: listed(), topics }))
+        let new = identity(new.colour);
+        Ok(Went::Done(Answer::Reproved { published, new, seen, listed: listed(), topics }))
     }
 
     fn proven(&self, on: &Incarnation) -> ProviderResult<()> {

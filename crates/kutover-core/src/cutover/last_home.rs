@@ -1,0 +1,192 @@
+//! The old cluster is the last way home: what must be so before it goes, and what an abort must not take with it.
+
+use super::fixtures::*;
+use super::*;
+use crate::ports::TopicDescription;
+use crate::words::{Colour, TopicName};
+
+/// Blue has the topic `ledger` besides.
+fn with_ledger(plan: Plan) -> World<'static> {
+    let all = || {
+        let ledger = TopicDescription { name: "ledger".into(), partitions: 1, ..topics()[0].clone() };
+        topics().into_iter().chain([ledger]).collect::<Vec<_>>()
+    };
+    World::new(plan, vec![]).but(move |command, _| {
+        let mut given = answer(command, 1, &target(2, Colour::Green));
+        match &mut given {
+            Answer::Verified { topics, .. } | Answer::Rechecked { topics, .. } => *topics = all(),
+            Answer::Reproved { topics, .. } => *topics = all(),
+            _ => return None,
+        }
+        Some(Ok(given))
+    })
+}
+
+fn moves_orders_alone() -> Plan {
+    let mut plan = plan();
+    plan.topics = Topics::Named([TopicName::new("orders")].into());
+    plan.timings.hold_limit_ms = Some(300);
+    plan
+}
+
+/// L9, L18: a topic that does not move is neither fenced nor drained; it goes with the old cluster only if it is named.
+#[test]
+fn what_does_not_move_is_not_removed_unsaid() {
+    for history in [Topics::All, Topics::Named([TopicName::new("orders")].into())] {
+        let plan = Plan { waived_history: history, ..moves_orders_alone() };
+        let (stop, world) = with_ledger(plan).run();
+        assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+        assert!(world.holds()[0].starts_with("topic ledger is not in plan.topics"), "{:?}", world.holds());
+    }
+    let named = Topics::Named([TopicName::new("orders"), TopicName::new("ledger")].into());
+    let (stop, _) = with_ledger(Plan { waived_history: named, ..moves_orders_alone() }).run();
+    assert_eq!(stop, Stop::Complete, "the operator has named it");
+    let (stop, world) = with_ledger(Plan { remove_old: false, ..moves_orders_alone() }).run();
+    assert_eq!(stop, Stop::Complete, "blue stays");
+    assert!(!world.commands.contains(&"destroy"));
+}
+
+/// A slip of the pen would lead producers to a cluster without their topics.
+#[test]
+fn topics_that_are_not_there_hold() {
+    let mut plan = moves_orders_alone();
+    plan.topics = Topics::Named([TopicName::new("ordres")].into());
+    let (stop, world) = World::new(plan, vec![]).run();
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    assert!(world.holds()[0].starts_with("plan.topics names ordres, which the old cluster does not have"));
+
+    let mut plan = super::fixtures::plan();
+    plan.timings.hold_limit_ms = Some(300);
+    let (stop, world) = World::new(plan, vec![])
+        .but(|command, _| match answer(command, 1, &target(1, Colour::Blue)) {
+            Answer::Verified { old, new, old_ttl_s, .. } => {
+                Some(Ok(Answer::Verified { old, new, topics: vec![], old_ttl_s }))
+            }
+            _ => None,
+        })
+        .run();
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    assert!(world.holds()[0].starts_with("the old cluster has no topic to move"));
+}
+
+/// G5: a cluster must serve in the end, so the old one stays while the new one is dead or another.
+#[test]
+fn nothing_is_removed_while_the_new_cluster_does_not_serve() {
+    let mut tries = 0;
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| {
+            let Command::Reprove { new, .. } = command else { return None };
+            assert_eq!(new.colour, Colour::Green);
+            tries += 1;
+            let mut given = answer(command, 1, &target(2, Colour::Green));
+            match (tries, &mut given) {
+                (1, _) => return Some(Err(failure(ErrorKind::Unreachable))),
+                (2, Answer::Reproved { new, .. }) => new.cluster_id = "somebody-elses".into(),
+                _ => {}
+            }
+            Some(Ok(given))
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete, "it goes on when the cause ends");
+    assert_eq!(world.holds()[0], "test: made to fail");
+    assert!(world.holds()[1].starts_with("green was cluster cluster-green and is now somebody-elses"));
+    assert_eq!(world.commands.iter().filter(|name| **name == "prove once more").count(), 3);
+}
+
+/// L13: until the provisioner has said whose the new cluster is, it is not this cutover's to destroy; what an earlier
+/// cutover knew of its own does not count.
+#[test]
+fn whose_a_cluster_is_that_was_asked_for_is_not_known() {
+    let mut asked = Vec::new();
+    let mut plan = plan();
+    plan.timings.hold_limit_ms = Some(300);
+    let (stop, _) = World::new(plan, vec![])
+        .but(|command, _| match command {
+            Command::Provision { .. } => Some(Err(failure(ErrorKind::Unreachable))),
+            Command::Discard { kept, request, .. } => {
+                asked.push((*kept, request.clone()));
+                None
+            }
+            _ => None,
+        })
+        .run();
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    let Command::Provision { request, .. } = provision(&super::fixtures::plan()) else { unreachable!() };
+    assert_eq!(asked, [(None, request)], "the driver asks the provisioner by the same request");
+}
+
+fn provision(plan: &Plan) -> Command {
+    let (_, world) = World::new(plan.clone(), vec![]).run();
+    let intended = world.journal.into_iter().find_map(|record| match record {
+        Record::Intent { command, .. } if matches!(*command, Command::Provision { .. }) => Some(*command),
+        _ => None,
+    });
+    intended.expect("it was intended")
+}
+
+/// An old cluster that stays does not keep the short TTL of the switch.
+#[test]
+fn the_ttl_is_restored_where_the_old_cluster_stays() {
+    let (stop, world) = World::new(Plan { remove_old: false, ..plan() }, vec![])
+        .but(|command, _| {
+            if let Command::Tidy { ttl_s, .. } = command {
+                assert_eq!(*ttl_s, 60);
+            }
+            None
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete);
+    assert_eq!(world.commands.last(), Some(&"tidy up"));
+}
+
+/// G4: what stood before the change is known before it, so that a lost answer does not shorten the wait.
+#[test]
+fn a_lost_answer_does_not_hide_the_old_ttl() {
+    let mut tries = 0;
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| match command {
+            Command::Verify { .. } => match answer(command, 1, &target(1, Colour::Blue)) {
+                Answer::Verified { old, new, topics, .. } => {
+                    Some(Ok(Answer::Verified { old, new, topics, old_ttl_s: 600 }))
+                }
+                other => Some(Ok(other)),
+            },
+            // It was set, and nobody heard; the record says the new one from then on.
+            Command::SetTtl { .. } => {
+                tries += 1;
+                let heard = Ok(Answer::TtlSet { old_ttl_s: 60 });
+                Some(if tries == 1 { Err(failure(ErrorKind::Unreachable)) } else { heard })
+            }
+            Command::Tidy { ttl_s, .. } => {
+                assert_eq!(*ttl_s, 600);
+                None
+            }
+            _ => None,
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete);
+    assert!(world.now >= Millis(600_000), "the old TTL was waited out: {:?}", world.now);
+    assert!(world.commands.contains(&"tidy up"));
+}
+
+/// An abort is heeded after a restart too, although the cluster that is given up is dead.
+#[test]
+fn an_abort_after_a_restart_needs_no_dead_cluster() {
+    let (_, whole) = World::new(plan(), vec![]).run();
+    let ready = whole.journal.iter().position(|record| match record {
+        Record::Checkpoint { progress } => matches!(progress.state, State::Ready(_)),
+        _ => false,
+    });
+    let mut world =
+        World::new(plan(), whole.journal[..=ready.expect("it was ready")].to_vec()).but(|command, _| {
+            if let Command::Claim { on, .. } = command {
+                assert!(on.iter().all(|on| on.colour == Colour::Blue), "green is dead: {on:?}");
+            }
+            None
+        });
+    world.term = 2;
+    world.machine.handle(Millis(0), Input::Abort);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    assert_eq!(world.commands.last(), Some(&"discard"));
+}
