@@ -2,11 +2,10 @@
 //!
 //! The scenario is in `kutover-clash`, so that xtask stays quick to build; the test command runs it as a test too.
 
-use std::path::Path;
-
-use anyhow::{Context, Result};
+use anyhow::{Context as _, Result};
 use clap::Args;
-use xshell::{Shell, cmd};
+
+use crate::test::Context;
 
 #[derive(Args)]
 pub(crate) struct ClashArgs {
@@ -16,9 +15,8 @@ pub(crate) struct ClashArgs {
 }
 
 /// Runs it; its output goes straight through.
-pub(crate) fn run(args: ClashArgs) -> Result<()> {
-    let shell = Shell::new()?;
-    shell.change_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+pub(crate) fn run(args: &ClashArgs) -> Result<()> {
+    let run = ["run", "--quiet", "--package", "kutover-clash", "--"];
     let options: &[&str] = if args.json { &["--json"] } else { &[] };
-    cmd!(shell, "cargo run --quiet --package kutover-clash -- {options...}").quiet().run().context("clash")
+    Context::new(false)?.cargo(run).args(options).quiet().run().context("clash")
 }

@@ -48,7 +48,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(args).map(|()| ExitCode::SUCCESS),
-        Task::Clash(args) => clash::run(args).map(|()| ExitCode::SUCCESS),
+        Task::Clash(args) => clash::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Controls(args) => controls::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Simulate(args) => simulate::run(&args).map(|()| ExitCode::SUCCESS),

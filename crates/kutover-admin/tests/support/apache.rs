@@ -60,7 +60,7 @@ pub async fn producer_ids(cluster: &Incarnation) {
         before.values().next().cloned().expect("one broker").expect("an id") + 1
     };
     conformance::producer_ids::who_wrote_is_live(&admin, &place.topic, write, &"missing".into()).await;
-    admin.delete_topics(&[place.topic.clone()]).await.expect("deleted");
+    admin.delete_topics(std::slice::from_ref(&place.topic)).await.expect("deleted");
 }
 
 /// L16: two brokers stand at different places, and both pass a mark.
