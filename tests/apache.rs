@@ -1,7 +1,7 @@
 //! Whole cutovers on real Apache Kafka. One world at a time: each holds the machine's turn for JVMs.
 
 use kutover_lab::{KafkaVersion, MachineTurn, Tools};
-use kutover_tests::{assert_complete, assert_rolled_back, demo, number};
+use kutover_tests::{assert_complete, assert_rolled_back, demo, happened, number};
 
 /// The machine's turn, if these versions can be run here.
 fn turn(test: &str, versions: &[&str]) -> Option<MachineTurn> {
@@ -24,6 +24,9 @@ fn from_3_9_2_to_4_3_1() {
     let (report, status) = demo(&["--kafka", "apache"]);
     assert_complete(&report, status, 8);
     assert_eq!(report["kafka"], "apache:3.9.2,4.3.1");
+    // L16: both brokers began at id 0.
+    assert!(happened(&report, "using up producer ids"), "{report}");
+    assert!(happened(&report, "producer ids are separated"), "{report}");
     assert!(number(&report, "records_per_s") >= 5_000, "{report}");
     assert_ne!(report["blue"]["cluster_id"], report["green"]["cluster_id"]);
 }

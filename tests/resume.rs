@@ -29,7 +29,8 @@ fn configuration(clusters: [&EmbeddedCluster; 2]) -> String {
         );
     }
     text + "\n[plan]\nfence = \"waived\"\nremove_old = false\nquiet_window = \"8s\"\nsoak = \"0s\"\n\
-            converge_deadline = \"8s\"\ndrain_poll = \"20ms\"\nhold_limit = \"60s\"\n"
+            converge_deadline = \"8s\"\ndrain_poll = \"20ms\"\nhold_limit = \"60s\"\n\
+            separation_head_room = 1000\n"
 }
 
 /// Ends its program whatever becomes of the test.

@@ -48,6 +48,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use kutover_core::decisions::separation::Room;
 use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId};
 use serde::{Deserialize, Serialize};
 
@@ -192,6 +193,15 @@ pub struct Plan {
     /// Whether the old cluster must be made to refuse records. Default required; waived needs `approve = "manual"`
     /// for the removal.
     pub fence: FencePolicy,
+    /// Whether the new cluster's producer ids are raised above all that others gave out, so that a client outside the
+    /// library may take its own along (L16). Default on.
+    pub separation: Separation,
+    /// Producer ids that the old cluster may still give out until it is removed: each start of a client outside the
+    /// library takes one. Default 100,000.
+    pub separation_head_room: u64,
+    /// The most producer ids that are used up for it, at 5,000 to 10,000 a second; where it takes more, the cutover holds
+    /// and says how many. Default 20,000,000, about an hour.
+    pub separation_limit: u64,
     /// Topics whose history may die with the old cluster (L18): nothing (default), a list, or `"*"`, which takes in neither
     /// `_schemas` nor topics that do not move.
     pub waive_history: TopicSelection,
@@ -234,6 +244,9 @@ impl Default for Plan {
             waive_groups: BTreeSet::new(),
             approve: Approve::Automatic,
             fence: FencePolicy::Required,
+            separation: Separation::On,
+            separation_head_room: Room::default().head_room,
+            separation_limit: Room::default().most,
             waive_history: TopicSelection::none(),
             remove_old: true,
             ttl: None,
@@ -266,6 +279,16 @@ pub enum FencePolicy {
     Required,
     /// A quiet window stands in for it: no order between clusters is promised, and removal needs a person.
     Waived,
+}
+
+/// Whether producer ids are separated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Separation {
+    /// Nobody is pointed at the new cluster before its ids are above all others.
+    On,
+    /// No client outside the library re-bootstraps; whoever does may lose acknowledged records.
+    Off,
 }
 
 impl Config {

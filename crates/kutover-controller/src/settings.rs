@@ -1,8 +1,9 @@
 //! From the configuration to what the machine and the driver take.
 
-use kutover_core::cutover::{Approval, FencePolicy, Plan, Timings, Topics};
+use kutover_core::cutover::{Approval, FencePolicy, Plan, SeparationPolicy, Timings, Topics};
+use kutover_core::decisions::separation::Room;
 
-use crate::config::{Approve, Config, FencePolicy as ConfiguredFence, TopicSelection};
+use crate::config::{Approve, Config, FencePolicy as ConfiguredFence, Separation, TopicSelection};
 use crate::driver::Deployment;
 
 /// The first wait after a failure.
@@ -26,6 +27,13 @@ impl Config {
             fence: match self.plan.fence {
                 ConfiguredFence::Required => FencePolicy::Required,
                 ConfiguredFence::Waived => FencePolicy::Waived,
+            },
+            separation: match self.plan.separation {
+                Separation::On => SeparationPolicy::Required(Room {
+                    head_room: self.plan.separation_head_room,
+                    most: self.plan.separation_limit,
+                }),
+                Separation::Off => SeparationPolicy::Waived,
             },
             approve_redirect: approval,
             approve_removal: approval,

@@ -1,6 +1,6 @@
 //! A controller's ports: the world in memory, with this world's weather in between and a witness beside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use kutover_core::messages::{ControlBody, ControlMessage, ControlView, MemberSta
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{
     ClusterAdmin, ClusterIdentity, ClusterProvisioner, DnsProvider, FenceKind, FenceProof, GroupListing,
-    Incarnation, Journal, JournalEntry, LagBatch, LagQuery, LagSource, NewTopic, PartitionEnd, Published,
-    Registry, TopicDescription,
+    Incarnation, Journal, JournalEntry, LagBatch, LagQuery, LagSource, NewTopic, NewestIds, PartitionEnd,
+    ProducerIds, Published, Registry, TopicDescription,
 };
 use kutover_core::words::{
     Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
@@ -171,7 +171,7 @@ impl ClusterConnector for Ports {
             .filter(|known| !known.gone)
             .ok_or_else(|| ProviderError::new(ErrorKind::Unreachable, what(), "it is gone"))?;
         let admin = Arc::new(ClusterPorts { ports: self.clone(), cluster: known.cluster });
-        Ok(ClusterLinks { admin: admin.clone(), lag: admin.clone(), registry: admin })
+        Ok(ClusterLinks { admin: admin.clone(), lag: admin.clone(), registry: admin.clone(), ids: admin })
     }
 }
 
@@ -247,6 +247,19 @@ fn leak(world: &Arc<World>, cluster: &MemoryCluster, shape: u64) {
         tokio::time::sleep(shaped(shape >> 8, 500, 20_000)).await;
         cluster.stop_leaking();
     });
+}
+
+#[async_trait]
+impl ProducerIds for ClusterPorts {
+    async fn newest(&self) -> ProviderResult<NewestIds> {
+        self.ports.call("newest_ids", self.cluster.newest()).await
+    }
+    async fn pass(&self, mark: u64) -> ProviderResult<NewestIds> {
+        self.ports.call("pass_ids", self.cluster.pass(mark)).await
+    }
+    async fn live(&self, topics: &[TopicName]) -> ProviderResult<BTreeSet<u64>> {
+        self.ports.call("live_ids", self.cluster.live(topics)).await
+    }
 }
 
 impl LagSource for ClusterPorts {

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kutover_core::cutover::{Approval, FencePolicy, Plan, StateName, Timings, Topics};
+use kutover_core::cutover::{Approval, FencePolicy, Plan, SeparationPolicy, StateName, Timings, Topics};
+use kutover_core::decisions::separation::Room;
 use kutover_core::switch::Order;
 use kutover_core::words::{Colour, DeploymentName, GroupId, TopicName, TopicPartition};
 use rand::Rng as _;
@@ -187,6 +188,7 @@ fn plan(dice: &mut SmallRng, groups: &[GroupScene], waived: bool) -> Plan {
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
         fence: if waived { FencePolicy::Waived } else { FencePolicy::Required },
+        separation: SeparationPolicy::Required(Room { head_room: 1_000, most: 100_000 }),
         approve_redirect,
         approve_removal: if waived { Approval::Manual } else { approve_removal },
         remove_old: dice.random_range(0..5) != 0,

@@ -111,7 +111,8 @@ mod tests {
             );
         }
         text + "\n[plan]\nfence = \"waived\"\nremove_old = false\nquiet_window = \"100ms\"\nsoak = \"0s\"\n\
-                converge_deadline = \"500ms\"\ndrain_poll = \"20ms\"\nhold_limit = \"20s\"\n"
+                converge_deadline = \"500ms\"\ndrain_poll = \"20ms\"\nhold_limit = \"20s\"\n\
+                separation_head_room = 1000\n"
     }
 
     /// What the documentation shows can be run: `up` accepts every field and every kind in it.

@@ -195,7 +195,12 @@ impl ClusterConnector for Connector {
         let bootstrap = &incarnation.controller_bootstrap;
         let registry =
             KafkaRegistry::open(bootstrap, checked, ClientHooks::default(), REGISTRY_TIMEOUT).await?;
-        Ok(ClusterLinks { admin: Arc::clone(&admin) as _, lag: admin, registry: Arc::new(registry) })
+        Ok(ClusterLinks {
+            admin: Arc::clone(&admin) as _,
+            lag: Arc::clone(&admin) as _,
+            registry: Arc::new(registry),
+            ids: admin,
+        })
     }
 }
 

@@ -190,7 +190,8 @@ fn configuration(
         text,
         "\n[plan]\ngroups = [{groups}]\n# What the groups have read may die with blue: it is a demo's.\n\
          waive_history = \"*\"\nconverge_deadline = \"30s\"\nquiet_window = \"2s\"\nsoak = \"{soak}\"\n\
-         hold_limit = \"{hold_limit}\"\ndrain_poll = \"200ms\"\n"
+         hold_limit = \"{hold_limit}\"\ndrain_poll = \"200ms\"\n\
+         # A demo has few clients.\nseparation_head_room = 1000\n"
     );
     Ok(text)
 }

@@ -51,6 +51,7 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("no-intents", Suite::Controller, "nothing_is_done_whose_intent_is_not_durable"),
     proof("weak-acks", Suite::Core, "one_strong_name_does_not_hide_a_weak_one"),
     proof("no-separation", Suite::Core, "fresh_clusters_are_not_separated"),
+    proof("no-separation", Suite::Core, "ids_are_used_up_before_the_switch"),
     proof("any-fence", Suite::Core, "a_size_fence_needs_a_request_and_no_transactions"),
     proof("history-ignored", Suite::Core, "what_outlives_the_old_cluster_is_named"),
     proof("early-members-ignored", Suite::Core, "who_is_there_before_the_release_is_named"),

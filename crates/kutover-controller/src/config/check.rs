@@ -152,6 +152,13 @@ fn plan(config: &Config) -> Result<(), Fault> {
             format!("`{group}` stands in plan.groups too; delete it from one of them"),
         );
     }
+    if plan.separation_head_room > plan.separation_limit {
+        let message = format!(
+            "{} ids are more than plan.separation_limit = {} allows to be used up; raise that, or lower this",
+            plan.separation_head_room, plan.separation_limit
+        );
+        return fault("plan.separation_head_room", message);
+    }
     if plan.fence == FencePolicy::Waived && plan.remove_old && plan.approve == Approve::Automatic {
         return fault(
             "plan.fence",

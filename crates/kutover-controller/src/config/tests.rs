@@ -1,3 +1,5 @@
+use kutover_core::cutover::SeparationPolicy;
+
 use super::*;
 
 const GOOD: &str = r#"
@@ -48,6 +50,7 @@ fn what_the_file_says_is_what_there_is() {
     assert_eq!(config.plan.soak, Duration::from_secs(90));
     assert_eq!(config.plan.approve, Approve::Automatic);
     assert_eq!(config.plan.waive_history, TopicSelection::none());
+    assert_eq!(config.cutover_plan().separation, SeparationPolicy::Required(Room::default()));
     assert!(config.plan.topics.contains(&"audit".into()));
     assert!(!config.plan.topics.contains(&"other".into()));
     assert!(!TopicSelection::All.contains(&"__consumer_offsets".into()), "reserved topics never are");
@@ -284,6 +287,16 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "soak = \"1m 30s\"",
         "fence = \"waived\"",
         "field `plan.fence`: without a fence nothing is removed automatically; set plan.approve",
+    ),
+    (
+        "soak = \"1m 30s\"",
+        "separation = \"maybe\"",
+        "field `plan.separation`: unknown variant `maybe`, expected `on` or `off`; write one",
+    ),
+    (
+        "soak = \"1m 30s\"",
+        "separation_limit = 50000",
+        "field `plan.separation_head_room`: 100000 ids are more than plan.separation_limit = 50000 allows",
     ),
     (
         "ttl = \"5s\"",

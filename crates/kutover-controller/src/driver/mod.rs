@@ -15,7 +15,8 @@ use kutover_core::cutover::{Answer, Progress};
 use kutover_core::cutover::{ApprovalGate, CommandId, Cutover, Event, Input, Output, Plan, Record, Stop};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
-    ClusterAdmin, ClusterProvisioner, DnsProvider, Incarnation, Journal, JournalEntry, LagSource, Registry,
+    ClusterAdmin, ClusterProvisioner, DnsProvider, Incarnation, Journal, JournalEntry, LagSource,
+    ProducerIds, Registry,
 };
 use kutover_core::words::{Colour, DeploymentName, DnsName, Millis, Nonce};
 use tokio::sync::mpsc;
@@ -32,6 +33,8 @@ pub struct ClusterLinks {
     pub lag: Arc<dyn LagSource>,
     /// kutover's own topics.
     pub registry: Arc<dyn Registry>,
+    /// Producer ids.
+    pub ids: Arc<dyn ProducerIds>,
 }
 
 /// Connects to clusters over the controller's path.

@@ -111,6 +111,35 @@ impl World {
         }
     }
 
+    /// Where producer ids stand. With a mark, the new cluster's are used up towards it, for as long as one call may take.
+    pub(super) async fn producer_ids(
+        &self,
+        old: &Incarnation,
+        new: &Incarnation,
+        writers_of: Option<&BTreeSet<TopicName>>,
+        mark: Option<u64>,
+    ) -> ProviderResult<Answer> {
+        let (of_old, of_new) = (self.links(old).await?.ids, self.links(new).await?.ids);
+        let look = async {
+            let old = of_old.newest().await?;
+            let new = match mark {
+                Some(mark) => of_new.pass(mark).await?,
+                None => of_new.newest().await?,
+            };
+            let live = match writers_of {
+                Some(topics) => Some(of_new.live(&list(topics)).await?),
+                None => None,
+            };
+            Ok(Answer::ProducerIds { old, new, live })
+        };
+        look.await.map_err(|mut error: ProviderError| {
+            if error.kind == ErrorKind::Unsupported {
+                error.reason.push_str("; plan.separation = \"off\" goes on without knowing (L16)");
+            }
+            error
+        })
+    }
+
     pub(super) async fn recheck(
         &self,
         old: &Incarnation,

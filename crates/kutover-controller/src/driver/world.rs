@@ -54,6 +54,9 @@ impl World {
             Command::SetStartOffsets { new, groups } => {
                 Ok(Answer::StartOffsetsSet { kept: self.start_offsets(new, groups).await? })
             }
+            Command::ProducerIds { old, new, writers_of, mark } => {
+                self.producer_ids(old, new, writers_of.as_ref(), *mark).await
+            }
             Command::SetTtl { ttl_s } => self.set_ttl(term, *ttl_s).await,
             Command::Recheck { old, new, topics, groups } => self.recheck(old, new, topics, groups).await,
             Command::WriteChain { on, chain } => {

@@ -45,6 +45,7 @@ drain_poll = "100ms"
 converge_deadline = "5s"
 command_timeout = "5s"
 hold_limit = "60s"
+separation_head_room = 1000
 "#;
 
 pub fn group() -> GroupId {
@@ -65,7 +66,12 @@ impl ClusterConnector for Connector {
             ProviderError::new(ErrorKind::Unreachable, format!("connect to {}", incarnation.id), "it is gone")
         })?;
         let cluster = Arc::new(cluster);
-        Ok(ClusterLinks { admin: cluster.clone(), lag: cluster.clone(), registry: cluster })
+        Ok(ClusterLinks {
+            admin: cluster.clone(),
+            lag: cluster.clone(),
+            registry: cluster.clone(),
+            ids: cluster,
+        })
     }
 }
 

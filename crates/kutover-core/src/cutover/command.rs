@@ -8,7 +8,9 @@ use crate::chain::Chain;
 use crate::drain::Observation;
 use crate::messages::MemberState;
 use crate::owner::{Intent, OwnerRecord, RemovalMark, Target};
-use crate::ports::{ClusterIdentity, FenceKind, FenceProof, Incarnation, PartitionEnd, TopicDescription};
+use crate::ports::{
+    ClusterIdentity, FenceKind, FenceProof, Incarnation, NewestIds, PartitionEnd, TopicDescription,
+};
 use crate::words::{
     ClusterId, Colour, GroupId, IncarnationId, Nonce, Offset, Term, TopicName, TopicPartition,
 };
@@ -80,6 +82,18 @@ pub enum Command {
         new: Incarnation,
         /// Each group with its topics.
         groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+    },
+    /// Look where producer ids stand on both clusters and, with a mark, use up the new one's towards it for as long as one
+    /// call may take.
+    ProducerIds {
+        /// The old one.
+        old: Incarnation,
+        /// The new one.
+        new: Incarnation,
+        /// Topics whose writers on the new one are asked for, if they matter.
+        writers_of: Option<BTreeSet<TopicName>>,
+        /// The mark that every broker of the new one is to pass; `None`: they are only looked at.
+        mark: Option<u64>,
     },
     /// Set the endpoints' TTL. Answered with the one that stood before.
     SetTtl {
@@ -256,6 +270,7 @@ impl Command {
             self,
             Command::Verify { .. }
                 | Command::ListGroups { .. }
+                | Command::ProducerIds { mark: None, .. }
                 | Command::ReadMembers { .. }
                 | Command::ProveFence { .. }
                 | Command::ReadEnds { .. }
@@ -274,6 +289,8 @@ impl Command {
             Command::MatchTopics { .. } => "match topics",
             Command::ListGroups { .. } => "list groups",
             Command::SetStartOffsets { .. } => "set start offsets",
+            Command::ProducerIds { mark: None, .. } => "read producer ids",
+            Command::ProducerIds { mark: Some(_), .. } => "use up producer ids",
             Command::SetTtl { .. } => "set the TTL",
             Command::Recheck { .. } => "check again",
             Command::WriteChain { .. } => "write the chain",
@@ -357,6 +374,15 @@ pub enum Answer {
     StartOffsetsSet {
         /// The partitions left alone.
         kept: BTreeMap<GroupId, Vec<TopicPartition>>,
+    },
+    /// To [`Command::ProducerIds`].
+    ProducerIds {
+        /// The old cluster's newest ids.
+        old: NewestIds,
+        /// The new cluster's newest ids.
+        new: NewestIds,
+        /// The ids by which the new cluster's partitions know their writers, if they were asked for.
+        live: Option<BTreeSet<u64>>,
     },
     /// To [`Command::SetTtl`].
     TtlSet {

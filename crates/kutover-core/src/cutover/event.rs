@@ -60,6 +60,20 @@ pub enum Event {
         /// How many.
         groups: usize,
     },
+    /// Producer ids of the new cluster are being used up.
+    SeparatingIds {
+        /// The mark that they must pass.
+        mark: u64,
+        /// Brokers that have not.
+        behind: usize,
+        /// How many ids are still to be used up, at most.
+        ids: u64,
+    },
+    /// All of the new cluster's producer ids are above all that others gave out.
+    IdsSeparated {
+        /// The mark that they have passed.
+        mark: u64,
+    },
     /// The endpoints point at the new cluster.
     Published {
         /// The target.
@@ -159,6 +173,10 @@ impl fmt::Display for Event {
             }
             Event::Note { text } => f.write_str(text),
             Event::GroupsRequired { groups } => write!(f, "groups that must read to the end: {groups}"),
+            Event::SeparatingIds { mark, behind, ids } => {
+                write!(f, "using up producer ids up to {mark}: up to {ids} to go, brokers below it: {behind}")
+            }
+            Event::IdsSeparated { mark } => write!(f, "producer ids are separated: all start above {mark}"),
             Event::Published { target } => {
                 write!(f, "generation {} is {} ({})", target.generation, target.colour, target.cluster_id)
             }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
+use crate::decisions::separation::Room;
 use crate::drain::{GroupProgress, LogRange, Observation, Tail};
 use crate::messages::{MemberKind, MemberState};
 use crate::owner::{OwnerRecord, Target};
@@ -20,6 +21,7 @@ pub(super) fn plan() -> Plan {
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
         fence: FencePolicy::Required,
+        separation: SeparationPolicy::Required(Room { head_room: 1_000, most: 100_000 }),
         approve_redirect: Approval::Automatic,
         approve_removal: Approval::Automatic,
         remove_old: true,
@@ -126,6 +128,11 @@ pub(super) fn owner(term: u64, target: Target) -> OwnerRecord {
     }
 }
 
+/// Where the old and the new cluster's ids stand, one broker each.
+pub(super) fn ids(old: u64, new: u64) -> Answer {
+    Answer::ProducerIds { old: [(0, Ok(old))].into(), new: [(0, Ok(new))].into(), live: Some([].into()) }
+}
+
 /// What a world in which everything goes well answers.
 pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer {
     match command {
@@ -150,6 +157,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         }
         Command::ListGroups { .. } => Answer::Groups { listed: BTreeMap::new(), complete: true },
         Command::SetStartOffsets { .. } => Answer::StartOffsetsSet { kept: BTreeMap::new() },
+        Command::ProducerIds { .. } => ids(7, 5_007),
         Command::SetTtl { .. } => Answer::TtlSet { old_ttl_s: 60 },
         Command::Recheck { .. } => Answer::Rechecked {
             old: identity(Colour::Blue),
@@ -297,7 +305,7 @@ impl<'a> World<'a> {
     }
 }
 
-pub(super) const FORWARD: [&str; 24] = [
+pub(super) const FORWARD: [&str; 27] = [
     "take the term",
     "claim the control topics",
     "provision",
@@ -306,7 +314,9 @@ pub(super) const FORWARD: [&str; 24] = [
     "claim the control topics",
     "list groups",
     "set start offsets",
+    "read producer ids",
     "set the TTL",
+    "read producer ids",
     "check again",
     "write the chain",
     "reopen",
@@ -316,6 +326,7 @@ pub(super) const FORWARD: [&str; 24] = [
     "raise the fence",
     "prove the fence",
     "write the chain",
+    "read producer ids",
     "observe the drain",
     "read members",
     "isolate",

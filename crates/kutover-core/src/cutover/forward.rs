@@ -1,6 +1,7 @@
 //! From Redirecting to Draining: producers move, the old cluster is closed, groups read it to its end.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use super::steps::unexpected;
 use super::{
@@ -31,6 +32,15 @@ impl Cutover {
         let both = prepared.verified.both();
         let to = |prepared, step| Next::Goto(State::Redirecting(prepared, step));
         match (step, cause) {
+            (Redirection::Ids, cause) => {
+                match self.separate_ids(&prepared.verified, prepared.draft.id_mark, cause) {
+                    ControlFlow::Continue(mark) => {
+                        let draft = Draft { id_mark: mark, ..prepared.draft };
+                        to(Prepared { draft, ..prepared }, Redirection::Recheck)
+                    }
+                    ControlFlow::Break(next) => next,
+                }
+            }
             (Redirection::Recheck, Cause::Enter) => Next::Run(Command::Recheck {
                 old: prepared.verified.old.incarnation.clone(),
                 new: prepared.verified.new.incarnation.clone(),
@@ -198,7 +208,20 @@ impl Cutover {
                 Next::Run(Command::WriteChain { on: verified.both(), chain: self.progress.chain.clone() })
             }
             (Fencing::Chain(by, topic_ids), Cause::Answer(Answer::Done)) => {
-                Next::Goto(State::Draining(Closed { redirected, by, topic_ids }))
+                Next::Goto(match self.separates() {
+                    true => State::Fencing(redirected, Fencing::Ids(by, topic_ids)),
+                    false => State::Draining(Closed { redirected, by, topic_ids }),
+                })
+            }
+            (Fencing::Ids(by, topic_ids), cause) => {
+                match self.separate_ids(verified, redirected.prepared.draft.id_mark, cause) {
+                    ControlFlow::Continue(mark) => {
+                        let mut redirected = redirected;
+                        redirected.prepared.draft.id_mark = mark;
+                        Next::Goto(State::Draining(Closed { redirected, by, topic_ids }))
+                    }
+                    ControlFlow::Break(next) => next,
+                }
             }
             (_, Cause::Answer(other)) => unexpected(&other),
         }

@@ -19,6 +19,7 @@ mod invariants;
 mod plan;
 mod retire;
 mod rollback;
+mod separate;
 mod shut;
 mod situation;
 mod state;
@@ -36,13 +37,15 @@ mod last_home;
 #[cfg(test)]
 mod rollback_tests;
 #[cfg(test)]
+mod separation_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 
 pub use command::{Answer, Command, CommandId, StartOffsets};
 pub use event::{ApprovalGate, Event, Record};
-pub use plan::{Approval, FencePolicy, Plan, Timings, Topics};
+pub use plan::{Approval, FencePolicy, Plan, SeparationPolicy, Timings, Topics};
 pub use state::{
     Closed, Draft, Fencing, Isolation, Preparation, Prepared, Progress, Redirected, Redirection, Retirement,
     Side, State, StateName, Undo, Undoing, Verified,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::decisions::history::SCHEMAS_TOPIC;
+use crate::decisions::separation::Room;
 use crate::ports::TopicDescription;
 use crate::words::{Colour, DeploymentName, GroupId, TopicName, is_reserved_topic};
 
@@ -46,6 +47,16 @@ pub enum FencePolicy {
     Required,
     /// The operator waived it by name: a quiet window takes its place, order between the clusters is not promised, and
     /// removal always needs a person.
+    Waived,
+}
+
+/// Whether the new cluster's producer ids are raised above all that other clusters gave out (L16).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SeparationPolicy {
+    /// Nobody is pointed at the new cluster before they are.
+    Required(Room),
+    /// The operator waived it by name: no client outside the library takes its producer id along.
     Waived,
 }
 
@@ -91,6 +102,8 @@ pub struct Plan {
     pub waived_history: Topics,
     /// What stands between a late producer and the old cluster.
     pub fence: FencePolicy,
+    /// Whether producer ids are separated.
+    pub separation: SeparationPolicy,
     /// How the redirect is approved.
     pub approve_redirect: Approval,
     /// How the removal is approved.

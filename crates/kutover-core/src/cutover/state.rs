@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::way_back::{Rollback, WayBack};
 use crate::chain::{Chain, ClosedBy};
+use crate::decisions::separation::Given;
 use crate::owner::{RemovalMark, Target};
 use crate::ports::{ClusterIdentity, Incarnation};
 use crate::words::{ClusterId, Generation, GroupId, Offset, TopicId, TopicName, TopicPartition};
@@ -63,6 +64,9 @@ pub struct Draft {
     pub groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
     /// The TTL that stood before.
     pub old_ttl_s: u32,
+    /// The mark that the new cluster's producer ids have passed; `None` where they were not separated.
+    #[serde(default)]
+    pub id_mark: Option<u64>,
 }
 
 /// A new cluster that is ready to take over.
@@ -140,6 +144,8 @@ pub enum Preparation {
     Groups,
     /// Groups get start offsets on the new cluster.
     StartOffsets,
+    /// The new cluster's producer ids pass all that others gave out.
+    Ids,
     /// The TTL is lowered.
     Ttl,
     /// The old TTL is waited out.
@@ -150,6 +156,8 @@ pub enum Preparation {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Redirection {
+    /// Producer ids are still apart.
+    Ids,
     /// Everything is looked at once more.
     Recheck,
     /// The new generation's segments are written before they take their first record.
@@ -174,6 +182,8 @@ pub enum Fencing {
     Quiet(Vec<(TopicPartition, Offset)>),
     /// The closed chain is written.
     Chain(ClosedBy, BTreeMap<TopicName, TopicId>),
+    /// Producer ids are still apart: from here on whoever comes along has its id from before.
+    Ids(ClosedBy, BTreeMap<TopicName, TopicId>),
 }
 
 /// Steps of [`State::Isolating`].
@@ -387,7 +397,7 @@ impl State {
             State::Ready(prepared)
             | State::Redirecting(
                 prepared,
-                Redirection::Recheck | Redirection::Chain(_) | Redirection::Reopen(_),
+                Redirection::Ids | Redirection::Recheck | Redirection::Chain(_) | Redirection::Reopen(_),
             ) => Some(known(&prepared.verified, &prepared.draft)),
             _ => None,
         }
@@ -437,6 +447,10 @@ pub struct Progress {
     pub kept: Option<bool>,
     /// The chain.
     pub chain: Chain,
+    /// Where every cluster's producer ids stood when they were last looked at; clusters that are gone stay in it, since
+    /// their clients may live on.
+    #[serde(default)]
+    pub given: BTreeMap<ClusterId, Given>,
     /// The state.
     pub state: State,
 }
@@ -449,6 +463,7 @@ impl Default for Progress {
             active: None,
             kept: None,
             chain: Chain::default(),
+            given: BTreeMap::new(),
             state: State::Planned,
         }
     }

@@ -1,5 +1,7 @@
 //! What each state does: the one match over the machine's states, and the states up to Ready.
 
+use std::ops::ControlFlow;
+
 use super::{
     Answer, Approval, ApprovalGate, BY_OPERATOR, Barrier, Boot, Cause, Command, Cutover, Draft, Event,
     Isolation, Next, Preparation, Prepared, Record, Redirection, Retirement, Rollback, Side, State, Stop,
@@ -35,7 +37,7 @@ impl Cutover {
             State::Ready(prepared) => self.gate(
                 ApprovalGate::Redirect,
                 self.plan.approve_redirect,
-                State::Redirecting(prepared, Redirection::Recheck),
+                State::Redirecting(prepared, self.first_look()),
             ),
             State::Redirecting(prepared, step) => self.redirecting(prepared, step, &published, cause),
             State::Converging(redirected) => self.converging(redirected, cause),
@@ -116,6 +118,7 @@ impl Cutover {
         if without(Control::OldProof) {
             return;
         }
+        let first_look = self.first_look();
         match &mut self.progress.state {
             State::Redirecting(
                 _,
@@ -126,7 +129,7 @@ impl Cutover {
                     _ => true,
                 };
                 if unpublished {
-                    *step = Redirection::Recheck;
+                    *step = first_look;
                     self.progress.chain.forget_after(published.generation);
                 }
             }
@@ -311,8 +314,12 @@ impl Cutover {
                     let text = format!("group {group} already has offsets on {} partitions", places.len());
                     self.notify(Event::Note { text });
                 }
-                to(draft, Preparation::Ttl)
+                to(draft, if self.separates() { Preparation::Ids } else { Preparation::Ttl })
             }
+            (Preparation::Ids, cause) => match self.separate_ids(&verified, draft.id_mark, cause) {
+                ControlFlow::Continue(mark) => to(Draft { id_mark: mark, ..draft }, Preparation::Ttl),
+                ControlFlow::Break(next) => next,
+            },
             (Preparation::Ttl, Cause::Enter) => {
                 Next::Run(Command::SetTtl { ttl_s: Some(self.plan.timings.ttl_s) })
             }

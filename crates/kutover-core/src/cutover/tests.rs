@@ -8,8 +8,8 @@ use crate::words::{Colour, Generation, Offset};
 fn a_cutover_that_goes_well() {
     let (stop, world) = World::new(plan(), vec![]).run();
     assert_eq!(stop, Stop::Complete);
-    assert_eq!(world.commands[..24], FORWARD);
-    assert_eq!(world.commands[24..], ["tidy up"]);
+    assert_eq!(world.commands[..FORWARD.len()], FORWARD);
+    assert_eq!(world.commands[FORWARD.len()..], ["tidy up"]);
     assert_eq!(world.states(), StateName::FORWARD);
     assert!(world.now.since(Millis(1_000)) >= 60_000 + 3_000, "the old TTL and the soak were not waited out");
     let chain = &world.machine.progress().chain;
@@ -52,7 +52,7 @@ fn after_failing(command: &'static str) -> &'static str {
 /// L14: each command fails once, with its outcome unknown; it is done again, and the cutover completes.
 #[test]
 fn every_command_may_fail_once() {
-    for failing in 0..25 {
+    for failing in 0..=FORWARD.len() {
         for kind in [ErrorKind::Unreachable, ErrorKind::Conflict, ErrorKind::NotAuthorised] {
             let (stop, world) =
                 World::new(plan(), vec![]).but(|_, n| (n == failing).then(|| Err(failure(kind)))).run();
@@ -67,7 +67,7 @@ fn every_command_may_fail_once() {
 /// A command that is never answered is given up on at its deadline and done again, whichever it is.
 #[test]
 fn every_command_may_time_out() {
-    for silent in 0..25 {
+    for silent in 0..=FORWARD.len() {
         let mut world = World::new(plan(), vec![]);
         world.silent = Some(silent);
         let (stop, world) = world.run();
@@ -85,9 +85,9 @@ fn every_answer_may_come_twice() {
     world.twice = true;
     let (stop, world) = world.run();
     assert_eq!(stop, Stop::Complete);
-    assert_eq!(world.commands[..24], FORWARD);
+    assert_eq!(world.commands[..FORWARD.len()], FORWARD);
     // The last answer ends the machine, which takes nothing any more.
-    assert_eq!(world.machine.late_answers(), 24);
+    assert_eq!(world.machine.late_answers(), FORWARD.len() as u64);
 }
 
 /// A command that never answers is given up on and done again; its late answer is counted and ignored.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use kutover_core::cutover::{
-    Approval, Command, CommandId, FencePolicy, Plan, Progress, Record, Timings, Topics,
+    Approval, Command, CommandId, FencePolicy, Plan, Progress, Record, SeparationPolicy, Timings, Topics,
 };
 use kutover_core::owner::OwnerRecord;
 use kutover_core::words::{Colour, GroupId, Nonce, Term};
@@ -108,6 +108,8 @@ pub(crate) fn plan(remove_old: bool) -> Plan {
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
         fence: FencePolicy::Required,
+        // The worlds have no producer ids: what they are about is order, and this only waits.
+        separation: SeparationPolicy::Waived,
         approve_redirect: Approval::Automatic,
         approve_removal: Approval::Automatic,
         remove_old,
