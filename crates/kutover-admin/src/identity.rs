@@ -30,7 +30,7 @@ impl KafkaAdmin {
     }
 
     /// For clusters from before KIP-700 and embedded ones. krafka shows the id that Metadata answers only through its
-    /// hidden internals; the crate is pinned exactly, and this module alone looks there.
+    /// hidden internals; the crate is pinned exactly, and this module and `producer_ids` alone look there.
     async fn identity_from_metadata(&self) -> ProviderResult<ClusterIdentity> {
         let what = "read the cluster's id from its metadata";
         let metadata = kafka_metadata(&self.kafka);

@@ -1,5 +1,6 @@
 //! krafka's admin client behind kutover's [`LagSource`](kutover_core::ports::LagSource),
-//! [`ClusterAdmin`](kutover_core::ports::ClusterAdmin) and [`FenceSwitch`](kutover_core::ports::FenceSwitch) ports.
+//! [`ClusterAdmin`](kutover_core::ports::ClusterAdmin), [`FenceSwitch`](kutover_core::ports::FenceSwitch) and
+//! [`ProducerIds`](kutover_core::ports::ProducerIds) ports.
 //!
 //! [`KafkaAdmin`] works on Apache Kafka from 2.8 and on the embedded clusters, which have no group listing, no
 //! cluster description, no configs, no ACLs and no leader epochs' ends. What a cluster cannot tell is said to be
@@ -15,6 +16,7 @@ mod groups;
 mod identity;
 mod lag;
 mod probe;
+mod producer_ids;
 mod proof;
 mod security;
 mod tail;

@@ -7,19 +7,26 @@ mod support;
 use kutover_core::error::ErrorKind;
 use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::Colour;
-use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, Tools};
+use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Tools};
 
 const ON_ZOOKEEPER: KafkaVersion = KafkaVersion::new(3, 9, 2);
 const KRAFT: KafkaVersion = KafkaVersion::new(4, 3, 1);
 
-/// Everything on one cluster of a version, one after the other: brokers are dear to start.
-async fn everything(test: &str, version: KafkaVersion) {
+/// The programs of a version and the machine's turn; `None` is a skip.
+async fn ready(test: &str, version: KafkaVersion) -> Option<(Tools, MachineTurn)> {
     let tools = Tools::from_env();
     if let Err(missing) = tools.ready(version).await {
         assert_ne!(missing.kind, ErrorKind::Invalid, "{test}: {missing}");
-        return kutover_testkit::skip(test, &missing.to_string());
+        kutover_testkit::skip(test, &missing.to_string());
+        return None;
     }
-    let _turn = tools.machine_turn().await.expect("a turn");
+    let turn = tools.machine_turn().await.expect("a turn");
+    Some((tools, turn))
+}
+
+/// Everything on one cluster of a version, one after the other: brokers are dear to start.
+async fn everything(test: &str, version: KafkaVersion) {
+    let Some((tools, _turn)) = ready(test, version).await else { return };
     let dir = tempfile::tempdir().expect("a directory");
     let mut options = LabOptions::new(dir.path(), ClusterSpec::apache(version), ClusterSpec::embedded());
     options.tools = tools;
@@ -31,6 +38,7 @@ async fn everything(test: &str, version: KafkaVersion) {
     scenarios::groups(&cluster).await;
     scenarios::fence(&cluster).await;
     scenarios::fence_beside_acls(&cluster).await;
+    scenarios::producer_ids(&cluster).await;
     scenarios::isolated(&cluster, &lab).await;
     scenarios::contracts(&cluster).await;
 }
@@ -43,4 +51,18 @@ async fn everything_holds_on_zookeepers_kafka() {
 #[tokio::test]
 async fn everything_holds_on_kraft() {
     everything("everything_holds_on_kraft", KRAFT).await;
+}
+
+/// L16: each broker gives ids out of a block of its own, and all of them must pass a mark.
+#[tokio::test]
+async fn every_broker_passes_a_mark() {
+    let Some((tools, _turn)) = ready("every_broker_passes_a_mark", KRAFT).await else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let spec = ClusterSpec::apache(KRAFT).brokers(2);
+    let mut options = LabOptions::new(dir.path(), spec, ClusterSpec::embedded());
+    options.tools = tools;
+    options.is_disposable = true;
+    let lab = LabProvisioner::new(options).await.expect("a world");
+    let cluster = lab.provision(Colour::Blue, &"r1".into()).await.expect("a cluster");
+    scenarios::every_broker_passes_a_mark(&cluster).await;
 }

@@ -7,6 +7,7 @@ mod groups;
 mod idempotence;
 mod lag;
 mod log;
+mod producer_ids;
 mod reader;
 mod registry;
 mod transactions;
@@ -284,28 +285,6 @@ impl MemoryCluster {
         state.connects += 1;
         let broker = (state.connects - 1) as i32 % state.options.broker_count.max(1);
         state.producer_ids.take(broker)
-    }
-
-    /// The lowest producer id that is in no broker's block: all that were ever given out lie below (L16).
-    pub fn producer_id_mark(&self) -> i64 {
-        self.state.lock().producer_ids.mark()
-    }
-
-    /// The lowest producer id that some broker may still give out.
-    pub fn next_producer_id(&self) -> i64 {
-        let state = self.state.lock();
-        let brokers = 0..state.options.broker_count.max(1);
-        brokers.map(|broker| state.producer_ids.next(broker)).min().unwrap_or_default()
-    }
-
-    /// Uses producer ids up until every broker's next one is at least this (L16's defence).
-    pub fn raise_producer_ids(&self, at_least: i64) {
-        let mut state = self.state.lock();
-        for broker in 0..state.options.broker_count.max(1) {
-            while state.producer_ids.next(broker) < at_least {
-                state.producer_ids.take(broker);
-            }
-        }
     }
 
     /// The producer ids that the leaders of a topic know: who wrote to it.

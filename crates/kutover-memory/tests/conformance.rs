@@ -12,10 +12,12 @@ use kutover_core::ports::{
 };
 use kutover_core::words::{ClusterId, Colour, Generation, GroupId, Offset, TopicPartition};
 use kutover_memory::{
-    CalmWeather, ClusterOptions, Fault, MemoryClient, MemoryCluster, MemoryFactory, MemoryResolver,
-    MemoryWorld, ResolverOptions, StoredRecord,
+    CalmWeather, ClientOptions, ClusterOptions, Fault, ForeignProducer, MemoryClient, MemoryCluster,
+    MemoryFactory, MemoryResolver, MemoryWorld, ResolverOptions, StoredRecord,
 };
-use kutover_testkit::conformance::{admin, dns, journal, lag, producer, provision, registry, watch};
+use kutover_testkit::conformance::{
+    admin, dns, journal, lag, producer, producer_ids, provision, registry, watch,
+};
 
 fn worlds() -> [MemoryWorld; 2] {
     [MemoryWorld::new(), MemoryWorld::with_weather(Arc::new(CalmWeather))]
@@ -108,6 +110,26 @@ async fn a_cluster_keeps_its_lag_contract() {
         .await;
         blue.silence(place.clone());
         lag::what_does_not_answer_is_an_error(&blue, &place).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_its_producer_ids_contract() {
+    for world in worlds() {
+        let (_world, blue) = with_blue(world).await;
+        blue.add_topic("t", 2);
+        producer_ids::check_all(&blue, 3).await;
+        let write = async || {
+            let mut writer = ForeignProducer::start(&blue, ClientOptions::default());
+            writer.send(&TopicPartition::new("t", 1), record("x")).await.unwrap();
+            u64::try_from(writer.producer_id()).unwrap()
+        };
+        producer_ids::who_wrote_is_live(&blue, &"t".into(), write, &"missing".into()).await;
+        let silence = async || {
+            blue.stop_broker(1, Some(0));
+            1
+        };
+        producer_ids::a_silent_broker_is_an_error(&blue, silence).await;
     }
 }
 

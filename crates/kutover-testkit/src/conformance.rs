@@ -10,6 +10,7 @@ pub mod fence;
 pub mod journal;
 pub mod lag;
 pub mod producer;
+pub mod producer_ids;
 pub mod provision;
 pub mod registry;
 pub mod watch;

@@ -3,7 +3,7 @@
 // The macro writes the mocks' own builders and modules, which cannot be documented from here.
 #![allow(missing_docs)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -15,8 +15,9 @@ use kutover_core::owner::{RemovalMark, Target};
 use kutover_core::ports::{
     ClientEvents, ClusterAdmin, ClusterIdentity, ClusterProvisioner, Delivery, DnsProvider, EndpointAnswer,
     EndpointWatch, FenceKind, FenceProof, FenceSwitch, GroupListing, Incarnation, Journal, JournalEntry,
-    LagBatch, LagQuery, LagSource, MemberLink, MemberLinks, NewTopic, PartitionEnd, ProducerClient,
-    ProducerFactory, Published, RecordRef, Refusal, Registry, Token, TopicDescription,
+    LagBatch, LagQuery, LagSource, MemberLink, MemberLinks, NewTopic, NewestIds, PartitionEnd,
+    ProducerClient, ProducerFactory, ProducerIds, Published, RecordRef, Refusal, Registry, Token,
+    TopicDescription,
 };
 use kutover_core::words::{
     ClusterId, Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
@@ -161,6 +162,17 @@ mock! {
         fn purge(&self);
         fn outstanding(&self) -> usize;
         fn cluster_id(&self) -> ClusterId;
+    }
+}
+
+mock! {
+    /// A [`ProducerIds`].
+    pub ProducerIds {}
+    #[async_trait]
+    impl ProducerIds for ProducerIds {
+        async fn newest(&self) -> ProviderResult<NewestIds>;
+        async fn pass(&self, mark: u64) -> ProviderResult<NewestIds>;
+        async fn live(&self, topics: &[TopicName]) -> ProviderResult<BTreeSet<u64>>;
     }
 }
 

@@ -7,10 +7,11 @@ use std::collections::BTreeMap;
 use krafka::admin::{AclBinding, AclOperation, AclPatternType, CreateAclsOptions};
 use krafka::error::{ErrorCode, KrafkaError};
 use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
+use kutover_core::decisions::separation::BLOCK;
 use kutover_core::drain::Tail;
 use kutover_core::error::ErrorKind;
 use kutover_core::parity::{create_with_known_configs, parity_plan};
-use kutover_core::ports::{ClusterAdmin, FenceKind, GroupListing, Incarnation, NewTopic};
+use kutover_core::ports::{ClusterAdmin, FenceKind, GroupListing, Incarnation, NewTopic, ProducerIds as _};
 use kutover_core::words::{Offset, TopicPartition};
 
 use kutover_core::ports::ClusterProvisioner as _;
@@ -45,6 +46,31 @@ pub async fn contracts(cluster: &Incarnation) {
     let append = async || write(&producer, &places[0], 1).await.expect("written");
     conformance::lag::ranges_are_read_after_the_call(&admin, &places[0], append).await;
     admin.delete_topics(&["starts".into(), "fenced".into()]).await.expect("deleted");
+}
+
+/// L16: where ids stand, and who wrote under which.
+pub async fn producer_ids(cluster: &Incarnation) {
+    let admin = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    conformance::producer_ids::check_all(&admin, 1).await;
+    let place = TopicPartition::new(make_topic(&admin, "written", 2).await, 1);
+    let write = async || {
+        // On one broker, a producer gets the next id.
+        let before = admin.newest().await.expect("ids");
+        let producer = producer(&ordinary(&cluster.bootstrap.join(",")).await).await;
+        write(&producer, &place, 1).await.expect("written");
+        before.values().next().cloned().expect("one broker").expect("an id") + 1
+    };
+    conformance::producer_ids::who_wrote_is_live(&admin, &place.topic, write, &"missing".into()).await;
+    admin.delete_topics(std::slice::from_ref(&place.topic)).await.expect("deleted");
+}
+
+/// L16: two brokers stand at different places, and both pass a mark.
+pub async fn every_broker_passes_a_mark(cluster: &Incarnation) {
+    let admin = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    let newest = admin.newest().await.expect("ids");
+    let blocks: Vec<u64> = newest.values().map(|id| id.as_ref().expect("an id") / BLOCK).collect();
+    assert!(blocks.len() == 2 && blocks[0] != blocks[1], "each has a block of its own: {newest:?}");
+    conformance::producer_ids::check_all(&admin, 2).await;
 }
 
 /// Isolated, the controller's path still answers for ends and lag, and the ordinary clients' one answers nobody.

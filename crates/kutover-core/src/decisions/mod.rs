@@ -13,24 +13,25 @@ pub mod retention;
 pub mod separation;
 pub mod stragglers;
 
-/// JSON objects need text keys, so a map by partition is written as a list of pairs.
+/// JSON objects need text keys, so a map by another key is written as a list of pairs.
 mod pairs {
     use std::collections::BTreeMap;
 
     use serde::{Deserialize, Serialize};
 
-    use crate::words::TopicPartition;
-
-    pub(super) fn serialize<V: Serialize, S: serde::Serializer>(
-        map: &BTreeMap<TopicPartition, V>,
+    pub(super) fn serialize<K: Serialize, V: Serialize, S: serde::Serializer>(
+        map: &BTreeMap<K, V>,
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
         map.iter().collect::<Vec<_>>().serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, V: Deserialize<'de>, D: serde::Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<TopicPartition, V>, D::Error> {
-        Ok(Vec::<(TopicPartition, V)>::deserialize(deserializer)?.into_iter().collect())
+    pub(super) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: serde::Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
     }
 }

@@ -11,7 +11,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::controls::{Control, without};
-use crate::words::{ClusterId, Generation};
+use crate::words::ClusterId;
 
 /// Ids in one block (`ProducerIdsBlock`, the same in every version).
 pub const BLOCK: u64 = 1_000;
@@ -25,11 +25,11 @@ const BURNT_PER_S: u64 = 5_500;
 pub struct Given {
     /// The cluster.
     pub cluster_id: ClusterId,
-    /// The newest generation it served, or is to serve.
-    pub generation: Generation,
-    /// The mark that it was made to pass; 0 for a deployment's first cluster.
+    /// The mark that it was first made to pass; 0 for a deployment's first cluster, and before the first separation. What
+    /// it gave out since lies above.
     pub from: u64,
-    /// The newest id of each broker, by broker id. `Err` says why one is not known.
+    /// The newest id of each broker.
+    #[serde(with = "crate::decisions::pairs")]
     pub newest: BTreeMap<i32, Result<u64, String>>,
 }
 
@@ -63,6 +63,11 @@ impl Given {
             Err(Unanswered { cluster_id: self.cluster_id.clone(), silent })
         }
     }
+}
+
+/// How long it takes at least to use up so many ids.
+fn seconds(ids: u64) -> u64 {
+    ids.div_ceil(BURNT_PER_S)
 }
 
 /// The first id behind the block of an id.
@@ -129,6 +134,9 @@ pub enum Separation {
         /// The ids.
         ids: BTreeSet<u64>,
     },
+    /// The target may have given out ids that others gave out too: which ids have state in its partitions has to be
+    /// asked.
+    AskWriters,
     /// A broker did not answer.
     Unknown(Unanswered),
 }
@@ -148,12 +156,13 @@ impl fmt::Display for Separation {
                 f,
                 "{} brokers hand out producer ids below {mark}: up to {ids} ids to use up, about {} s",
                 behind.len(),
-                ids.div_ceil(BURNT_PER_S)
+                seconds(*ids)
             ),
             Separation::TooFar { mark, ids, most } => write!(
                 f,
-                "passing producer id {mark} takes up to {ids} ids, more than {most}: allow more, take a cluster whose ids \
-                 are higher, or make sure that no stock client re-bootstraps and waive it"
+                "passing producer id {mark} takes up to {ids} ids, about {} s, more than the {most} that are allowed: allow \
+                 more, take a cluster whose ids are higher, or make sure that no stock client re-bootstraps and waive it",
+                seconds(*ids)
             ),
             Separation::Clash { ids } => {
                 let shown: Vec<String> = ids.iter().take(5).map(ToString::to_string).collect();
@@ -166,6 +175,7 @@ impl fmt::Display for Separation {
                     if ids.len() > 5 { ", ..." } else { "" }
                 )
             }
+            Separation::AskWriters => f.write_str("which producer ids have state there was not asked"),
             Separation::Unknown(Unanswered { cluster_id, silent }) if silent.is_empty() => {
                 write!(f, "cluster {cluster_id} has no broker that says where its producer ids stand")
             }
@@ -197,8 +207,9 @@ pub fn mark(target: &ClusterId, others: &[Given], head_room: u64) -> Result<u64,
 }
 
 /// Judges where a cluster's ids stand before producers are pointed at it. `live` are the ids with state in its
-/// partitions, as DescribeProducers tells.
-pub fn judge(target: &Given, others: &[Given], live: &BTreeSet<u64>, room: Room) -> Separation {
+/// partitions, as DescribeProducers tells; `None`, where they were not asked, will do for a cluster whose ids have been
+/// apart from the first that it gave to anybody.
+pub fn judge(target: &Given, others: &[Given], live: Option<&BTreeSet<u64>>, room: Room) -> Separation {
     let mark = match mark(&target.cluster_id, others, room.head_room) {
         Ok(mark) => mark,
         Err(unanswered) => return Separation::Unknown(unanswered),
@@ -206,12 +217,12 @@ pub fn judge(target: &Given, others: &[Given], live: &BTreeSet<u64>, room: Room)
     judge_against(target, others, live, mark, room.most)
 }
 
-/// Judges once more, against the mark that was passed before: after the fence and before the removal. Head-room that the
-/// others have used up means a new mark, and that ids in between may have been given out twice.
+/// Judges once more, against the mark that was passed before: right before the switch and after the fence. Head-room that
+/// the others have used up means a new mark, and that ids in between may have been given out twice.
 pub fn judge_again(
     target: &Given,
     others: &[Given],
-    live: &BTreeSet<u64>,
+    live: Option<&BTreeSet<u64>>,
     passed: u64,
     room: Room,
 ) -> Separation {
@@ -222,7 +233,13 @@ pub fn judge_again(
     }
 }
 
-fn judge_against(target: &Given, others: &[Given], live: &BTreeSet<u64>, mark: u64, most: u64) -> Separation {
+fn judge_against(
+    target: &Given,
+    others: &[Given],
+    live: Option<&BTreeSet<u64>>,
+    mark: u64,
+    most: u64,
+) -> Separation {
     if without(Control::NoSeparation) {
         return Separation::Separated { mark };
     }
@@ -230,9 +247,16 @@ fn judge_against(target: &Given, others: &[Given], live: &BTreeSet<u64>, mark: u
         Ok(newest) => newest,
         Err(unanswered) => return Separation::Unknown(unanswered),
     };
-    let clash = clashing(target, others, live);
-    if !clash.is_empty() {
-        return Separation::Clash { ids: clash };
+    let ranges = ranges(target, others);
+    match live {
+        None if ranges.iter().any(|(_, end)| *end > target.from) => return Separation::AskWriters,
+        None => {}
+        Some(live) => {
+            let clash = clashing(target, &ranges, live);
+            if !clash.is_empty() {
+                return Separation::Clash { ids: clash };
+            }
+        }
     }
     let behind: BTreeSet<i32> =
         newest.iter().filter(|(_, id)| **id < mark).map(|(broker, _)| *broker).collect();
@@ -243,13 +267,17 @@ fn judge_against(target: &Given, others: &[Given], live: &BTreeSet<u64>, mark: u
     if ids > most { Separation::TooFar { mark, ids, most } } else { Separation::Burn { mark, behind, ids } }
 }
 
-/// Live ids that another cluster may have given out too. An id above its own mark cannot be.
-fn clashing(target: &Given, others: &[Given], live: &BTreeSet<u64>) -> BTreeSet<u64> {
+/// What the others may have given out.
+fn ranges(target: &Given, others: &[Given]) -> Vec<(u64, u64)> {
     let others = others.iter().filter(|given| given.cluster_id != target.cluster_id);
-    let ranges: Vec<(u64, u64)> =
-        others.map(|given| (given.from, given.ceiling().unwrap_or(u64::MAX))).collect();
+    others.map(|given| (given.from, given.ceiling().unwrap_or(u64::MAX))).collect()
+}
+
+/// Live ids that the target and another cluster may both have given out. Those below the target's own mark were brought
+/// along by clients of the others, which is what the separation is for: nobody else has them there.
+fn clashing(target: &Given, ranges: &[(u64, u64)], live: &BTreeSet<u64>) -> BTreeSet<u64> {
     let foreign = |id: &u64| ranges.iter().any(|(from, end)| (from..end).contains(&id));
-    live.iter().copied().filter(foreign).collect()
+    live.range(target.from..).copied().filter(foreign).collect()
 }
 
 /// An upper bound: the blocks from the highest one up to the mark, and what every broker still has to use up of its own,

@@ -9,6 +9,7 @@ mod dns;
 mod journal;
 mod lag;
 mod producer;
+mod producer_ids;
 mod provision;
 mod registry;
 
@@ -23,5 +24,6 @@ pub use producer::{
     ClientEvents, Delivery, DeliveryFate, ErrorCode, HeaderList, HeadersRef, ProducerClient, ProducerFactory,
     RecordBody, RecordRef, Refusal, Token,
 };
+pub use producer_ids::{NewestIds, ProducerIds};
 pub use provision::{ClusterProvisioner, Incarnation};
 pub use registry::{MemberLink, MemberLinks, Registry};

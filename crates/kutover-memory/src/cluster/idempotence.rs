@@ -42,16 +42,6 @@ impl ProducerIds {
         block.0 += 1;
         block.0 - 1
     }
-
-    /// The lowest id that was never part of a block.
-    pub(super) fn mark(&self) -> i64 {
-        self.next_block
-    }
-
-    /// The next id of each broker that has a block.
-    pub(super) fn next(&self, broker: i32) -> i64 {
-        self.blocks.get(&broker).filter(|block| block.0 < block.1).map_or(self.next_block, |block| block.0)
-    }
 }
 
 /// What a partition makes of a batch.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use kutover_core::decisions::separation::{self, Given};
 use kutover_core::ports::{
-    ClientEvents, ClusterAdmin as _, Delivery, DeliveryFate, HeadersRef, ProducerClient as _, RecordRef,
-    Refusal, Token,
+    ClientEvents, ClusterAdmin as _, Delivery, DeliveryFate, HeadersRef, ProducerClient as _,
+    ProducerIds as _, RecordRef, Refusal, Token,
 };
 use kutover_core::words::Colour;
 use kutover_memory::*;
@@ -69,7 +70,10 @@ async fn a_producer_that_takes_its_id_along_loses_acknowledged_records() {
         let green = cluster(&scene.world, Colour::Green).await;
         let mut p = ForeignProducer::start(&scene.blue, singly());
         if separated {
-            green.raise_producer_ids(scene.blue.producer_id_mark());
+            let newest = scene.blue.newest().await.unwrap();
+            let blue = Given { cluster_id: scene.blue.cluster_id(), from: 0, newest };
+            let mark = separation::mark(&green.cluster_id(), &[blue], 0).unwrap();
+            while green.pass(mark).await.unwrap().values().any(|id| *id.as_ref().unwrap() < mark) {}
         }
         let mut q = ForeignProducer::start(&green, singly());
         for number in 0..5 {

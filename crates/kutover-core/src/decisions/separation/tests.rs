@@ -4,13 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn given(cluster: &str, generation: u64, from: u64, newest: &[u64]) -> Given {
-    Given {
-        cluster_id: cluster.into(),
-        generation: Generation(generation),
-        from,
-        newest: (0..).zip(newest.iter().map(|id| Ok(*id))).collect(),
-    }
+fn given(cluster: &str, from: u64, newest: &[u64]) -> Given {
+    Given { cluster_id: cluster.into(), from, newest: (0..).zip(newest.iter().map(|id| Ok(*id))).collect() }
 }
 
 fn silent(mut given: Given) -> Given {
@@ -20,85 +15,103 @@ fn silent(mut given: Given) -> Given {
 
 const ROOM: Room = Room { head_room: 500, most: 50_000 };
 
-fn none() -> BTreeSet<u64> {
-    BTreeSet::new()
-}
+/// Nobody has written.
+const NOBODY: Option<&BTreeSet<u64>> = Some(&BTreeSet::new());
 
 /// The measured case: both clusters are fresh and give out id 0 first.
 #[test]
 fn fresh_clusters_are_not_separated() {
-    let (blue, green) = (given("b", 1, 0, &[0]), given("g", 2, 0, &[0]));
-    let separation = judge(&green, std::slice::from_ref(&blue), &none(), ROOM);
+    let (blue, green) = (given("b", 0, &[0]), given("g", 0, &[0]));
+    let separation = judge(&green, std::slice::from_ref(&blue), NOBODY, ROOM);
     // Blue's block ends at 1000, it may hold one more, and the head-room is rounded up to a block.
     assert_eq!(separation, Separation::Burn { mark: 3_000, behind: [0].into(), ids: 4_000 });
     assert_eq!(
         separation.to_string(),
         "1 brokers hand out producer ids below 3000: up to 4000 ids to use up, about 1 s"
     );
-    let green = given("g", 2, 0, &[3_000]);
-    assert_eq!(judge(&green, &[blue], &none(), ROOM), Separation::Separated { mark: 3_000 });
+    let green = given("g", 0, &[3_000]);
+    assert_eq!(judge(&green, &[blue], NOBODY, ROOM), Separation::Separated { mark: 3_000 });
 }
 
 /// A broker's unfinished old block counts too.
 #[test]
 fn every_broker_must_have_passed_the_mark() {
-    let blue = given("b", 1, 0, &[0]);
-    let green = given("g", 2, 0, &[3_400, 2_999, 3_000]);
-    let Separation::Burn { behind, .. } = judge(&green, &[blue], &none(), ROOM) else { panic!() };
+    let blue = given("b", 0, &[0]);
+    let green = given("g", 0, &[3_400, 2_999, 3_000]);
+    let Separation::Burn { behind, .. } = judge(&green, &[blue], NOBODY, ROOM) else { panic!() };
     assert_eq!(behind, [1].into());
 }
 
 #[test]
 fn unknown_is_not_separated() {
-    let (blue, green) = (given("b", 1, 0, &[0]), given("g", 2, 0, &[90_000]));
+    let (blue, green) = (given("b", 0, &[0]), given("g", 0, &[90_000]));
     for (green, blue) in [
         (green.clone(), silent(blue.clone())),
         (silent(green.clone()), blue.clone()),
-        (green.clone(), given("b", 1, 0, &[])),
-        (given("g", 2, 0, &[]), blue),
+        (green.clone(), given("b", 0, &[])),
+        (given("g", 0, &[]), blue),
     ] {
-        let separation = judge(&green, &[blue], &none(), ROOM);
+        let separation = judge(&green, &[blue], NOBODY, ROOM);
         assert!(matches!(separation, Separation::Unknown(_)), "{separation}");
     }
 }
 
 #[test]
 fn too_far_is_refused_with_a_number() {
-    let blue = given("b", 1, 0, &[9_000_000]);
-    let separation = judge(&given("g", 2, 0, &[0]), &[blue], &none(), ROOM);
+    let blue = given("b", 0, &[9_000_000]);
+    let separation = judge(&given("g", 0, &[0]), &[blue], NOBODY, ROOM);
     assert!(matches!(separation, Separation::TooFar { most: 50_000, .. }), "{separation}");
-    let top = given("b", 1, 0, &[u64::MAX]);
-    assert!(!judge(&given("g", 2, 0, &[0]), &[top], &none(), ROOM).is_separated(), "no overflow");
+    let top = given("b", 0, &[u64::MAX]);
+    assert!(!judge(&given("g", 0, &[0]), &[top], NOBODY, ROOM).is_separated(), "no overflow");
 }
 
 /// Q wrote to green under id 0 before the ids were separated: P, who brings blue's id 0, loses two records there.
 #[test]
 fn state_under_a_foreign_id_is_a_clash_that_no_burning_mends() {
-    let blue = given("b", 1, 0, &[7]);
-    let green = given("g", 2, 0, &[90_000]);
-    let separation = judge(&green, std::slice::from_ref(&blue), &[0, 90_000].into(), ROOM);
+    let blue = given("b", 0, &[7]);
+    let green = given("g", 0, &[90_000]);
+    let separation = judge(&green, std::slice::from_ref(&blue), Some(&[0, 90_000].into()), ROOM);
     assert_eq!(separation, Separation::Clash { ids: [0].into() });
     assert!(separation.to_string().contains("1 producer ids with state there"), "{separation}");
+}
+
+/// Who wrote is asked where it matters: not on a cluster whose every id lies above all that others gave out.
+#[test]
+fn writers_are_asked_where_ids_may_overlap() {
+    let blue = [given("b", 0, &[7])];
+    assert_eq!(judge(&given("g", 0, &[90_000]), &blue, None, ROOM), Separation::AskWriters);
+    let apart = given("g", 3_000, &[90_000]);
+    assert_eq!(judge(&apart, &blue, None, ROOM), Separation::Separated { mark: 3_000 });
+    let again = |newest| judge_again(&apart, &[given("b", 0, &[newest])], None, 3_000, ROOM);
+    assert_eq!(again(1_500), Separation::Separated { mark: 3_000 });
+    assert_eq!(again(2_500), Separation::AskWriters, "blue may have given out what green gave out since");
 }
 
 /// A way back: blue's own old ids clash with nobody, and it must pass all that green gave out.
 #[test]
 fn going_back_separates_from_the_cluster_that_was_left() {
-    let green = given("g", 2, 3_000, &[3_100]);
-    let blue = given("b", 3, 0, &[700]);
+    let green = given("g", 3_000, &[3_100]);
+    let blue = given("b", 0, &[700]);
     let both = [blue.clone(), green];
-    let Separation::Burn { mark, .. } = judge(&blue, &both, &[5, 700].into(), ROOM) else { panic!() };
+    let Separation::Burn { mark, .. } = judge(&blue, &both, Some(&[5, 700].into()), ROOM) else { panic!() };
     assert_eq!(mark, 6_000);
 }
 
 /// After the fence: what the old cluster gave out since must still lie within the head-room.
 #[test]
 fn head_room_that_is_used_up_means_a_new_mark() {
-    let green = given("g", 2, 0, &[3_100]);
-    let again = |newest| judge_again(&green, &[given("b", 1, 0, &[newest])], &none(), 3_000, ROOM);
+    let green = given("g", 0, &[3_100]);
+    let again = |newest| judge_again(&green, &[given("b", 0, &[newest])], NOBODY, 3_000, ROOM);
     assert_eq!(again(1_500), Separation::Separated { mark: 3_000 });
     assert!(matches!(again(2_000), Separation::Burn { mark: 5_000, .. }));
-    let unknown = judge_again(&green, &[silent(given("b", 1, 0, &[0]))], &none(), 3_000, ROOM);
+    // A client of blue has come along with its id, as is wanted; only ids from the mark on are green's own.
+    let (green, come_along) = (given("g", 3_000, &[3_100]), [7, 3_050].into());
+    let blue = |newest| [given("b", 0, &[newest])];
+    let seen = judge_again(&green, &blue(1_500), Some(&come_along), 3_000, ROOM);
+    assert_eq!(seen, Separation::Separated { mark: 3_000 });
+    let overtaken = judge_again(&green, &blue(2_500), Some(&come_along), 3_000, ROOM);
+    assert_eq!(overtaken, Separation::Clash { ids: [3_050].into() }, "blue may have given it out as well");
+    let unknown = judge_again(&green, &[silent(given("b", 0, &[0]))], NOBODY, 3_000, ROOM);
     assert!(!unknown.is_separated());
 }
 
@@ -157,12 +170,12 @@ proptest! {
         let room = Room { head_room: 1_000, most: u64::MAX };
         let seen = probe(&mut blue, 3);
         of_blue.extend(&seen);
-        let blue_given = given("b", 1, 0, &seen);
+        let blue_given = given("b", 0, &seen);
         let mut burnt = 0;
         let mut rounds = 0;
         let (mark, newest) = loop {
             let newest = probe(&mut green, 4);
-            match judge(&given("g", 2, 0, &newest), std::slice::from_ref(&blue_given), &none(), room) {
+            match judge(&given("g", 0, &newest), std::slice::from_ref(&blue_given), NOBODY, room) {
                 Separation::Separated { mark } => break (mark, newest),
                 Separation::Burn { mark, behind, ids } => {
                     // One broker takes most of it; then whoever is behind finishes its own.
