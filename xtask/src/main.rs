@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod clash;
 mod controls;
 mod docs;
 mod lint;
@@ -31,6 +32,8 @@ enum Task {
     Test(test::TestArgs),
     /// Measures the producer against a bare client
     Bench(bench::BenchArgs),
+    /// Shows on real Kafka what stock clients lose that take their producer id along, and that separation mends it
+    Clash(clash::ClashArgs),
     /// Takes every defence out in turn; one that no suite misses fails the run
     Controls(controls::ControlsArgs),
     /// Changes every expression of the machines and proofs in turn, and lists what no test misses (hours)
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().task {
         Task::Test(args) => test::run(&args),
         Task::Bench(args) => bench::run(args).map(|()| ExitCode::SUCCESS),
+        Task::Clash(args) => clash::run(&args).map(|()| ExitCode::SUCCESS),
         Task::Controls(args) => controls::run(&args),
         Task::Mutants(args) => mutants::run(&args),
         Task::Simulate(args) => simulate::run(&args).map(|()| ExitCode::SUCCESS),

@@ -79,14 +79,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "kafka",
-        about: "the data path: rdkafka behind the ports",
-        packages: &["kutover-kafka"],
-        ..PLAIN
-    },
-    Section {
-        name: "admin",
-        about: "lag, parity, offsets and fences",
-        packages: &["kutover-admin"],
+        about: "the data path; lag, parity, offsets, fences, producer ids and stock clients, on real Kafka",
+        packages: &["kutover-admin", "kutover-clash", "kutover-kafka"],
         needs: setup::REAL_KAFKA,
         ..PLAIN
     },

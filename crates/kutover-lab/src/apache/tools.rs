@@ -78,7 +78,15 @@ impl Tools {
     /// What is missing, and the fix.
     pub async fn ready(&self, version: KafkaVersion) -> ProviderResult<()> {
         self.check_java(version).await?;
-        jars::fetched(self, version).await.map(|_| ())
+        self.jars(version).await.map(|_| ())
+    }
+
+    /// The folder with a version's jars, its clients and tools among them, fetched if they are not in the cache.
+    ///
+    /// # Errors
+    /// Maven is missing or fails, or the cache is damaged; the text names the fix.
+    pub async fn jars(&self, version: KafkaVersion) -> ProviderResult<PathBuf> {
+        jars::fetched(self, version).await
     }
 
     /// Waits until no other process or thread of this machine that asks holds its turn. Brokers take a third of a

@@ -1,0 +1,22 @@
+//! `cargo xtask clash`: builds the program that reproduces the clash of producer ids, and runs it.
+//!
+//! The scenario is in `kutover-clash`, so that xtask stays quick to build; the test command runs it as a test too.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::test::Context;
+
+#[derive(Args)]
+pub(crate) struct ClashArgs {
+    /// Prints one JSON object as the last line on stdout
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs it; its output goes straight through.
+pub(crate) fn run(args: &ClashArgs) -> Result<()> {
+    let run = ["run", "--quiet", "--package", "kutover-clash", "--"];
+    let options: &[&str] = if args.json { &["--json"] } else { &[] };
+    Context::new(false)?.cargo(run).args(options).quiet().run().context("clash")
+}
