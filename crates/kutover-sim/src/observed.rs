@@ -203,6 +203,8 @@ pub struct Observed {
     pub ttl_ms: u64,
     /// What a machine said of itself.
     pub broken: Vec<String>,
+    /// Panics, of whatever task.
+    pub panics: Vec<String>,
     /// The end.
     pub end: End,
 }
