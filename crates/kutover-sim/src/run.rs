@@ -215,6 +215,7 @@ async fn mischief(world: Arc<World>) {
             }
             if let Some(shape) = world.weather.strikes(Fault::BrokerStops) {
                 let (broker, cluster) = ((shape % 3) as i32, known.cluster.clone());
+                world.witness.act(None, Act::OutOfReach(id.clone()));
                 cluster.stop_broker(broker, (shape & 4 == 0).then_some(shape >> 8 & 4_095));
                 tokio::spawn(async move {
                     tokio::time::sleep(shaped(shape >> 20, 500, 30_000)).await;
@@ -226,6 +227,7 @@ async fn mischief(world: Arc<World>) {
                 known.cluster.expire_offsets(120_000 + shape % 240_000);
             }
             if let Some(shape) = world.weather.strikes(Fault::LeaderGone) {
+                world.witness.act(None, Act::OutOfReach(id.clone()));
                 known.cluster.silence(places[shape as usize % places.len()].clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(shaped(shape >> 8, 100, 15_000)).await;
