@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kutover_core::ports::ClusterProvisioner as _;
-use kutover_core::words::{Colour, Nonce};
+use kutover_core::words::{Colour, GroupId, Nonce};
+use kutover_memory::MemoryCluster;
 use tokio::task::JoinSet;
 
 use crate::data::{SimFactory, SimLinks, SimWatch, resolvers};
@@ -67,6 +68,8 @@ pub struct Outcome {
     pub resumes: u64,
     /// What went wrong, in order.
     pub struck: Vec<Struck>,
+    /// How often each kind of fault of the world in memory really fired, by its name there.
+    pub fired: BTreeMap<&'static str, u64>,
     /// Promises that were broken.
     pub violations: Vec<Violation>,
     /// Records: what was lost and the like.
@@ -226,6 +229,7 @@ async fn mischief(world: Arc<World>) {
                 // A broker keeps what was committed for as long as it was told, if nothing longer.
                 known.cluster.expire_offsets(120_000 + shape % 240_000);
             }
+            befall_groups(&world, &known.cluster);
             if let Some(shape) = world.weather.strikes(Fault::LeaderGone) {
                 world.witness.act(None, Act::OutOfReach(id.clone()));
                 known.cluster.silence(places[shape as usize % places.len()].clone());
@@ -235,6 +239,29 @@ async fn mischief(world: Arc<World>) {
                 });
             }
         }
+    }
+}
+
+/// What befalls those who know of a cluster's groups.
+fn befall_groups(world: &World, cluster: &MemoryCluster) {
+    let lasts = |shape: u64| tokio::time::sleep(shaped(shape >> 8, 500, 20_000));
+    if let Some(shape) = world.weather.strikes(Fault::CoordinatorSilent) {
+        let groups = &world.scene.groups;
+        let group = GroupId::new(groups[shape as usize % groups.len()].name.clone());
+        cluster.set_coordinator(&group, false);
+        let (cluster, silent) = (cluster.clone(), lasts(shape));
+        tokio::spawn(async move {
+            silent.await;
+            cluster.set_coordinator(&group, true);
+        });
+    }
+    if let Some(shape) = world.weather.strikes(Fault::GroupsUnlisted) {
+        cluster.set_groups_answer(false);
+        let (cluster, silent) = (cluster.clone(), lasts(shape));
+        tokio::spawn(async move {
+            silent.await;
+            cluster.set_groups_answer(true);
+        });
     }
 }
 
@@ -282,6 +309,7 @@ fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
         pauses: tally.pauses,
         resumes: tally.resumes,
         struck: world.weather.struck(),
+        fired: world.memory.fired(),
         violations,
         count,
     }
