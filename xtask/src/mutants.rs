@@ -1,7 +1,7 @@
 //! `cargo xtask mutants`: cargo-mutants over what decides about records, and the list of what no test misses.
 //!
 //! Controls take out the defences that somebody thought of; this changes every expression in turn, and is slow: hours
-//! for all of it, so it is no part of the tests.
+//! for all of it, so it is part of the tests with `--nightly` alone.
 
 use std::{
     fs,
@@ -10,8 +10,9 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use xshell::Cmd;
 
-use crate::test::Context;
+use crate::test::{Check, Context, Ran};
 
 /// cargo-mutants' version, which is installed if it is absent.
 const VERSION: &str = "27.1.0";
@@ -40,7 +41,18 @@ pub(crate) struct MutantsArgs {
     list: bool,
 }
 
-/// Runs it; a change that no test misses is a failure.
+/// What the test section runs, with `--nightly` or by name.
+pub(crate) const CHECKS: &[Check] = &[Check {
+    name: "no expression can be changed without a test that notices (cargo-mutants)",
+    run: |context: &Context| {
+        install(context)?;
+        let missed = change_each(context, &FILES)?;
+        ensure!(missed.is_empty(), "nothing notices these changes:\n{}", missed.join("\n"));
+        Ok(Ran::Passed)
+    },
+}];
+
+/// Runs it; a change that no test notices is a failure.
 pub(crate) fn run(args: &MutantsArgs) -> Result<ExitCode> {
     let context = Context::new(false)?;
     install(&context)?;
@@ -48,13 +60,23 @@ pub(crate) fn run(args: &MutantsArgs) -> Result<ExitCode> {
         true => FILES.to_vec(),
         false => args.file.iter().map(String::as_str).collect(),
     };
-    let files = files.iter().flat_map(|file| ["--file", file]);
-    let mutants = context.cargo(["mutants", "--package", PACKAGE]).args(files).quiet();
     if args.list {
-        let listed = mutants.arg("--list").read()?;
+        let listed = cargo_mutants(&context, &files).arg("--list").read()?;
         println!("{listed}\n{} mutants", listed.lines().count());
         return Ok(ExitCode::SUCCESS);
     }
+    let missed = change_each(&context, &files)?;
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn cargo_mutants<'a>(context: &'a Context, files: &[&str]) -> Cmd<'a> {
+    let files = files.iter().flat_map(|file| ["--file", file]);
+    context.cargo(["mutants", "--package", PACKAGE]).args(files).quiet()
+}
+
+/// Changes every expression of these files in turn; prints what came of it and gives what no test noticed.
+fn change_each(context: &Context, files: &[&str]) -> Result<Vec<String>> {
+    let mutants = cargo_mutants(context, files);
     fs::create_dir_all(context.root.join(OUTPUT)).with_context(|| format!("cannot make {OUTPUT}"))?;
     let args = ["--output", OUTPUT, "--profile", "sim", "--timeout-multiplier", "5"];
     let status = Command::from(mutants.args(args)).status().context("cannot start cargo mutants")?;
@@ -76,8 +98,8 @@ pub(crate) fn run(args: &MutantsArgs) -> Result<ExitCode> {
         caught + hung + missed.len(),
         missed.len()
     );
-    let any = caught + hung > 0;
-    Ok(if missed.is_empty() && any { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    ensure!(caught + hung > 0, "no change was noticed at all: the tests did not run");
+    Ok(missed)
 }
 
 fn install(context: &Context) -> Result<()> {

@@ -11,7 +11,7 @@ use common::{CONFIG, controller, group, place, record, world};
 use kutover_controller::driver::{DriveError, Finished, Operator};
 use kutover_core::chain::{Chain, SegmentEnd};
 use kutover_core::cutover::{Event, StateName, Stop};
-use kutover_core::words::{ClusterId, Colour};
+use kutover_core::words::{ClusterId, Colour, Offset};
 use kutover_memory::{Fault, MemoryWorld};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
@@ -107,6 +107,35 @@ fn judge_chain(chain: &Chain) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// Every record that was taken stands in a log, and on a cluster that is left it is in a segment: otherwise no reader of
+/// the chain would be handed it. A segment that was given up has no end that could be compared.
+fn judge_written(world: &MemoryWorld, chain: &Chain, written: u64) -> Result<(), TestCaseError> {
+    let mut found = 0;
+    for (_, cluster) in world.provisioner.ever() {
+        let stands = Colour::BOTH.iter().any(|colour| {
+            world.cluster(*colour).is_some_and(|standing| standing.cluster_id() == cluster.cluster_id())
+        });
+        for partition in 0..2 {
+            let place = place(partition);
+            let segments = chain.segments(&place);
+            let holds = |offset: Offset| {
+                let on_it = segments.iter().filter(|segment| segment.cluster_id == cluster.cluster_id());
+                on_it.into_iter().any(|segment| match segment.end {
+                    SegmentEnd::Closed { end, .. } => segment.start <= offset && offset < end,
+                    SegmentEnd::Open | SegmentEnd::Unreadable => segment.start <= offset,
+                })
+            };
+            for (offset, stored) in cluster.log(&place, Offset(0)) {
+                found += u64::from(stored.payload.as_deref().is_some_and(|text| text.starts_with(b"more ")));
+                let inside = !stands || segments.is_empty() || holds(offset);
+                prop_assert!(inside, "{} @{} is in no segment: {:?}", place, offset, segments);
+            }
+        }
+    }
+    prop_assert_eq!(found, written, "what was taken stands in no log");
+    Ok(())
+}
+
 async fn judge(lives: &[Life]) -> Result<(), TestCaseError> {
     let world = world().await;
     let mut written = 0;
@@ -130,6 +159,7 @@ async fn judge(lives: &[Life]) -> Result<(), TestCaseError> {
         finished.stop
     );
     judge_chain(&finished.progress.chain)?;
+    judge_written(&world, &finished.progress.chain, written)?;
     let owner = world.dns.published(&"kafka.orders.test".into()).owner.unwrap();
     let active = world.cluster(owner.target.colour).expect("the active cluster");
     prop_assert!(active.fenced().is_empty() && !active.is_isolated(), "the active cluster is shut");

@@ -66,6 +66,11 @@ async fn assert_back(world: &MemoryWorld, finished: &Finished, about: &str) {
         assert_eq!(segments[2].start, Offset(10), "{about}");
         let closed = SegmentEnd::Closed { end: Offset(1), by: ClosedBy::Fence };
         assert_eq!(segments[1].end, closed, "{about}");
+        assert_eq!(
+            green.committed(&group(), &place(partition)),
+            Some(Offset(1)),
+            "{about}: not read to its end"
+        );
     }
 }
 

@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use kutover_memory::FAULT_KINDS;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::run::{Options, Outcome, run};
 use crate::scene::Strategy;
-use crate::weather::{Fault, Level};
+use crate::weather::{ELSEWHERE, Fault, Level};
 
 /// Every so many seeds one is run twice, and has to give the same trace.
 const TWICE_EVERY: u64 = 50;
@@ -30,6 +31,8 @@ pub struct Batch {
     pub sums: Sums,
     /// How often each kind of fault struck.
     pub faults: BTreeMap<&'static str, u64>,
+    /// How often each kind of fault that the world in memory counts took effect; without those that happen elsewhere.
+    pub fired: BTreeMap<&'static str, u64>,
     /// Seeds whose promises were broken, lowest first; the first few of them.
     pub failed: Vec<Outcome>,
     /// Seeds that gave another trace when they were run again.
@@ -107,6 +110,11 @@ pub fn run_all(
         strategy: options.strategy,
         sums: Sums::default(),
         faults: Fault::ALL.iter().map(|fault| (fault.name(), 0)).collect(),
+        fired: FAULT_KINDS
+            .into_iter()
+            .filter(|kind| !ELSEWHERE.contains(kind))
+            .map(|kind| (kind, 0))
+            .collect(),
         failed: Vec::new(),
         differed: Vec::new(),
         took: Duration::ZERO,
@@ -146,6 +154,11 @@ impl Batch {
         for struck in &outcome.struck {
             *self.faults.entry(struck.what.fault.name()).or_default() += 1;
         }
+        for (kind, times) in &outcome.fired {
+            if let Some(sum) = self.fired.get_mut(kind) {
+                *sum += times;
+            }
+        }
         if !outcome.violations.is_empty() {
             outcome.lines.clear();
             self.failed.push(outcome);
@@ -174,6 +187,8 @@ impl Batch {
         if enough && self.strategy == Strategy::Kutover {
             let never = self.faults.iter().filter(|(_, struck)| **struck == 0);
             wrong.extend(never.map(|(fault, _)| format!("no {fault} ever struck")));
+            let never = self.fired.iter().filter(|(_, times)| **times == 0);
+            wrong.extend(never.map(|(kind, _)| format!("no {kind} ever took effect")));
         }
         wrong
     }
@@ -210,6 +225,7 @@ impl Batch {
             "violations": sums.violations,
             "failed_seeds": self.failed.iter().map(|failed| failed.seed).collect::<Vec<_>>(),
             "faults": self.faults,
+            "took_effect": self.fired,
         })
     }
 

@@ -12,6 +12,7 @@ mod data;
 pub mod invariants;
 pub mod observed;
 mod operator;
+mod panics;
 mod ports;
 mod producer;
 mod readers;

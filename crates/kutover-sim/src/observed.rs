@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use kutover_core::chain::Segment;
+use kutover_core::chain::{ClosedBy, Segment, SegmentEnd};
 use kutover_core::cutover::StateName;
 use kutover_core::messages::Receipt;
 use kutover_core::ports::Published;
@@ -91,6 +91,10 @@ pub enum Act {
     Chain(ClusterId, TopicName, BTreeMap<i32, Vec<Segment>>),
     /// A controller entered a state.
     Entered(StateName),
+    /// A controller said that it gives up the cluster of this generation, which does not answer.
+    GivenUp(Generation),
+    /// A cluster, a broker of it or the leader of a partition is out of reach for a while.
+    OutOfReach(ClusterId),
 }
 
 /// An act, by whom and when.
@@ -203,6 +207,8 @@ pub struct Observed {
     pub ttl_ms: u64,
     /// What a machine said of itself.
     pub broken: Vec<String>,
+    /// Panics, of whatever task.
+    pub panics: Vec<String>,
     /// The end.
     pub end: End,
 }
@@ -235,6 +241,19 @@ impl Observed {
             _ => None,
         });
         told.flatten().filter(|segment| segment.cluster_id == *cluster)
+    }
+
+    /// Whether a cluster, or a part of it, was ever out of reach.
+    pub fn was_out_of_reach(&self, cluster: &ClusterId) -> bool {
+        self.acts.iter().any(|acted| matches!(&acted.act, Act::OutOfReach(out) if out == cluster))
+    }
+
+    /// Whether an append stands behind an end that a quiet window closed: in no segment, because the fence was waived.
+    pub fn is_behind_quiet(&self, append: &Append) -> bool {
+        self.segments(&append.cluster, &append.place).any(|segment| match segment.end {
+            SegmentEnd::Closed { by: ClosedBy::Quiet, end } => append.offset >= end,
+            _ => false,
+        })
     }
 
     /// How often each record stands in a log.

@@ -275,6 +275,7 @@ fn listener(
                 });
             }
         }
+        Event::BarrierLost { generation, .. } => world.witness.act(Some(by), Act::GivenUp(generation)),
         Event::AwaitingApproval { gate } => approve(&world, gate, words.clone()),
         other => note!(world.witness, "controller {by}: {other}"),
     }

@@ -106,7 +106,16 @@ impl Journal for Ports {
     async fn append(&self, entry: &JournalEntry) -> ProviderResult<()> {
         if self.world.weather.strikes(Fault::JournalTorn).is_some() {
             let torn = ProviderError::new(ErrorKind::Unavailable, "append", "the disk failed");
-            return self.call("journal.append", async { Err(torn.with_outcome(Outcome::Unknown)) }).await;
+            let cut_off = async {
+                // What stays of an entry whose writing is cut off is the weather's to say.
+                tokio::select! {
+                    biased;
+                    _ = self.world.memory.journal.append(entry) => {}
+                    () = std::future::ready(()) => {}
+                }
+                Err(torn.with_outcome(Outcome::Unknown))
+            };
+            return self.call("journal.append", cut_off).await;
         }
         let append = self.world.memory.journal.append(entry);
         self.act("journal.append", append, |()| Some(Act::Journalled(entry.term))).await

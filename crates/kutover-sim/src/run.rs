@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kutover_core::ports::ClusterProvisioner as _;
-use kutover_core::words::{Colour, Nonce};
+use kutover_core::words::{Colour, GroupId, Nonce};
+use kutover_memory::MemoryCluster;
 use tokio::task::JoinSet;
 
 use crate::data::{SimFactory, SimLinks, SimWatch, resolvers};
 use crate::invariants::{self, Violation};
 use crate::observed::{Act, End, Group, Observed, Producer, Reading};
 use crate::operator::{Operator, Tally};
+use crate::panics;
 use crate::producer::{self, Reach};
 use crate::scene::{Scene, Strategy};
 use crate::stock;
@@ -66,6 +68,8 @@ pub struct Outcome {
     pub resumes: u64,
     /// What went wrong, in order.
     pub struck: Vec<Struck>,
+    /// How often each kind of fault of the world in memory really fired, by its name there.
+    pub fired: BTreeMap<&'static str, u64>,
     /// Promises that were broken.
     pub violations: Vec<Violation>,
     /// Records: what was lost and the like.
@@ -75,14 +79,20 @@ pub struct Outcome {
 /// Runs one seed.
 ///
 /// # Panics
-/// If the runtime cannot be built, or an actor of the world panicked.
+/// If the runtime cannot be built.
 pub fn run(seed: u64, options: &Options) -> Outcome {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    let runtime = runtime.unwrap_or_else(|error| panic!("no runtime for seed {seed}: {error}"));
-    runtime.block_on(world(seed, options))
+    run_beside(seed, options, |_| {})
 }
 
-async fn world(seed: u64, options: &Options) -> Outcome {
+/// Runs one seed, with something more going on in its world.
+fn run_beside(seed: u64, options: &Options, beside: impl FnOnce(&Arc<World>)) -> Outcome {
+    panics::watch();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let runtime = runtime.unwrap_or_else(|error| panic!("no runtime for seed {seed}: {error}"));
+    runtime.block_on(world(seed, options, beside))
+}
+
+async fn world(seed: u64, options: &Options, beside: impl FnOnce(&Arc<World>)) -> Outcome {
     let weather = Arc::new(Weather::new(seed, options.level, options.only.clone()));
     let scene = Scene::draw(&weather, seed, options.producers, options.strategy);
     let world = World::new(scene, weather, Witness::new(options.lines));
@@ -91,6 +101,7 @@ async fn world(seed: u64, options: &Options) -> Outcome {
     operator.adopt().await;
     let mut actors = JoinSet::new();
     start(&world, &mut actors);
+    beside(&world);
     let mut running = tokio::spawn(Arc::clone(&operator).run());
     let safety = tokio::time::sleep(Duration::from_millis(world.scene.safety_ms));
     let early = tokio::select! {
@@ -107,8 +118,8 @@ async fn world(seed: u64, options: &Options) -> Outcome {
         None => tokio::time::timeout(healing, &mut running).await,
     };
     match ended {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => panic!("seed {seed}: the operator panicked: {error}"),
+        // That it panicked is known by now, as it is of every task.
+        Ok(_) => {}
         Err(_) => {
             running.abort();
             let last = world.last_stop.lock().clone();
@@ -207,6 +218,7 @@ async fn mischief(world: Arc<World>) {
             }
             if let Some(shape) = world.weather.strikes(Fault::BrokerStops) {
                 let (broker, cluster) = ((shape % 3) as i32, known.cluster.clone());
+                world.witness.act(None, Act::OutOfReach(id.clone()));
                 cluster.stop_broker(broker, (shape & 4 == 0).then_some(shape >> 8 & 4_095));
                 tokio::spawn(async move {
                     tokio::time::sleep(shaped(shape >> 20, 500, 30_000)).await;
@@ -217,7 +229,9 @@ async fn mischief(world: Arc<World>) {
                 // A broker keeps what was committed for as long as it was told, if nothing longer.
                 known.cluster.expire_offsets(120_000 + shape % 240_000);
             }
+            befall_groups(&world, &known.cluster);
             if let Some(shape) = world.weather.strikes(Fault::LeaderGone) {
+                world.witness.act(None, Act::OutOfReach(id.clone()));
                 known.cluster.silence(places[shape as usize % places.len()].clone());
                 tokio::spawn(async move {
                     tokio::time::sleep(shaped(shape >> 8, 100, 15_000)).await;
@@ -225,6 +239,29 @@ async fn mischief(world: Arc<World>) {
                 });
             }
         }
+    }
+}
+
+/// What befalls those who know of a cluster's groups.
+fn befall_groups(world: &World, cluster: &MemoryCluster) {
+    let lasts = |shape: u64| tokio::time::sleep(shaped(shape >> 8, 500, 20_000));
+    if let Some(shape) = world.weather.strikes(Fault::CoordinatorSilent) {
+        let groups = &world.scene.groups;
+        let group = GroupId::new(groups[shape as usize % groups.len()].name.clone());
+        cluster.set_coordinator(&group, false);
+        let (cluster, silent) = (cluster.clone(), lasts(shape));
+        tokio::spawn(async move {
+            silent.await;
+            cluster.set_coordinator(&group, true);
+        });
+    }
+    if let Some(shape) = world.weather.strikes(Fault::GroupsUnlisted) {
+        cluster.set_groups_answer(false);
+        let (cluster, silent) = (cluster.clone(), lasts(shape));
+        tokio::spawn(async move {
+            silent.await;
+            cluster.set_groups_answer(true);
+        });
     }
 }
 
@@ -244,11 +281,7 @@ fn heal(world: &Arc<World>) {
 async fn settle(world: &Arc<World>, mut actors: JoinSet<()>) {
     tokio::time::sleep(Duration::from_secs(20)).await;
     world.end_traffic();
-    while let Some(ended) = actors.join_next().await {
-        if let Err(error) = ended {
-            panic!("seed {}: an actor panicked: {error}", world.scene.seed);
-        }
-    }
+    while actors.join_next().await.is_some() {}
     tokio::time::sleep(Duration::from_secs(120)).await;
 }
 
@@ -262,6 +295,7 @@ fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
     let appends = world.appends();
     let (mut observed, events, trace, lines) = world.witness.take();
     observed.appends = appends;
+    observed.panics = panics::take();
     observed.end = End { standing, published, stuck: observed.end.stuck };
     let (violations, count) = judge(&observed, world.scene.strategy);
     Outcome {
@@ -275,6 +309,7 @@ fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
         pauses: tally.pauses,
         resumes: tally.resumes,
         struck: world.weather.struck(),
+        fired: world.memory.fired(),
         violations,
         count,
     }
@@ -282,6 +317,25 @@ fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
 
 /// Other strategies promise nothing: there it is only counted.
 fn judge(observed: &Observed, strategy: Strategy) -> (Vec<Violation>, invariants::Count) {
-    let violations = if strategy == Strategy::Kutover { invariants::check(observed) } else { Vec::new() };
+    let ours = strategy == Strategy::Kutover;
+    let violations = if ours { invariants::check(observed) } else { invariants::check_any(observed) };
     (violations, invariants::Count::of(observed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody joins this task; a driver's, a reader's and a client's are no different.
+    #[test]
+    fn a_task_that_panics_is_a_broken_promise() {
+        let options = Options { level: Level::None, ..Options::default() };
+        for strategy in [Strategy::Kutover, Strategy::Recipe] {
+            let options = Options { strategy, ..options.clone() };
+            let outcome = run_beside(0, &options, |_| drop(tokio::spawn(async { panic!("made to") })));
+            let broken: Vec<_> = outcome.violations.iter().map(|broken| broken.invariant).collect();
+            assert_eq!(broken, ["no_panic"], "{:?}", outcome.violations);
+        }
+        assert_eq!(run(0, &options).violations, [], "the next world is another one");
+    }
 }

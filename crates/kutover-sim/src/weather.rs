@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use kutover_core::words::{ClusterId, DnsName, TopicPartition};
-use kutover_memory::{AnswerFate, AnswerWeather, RecordFate, RecordWeather};
+use kutover_memory::{AnswerFate, AnswerWeather, CallWeather, RecordFate, RecordWeather, UnfinishedAppend};
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngCore as _, SeedableRng as _};
@@ -129,7 +129,33 @@ faults! {
     GroupSlow, "group-slow", 10_000, 30_000;
     /// A group is born in the middle of a cutover.
     GroupLate, "group-late", 10_000, 30_000;
+    /// A group's coordinator does not answer for a while.
+    CoordinatorSilent, "coordinator-silent", 500, 3_000;
+    /// A cluster cannot list its groups for a while.
+    GroupsUnlisted, "groups-unlisted", 500, 3_000;
 }
+
+/// Faults of the world in memory that do not happen here; every other one that it counts has to. Calls go wrong outside the
+/// world, where it is known who calls, under names of their own.
+pub const ELSEWHERE: [&str; 17] = [
+    "call-done-hangs",
+    "call-failed",
+    "call-hangs",
+    "call-not-done",
+    "call-slow",
+    "call-unknown-done",
+    "call-unknown-late",
+    "call-unknown-not-done",
+    "clash-discarded",
+    "foreign-rebootstraps",
+    "log-truncated",
+    "readers-shut-out",
+    "retention",
+    "topic-auto-created",
+    "topic-recreated",
+    "transaction-wedged",
+    "watermark-held",
+];
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -259,6 +285,22 @@ impl fmt::Debug for Weather {
 
 /// What goes wrong inside the world in memory. Calls of ports have their weather outside it, where it is known who calls.
 impl kutover_memory::Weather for Weather {
+    /// Only the journal takes its time in there, so that a writer can die in the middle of an entry.
+    fn call(&self, name: &str) -> CallWeather {
+        let before_ms = if name == "journal.append" { 1 + ms(self.delay(4)) } else { 0 };
+        CallWeather { before_ms, ..CallWeather::default() }
+    }
+
+    fn unfinished_append(&self) -> UnfinishedAppend {
+        let dice = &mut self.state.lock().dice;
+        match dice.random_range(0..4) {
+            0 => UnfinishedAppend::Whole,
+            1 => UnfinishedAppend::Late { after_ms: dice.random_range(1..20_000) },
+            2 => UnfinishedAppend::Torn,
+            _ => UnfinishedAppend::Lost,
+        }
+    }
+
     fn record(&self, _: &ClusterId, _: &TopicPartition) -> RecordWeather {
         let slow = self.strikes(Fault::BrokerSlow).map_or(0, |shape| ms(shaped(shape, 500, 20_000)));
         let fate = if self.strikes(Fault::AckLost).is_some() {

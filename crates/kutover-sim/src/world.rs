@@ -9,7 +9,7 @@ use kutover_core::words::{ClusterId, DnsName, IncarnationId};
 use kutover_memory::{MemoryCluster, MemoryWorld};
 use parking_lot::Mutex;
 
-use crate::observed::Append;
+use crate::observed::{Act, Append};
 use crate::scene::Scene;
 use crate::weather::{Fault, Weather, shaped};
 use crate::witness::{Witness, note};
@@ -115,6 +115,7 @@ impl World {
         let Some(known) = self.cluster(id).filter(|known| !known.gone) else { return };
         if out {
             known.cluster.kill();
+            self.witness.act(None, Act::OutOfReach(id.clone()));
             self.out.lock().insert(id.clone());
         } else {
             known.cluster.revive();

@@ -17,8 +17,6 @@ pub(crate) struct Cluster {
     pub(crate) fenced: bool,
     /// Nobody can reach it any more.
     pub(crate) dead: bool,
-    /// The final end, once it is closed.
-    pub(crate) closed: Option<usize>,
     /// What its control topic says.
     pub(crate) control: ControlView,
 }
@@ -27,7 +25,7 @@ impl Hash for Cluster {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let ControlView { deployment, term, claim, target, intent, fenced, chain } = &self.control;
         (deployment, term, claim, target, intent, fenced, chain).hash(hasher);
-        (&self.log, self.fenced, self.dead, self.closed).hash(hasher);
+        (&self.log, self.fenced, self.dead).hash(hasher);
     }
 }
 

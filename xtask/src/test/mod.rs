@@ -80,10 +80,7 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let context = Context::new(args.nightly)?;
-    let chosen: Vec<&Section> = SECTIONS
-        .iter()
-        .filter(|section| args.only.is_empty() || args.only.iter().any(|name| name == section.name))
-        .collect();
+    let chosen = chosen(&args.only, args.nightly);
     let mut rows = Vec::new();
     let started = Instant::now();
     rows.push(("setup", setup::run(&context, &chosen), started.elapsed()));
@@ -93,6 +90,15 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
         rows.push((section.name, run_section(&context, section), started.elapsed()));
     }
     Ok(close(&rows))
+}
+
+/// The sections that are run: those that are named, or all.
+fn chosen(only: &[String], nightly: bool) -> Vec<&'static Section> {
+    let is_chosen = |section: &&Section| match only {
+        [] => nightly || !section.only_nightly,
+        only => only.iter().any(|name| name == section.name),
+    };
+    SECTIONS.iter().filter(is_chosen).collect()
 }
 
 /// Checks first, since they are quick, then the test targets, then the documentation examples.
@@ -132,4 +138,17 @@ fn close(rows: &[(&'static str, Tally, Duration)]) -> ExitCode {
     }
     println!("{total}");
     if total.is_success() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::chosen;
+
+    #[test]
+    fn a_long_form_is_run_by_night_or_by_name() {
+        let runs =
+            |only: &[String], nightly| chosen(only, nightly).iter().any(|section| section.name == "mutants");
+        assert!(!runs(&[], false) && runs(&[], true));
+        assert!(runs(&["mutants".into()], false) && !runs(&["core".into()], true));
+    }
 }

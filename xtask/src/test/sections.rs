@@ -1,7 +1,7 @@
 //! Which sections there are. A new section, or a new crate, is one line in [`SECTIONS`].
 
 use super::{check::Check, purity, setup};
-use crate::{controls, docs, lint, simulate, worlds};
+use crate::{controls, docs, lint, mutants, simulate, worlds};
 
 /// One named part of the test run.
 pub(crate) struct Section {
@@ -17,11 +17,20 @@ pub(crate) struct Section {
     pub(crate) needs: &'static [setup::Need],
     /// Checks of the section's own, each counted as a test.
     pub(crate) checks: &'static [Check],
+    /// Only a long form: it is run with `--nightly`, or if it is named.
+    pub(crate) only_nightly: bool,
 }
 
 /// A section before anything is said about it.
-const PLAIN: Section =
-    Section { name: "", about: "", packages: &[], doc_tests: false, needs: &[], checks: &[] };
+const PLAIN: Section = Section {
+    name: "",
+    about: "",
+    packages: &[],
+    doc_tests: false,
+    needs: &[],
+    checks: &[],
+    only_nightly: false,
+};
 
 /// All sections, in the order in which they run: what is quick to fail comes first.
 pub(crate) const SECTIONS: &[Section] = &[
@@ -109,6 +118,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "links, the commands that the documents show, documentation examples",
         doc_tests: true,
         checks: docs::CHECKS,
+        ..PLAIN
+    },
+    Section {
+        name: "mutants",
+        about: "every expression of the machines and decisions changed in turn (hours; with --nightly)",
+        checks: mutants::CHECKS,
+        only_nightly: true,
         ..PLAIN
     },
 ];

@@ -1,5 +1,7 @@
 //! The way back: lists of outputs, and what happens when it is cut short.
 
+use std::collections::BTreeMap;
+
 use super::fixtures::*;
 use super::*;
 use crate::chain::{ClosedBy, SegmentEnd};
@@ -126,7 +128,28 @@ fn a_rollback_resumes_from_every_prefix_of_its_journal() {
     }
 }
 
-/// L14: each command of the way back fails once, with its outcome unknown; it is done again.
+/// G4: a rollback ends once every group has read what green took, and not before.
+#[test]
+fn a_rollback_does_not_end_while_green_holds_unread_records() {
+    let begun = number("observe the drain");
+    let mut looks = 0;
+    let mut world = World::new(plan(), vec![]).but(move |command, _| match command {
+        Command::ObserveDrain { old, .. } if old.colour == Colour::Green => {
+            looks += 1;
+            let seen = drained(if looks < 6 { 99 } else { 100 });
+            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
+        }
+        _ => None,
+    });
+    world.rollback = Some(begun);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let looks = world.commands[begun + 1..].iter().filter(|command| **command == "observe the drain");
+    assert_eq!(looks.count(), 6);
+}
+
+/// L14: each command of the way back fails once, with its outcome unknown; it is done again. One error of a green that
+/// lives does not give it up: its segment keeps its proven end.
 #[test]
 fn every_command_of_a_rollback_may_fail_once() {
     for (step, name) in BACK.iter().enumerate() {
@@ -137,6 +160,8 @@ fn every_command_of_a_rollback_may_fail_once() {
         let (stop, world) = world.run();
         assert!(matches!(stop, Stop::RolledBack(_)), "{name}");
         assert_eq!(world.holds(), ["test: made to fail"], "{name}");
+        let left = &world.machine.progress().chain.segments(&place(0))[1];
+        assert_eq!(left.end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Fence }, "{name}");
         assert!(world.events.iter().all(|event| !matches!(event, Event::BarrierLost { .. })));
     }
 }

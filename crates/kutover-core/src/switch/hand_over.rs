@@ -448,6 +448,22 @@ mod tests {
         assert_eq!(overlap.refused(offer).map(|returned| returned.fate), Some(DeliveryFate::Unknown));
     }
 
+    /// G2: also where nothing has judged what came back, because it is let go, outlives its time-out, or the producer stops.
+    #[test]
+    fn what_was_never_judged_keeps_that_it_was_unknown() {
+        let ways: [fn(&mut HandOver) -> Vec<Returned>; 3] =
+            [HandOver::release, |hand_over| hand_over.expire(Millis(100)), HandOver::abandon];
+        for take in ways {
+            let mut hand_over = hand_over(Order::Overlap);
+            hand_over.failed(failure(3, Some(0), DeliveryFate::Unknown));
+            hand_over.failed(failure(4, Some(0), DeliveryFate::NotWritten));
+            let fates: Vec<_> =
+                take(&mut hand_over).into_iter().map(|back| (back.token, back.fate)).collect();
+            assert_eq!(fates, [(Token(3), DeliveryFate::Unknown), (Token(4), DeliveryFate::NotWritten)]);
+            assert_eq!((hand_over.len(), hand_over.bytes()), (0, 0));
+        }
+    }
+
     #[test]
     fn parking_is_bounded_but_one_record_always_fits() {
         let mut hand_over = hand_over(Order::Ordered);

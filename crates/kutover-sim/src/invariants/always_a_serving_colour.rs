@@ -1,5 +1,5 @@
-//! G5: the cluster that the owner record names stands, and no controller shuts its clients out or publishes one that
-//! refuses records.
+//! G5: the cluster that the owner record names stands, and no controller shuts its clients out, publishes one that refuses
+//! records, or fences it but for a rollback's barrier, which the owner record announces.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,6 +16,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     let mut fenced: BTreeSet<&ClusterId> = BTreeSet::new();
     let mut isolated: BTreeMap<&ClusterId, BTreeSet<&Nonce>> = BTreeMap::new();
     let mut active: Option<&ClusterId> = None;
+    let (mut announced, mut publisher) = (false, None);
     for acted in &observed.acts {
         let at_ms = acted.at_ms;
         match &acted.act {
@@ -29,6 +30,11 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
                 isolated.entry(cluster).or_default().remove(nonce);
             }
             Act::Fenced(cluster, _) => {
+                // What an older controller does late, the newer one undoes.
+                let late = acted.by != publisher;
+                if active == Some(cluster) && !announced && !late {
+                    found.push(broken!("{cluster} was fenced at {at_ms} ms while it was active"));
+                }
                 fenced.insert(cluster);
             }
             Act::Lifted(cluster, _) => {
@@ -41,6 +47,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
                     found.push(broken!("{now} was published at {at_ms} ms while it was fenced"));
                 }
                 active = Some(now);
+                (announced, publisher) = (owner.intent.is_some(), acted.by);
             }
             _ => continue,
         }
@@ -70,7 +77,12 @@ mod tests {
         assert_eq!(check(&observed).len(), 1);
         observed.acts[2] = acted(3, Act::Destroyed("KafkaB-1".into(), "g".into()));
         assert_eq!(check(&observed).len(), 1);
-        observed.acts = vec![made("g"), acted(1, Act::Fenced("g".into(), vec![])), publish];
+        let fence = |at_ms| acted(at_ms, Act::Fenced("g".into(), vec![]));
+        observed.acts = vec![made("g"), fence(1), publish.clone()];
         assert_eq!(check(&observed).len(), 1);
+        observed.acts = vec![made("g"), publish, fence(3)];
+        assert_eq!(check(&observed).len(), 1, "nobody goes back");
+        observed.acts[2].by = Some(0);
+        assert_eq!(check(&observed), [], "an older controller's late act");
     }
 }

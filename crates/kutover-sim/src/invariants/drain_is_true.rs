@@ -1,4 +1,5 @@
-//! Who says that the old cluster is drained is right: every group that was there has been handed all that stood on it.
+//! Who says that the old cluster is drained is right: every group that was there has been handed all that stood on it. A
+//! rollback that ends says so of the cluster that it left, unless it has said that it gave that one up.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,27 +7,44 @@ use kutover_core::cutover::StateName;
 use kutover_core::words::{ClusterId, Offset, TopicPartition};
 
 use super::{Violation, broken};
-use crate::observed::{Act, Observed};
+use crate::observed::{Act, Append, Observed};
 
 pub(super) const NAME: &str = "drain_is_true";
 
 pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     let mut found = Vec::new();
     for (index, acted) in observed.acts.iter().enumerate() {
-        if acted.act != Act::Entered(StateName::Soaking) {
-            continue;
-        }
+        let back = match acted.act {
+            Act::Entered(StateName::Soaking) => false,
+            Act::Entered(StateName::RolledBack) => true,
+            _ => continue,
+        };
         let Some(active) = observed.owner_at(index).map(|owner| owner.target.cluster_id.clone()) else {
             continue;
         };
         for left in standing(observed, index).into_iter().filter(|cluster| *cluster != active) {
             let by = acted.by.unwrap_or_default();
-            for missed in unread(observed, &left, acted.at_ms) {
+            if back && is_given_up(observed, index, &left) {
+                continue;
+            }
+            // Where a rollback waived the fence, what came behind the quiet end is in no segment.
+            let counts = |append: &Append| !(back && observed.is_behind_quiet(append));
+            for missed in unread_of(observed, &left, acted.at_ms, counts) {
                 found.push(broken!("controller {by} called {left} drained at {} ms; {missed}", acted.at_ms));
             }
         }
     }
     found
+}
+
+/// Whether a controller has said by then that a cluster does not answer and is given up.
+fn is_given_up(observed: &Observed, index: usize, cluster: &ClusterId) -> bool {
+    observed.acts[..index].iter().any(|acted| {
+        let Act::GivenUp(given_up) = acted.act else { return false };
+        observed
+            .owners()
+            .any(|(_, owner)| owner.target.generation == given_up && owner.target.cluster_id == *cluster)
+    })
 }
 
 fn standing(observed: &Observed, index: usize) -> BTreeSet<ClusterId> {
@@ -47,6 +65,15 @@ fn standing(observed: &Observed, index: usize) -> BTreeSet<ClusterId> {
 
 /// What stood on a cluster at an instant and a group that is required had not been handed by then.
 pub(super) fn unread(observed: &Observed, cluster: &ClusterId, at_ms: u64) -> Vec<String> {
+    unread_of(observed, cluster, at_ms, |_| true)
+}
+
+fn unread_of(
+    observed: &Observed,
+    cluster: &ClusterId,
+    at_ms: u64,
+    counts: impl Fn(&Append) -> bool,
+) -> Vec<String> {
     let mut missed = Vec::new();
     for group in observed.groups.iter().filter(|group| group.born_ms < 1_000) {
         let mut read: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
@@ -60,6 +87,7 @@ pub(super) fn unread(observed: &Observed, cluster: &ClusterId, at_ms: u64) -> Ve
             append.cluster == *cluster
                 && append.at_ms < at_ms
                 && read.get(&append.place).is_none_or(|read| *read < append.offset)
+                && counts(append)
         });
         let behind: Vec<_> = behind.collect();
         if let Some(first) = behind.first() {
@@ -75,6 +103,8 @@ pub(super) fn unread(observed: &Observed, cluster: &ClusterId, at_ms: u64) -> Ve
 
 #[cfg(test)]
 mod tests {
+    use kutover_core::words::Generation;
+
     use super::super::fixtures::{acted, append, group, handed, made, ours, owner, record};
     use super::*;
     use crate::observed::Ending;
@@ -93,6 +123,28 @@ mod tests {
         ];
         assert_eq!(check(&observed).len(), 1);
         observed.groups[0].handed.push(handed(8, "b", 0, 0));
+        assert_eq!(check(&observed), []);
+    }
+    #[test]
+    fn a_rollback_that_ends_says_that_green_is_drained_or_given_up() {
+        let mut observed = ours();
+        observed.records.push(record(1, Ending::Acknowledged("g".into())));
+        observed.appends.push(append(5, "g", 0, 0));
+        observed.groups.push(group("g"));
+        observed.acts = vec![
+            made("b"),
+            made("g"),
+            acted(4, Act::Published(Box::new(owner(2, "g", 1)))),
+            acted(6, Act::Published(Box::new(owner(3, "b", 1)))),
+            acted(9, Act::Entered(StateName::RolledBack)),
+        ];
+        assert_eq!(check(&observed).len(), 1);
+        observed.acts.insert(4, acted(8, Act::GivenUp(Generation(3))));
+        assert_eq!(check(&observed).len(), 1, "another cluster's generation");
+        observed.acts[4] = acted(8, Act::GivenUp(Generation(2)));
+        assert_eq!(check(&observed), []);
+        observed.acts.remove(4);
+        observed.groups[0].handed.push(handed(8, "g", 0, 0));
         assert_eq!(check(&observed), []);
     }
 }

@@ -9,6 +9,7 @@ mod generation_only_grows;
 mod ledger_bounds_duplicates;
 mod no_early_removal;
 mod no_fence_left_on_active;
+mod no_panic;
 mod no_silent_loss;
 mod old_term_acts_not;
 mod receipts_truthful;
@@ -59,11 +60,17 @@ pub const ALL: &[(&str, Check)] = &[
     (resume_repeats_nothing::NAME, resume_repeats_nothing::check),
     (stall_is_bounded::NAME, stall_is_bounded::check),
     (comes_to_an_end::NAME, comes_to_an_end::check),
+    (no_panic::NAME, no_panic::check),
 ];
 
 /// Checks all of them.
 pub fn check(observed: &Observed) -> Vec<Violation> {
     ALL.iter().flat_map(|(_, check)| check(observed)).collect()
+}
+
+/// Checks what holds whatever moves the producers: other strategies than kutover's promise nothing more.
+pub fn check_any(observed: &Observed) -> Vec<Violation> {
+    no_panic::check(observed)
 }
 
 /// Puts a violation together.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use kutover_core::chain::{ClosedBy, Segment, SegmentEnd};
+use kutover_core::chain::SegmentEnd;
 
 use super::{Violation, broken};
 use crate::observed::{Append, Ending, Observed, Reading};
@@ -72,21 +72,55 @@ fn unread(observed: &Observed) -> Vec<Violation> {
 
 /// What no segment has, so no reader of the chain is handed it, while its cluster is held for it and still stands: what
 /// came behind an end that a quiet window closed, because the fence was waived; and what a cluster that did not answer
-/// any more had when a rollback left it without a barrier.
+/// any more, and was really out of reach, had when a rollback left it without a barrier.
 fn is_held(observed: &Observed, reading: Reading, append: &Append) -> bool {
-    let outside = |segment: &Segment| match segment.end {
-        SegmentEnd::Closed { by, .. } => by == ClosedBy::Quiet,
-        SegmentEnd::Unreadable => true,
-        SegmentEnd::Open => false,
-    };
     let stands = || observed.end.standing.contains_key(&append.cluster);
-    reading == Reading::Chain && stands() && observed.segments(&append.cluster, &append.place).any(outside)
+    let given_up = || {
+        let mut segments = observed.segments(&append.cluster, &append.place);
+        let unreadable =
+            segments.any(|segment| segment.end == SegmentEnd::Unreadable && append.offset >= segment.start);
+        unreadable && observed.was_out_of_reach(&append.cluster)
+    };
+    reading == Reading::Chain && stands() && (observed.is_behind_quiet(append) || given_up())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{append, group, handed, ours, record};
+    use kutover_core::chain::{ClosedBy, Segment};
+    use kutover_core::words::{Colour, Generation, Offset};
+
+    use super::super::fixtures::{acted, append, group, handed, ours, record};
     use super::*;
+    use crate::observed::Act;
+
+    /// A world in which a reader of the chain was not handed the record at offset 3 of a cluster that stands.
+    fn unread_behind(end: SegmentEnd) -> Observed {
+        let mut observed = ours();
+        observed.records.push(record(1, Ending::Acknowledged("g".into())));
+        observed.appends.push(append(5, "g", 3, 0));
+        observed.groups.push(crate::observed::Group { reading: Reading::Chain, ..group("g") });
+        observed.end.standing.insert("g".into(), (vec![], false));
+        let (generation, colour) = (Generation(2), Colour::Green);
+        let segment = Segment { generation, colour, cluster_id: "g".into(), start: Offset(0), end };
+        let partitions = [(0, vec![segment])].into();
+        observed.acts.push(acted(6, Act::Chain("b".into(), "t0".into(), partitions)));
+        observed
+    }
+
+    #[test]
+    fn a_quiet_end_excuses_only_what_stands_behind_it() {
+        let quiet = |end| SegmentEnd::Closed { end: Offset(end), by: ClosedBy::Quiet };
+        assert_eq!(check(&unread_behind(quiet(3))), []);
+        assert_eq!(check(&unread_behind(quiet(4))).len(), 1);
+    }
+
+    #[test]
+    fn a_cluster_that_was_never_out_of_reach_is_not_given_up() {
+        let mut observed = unread_behind(SegmentEnd::Unreadable);
+        assert_eq!(check(&observed).len(), 1);
+        observed.acts.push(acted(4, Act::OutOfReach("g".into())));
+        assert_eq!(check(&observed), []);
+    }
 
     #[test]
     fn what_was_acknowledged_and_stands_nowhere_is_reported() {

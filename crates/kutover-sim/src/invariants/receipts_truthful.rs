@@ -1,11 +1,12 @@
-//! A receipt is true: who says that it has moved to a cluster has, and its generations only grow.
+//! A receipt is true: who says that it has moved to a cluster has, its generations only grow, and no more was acknowledged
+//! or returned by its word than really was.
 
 use std::collections::BTreeMap;
 
 use kutover_core::words::Generation;
 
 use super::{Violation, broken};
-use crate::observed::Observed;
+use crate::observed::{Ending, Observed};
 
 pub(super) const NAME: &str = "receipts_truthful";
 
@@ -38,7 +39,48 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
             found.push(broken!("{name} has receipts for generations {all:?}, in this order"));
         }
     }
+    found.extend(counts(observed));
     found.extend(appends_after_receipts(observed));
+    found
+}
+
+/// A receipt tells no more than its producer's callers had been told by then. (Less it may: other runs of the producer,
+/// and what it does now.)
+fn counts(observed: &Observed) -> Vec<Violation> {
+    let mut ends: BTreeMap<usize, (Vec<u64>, Vec<u64>)> = BTreeMap::new();
+    for record in &observed.records {
+        let (acknowledged, returned) = ends.entry(record.producer).or_default();
+        for (at_ms, ending) in &record.endings {
+            match ending {
+                Some(Ending::Acknowledged(_)) => acknowledged.push(*at_ms),
+                Some(Ending::NotWritten | Ending::Unknown) => returned.push(*at_ms),
+                None => {}
+            }
+        }
+    }
+    for (acknowledged, returned) in ends.values_mut() {
+        acknowledged.sort_unstable();
+        returned.sort_unstable();
+    }
+    let none = (Vec::new(), Vec::new());
+    let mut found = Vec::new();
+    for told in &observed.told {
+        let (acknowledged, returned) = ends.get(&told.producer).unwrap_or(&none);
+        let by_then = |ends: &[u64]| ends.partition_point(|at_ms| *at_ms <= told.at_ms) as u64;
+        let claimed = told.receipts.iter().fold((0, 0), |(acknowledged, returned), receipt| {
+            (acknowledged + receipt.acknowledged, returned + receipt.returned)
+        });
+        let name = &observed.producers[told.producer].name;
+        for (what, claimed, ends) in
+            [("acknowledged", claimed.0, acknowledged), ("returned", claimed.1, returned)]
+        {
+            let real = by_then(ends);
+            if claimed > real {
+                let at_ms = told.at_ms;
+                found.push(broken!("{name} says at {at_ms} ms that {claimed} were {what}: {real} were"));
+            }
+        }
+    }
     found
 }
 
@@ -76,7 +118,7 @@ mod tests {
 
     use super::super::fixtures::{append, ours, record};
     use super::*;
-    use crate::observed::{Ending, Told};
+    use crate::observed::Told;
 
     fn told(generation: u64) -> Told {
         let receipt = Receipt {
@@ -99,6 +141,19 @@ mod tests {
         assert_eq!(check(&observed).len(), 1);
         observed.producers[0].moves.push((9, "g".into()));
         assert_eq!(check(&observed), []);
+    }
+
+    #[test]
+    fn a_receipt_that_counts_more_than_there_was_is_reported() {
+        let mut observed = ours();
+        observed.producers[0].moves.push((9, "g".into()));
+        observed.told.push(told(2));
+        observed.told[0].receipts[0].acknowledged = 1;
+        assert_eq!(check(&observed).len(), 1);
+        observed.records.push(record(1, Ending::Acknowledged("b".into())));
+        assert_eq!(check(&observed), []);
+        observed.told[0].receipts[0].returned = 1;
+        assert_eq!(check(&observed).len(), 1);
     }
 
     #[test]

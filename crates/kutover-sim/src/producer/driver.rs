@@ -71,7 +71,7 @@ pub(super) async fn live_once(world: &Arc<World>, number: usize, life: u64, reac
         biased;
         () = killer(world) => true,
         () = world.until_ending() => false,
-        _ = &mut driving => true, // It could not start, or broke: a service restarts such a producer.
+        _ = &mut driving => true, // It could not start, or broke: a service restarts it. A panic is a violation all the same.
     };
     if !killed {
         // A send that sleeps inside the gate is still one of its sends.

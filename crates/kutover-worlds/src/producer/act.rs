@@ -254,14 +254,8 @@ impl Producer {
             let meant = client.meant;
             self.broke(Promise::G1, format!("record {record} was meant for {meant} and stands in {colour}"));
         }
-        let name = self.name;
-        let offsets = ground.offsets;
-        let cluster = ground.at_mut(colour);
-        if let Some(end) = cluster.closed {
-            self.broke(Promise::G3, format!("record {record} stands in {colour} past its closed end {end}"));
-        }
-        if offsets {
-            cluster.log.push((name, record));
+        if ground.offsets {
+            ground.at_mut(colour).log.push((self.name, record));
         }
     }
 
