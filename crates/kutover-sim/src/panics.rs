@@ -32,5 +32,8 @@ pub(crate) fn take() -> Vec<String> {
 fn described(info: &PanicHookInfo<'_>) -> String {
     let place =
         info.location().map_or_else(String::new, |place| format!(" ({}:{})", place.file(), place.line()));
-    format!("{}{place}", info.payload_as_str().unwrap_or("a panic without words"))
+    let payload = info.payload();
+    let said = payload.downcast_ref::<&str>().copied();
+    let said = said.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    format!("{}{place}", said.unwrap_or("a panic without words"))
 }
