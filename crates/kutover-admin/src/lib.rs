@@ -11,6 +11,7 @@ mod config;
 mod ends;
 mod errors;
 mod fence;
+mod fetch;
 mod groups;
 mod identity;
 mod lag;
@@ -19,6 +20,7 @@ mod proof;
 mod security;
 mod tail;
 mod topics;
+mod writers;
 
 pub use admin::KafkaAdmin;
 pub use config::{AdminConfig, Timeouts};

@@ -27,7 +27,12 @@ impl ClusterConnector for Replaced {
             Colour::Blue => self.0.cluster(Colour::Blue).unwrap(),
         };
         let cluster = Arc::new(cluster);
-        Ok(ClusterLinks { admin: cluster.clone(), lag: cluster.clone(), registry: cluster })
+        Ok(ClusterLinks {
+            admin: cluster.clone(),
+            lag: cluster.clone(),
+            survey: cluster.clone(),
+            registry: cluster,
+        })
     }
 }
 

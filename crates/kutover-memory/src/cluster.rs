@@ -10,6 +10,7 @@ mod log;
 mod reader;
 mod registry;
 mod transactions;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub struct ClusterOptions {
     pub auto_create_topics: bool,
     /// Whether it can list groups.
     pub lists_groups: bool,
+    /// Whether it tells who writes to it.
+    pub tells_producers: bool,
     /// Whether it tells topics' configs and ids.
     pub describes_topics: bool,
     /// Configs that it does not know.
@@ -74,6 +77,7 @@ impl Default for ClusterOptions {
             broker_count: 3,
             auto_create_topics: false,
             lists_groups: true,
+            tells_producers: true,
             describes_topics: true,
             unknown_configs: BTreeSet::new(),
             version: Some("memory".into()),

@@ -13,6 +13,7 @@ pub mod producer;
 pub mod provision;
 pub mod registry;
 pub mod watch;
+pub mod writers;
 
 use std::fmt::Debug;
 

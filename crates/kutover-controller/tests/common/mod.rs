@@ -65,7 +65,12 @@ impl ClusterConnector for Connector {
             ProviderError::new(ErrorKind::Unreachable, format!("connect to {}", incarnation.id), "it is gone")
         })?;
         let cluster = Arc::new(cluster);
-        Ok(ClusterLinks { admin: cluster.clone(), lag: cluster.clone(), registry: cluster })
+        Ok(ClusterLinks {
+            admin: cluster.clone(),
+            lag: cluster.clone(),
+            survey: cluster.clone(),
+            registry: cluster,
+        })
     }
 }
 

@@ -100,6 +100,7 @@ pub(super) fn drained(committed: i64) -> Observation {
                 (("billing".into(), p), Ok(progress))
             })
             .into(),
+        ..Observation::default()
     }
 }
 
@@ -160,6 +161,9 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         },
         Command::ReadMembers { .. } => {
             Answer::Members { by_cluster: vec![vec![], vec![producer(7, published)]] }
+        }
+        Command::Survey { .. } => {
+            Answer::Surveyed { partitions: Err("embedded".into()), records: BTreeMap::new() }
         }
         Command::RaiseFence { .. } => Answer::FenceRaised { kind: FenceKind::Acl },
         Command::ProveFence { .. } => Answer::FenceProven {
@@ -297,7 +301,7 @@ impl<'a> World<'a> {
     }
 }
 
-pub(super) const FORWARD: [&str; 24] = [
+pub(super) const FORWARD: [&str; 25] = [
     "take the term",
     "claim the control topics",
     "provision",
@@ -313,6 +317,7 @@ pub(super) const FORWARD: [&str; 24] = [
     "publish the target",
     "announce the target",
     "read members",
+    "look who writes",
     "raise the fence",
     "prove the fence",
     "write the chain",

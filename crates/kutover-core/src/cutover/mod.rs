@@ -23,6 +23,7 @@ mod shut;
 mod situation;
 mod state;
 mod steps;
+mod watch;
 mod way_back;
 
 #[cfg(test)]
@@ -53,6 +54,7 @@ use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::{Millis, Nonce, Term};
 use shut::Shut;
+use watch::Watch;
 
 /// The longest back-off is this many times the first.
 const LONGEST_BACK_OFF: u64 = 32;
@@ -187,6 +189,8 @@ pub struct Cutover {
     hold: Option<Hold>,
     /// When start offsets were last looked after.
     freshened: Option<Millis>,
+    /// Who still writes to the old cluster.
+    watch: Watch,
     approved: BTreeSet<ApprovalGate>,
     asked: Option<ApprovalGate>,
     abort: bool,
@@ -236,6 +240,7 @@ impl Cutover {
             now: None,
             hold: None,
             freshened: None,
+            watch: Watch::default(),
             approved: BTreeSet::new(),
             asked: None,
             abort: false,
@@ -377,10 +382,10 @@ impl Cutover {
     /// Looks at the current step until it has to wait for something.
     fn look(&mut self, now: Millis, cause: Cause) {
         self.wake = None;
-        let answered = matches!(cause, Cause::Answer(_));
+        let answered = watch::answered(&cause);
         self.entered.get_or_insert(now);
         let next = self.step(cause);
-        if answered && !matches!(next, Next::Hold(_) | Next::HoldFor(..)) {
+        if answered.is_some_and(|survey| !next.holds(survey)) {
             self.release();
         }
         match next {

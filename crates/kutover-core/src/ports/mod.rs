@@ -11,6 +11,7 @@ mod lag;
 mod producer;
 mod provision;
 mod registry;
+mod writers;
 
 pub use admin::{
     ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewTopic, PartitionEnd,
@@ -25,3 +26,4 @@ pub use producer::{
 };
 pub use provision::{ClusterProvisioner, Incarnation};
 pub use registry::{MemberLink, MemberLinks, Registry};
+pub use writers::ProducerSurvey;
