@@ -27,6 +27,8 @@ pub(crate) struct BenchArgs {
 enum What {
     /// `BlueGreenProducer` against a bare rdkafka `FutureProducer`, on embedded clusters
     Producer,
+    /// The drain proof of many groups against Kafka's own describe-all, on Apache Kafka
+    Drain,
 }
 
 /// Runs a benchmark; its output goes straight through.
@@ -34,6 +36,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<()> {
     let BenchArgs { what, json, rounds, records } = args;
     let what = match what {
         What::Producer => "producer",
+        What::Drain => "drain",
     };
     let mut options: Vec<String> = Vec::new();
     if json {

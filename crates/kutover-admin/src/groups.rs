@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use krafka::admin::{
-    AlterConsumerGroupOffsetsOptions, DescribeShareGroupOffsetsOptions, GroupOffset, GroupType,
-    ListConsumerGroupOffsetsOptions, ListConsumerGroupsOptions,
+    AlterConsumerGroupOffsetsOptions, DescribeConsumerGroupsOptions, DescribeShareGroupOffsetsOptions,
+    GroupOffset, GroupType, ListConsumerGroupOffsetsOptions, ListConsumerGroupsOptions,
 };
 use krafka::error::{ErrorCode, KrafkaError};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
@@ -18,6 +18,9 @@ use crate::errors::{code, is_unsupported, provider};
 
 /// Groups asked at once: the answers come from one coordinator each, over one shared pool of connections.
 pub(crate) const GROUPS_AT_ONCE: usize = 64;
+
+/// Groups described in one request.
+const GROUPS_DESCRIBED: usize = 500;
 
 /// krafka's name of a partition.
 pub(crate) fn place_of(place: &TopicPartition) -> krafka::admin::TopicPartition {
@@ -36,19 +39,28 @@ impl KafkaAdmin {
             .list_consumer_groups(ListConsumerGroupsOptions::default())
             .await
             .map_err(|error| provider("list groups", &error))?;
-        let mut listed = BTreeMap::new();
+        let (mut listed, mut occupied) = (BTreeMap::new(), Vec::new());
         for (broker, answer) in brokers {
             match answer {
-                Ok(groups) => listed.extend(groups.into_iter().map(|group| {
-                    let shares =
-                        matches!(&group.group_type, Some(GroupType::Unknown(name)) if name == "share");
-                    (GroupId::new(group.group_id), shares)
-                })),
+                Ok(groups) => {
+                    for group in groups {
+                        let shares =
+                            matches!(&group.group_type, Some(GroupType::Unknown(name)) if name == "share");
+                        let id = GroupId::new(group.group_id);
+                        // Where a broker does not tell the state (before 2.6), every group may have members.
+                        let described = !matches!(&group.group_type, Some(GroupType::Unknown(_)));
+                        if described && group.state.as_deref() != Some("Empty") {
+                            occupied.push(id.clone());
+                        }
+                        listed.insert(id, shares);
+                    }
+                }
                 Err(error) if is_unsupported(&error) => return Ok(GroupListing::Unsupported),
                 Err(error) => return Err(provider(format!("list the groups of broker {broker}"), &error)),
             }
         }
-        let groups = stream::iter(listed)
+        let subscribed = self.subscriptions(&occupied).await?;
+        let mut groups: BTreeMap<GroupId, BTreeSet<TopicName>> = stream::iter(listed)
             .map(|(group, shares)| async move {
                 let topics = self.topics_of(&group, shares).await?;
                 ProviderResult::Ok((group, topics))
@@ -56,7 +68,45 @@ impl KafkaAdmin {
             .buffer_unordered(GROUPS_AT_ONCE)
             .try_collect()
             .await?;
+        for (group, topics) in subscribed {
+            groups.entry(group).or_default().extend(topics);
+        }
         Ok(GroupListing::Listed(groups))
+    }
+
+    /// What the live members of groups read, or are about to: a group that has committed nothing yet reads all the same
+    /// (L9).
+    async fn subscriptions(
+        &self,
+        groups: &[GroupId],
+    ) -> ProviderResult<BTreeMap<GroupId, BTreeSet<TopicName>>> {
+        let mut subscribed = BTreeMap::new();
+        for chunk in groups.chunks(GROUPS_DESCRIBED) {
+            let names = chunk.iter().map(GroupId::as_str);
+            let described = self
+                .admin
+                .describe_consumer_groups(names, DescribeConsumerGroupsOptions::default())
+                .await
+                .map_err(|error| provider("describe groups", &error))?;
+            for (group, answer) in described {
+                let group = match answer {
+                    Ok(group) => group,
+                    // Gone since it was listed.
+                    Err(error) if code(&error) == Some(ErrorCode::GroupIdNotFound) => continue,
+                    Err(error) => return Err(provider(format!("describe group {group}"), &error)),
+                };
+                let members = group.members.iter();
+                let topics = members.flat_map(|member| {
+                    let named = member.subscribed_topic_names.iter().flatten().map(String::as_str);
+                    let given = member.assignment.iter().flatten().map(|given| given.topic_name.as_str());
+                    named.chain(given)
+                });
+                let topics: BTreeSet<TopicName> =
+                    topics.filter(|topic| !topic.is_empty()).map(TopicName::new).collect();
+                subscribed.insert(GroupId::new(group.group_id.as_str()), topics);
+            }
+        }
+        Ok(subscribed)
     }
 
     async fn topics_of(&self, group: &GroupId, shares: bool) -> ProviderResult<BTreeSet<TopicName>> {

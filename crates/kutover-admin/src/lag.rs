@@ -43,13 +43,16 @@ impl KafkaAdmin {
         };
         let logs = ranges.iter().filter(|(place, _)| queried.contains(*place));
         let logs = LagBatch::Logs(logs.map(|(place, range)| (place.clone(), range.clone())).collect());
+        let uncommitted = Arc::new(query.read_uncommitted);
         let groups = stream::iter(query.groups)
             .map(move |(group, topics)| {
                 let wanted: Vec<TopicPartition> =
                     topics.iter().filter_map(|topic| places.get(topic)).flatten().cloned().collect();
                 let (ranges, tails) = (Arc::clone(&ranges), tails.clone());
+                let uncommitted = uncommitted.contains(&group);
                 async move {
-                    let progress = self.progress(&group, &wanted, &ranges, tails.as_deref()).await;
+                    let tails = tails.as_deref().map(|tails| (tails, uncommitted));
+                    let progress = self.progress(&group, &wanted, &ranges, tails).await;
                     Ok(LagBatch::Group(group, progress))
                 }
             })
@@ -103,7 +106,7 @@ impl KafkaAdmin {
         group: &GroupId,
         places: &[TopicPartition],
         ranges: &Ranges,
-        tails: Option<&TailReader<'_>>,
+        tails: Option<(&TailReader<'_>, bool)>,
     ) -> Vec<(TopicPartition, Result<GroupProgress, String>)> {
         let commits = match self.offsets(group, Some(places), false).await {
             Ok(commits) => commits,
@@ -121,8 +124,8 @@ impl KafkaAdmin {
                 Some(None) => Err("the coordinator left the partition out of its answer".to_owned()),
             };
             let answer = match (committed, tails, ranges.get(place)) {
-                (Ok(committed), Some(tails), Some(Ok(range))) => tails
-                    .read(place, committed, *range)
+                (Ok(committed), Some((tails, uncommitted)), Some(Ok(range))) => tails
+                    .read(place, committed, *range, uncommitted)
                     .await
                     .map(|tail| GroupProgress { committed, tail })
                     .map_err(|why| format!("its tail could not be read: {why}")),
@@ -136,7 +139,7 @@ impl KafkaAdmin {
     }
 }
 
-fn offset(answers: &Answers<ListedOffset>, place: &TopicPartition) -> Result<Offset, String> {
+pub(crate) fn offset(answers: &Answers<ListedOffset>, place: &TopicPartition) -> Result<Offset, String> {
     match answers.get(&place_of(place)) {
         Some(Ok(listed)) => Ok(Offset(listed.offset)),
         Some(Err(error)) => Err(reason(error)),

@@ -12,6 +12,7 @@ mod config;
 mod ends;
 mod errors;
 mod fence;
+mod fetch;
 mod groups;
 mod identity;
 mod lag;
@@ -21,6 +22,7 @@ mod proof;
 mod security;
 mod tail;
 mod topics;
+mod writers;
 
 pub use admin::KafkaAdmin;
 pub use config::{AdminConfig, Timeouts};

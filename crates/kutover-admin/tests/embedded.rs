@@ -85,7 +85,8 @@ async fn an_unanswered_partition_or_group_is_an_error() {
     };
     let observe = async || {
         let seen = lag(&admin, query("billing", &places, false)).await;
-        let observed = Observation { logs: seen.logs.clone(), progress: seen.groups.clone() };
+        let observed =
+            Observation { logs: seen.logs.clone(), progress: seen.groups.clone(), ..Observation::default() };
         (drain::prove(&required, &observed).is_drained(), seen)
     };
     let (drained, seen) = observe().await;
@@ -140,7 +141,7 @@ async fn a_tail_of_markers_holds_no_data() {
     transactional.begin().expect("begin");
     write_open(&transactional, &topic, "open").await;
     let seen = lag(&admin, query("billing", std::slice::from_ref(&place), true)).await;
-    assert_eq!(progress(&seen, "billing", &place).expect("answered").tail, Tail::NotRead);
+    assert_eq!(progress(&seen, "billing", &place).expect("answered").tail, Tail::Open);
 }
 
 #[tokio::test]

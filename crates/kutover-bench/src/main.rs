@@ -1,12 +1,13 @@
 //! kutover's benchmarks. `cargo xtask bench` builds and runs this.
 //!
-//! Contenders run in one process and in turn, each on an embedded cluster of its own that nobody used before; what is
+//! Producers run in one process and in turn, each on an embedded cluster of its own that nobody used before; what is
 //! compared are medians. A run that loses a record is an error, whatever its speed.
 
 // A program that talks to a person, run by xtask alone.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod contender;
+mod drain;
 mod producer;
 mod world;
 
@@ -23,9 +24,14 @@ struct Cli {
 enum Bench {
     /// `BlueGreenProducer` against a bare rdkafka `FutureProducer`, on embedded clusters
     Producer(producer::ProducerArgs),
+    /// The drain proof of many groups against Kafka's own describe-all, on Apache Kafka
+    Drain(drain::DrainArgs),
 }
 
 fn main() -> anyhow::Result<()> {
-    let Bench::Producer(args) = Cli::parse().bench;
-    tokio::runtime::Runtime::new()?.block_on(producer::run(&args))
+    let runtime = tokio::runtime::Runtime::new()?;
+    match Cli::parse().bench {
+        Bench::Producer(args) => runtime.block_on(producer::run(&args)),
+        Bench::Drain(args) => runtime.block_on(drain::run(&args)),
+    }
 }

@@ -188,6 +188,9 @@ pub struct Plan {
     pub groups: BTreeSet<GroupId>,
     /// Groups that need not have drained it, although a cluster lists them. Default: none.
     pub waive_groups: BTreeSet<GroupId>,
+    /// Groups that read uncommitted records (`isolation.level=read_uncommitted`), where topics are written in
+    /// transactions: what was aborted is data to them. All others are taken to read committed ones. Default: none.
+    pub read_uncommitted: BTreeSet<GroupId>,
     /// Who says yes before the switch and before the removal. Default automatic.
     pub approve: Approve,
     /// Whether the old cluster must be made to refuse records. Default required; waived needs `approve = "manual"`
@@ -242,6 +245,7 @@ impl Default for Plan {
             topics: TopicSelection::All,
             groups: BTreeSet::new(),
             waive_groups: BTreeSet::new(),
+            read_uncommitted: BTreeSet::new(),
             approve: Approve::Automatic,
             fence: FencePolicy::Required,
             separation: Separation::On,

@@ -57,6 +57,24 @@ impl FileJournal {
         Ok(Self { open: Arc::new(Mutex::new(open)), path: path.into() })
     }
 
+    /// What a journal holds, read while another process may have it open: all whole entries at this moment. None where
+    /// there is no file.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is damaged.
+    pub async fn peek(path: &Path) -> ProviderResult<Vec<JournalEntry>> {
+        let owned = path.to_owned();
+        off_the_workers(path, move || {
+            let what = format!("read journal {}", owned.display());
+            match std::fs::read(&owned) {
+                Ok(bytes) => whole_entries(&what, &bytes).map(|(entries, _)| entries),
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+                Err(error) => Err(io_error(&what, &error)),
+            }
+        })
+        .await
+    }
+
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
@@ -85,6 +103,14 @@ async fn off_the_workers<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
         let what = format!("journal {}", path.display());
         Err(ProviderError::new(ErrorKind::Unavailable, what, error).with_outcome(Outcome::Unknown))
+    })
+}
+
+fn whole_entries(what: &str, bytes: &[u8]) -> ProviderResult<(Vec<JournalEntry>, u64)> {
+    format::parse(bytes).map_err(|damage| {
+        let what = format!("{what}, {}", damage.place);
+        let reason = format!("{}; restore the file from a copy", damage.reason);
+        ProviderError::new(ErrorKind::Invalid, what, reason)
     })
 }
 
@@ -124,11 +150,7 @@ impl Open {
             .seek(SeekFrom::Start(0))
             .and_then(|_| self.file.read_to_end(&mut bytes))
             .map_err(|error| io_error(&what, &error))?;
-        let (entries, good_bytes) = format::parse(&bytes).map_err(|damage| {
-            let what = format!("{what}, {}", damage.place);
-            let reason = format!("{}; restore the file from a copy", damage.reason);
-            ProviderError::new(ErrorKind::Invalid, what, reason)
-        })?;
+        let (entries, good_bytes) = whole_entries(&what, &bytes)?;
         self.good_bytes = good_bytes;
         self.entries = entries.len() as u64;
         self.term = entries.iter().map(|entry| entry.term).max().unwrap_or_default();

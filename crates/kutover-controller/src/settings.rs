@@ -59,6 +59,7 @@ impl Config {
             endpoints: self.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
             initial: self.plan.active,
             ordinary_ttl_s: self.dns.ttl_s,
+            read_uncommitted: self.plan.read_uncommitted.clone(),
         }
     }
 }

@@ -30,6 +30,7 @@ impl ClusterConnector for Replaced {
         Ok(ClusterLinks {
             admin: cluster.clone(),
             lag: cluster.clone(),
+            survey: cluster.clone(),
             registry: cluster.clone(),
             ids: cluster,
         })

@@ -13,6 +13,12 @@ use serde::{Deserialize, Serialize};
 use crate::controls::{Control, without};
 use crate::words::{GroupId, Offset, TopicName, TopicPartition};
 
+mod open;
+mod table;
+
+pub use open::{Coordinated, OpenTransaction};
+pub use table::{DrainTable, Estimate, Row, table};
+
 /// What was read between a group's commit and the end of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -23,6 +29,8 @@ pub enum Tail {
     NoData,
     /// It was read, and at least one data record stands in it.
     Data,
+    /// A transaction is open in it: what stands there may yet become data.
+    Open,
 }
 
 /// What was answered about one partition's log.
@@ -50,6 +58,8 @@ pub struct Observation {
     pub logs: BTreeMap<TopicPartition, Result<LogRange, String>>,
     /// Progress by group and partition. `Err` is the reason why it was not answered.
     pub progress: BTreeMap<(GroupId, TopicPartition), Result<GroupProgress, String>>,
+    /// The transactions that are open where a tail could not be judged, as far as they are known.
+    pub open: BTreeMap<TopicPartition, Vec<OpenTransaction>>,
 }
 
 /// What has to be drained.
@@ -84,6 +94,13 @@ pub enum NotDrained {
     Unread {
         /// How many offsets lie before the end.
         records: i64,
+    },
+    /// Up to the end there are markers, aborted records or an open transaction, which nobody can read past yet.
+    Open {
+        /// How many offsets lie before the end.
+        records: i64,
+        /// The transactions, as far as they are known.
+        transactions: Vec<OpenTransaction>,
     },
     /// Retention deleted records before the group had read them.
     Lost {
@@ -128,6 +145,13 @@ impl fmt::Display for Remaining {
             NotDrained::ProgressUnknown { reason } => write!(f, "its offset was not answered ({reason})"),
             NotDrained::NeverCommitted { records } => write!(f, "no commit, {records} records unread"),
             NotDrained::Unread { records } => write!(f, "{records} records unread"),
+            NotDrained::Open { records, transactions } => {
+                write!(f, "{records} records unread, behind an open transaction")?;
+                for open in transactions {
+                    write!(f, "; {open}; to end it: {}", open.abort_command(&self.place))?;
+                }
+                Ok(())
+            }
             NotDrained::Lost { records } => {
                 write!(f, "retention deleted {records} records before they were read")
             }
@@ -171,23 +195,35 @@ pub fn prove(required: &Required, seen: &Observation) -> DrainVerdict {
             Err(why) => verdict.remaining.push(Remaining { group: None, place: place.clone(), why }),
         }
     }
+    let mut by_topic: BTreeMap<&TopicName, Vec<&TopicPartition>> = BTreeMap::new();
+    for (place, _) in &required.partitions {
+        by_topic.entry(&place.topic).or_default().push(place);
+    }
     for (group, topics) in &required.groups {
         for topic in topics {
-            let mut places = required.partitions.iter().filter(|(place, _)| place.topic == *topic).peekable();
-            if places.peek().is_none() {
+            let places = by_topic.get(topic).map(Vec::as_slice).unwrap_or_default();
+            if places.is_empty() {
                 verdict.remaining.push(Remaining {
                     group: Some(group.clone()),
                     place: TopicPartition { topic: topic.clone(), partition: -1 },
                     why: NotDrained::LogUnknown { reason: "the topic's partitions are not known".into() },
                 });
             }
-            for (place, _) in places {
+            for place in places {
+                let place = *place;
                 verdict.pairs += 1;
                 let Some(range) = readable.get(place) else { continue };
                 let progress = seen.progress.get(&(group.clone(), place.clone()));
-                if let Err(why) = judge_group(*range, progress) {
-                    if let NotDrained::Unread { records } | NotDrained::NeverCommitted { records } = why {
-                        verdict.unread += records;
+                if let Err(mut why) = judge_group(*range, progress) {
+                    match &mut why {
+                        NotDrained::Unread { records } | NotDrained::NeverCommitted { records } => {
+                            verdict.unread += *records;
+                        }
+                        NotDrained::Open { records, transactions } => {
+                            verdict.unread += *records;
+                            transactions.extend(seen.open.get(place).into_iter().flatten().cloned());
+                        }
+                        _ => {}
                     }
                     verdict.remaining.push(Remaining {
                         group: Some(group.clone()),
@@ -233,15 +269,19 @@ fn judge_group(range: LogRange, progress: Option<&Result<GroupProgress, String>>
     let only_markers = progress.tail == Tail::NoData && !without(Control::TailUnread);
     let eaten_is_read =
         |at: Offset| if without(Control::RetentionIgnored) { at.max(range.start) } else { at };
+    let open =
+        |from: Offset| Err(NotDrained::Open { records: range.end.0 - from.0, transactions: Vec::new() });
     match progress.committed.map(eaten_is_read) {
         None if range.start == range.end || without(Control::ExpiredIsDrained) => Ok(()),
         None if only_markers => Ok(()),
+        None if progress.tail == Tail::Open => open(range.start),
         None => Err(NotDrained::NeverCommitted { records: range.end.0 - range.start.0 }),
         Some(committed) if committed < range.start => {
             Err(NotDrained::Lost { records: range.start.0 - committed.0 })
         }
         Some(committed) if committed >= range.end => Ok(()),
         Some(_) if only_markers => Ok(()),
+        Some(committed) if progress.tail == Tail::Open => open(committed),
         Some(committed) => Err(NotDrained::Unread { records: range.end.0 - committed.0 }),
     }
 }
@@ -269,6 +309,7 @@ mod tests {
                 Ok(GroupProgress { committed: committed.map(Offset), tail }),
             )]
             .into(),
+            ..Observation::default()
         }
     }
 
@@ -317,6 +358,26 @@ mod tests {
         assert!(!prove(&required(None), &seen(0, 11, Some(10), Tail::NotRead)).is_drained());
         assert!(prove(&required(None), &seen(0, 0, None, Tail::NotRead)).is_drained());
         assert!(prove(&required(None), &seen(7, 7, None, Tail::NotRead)).is_drained());
+    }
+
+    /// L10: a transaction that is open is no marker. It is named, with the command that ends it.
+    #[test]
+    fn an_open_transaction_is_not_drained_and_is_named() {
+        let mut stuck = seen(0, 13, Some(11), Tail::Open);
+        let hanging = OpenTransaction {
+            producer_id: 7,
+            epoch: 0,
+            coordinator_epoch: 0,
+            since: Offset(11),
+            last_write_ms: 1,
+            coordinator: Coordinated::Forgotten,
+        };
+        assert_eq!(prove(&required(None), &stuck).unread, 2);
+        stuck.open.insert(place(3), vec![hanging]);
+        let words = words(&required(None), &stuck).concat();
+        assert!(words.contains("2 records unread, behind an open transaction; "), "{words}");
+        assert!(words.contains("producer id 7 hangs since offset 11"), "{words}");
+        assert!(words.ends_with("abort --topic orders --partition 3 --start-offset 11"), "{words}");
     }
 
     /// L11: what retention ate is reported, not taken for read.

@@ -11,6 +11,7 @@ mod producer_ids;
 mod reader;
 mod registry;
 mod transactions;
+mod writers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct ClusterOptions {
     pub auto_create_topics: bool,
     /// Whether it can list groups.
     pub lists_groups: bool,
+    /// Whether it tells who writes to it.
+    pub tells_producers: bool,
     /// Whether it tells topics' configs and ids.
     pub describes_topics: bool,
     /// Configs that it does not know.
@@ -75,6 +78,7 @@ impl Default for ClusterOptions {
             broker_count: 3,
             auto_create_topics: false,
             lists_groups: true,
+            tells_producers: true,
             describes_topics: true,
             unknown_configs: BTreeSet::new(),
             version: Some("memory".into()),

@@ -3,20 +3,21 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kutover_core::decisions::stragglers::Sign;
 use kutover_core::error::{ErrorKind, Outcome, ProviderResult};
 use kutover_core::owner::Target;
 use kutover_core::ports::{
     ClientEvents, ClusterAdmin as _, ClusterProvisioner as _, DnsProvider as _, EndpointAnswer, Journal as _,
-    LagQuery, NewTopic, ProducerClient, ProducerFactory, Published, RecordData, RecordRef, RecordSet,
-    Refusal, Registry as _, Token,
+    LagQuery, NewTopic, ProducerClient, ProducerFactory, ProducerSurvey as _, Published, RecordData,
+    RecordRef, RecordSet, Refusal, Registry as _, Token,
 };
 use kutover_core::words::{ClusterId, Colour, Generation, GroupId, Offset, TopicPartition};
 use kutover_memory::{
     CalmWeather, ClientOptions, ClusterOptions, Fault, ForeignProducer, MemoryClient, MemoryCluster,
-    MemoryFactory, MemoryResolver, MemoryWorld, ResolverOptions, StoredRecord,
+    MemoryFactory, MemoryResolver, MemoryTransaction, MemoryWorld, ResolverOptions, StoredRecord,
 };
 use kutover_testkit::conformance::{
-    admin, dns, journal, lag, producer, producer_ids, provision, registry, watch,
+    admin, dns, journal, lag, producer, producer_ids, provision, registry, watch, writers,
 };
 
 fn worlds() -> [MemoryWorld; 2] {
@@ -101,6 +102,7 @@ async fn a_cluster_keeps_its_lag_contract() {
             groups: [(billing, ["t".into()].into()), ("audit".into(), ["t".into()].into())].into(),
             partitions: vec![place.clone(), TopicPartition::new("t", 1)],
             read_tails: true,
+            ..LagQuery::default()
         };
         lag::everything_is_answered_once(&blue, &query).await;
         lag::what_does_not_answer_is_an_error(&blue, &TopicPartition::new("t", 9)).await;
@@ -130,6 +132,36 @@ async fn a_cluster_keeps_its_producer_ids_contract() {
             1
         };
         producer_ids::a_silent_broker_is_an_error(&blue, silence).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_keeps_its_survey_contract() {
+    for world in worlds() {
+        let (_world, blue) = with_blue(world).await;
+        blue.add_topic("t", 2);
+        let places = [TopicPartition::new("t", 0), TopicPartition::new("t", 1)];
+        writers::every_partition_has_its_answer(&blue, &places, &TopicPartition::new("t", 2)).await;
+        let stranger = tokio::sync::Mutex::new(ForeignProducer::start(&blue, ClientOptions::default()));
+        let told = StoredRecord { headers: vec![("app".into(), Some(b"till".to_vec()))], ..record("x") };
+        let append = async || {
+            stranger.lock().await.send(&places[0], told.clone()).await.unwrap();
+        };
+        writers::what_was_acknowledged_shows(&blue, &places[0], append).await;
+        let sign = Sign::of(None, [("app", Some(&b"till"[..]))]);
+        writers::the_last_records_come_last(&blue, &places[0], &sign, append).await;
+        writers::an_empty_partition_has_no_last_record(&blue, &places[1]).await;
+        let last = blue.last_records(&places[0], 1).await.unwrap();
+        assert_eq!(last[0].producer_id, Some(stranger.lock().await.producer_id()));
+        let begin = async || {
+            let transaction = blue.begin();
+            let since = transaction.produce(&places[1], record("open")).unwrap();
+            (transaction, since)
+        };
+        let end = async |transaction: MemoryTransaction| transaction.commit();
+        writers::an_open_transaction_is_named_until_it_ends(&blue, &places[1], begin, end).await;
+        blue.configure(|options| options.tells_producers = false);
+        assert_eq!(blue.writers(&places).await.unwrap_err().kind, ErrorKind::Unsupported);
     }
 }
 

@@ -154,6 +154,7 @@ impl Operator {
             endpoints: vec![world.endpoint()],
             initial: Colour::Blue,
             ordinary_ttl_s: world.scene.ordinary_ttl_s,
+            read_uncommitted: [].into(),
         };
         let nonce = Nonce::new(format!("nonce-{by}"));
         (by, Controller::new(plan, deployment, Ports::new(world, by).backends()).with_nonce(nonce))

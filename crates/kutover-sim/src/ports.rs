@@ -8,13 +8,15 @@ use async_trait::async_trait;
 use futures_core::Stream;
 use futures_util::{StreamExt as _, stream};
 use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks};
+use kutover_core::decisions::stragglers::{LastRecord, PartitionWriters};
+use kutover_core::drain::OpenTransaction;
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlBody, ControlMessage, ControlView, MemberState};
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{
     ClusterAdmin, ClusterIdentity, ClusterProvisioner, DnsProvider, FenceKind, FenceProof, GroupListing,
     Incarnation, Journal, JournalEntry, LagBatch, LagQuery, LagSource, NewTopic, NewestIds, PartitionEnd,
-    ProducerIds, Published, Registry, TopicDescription,
+    ProducerIds, ProducerSurvey, Published, Registry, TopicDescription,
 };
 use kutover_core::words::{
     Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
@@ -180,7 +182,13 @@ impl ClusterConnector for Ports {
             .filter(|known| !known.gone)
             .ok_or_else(|| ProviderError::new(ErrorKind::Unreachable, what(), "it is gone"))?;
         let admin = Arc::new(ClusterPorts { ports: self.clone(), cluster: known.cluster });
-        Ok(ClusterLinks { admin: admin.clone(), lag: admin.clone(), registry: admin.clone(), ids: admin })
+        Ok(ClusterLinks {
+            admin: admin.clone(),
+            lag: admin.clone(),
+            survey: admin.clone(),
+            registry: admin.clone(),
+            ids: admin,
+        })
     }
 }
 
@@ -284,6 +292,27 @@ impl LagSource for ClusterPorts {
             }
         };
         Box::pin(stream::once(answered).flatten())
+    }
+}
+
+#[async_trait]
+impl ProducerSurvey for ClusterPorts {
+    async fn writers(
+        &self,
+        places: &[TopicPartition],
+    ) -> ProviderResult<BTreeMap<TopicPartition, Result<PartitionWriters, String>>> {
+        self.ports.call("writers", self.cluster.writers(places)).await
+    }
+
+    async fn last_records(&self, place: &TopicPartition, at_most: usize) -> ProviderResult<Vec<LastRecord>> {
+        self.ports.call("last_records", self.cluster.last_records(place, at_most)).await
+    }
+
+    async fn open_transactions(
+        &self,
+        places: &[TopicPartition],
+    ) -> ProviderResult<BTreeMap<TopicPartition, Result<Vec<OpenTransaction>, String>>> {
+        self.ports.call("open_transactions", self.cluster.open_transactions(places)).await
     }
 }
 

@@ -14,6 +14,7 @@ pub mod producer_ids;
 pub mod provision;
 pub mod registry;
 pub mod watch;
+pub mod writers;
 
 use std::fmt::Debug;
 

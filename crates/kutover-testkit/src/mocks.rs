@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_core::Stream;
+use kutover_core::decisions::stragglers::{LastRecord, PartitionWriters};
+use kutover_core::drain::OpenTransaction;
 use kutover_core::error::ProviderResult;
 use kutover_core::messages::{ControlMessage, ControlView, MemberState};
 use kutover_core::owner::{RemovalMark, Target};
@@ -16,8 +18,8 @@ use kutover_core::ports::{
     ClientEvents, ClusterAdmin, ClusterIdentity, ClusterProvisioner, Delivery, DnsProvider, EndpointAnswer,
     EndpointWatch, FenceKind, FenceProof, FenceSwitch, GroupListing, Incarnation, Journal, JournalEntry,
     LagBatch, LagQuery, LagSource, MemberLink, MemberLinks, NewTopic, NewestIds, PartitionEnd,
-    ProducerClient, ProducerFactory, ProducerIds, Published, RecordRef, Refusal, Registry, Token,
-    TopicDescription,
+    ProducerClient, ProducerFactory, ProducerIds, ProducerSurvey, Published, RecordRef, Refusal, Registry,
+    Token, TopicDescription,
 };
 use kutover_core::words::{
     ClusterId, Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
@@ -97,6 +99,17 @@ mock! {
         async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof>;
         async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()>;
         async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()>;
+    }
+}
+
+mock! {
+    /// A [`ProducerSurvey`].
+    pub ProducerSurvey {}
+    #[async_trait]
+    impl ProducerSurvey for ProducerSurvey {
+        async fn writers(&self, places: &[TopicPartition]) -> ProviderResult<BTreeMap<TopicPartition, Result<PartitionWriters, String>>>;
+        async fn last_records(&self, place: &TopicPartition, at_most: usize) -> ProviderResult<Vec<LastRecord>>;
+        async fn open_transactions(&self, places: &[TopicPartition]) -> ProviderResult<BTreeMap<TopicPartition, Result<Vec<OpenTransaction>, String>>>;
     }
 }
 

@@ -11,12 +11,16 @@ use async_trait::async_trait;
 use common::rejected;
 use futures_core::Stream;
 use futures_util::StreamExt as _;
+use kutover_core::decisions::stragglers::{LastRecord, PartitionWriters, Sign};
+use kutover_core::drain::OpenTransaction;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlMessage, ControlView, MemberState};
 use kutover_core::ports::*;
 use kutover_core::words::*;
-use kutover_memory::{MemoryCluster, MemoryWorld, StoredRecord};
-use kutover_testkit::conformance::{admin, fence, lag, provision};
+use kutover_memory::{
+    ClientOptions, ForeignProducer, MemoryCluster, MemoryTransaction, MemoryWorld, StoredRecord,
+};
+use kutover_testkit::conformance::{admin, fence, lag, provision, writers};
 use parking_lot::Mutex;
 
 async fn cluster() -> (MemoryWorld, MemoryCluster) {
@@ -236,4 +240,99 @@ async fn sources_of_lag_that_break_a_clause_are_rejected() {
     };
     let stale = flawed(false);
     rejected("LagSource, clause 3", lag::ranges_are_read_after_the_call(&stale, &place, append)).await;
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Blind {
+    No,
+    LeavesOut,
+    Remembers,
+    OneEnd,
+    FirstRecords,
+    MakesUp,
+    NothingOpen,
+}
+
+type Writers = BTreeMap<TopicPartition, Result<PartitionWriters, String>>;
+
+struct FlawedSurvey {
+    inner: MemoryCluster,
+    how: Blind,
+    first: Mutex<Option<Writers>>,
+}
+
+#[async_trait]
+impl ProducerSurvey for FlawedSurvey {
+    async fn writers(&self, places: &[TopicPartition]) -> ProviderResult<Writers> {
+        let mut answers = self.inner.writers(places).await?;
+        if self.how == Blind::LeavesOut {
+            answers.retain(|_, answer| answer.is_ok());
+        }
+        let first = self.first.lock().get_or_insert_with(|| answers.clone()).clone();
+        if self.how == Blind::Remembers {
+            return Ok(first);
+        }
+        for writers in answers.values_mut().flatten().filter(|_| self.how == Blind::OneEnd) {
+            writers.end_before = Offset(writers.end.0 + 1);
+        }
+        Ok(answers)
+    }
+    async fn last_records(&self, place: &TopicPartition, at_most: usize) -> ProviderResult<Vec<LastRecord>> {
+        let mut last = self.inner.last_records(place, 1_000).await?;
+        let sign = Sign::default();
+        let made_up = LastRecord { offset: Offset(0), timestamp_ms: 0, producer_id: None, sign };
+        match self.how {
+            Blind::FirstRecords => last.truncate(at_most),
+            Blind::MakesUp if last.is_empty() => last.push(made_up),
+            _ => {
+                last.drain(..last.len().saturating_sub(at_most));
+            }
+        }
+        Ok(last)
+    }
+    async fn open_transactions(
+        &self,
+        places: &[TopicPartition],
+    ) -> ProviderResult<BTreeMap<TopicPartition, Result<Vec<OpenTransaction>, String>>> {
+        let mut answers = self.inner.open_transactions(places).await?;
+        answers.values_mut().flatten().filter(|_| self.how == Blind::NothingOpen).for_each(Vec::clear);
+        Ok(answers)
+    }
+}
+
+#[tokio::test]
+async fn surveys_that_break_a_clause_are_rejected() {
+    let (_world, inner) = cluster().await;
+    inner.add_topic("t", 2);
+    let (place, empty) = (TopicPartition::new("t", 0), TopicPartition::new("t", 1));
+    let stranger = tokio::sync::Mutex::new(ForeignProducer::start(&inner, ClientOptions::default()));
+    let append = async || {
+        stranger.lock().await.send(&place, StoredRecord::default()).await.unwrap();
+    };
+    let suite = async |how| {
+        let survey = FlawedSurvey { inner: inner.clone(), how, first: Mutex::default() };
+        let there = [place.clone(), empty.clone()];
+        writers::every_partition_has_its_answer(&survey, &there, &TopicPartition::new("t", 2)).await;
+        writers::what_was_acknowledged_shows(&survey, &place, append).await;
+        writers::the_last_records_come_last(&survey, &place, &Sign::default(), append).await;
+        writers::an_empty_partition_has_no_last_record(&survey, &empty).await;
+        let begin = async || {
+            let transaction = inner.begin();
+            let since = transaction.produce(&place, StoredRecord::default()).unwrap();
+            (transaction, since)
+        };
+        let end = async |transaction: MemoryTransaction| transaction.commit();
+        writers::an_open_transaction_is_named_until_it_ends(&survey, &place, begin, end).await;
+    };
+    suite(Blind::No).await;
+    for (how, by) in [
+        (Blind::LeavesOut, "ProducerSurvey, clause 1"),
+        (Blind::Remembers, "ProducerSurvey, clause 2"),
+        (Blind::OneEnd, "ProducerSurvey, clause 3"),
+        (Blind::FirstRecords, "ProducerSurvey, clause 4"),
+        (Blind::MakesUp, "ProducerSurvey, clause 4"),
+        (Blind::NothingOpen, "ProducerSurvey, clause 5"),
+    ] {
+        rejected(by, suite(how)).await;
+    }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kutover_core::words::Colour;
 
 /// Blue/green deployment of Kafka clusters with no message lost.
 #[derive(Debug, Parser)]
@@ -28,6 +29,32 @@ pub(crate) enum Command {
     Demo(DemoOptions),
     /// Run the cutover that a configuration file describes.
     Up(UpOptions),
+    /// Show how far groups have read the cluster that is left, why that is not enough, and when it will be.
+    Drain(DrainOptions),
+}
+
+/// Options of `kutover drain`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct DrainOptions {
+    /// The configuration, as TOML. Nothing is changed, and a controller may be running on it.
+    pub file: PathBuf,
+    /// The colour to look at. Default: the one that the cutover leaves.
+    #[arg(long, value_name = "COLOUR", value_parser = colour)]
+    pub colour: Option<Colour>,
+    /// Seconds between the two looks that tell how fast groups read.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = whole::<u32, 1, 3600>)]
+    pub every: u32,
+    /// Print the table as one JSON object, as the last line on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn colour(text: &str) -> Result<Colour, String> {
+    match text {
+        "blue" => Ok(Colour::Blue),
+        "green" => Ok(Colour::Green),
+        _ => Err("write `blue` or `green`".to_owned()),
+    }
 }
 
 /// Options of `kutover up`.

@@ -1,4 +1,4 @@
-//! The two commands, from options to exit status.
+//! The commands, from options to exit status.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::cli::{DemoOptions, UpOptions};
+use crate::cli::{DemoOptions, DrainOptions, UpOptions};
 use crate::demo as demonstration;
 use crate::failure::Failure;
 use crate::report::TimelineEntry;
@@ -93,6 +93,17 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
         })?;
     }
     Ok(finished.stop == Stop::Complete)
+}
+
+/// `kutover drain FILE`: whether every required group has read everything.
+pub(crate) async fn drain(options: DrainOptions) -> Result<bool, Failure> {
+    let config = cutover::load(&options.file)?;
+    let report = crate::drain::look(&config, options.colour, options.every).await?;
+    let _ = writeln!(std::io::stderr(), "{}", report.text());
+    if options.json {
+        print_json(&report)?;
+    }
+    Ok(report.drained)
 }
 
 /// Shows one event of a cutover.

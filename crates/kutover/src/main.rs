@@ -7,6 +7,7 @@ mod cli;
 mod command;
 mod consumers;
 mod demo;
+mod drain;
 mod failure;
 mod report;
 mod traffic;
@@ -52,6 +53,7 @@ async fn run(command: Command) -> Result<bool, Failure> {
     match command {
         Command::Demo(options) => command::demo(options).await,
         Command::Up(options) => command::up(options).await,
+        Command::Drain(options) => command::drain(options).await,
     }
 }
 

@@ -191,7 +191,7 @@ impl Report {
     }
 }
 
-fn plain_table(header: &[&str]) -> Table {
+pub(crate) fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_HORIZONTAL_ONLY).set_header(header);
     table.remove_style(comfy_table::TableComponent::HorizontalLines);

@@ -68,6 +68,19 @@ fn provisioners(config: &Config, hosts: &Hosts) -> Result<[Arc<dyn ClusterProvis
     Ok([make(Colour::Blue)?, make(Colour::Green)?])
 }
 
+/// What stands behind a colour, and the controller's connections to it, for a program that only looks.
+///
+/// # Errors
+/// The colour lives in another process; unreachable.
+pub(crate) async fn look_at(config: &Config, colour: Colour) -> Result<(Incarnation, KafkaAdmin), Failure> {
+    let [blue, green] = provisioners(config, &Hosts::default())?;
+    let provisioner = if colour == Colour::Blue { blue } else { green };
+    let found = provisioner.describe(colour).await.map_err(anyhow::Error::from)?;
+    let there = found.ok_or_else(|| Failure::Run(anyhow!("there is no cluster behind {colour}")))?;
+    let admin = Connector::new(config, None).map_err(Failure::Input)?.admin(&there).await;
+    Ok((there, admin.map_err(anyhow::Error::from)?))
+}
+
 /// Where the zone of a `local` name server is kept: beside the journal, which is nothing without it.
 pub(crate) fn zone_path(config: &Config) -> PathBuf {
     let mut path = config.journal.clone().into_os_string();
@@ -198,6 +211,7 @@ impl ClusterConnector for Connector {
         Ok(ClusterLinks {
             admin: Arc::clone(&admin) as _,
             lag: Arc::clone(&admin) as _,
+            survey: Arc::clone(&admin) as _,
             registry: Arc::new(registry),
             ids: admin,
         })

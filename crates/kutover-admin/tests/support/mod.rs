@@ -143,7 +143,12 @@ pub async fn lag(admin: &KafkaAdmin, query: LagQuery) -> Seen {
 /// A query for one group on one topic.
 pub fn query(group: &str, places: &[TopicPartition], read_tails: bool) -> LagQuery {
     let topics = places.iter().map(|place| place.topic.clone()).collect();
-    LagQuery { groups: [(group.into(), topics)].into(), partitions: places.to_vec(), read_tails }
+    LagQuery {
+        groups: [(group.into(), topics)].into(),
+        partitions: places.to_vec(),
+        read_tails,
+        ..LagQuery::default()
+    }
 }
 
 /// What was answered for one group on one partition.

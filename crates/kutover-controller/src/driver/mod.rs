@@ -6,6 +6,7 @@ mod rollback;
 mod topics;
 mod world;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,12 +17,13 @@ use kutover_core::cutover::{ApprovalGate, CommandId, Cutover, Event, Input, Outp
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
     ClusterAdmin, ClusterProvisioner, DnsProvider, Incarnation, Journal, JournalEntry, LagSource,
-    ProducerIds, Registry,
+    ProducerIds, ProducerSurvey, Registry,
 };
-use kutover_core::words::{Colour, DeploymentName, DnsName, Millis, Nonce};
+use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId, Millis, Nonce};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+pub use proofs::observe;
 use world::World;
 
 /// The controller's connections to one cluster.
@@ -31,6 +33,8 @@ pub struct ClusterLinks {
     pub admin: Arc<dyn ClusterAdmin>,
     /// Lag.
     pub lag: Arc<dyn LagSource>,
+    /// Who writes.
+    pub survey: Arc<dyn ProducerSurvey>,
     /// kutover's own topics.
     pub registry: Arc<dyn Registry>,
     /// Producer ids.
@@ -73,6 +77,8 @@ pub struct Deployment {
     pub initial: Colour,
     /// The endpoints' TTL in ordinary times, in seconds.
     pub ordinary_ttl_s: u32,
+    /// Groups that read uncommitted records.
+    pub read_uncommitted: BTreeSet<GroupId>,
 }
 
 /// What a person says while it runs.

@@ -85,6 +85,9 @@ impl World {
                 }
                 Ok(Answer::Members { by_cluster })
             }
+            Command::Survey { old, partitions, records_of } => {
+                self.look_who_writes(old, partitions, records_of).await
+            }
             Command::RaiseFence { old, on, topics } => {
                 self.say(term, on, ControlBody::Fence { colour: old.colour, up: true }).await?;
                 let kind = self.links(old).await?.admin.raise_fence(&list(topics)).await?;

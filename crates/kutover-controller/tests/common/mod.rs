@@ -69,6 +69,7 @@ impl ClusterConnector for Connector {
         Ok(ClusterLinks {
             admin: cluster.clone(),
             lag: cluster.clone(),
+            survey: cluster.clone(),
             registry: cluster.clone(),
             ids: cluster,
         })

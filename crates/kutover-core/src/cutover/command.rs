@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::chain::Chain;
+use crate::decisions::stragglers::{LastRecord, PartitionWriters};
 use crate::drain::Observation;
 use crate::messages::MemberState;
 use crate::owner::{Intent, OwnerRecord, RemovalMark, Target};
@@ -139,6 +140,15 @@ pub enum Command {
         /// The clusters.
         on: Vec<Incarnation>,
     },
+    /// Look who writes to the old cluster.
+    Survey {
+        /// The old one.
+        old: Incarnation,
+        /// The partitions.
+        partitions: Vec<TopicPartition>,
+        /// Partitions of which the last records are wanted, to recognise their writers by.
+        records_of: BTreeSet<TopicPartition>,
+    },
     /// Announce a fence on the old cluster and put it up.
     RaiseFence {
         /// The old one.
@@ -272,6 +282,7 @@ impl Command {
                 | Command::ListGroups { .. }
                 | Command::ProducerIds { mark: None, .. }
                 | Command::ReadMembers { .. }
+                | Command::Survey { .. }
                 | Command::ProveFence { .. }
                 | Command::ReadEnds { .. }
                 | Command::ObserveDrain { .. }
@@ -297,6 +308,7 @@ impl Command {
             Command::Publish { .. } => "publish the target",
             Command::Announce { .. } => "announce the target",
             Command::ReadMembers { .. } => "read members",
+            Command::Survey { .. } => "look who writes",
             Command::RaiseFence { .. } => "raise the fence",
             Command::ProveFence { .. } => "prove the fence",
             Command::ReadEnds { .. } => "read ends",
@@ -406,6 +418,13 @@ pub enum Answer {
     Members {
         /// One list per cluster.
         by_cluster: Vec<Vec<MemberState>>,
+    },
+    /// To [`Command::Survey`].
+    Surveyed {
+        /// Who writes, by partition; why the cluster cannot tell, where it cannot.
+        partitions: Result<BTreeMap<TopicPartition, Result<PartitionWriters, String>>, String>,
+        /// The last records, as far as they could be read.
+        records: BTreeMap<TopicPartition, Vec<LastRecord>>,
     },
     /// To [`Command::RaiseFence`].
     FenceRaised {

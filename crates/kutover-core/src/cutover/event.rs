@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Command, CommandId};
 use super::state::{Progress, StateName};
+use crate::decisions::stragglers::Straggler;
 use crate::owner::Target;
 use crate::ports::FenceKind;
 use crate::words::{ClusterId, Colour, Generation, IncarnationId, Nonce, Term};
@@ -87,6 +88,17 @@ pub enum Event {
         of: usize,
         /// Those that have not moved, by name.
         waiting: Vec<String>,
+    },
+    /// Producers outside the library, or that say that they have left, still write to the old cluster (L8).
+    Stragglers {
+        /// Who, where, how much: the busiest first, at most ten.
+        writing: Vec<Straggler>,
+        /// How many more there are.
+        more: usize,
+        /// Ids that nobody claims and that wrote nothing meanwhile.
+        silent: usize,
+        /// Partitions that did not answer.
+        unanswered: usize,
     },
     /// The fence stands and is proven.
     FenceProven {
@@ -185,6 +197,23 @@ impl fmt::Display for Event {
             }
             Event::Moved { moved, of, waiting } => {
                 write!(f, "{moved} of {of} producers moved, waiting for {}", waiting.join(", "))
+            }
+            Event::Stragglers { writing, more, silent, unanswered } => {
+                f.write_str("still writing to the old cluster: ")?;
+                for (at, straggler) in writing.iter().enumerate() {
+                    f.write_str(if at == 0 { "" } else { "; " })?;
+                    write!(f, "{straggler}")?;
+                }
+                if *more > 0 {
+                    write!(f, "; and {more} more")?;
+                }
+                if *silent > 0 {
+                    write!(f, " ({silent} more ids are silent)")?;
+                }
+                if *unanswered > 0 {
+                    write!(f, " ({unanswered} partitions did not answer)")?;
+                }
+                Ok(())
             }
             Event::FenceProven { kind, partitions } => {
                 let kind = match kind {

@@ -102,6 +102,7 @@ pub(super) fn drained(committed: i64) -> Observation {
                 (("billing".into(), p), Ok(progress))
             })
             .into(),
+        ..Observation::default()
     }
 }
 
@@ -168,6 +169,9 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         },
         Command::ReadMembers { .. } => {
             Answer::Members { by_cluster: vec![vec![], vec![producer(7, published)]] }
+        }
+        Command::Survey { .. } => {
+            Answer::Surveyed { partitions: Err("embedded".into()), records: BTreeMap::new() }
         }
         Command::RaiseFence { .. } => Answer::FenceRaised { kind: FenceKind::Acl },
         Command::ProveFence { .. } => Answer::FenceProven {
@@ -305,7 +309,7 @@ impl<'a> World<'a> {
     }
 }
 
-pub(super) const FORWARD: [&str; 27] = [
+pub(super) const FORWARD: [&str; 28] = [
     "take the term",
     "claim the control topics",
     "provision",
@@ -323,6 +327,7 @@ pub(super) const FORWARD: [&str; 27] = [
     "publish the target",
     "announce the target",
     "read members",
+    "look who writes",
     "raise the fence",
     "prove the fence",
     "write the chain",

@@ -6,13 +6,13 @@ use std::ops::ControlFlow;
 use super::steps::unexpected;
 use super::{
     Answer, Cause, Closed, Command, Cutover, Draft, Event, FencePolicy, Fencing, Next, Preparation, Prepared,
-    Redirected, Redirection, StartOffsets, State, decide,
+    Progress, Redirected, Redirection, StartOffsets, State, decide,
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
-use crate::drain::{self, DrainVerdict, Observation};
+use crate::drain::{self, DrainVerdict, Observation, Required};
 use crate::owner::Target;
-use crate::ports::PartitionEnd;
+use crate::ports::{Incarnation, PartitionEnd};
 use crate::words::{ClusterId, Generation, Offset, TopicId, TopicName, TopicPartition};
 
 /// How many reasons an event carries.
@@ -139,22 +139,54 @@ impl Cutover {
             Cause::Enter => Next::Run(Command::ReadMembers { on: redirected.prepared.verified.both() }),
             Cause::Answer(Answer::Members { by_cluster }) => {
                 let (moved, of, waiting) = decide::convergence(&by_cluster, &redirected.target);
-                let all = waiting.is_empty();
+                self.watch.all_moved = waiting.is_empty();
                 self.notify(Event::Moved { moved, of, waiting });
-                let first = match self.plan.fence {
-                    FencePolicy::Required if without(Control::ReceiptsClose) => Fencing::Quiet(Vec::new()),
-                    FencePolicy::Required => Fencing::Raise,
-                    FencePolicy::Waived => Fencing::Quiet(Vec::new()),
-                };
-                let fencing = State::Fencing(redirected, first);
-                if all {
-                    return Next::Goto(fencing);
-                }
+                self.watch.heard(moved, &by_cluster, &redirected);
+                let fencing = self.after_converging(&redirected);
                 // Whoever has not moved by the deadline is moved, or named, by the fence.
-                self.until(self.plan.timings.converge_ms, fencing)
+                match self.until(self.plan.timings.converge_ms, fencing) {
+                    Next::After(_) => {
+                        let look = self.survey(&redirected);
+                        look.unwrap_or_else(|| self.converged(redirected))
+                    }
+                    over => over,
+                }
+            }
+            Cause::Answer(Answer::Surveyed { partitions, records }) => {
+                let more = self.surveyed(&redirected, partitions, &records);
+                more.unwrap_or_else(|| self.converged(redirected))
             }
             Cause::Answer(other) => unexpected(&other),
         }
+    }
+
+    fn after_converging(&self, redirected: &Redirected) -> State {
+        let first = match self.plan.fence {
+            FencePolicy::Required if without(Control::ReceiptsClose) => Fencing::Quiet(Vec::new()),
+            FencePolicy::Required => Fencing::Raise,
+            FencePolicy::Waived => Fencing::Quiet(Vec::new()),
+        };
+        State::Fencing(redirected.clone(), first)
+    }
+
+    /// Goes on once every member has moved and nobody else is seen to write. Those that do are given the time that is left
+    /// to be found and moved: the fence would refuse them.
+    fn converged(&mut self, redirected: Redirected) -> Next {
+        let poll_ms = self.plan.timings.poll_ms;
+        if self.watch.all_moved && self.nobody_else_writes() {
+            return Next::Goto(self.after_converging(&redirected));
+        }
+        if !self.watch.somebody_writes() {
+            return Next::After(poll_ms);
+        }
+        let ends = match self.plan.fence {
+            FencePolicy::Required => "at the deadline the fence refuses them",
+            FencePolicy::Waived => "nothing is closed while they write",
+        };
+        Next::HoldFor(
+            format!("still writing to the old cluster: {} (move or stop them; {ends})", self.watch.names()),
+            poll_ms,
+        )
     }
 
     /// Looks again after the poll interval, until a time since the step was entered is over: then goes on.
@@ -189,13 +221,29 @@ impl Cutover {
                     .collect();
                 self.close(redirected, &proof.ends, ClosedBy::Fence, ids)
             }
-            (Fencing::Quiet(_), Cause::Enter) => Next::Run(Command::ReadEnds { old, topics }),
+            (Fencing::Quiet(_), Cause::Enter) => {
+                let look = self.survey(&redirected);
+                look.unwrap_or(Next::Run(Command::ReadEnds { old, topics }))
+            }
+            (Fencing::Quiet(_), Cause::Answer(Answer::Surveyed { partitions, records })) => {
+                let more = self.surveyed(&redirected, partitions, &records);
+                more.unwrap_or(Next::Run(Command::ReadEnds { old, topics }))
+            }
             (Fencing::Quiet(before), Cause::Answer(Answer::Ends { ends })) => {
                 if without(Control::ReceiptsClose) {
                     return self.close(redirected, &ends, ClosedBy::Fence, BTreeMap::new());
                 }
                 let now: Vec<(TopicPartition, Offset)> =
                     ends.iter().map(|end| (end.place.clone(), end.high_watermark)).collect();
+                if now != before && self.watch.somebody_writes() {
+                    let why = format!(
+                        "still writing to the old cluster, which cannot be closed: {}",
+                        self.watch.names()
+                    );
+                    self.progress.state = State::Fencing(redirected, Fencing::Quiet(now));
+                    self.entered = None;
+                    return Next::HoldFor(why, self.plan.timings.poll_ms);
+                }
                 if now != before {
                     return Next::Goto(State::Fencing(redirected, Fencing::Quiet(now)));
                 }
@@ -208,6 +256,7 @@ impl Cutover {
                 Next::Run(Command::WriteChain { on: verified.both(), chain: self.progress.chain.clone() })
             }
             (Fencing::Chain(by, topic_ids), Cause::Answer(Answer::Done)) => {
+                self.watch.begin_anew();
                 Next::Goto(match self.separates() {
                     true => State::Fencing(redirected, Fencing::Ids(by, topic_ids)),
                     false => State::Draining(Closed { redirected, by, topic_ids }),
@@ -250,16 +299,17 @@ impl Cutover {
     }
 
     pub(super) fn draining(&mut self, mut closed: Closed, cause: Cause) -> Next {
-        let fresh = if matches!(cause, Cause::Enter) { self.fresh_start_offsets(&closed) } else { None };
-        let prepared = &mut closed.redirected.prepared;
         match cause {
-            Cause::Enter => Next::Run(Command::ObserveDrain {
-                old: prepared.verified.old.incarnation.clone(),
-                groups: prepared.draft.groups.clone(),
-                partitions: prepared.verified.partitions(),
-                fresh,
-            }),
+            Cause::Enter => {
+                let look = self.survey(&closed.redirected);
+                look.unwrap_or_else(|| self.observe_drain(&closed))
+            }
+            Cause::Answer(Answer::Surveyed { partitions, records }) => {
+                let more = self.surveyed(&closed.redirected, partitions, &records);
+                more.unwrap_or_else(|| self.observe_drain(&closed))
+            }
             Cause::Answer(Answer::Drain { seen, listed }) => {
+                let prepared = &mut closed.redirected.prepared;
                 if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
                     self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });
                     return Next::Goto(State::Draining(closed));
@@ -269,6 +319,9 @@ impl Cutover {
                     Next::Goto(State::Soaking(closed))
                 } else {
                     match broken_end(&verdict) {
+                        Some(why) if self.watch.somebody_writes() => {
+                            Next::Hold(format!("{why}; still writing there: {}", self.watch.names()))
+                        }
                         Some(why) => Next::Hold(why),
                         None => Next::After(self.plan.timings.poll_ms),
                     }
@@ -276,6 +329,17 @@ impl Cutover {
             }
             Cause::Answer(other) => unexpected(&other),
         }
+    }
+
+    fn observe_drain(&mut self, closed: &Closed) -> Next {
+        let fresh = self.fresh_start_offsets(closed);
+        let prepared = &closed.redirected.prepared;
+        Next::Run(Command::ObserveDrain {
+            old: prepared.verified.old.incarnation.clone(),
+            groups: prepared.draft.groups.clone(),
+            partitions: prepared.verified.partitions(),
+            fresh,
+        })
     }
 
     /// Where groups start on the new cluster, if it is time to see to that again.
@@ -310,6 +374,24 @@ impl Cutover {
             remaining: verdict.remaining.iter().take(REASONS_SHOWN).map(ToString::to_string).collect(),
         });
         verdict
+    }
+}
+
+impl Progress {
+    /// What groups must read to its end on the cluster that producers have left, with its closed ends; `None` where nothing
+    /// has been left yet, or everything is over.
+    pub fn to_drain(&self) -> Option<(Incarnation, Required)> {
+        let redirected = match &self.state {
+            State::Converging(redirected) | State::Fencing(redirected, _) => redirected,
+            State::Draining(closed)
+            | State::Soaking(closed)
+            | State::Isolating(closed, _)
+            | State::Retiring(closed, ..) => &closed.redirected,
+            _ => return None,
+        };
+        let Prepared { verified, draft } = &redirected.prepared;
+        let required = decide::required(&self.chain, redirected.left, verified, draft);
+        Some((verified.old.incarnation.clone(), required))
     }
 }
 

@@ -24,6 +24,7 @@ mod shut;
 mod situation;
 mod state;
 mod steps;
+mod watch;
 mod way_back;
 
 #[cfg(test)]
@@ -56,6 +57,7 @@ use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::{Millis, Nonce, Term};
 use shut::Shut;
+use watch::Watch;
 
 /// The longest back-off is this many times the first.
 const LONGEST_BACK_OFF: u64 = 32;
@@ -190,6 +192,8 @@ pub struct Cutover {
     hold: Option<Hold>,
     /// When start offsets were last looked after.
     freshened: Option<Millis>,
+    /// Who still writes to the old cluster.
+    watch: Watch,
     approved: BTreeSet<ApprovalGate>,
     asked: Option<ApprovalGate>,
     abort: bool,
@@ -239,6 +243,7 @@ impl Cutover {
             now: None,
             hold: None,
             freshened: None,
+            watch: Watch::default(),
             approved: BTreeSet::new(),
             asked: None,
             abort: false,
@@ -380,10 +385,10 @@ impl Cutover {
     /// Looks at the current step until it has to wait for something.
     fn look(&mut self, now: Millis, cause: Cause) {
         self.wake = None;
-        let answered = matches!(cause, Cause::Answer(_));
+        let answered = watch::answered(&cause);
         self.entered.get_or_insert(now);
         let next = self.step(cause);
-        if answered && !matches!(next, Next::Hold(_) | Next::HoldFor(..)) {
+        if answered.is_some_and(|survey| !next.holds(survey)) {
             self.release();
         }
         match next {

@@ -13,6 +13,10 @@ use crate::controls::{Control, without};
 use crate::messages::MemberState;
 use crate::words::{ClusterId, Offset, TopicPartition};
 
+mod sign;
+
+pub use sign::{LastRecord, Sign};
+
 /// What a leader knows of one producer id in one partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProducerState {
@@ -24,19 +28,25 @@ pub struct ProducerState {
     pub last_timestamp_ms: i64,
     /// Whether it uses transactions (it has a coordinator epoch): then markers take up offsets too.
     pub transactional: bool,
+    /// The epoch of its transactions' coordinator; -1 without one.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction begins, if it has one here.
+    pub open_since: Option<Offset>,
 }
 
 /// What a leader answered about one partition.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PartitionWriters {
-    /// The end of the log.
+    /// The end of the log, read before its producers.
+    pub end_before: Offset,
+    /// The end of the log, read after its producers.
     pub end: Offset,
     /// Its producers, by id.
     pub producers: BTreeMap<i64, ProducerState>,
 }
 
 /// One look at all partitions of the old cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Look {
     /// When it was taken, in milliseconds of the controller's clock.
     pub at_ms: u64,
@@ -59,21 +69,35 @@ pub struct Straggler {
     pub over_ms: u64,
     /// The timestamp of its last batch, in milliseconds, where one is known.
     pub last_write_ms: Option<i64>,
+    /// What its last record says of it, where that was read.
+    pub sign: Option<Sign>,
+}
+
+impl Straggler {
+    /// Who it is and where it writes, without numbers.
+    pub fn name(&self) -> String {
+        let who = match self.producer_id {
+            Some(id) => format!("producer id {id}"),
+            None => "a producer without an id (no idempotence)".to_owned(),
+        };
+        let first = self.places.first().map_or("no partition".to_owned(), ToString::to_string);
+        match self.places.len() {
+            0 | 1 => format!("{who} on {first}"),
+            several => format!("{who} on {first} and {} more", several - 1),
+        }
+    }
+
+    /// Records per second between the two looks.
+    pub fn per_s(&self) -> u64 {
+        (self.records * 1_000).checked_div(self.over_ms).unwrap_or(0)
+    }
 }
 
 impl fmt::Display for Straggler {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.producer_id {
-            Some(id) => write!(f, "producer id {id}")?,
-            None => f.write_str("a producer without an id (no idempotence)")?,
-        }
-        let first = self.places.first().map_or("no partition".to_owned(), ToString::to_string);
-        write!(f, " on {first}")?;
-        if self.places.len() > 1 {
-            write!(f, " and {} more", self.places.len() - 1)?;
-        }
+        f.write_str(&self.name())?;
         if self.records > 0 {
-            write!(f, ": {} records in {} ms", self.records, self.over_ms)?;
+            write!(f, ": {} records in {} ms ({}/s)", self.records, self.over_ms, self.per_s())?;
         } else {
             f.write_str(": silent")?;
         }
@@ -82,6 +106,9 @@ impl fmt::Display for Straggler {
         }
         if self.claimed {
             f.write_str("; a receipt says that it has left")?;
+        }
+        if let Some(sign) = &self.sign {
+            write!(f, "; {sign}")?;
         }
         Ok(())
     }
@@ -104,6 +131,22 @@ impl Report {
     pub fn nobody_writes(&self) -> bool {
         self.writing.is_empty() && self.unanswered.is_empty()
     }
+
+    /// Where those that write do so, each place once, at most so many.
+    pub fn places(&self, at_most: usize) -> BTreeSet<TopicPartition> {
+        self.writing.iter().filter_map(|straggler| straggler.places.first()).take(at_most).cloned().collect()
+    }
+
+    /// Adds to those that write what their last records say of them.
+    pub fn recognise(&mut self, last: &BTreeMap<TopicPartition, Vec<LastRecord>>) {
+        for straggler in &mut self.writing {
+            let records = straggler.places.iter().filter_map(|place| last.get(place)).flatten();
+            let theirs = records.filter(|record| record.producer_id == straggler.producer_id);
+            if let Some(newest) = theirs.max_by_key(|record| record.timestamp_ms) {
+                straggler.sign = Some(newest.sign.clone());
+            }
+        }
+    }
 }
 
 /// Producer ids that receipts claim: those that members say they had on this cluster, and have left.
@@ -114,8 +157,8 @@ pub fn claimed_ids(members: &[MemberState], left: &ClusterId) -> BTreeSet<i64> {
 
 /// Compares two looks, the second taken after the first was complete. What is absent in either is unanswered.
 ///
-/// The first look reads producers before ends and the second ends before producers, so that a record between the two
-/// ends is always one that some id accounts for, if its writer has one.
+/// Of the first look the ends count that were read after its producers, of the second those before them, so that a record
+/// between the two ends is always one that some id accounts for, if its writer has one.
 pub fn stragglers(first: &Look, second: &Look, claimed: &BTreeSet<i64>) -> Report {
     if without(Control::StragglersIgnored) {
         return Report::default();
@@ -141,6 +184,7 @@ pub fn stragglers(first: &Look, second: &Look, claimed: &BTreeSet<i64>) -> Repor
                 records: 0,
                 over_ms,
                 last_write_ms: None,
+                sign: None,
             });
             straggler.places.insert(place.clone());
             straggler.records += records;
@@ -156,7 +200,7 @@ pub fn stragglers(first: &Look, second: &Look, claimed: &BTreeSet<i64>) -> Repor
         let markers = now.producers.iter().any(|(id, state)| {
             state.transactional && before.producers.get(id).is_none_or(|earlier| earlier != state)
         });
-        let grown = u64::try_from(now.end.0.saturating_sub(before.end.0)).unwrap_or(0);
+        let grown = u64::try_from(now.end_before.0.saturating_sub(before.end.0)).unwrap_or(0);
         if grown > explained && !markers {
             add(None, grown - explained, None);
         }

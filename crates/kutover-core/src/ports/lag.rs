@@ -18,6 +18,9 @@ pub struct LagQuery {
     pub partitions: Vec<TopicPartition>,
     /// Whether tails are to be read where a commit stands short of the end ([`crate::drain::Tail`]). Dearer.
     pub read_tails: bool,
+    /// Groups that read uncommitted records: what was aborted is data to them. All others are taken to read committed
+    /// ones, where nothing is open.
+    pub read_uncommitted: BTreeSet<GroupId>,
 }
 
 /// A part of the answer.

@@ -12,6 +12,7 @@ mod producer;
 mod producer_ids;
 mod provision;
 mod registry;
+mod writers;
 
 pub use admin::{
     ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewTopic, PartitionEnd,
@@ -27,3 +28,4 @@ pub use producer::{
 pub use producer_ids::{NewestIds, ProducerIds};
 pub use provision::{ClusterProvisioner, Incarnation};
 pub use registry::{MemberLink, MemberLinks, Registry};
+pub use writers::ProducerSurvey;

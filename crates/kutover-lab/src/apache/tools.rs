@@ -89,6 +89,15 @@ impl Tools {
         jars::fetched(self, version).await
     }
 
+    /// The class path of a version's jars, fetched if they are not in the cache: what Kafka's own tools run with.
+    ///
+    /// # Errors
+    /// As [`Tools::ready`].
+    pub async fn class_path(&self, version: KafkaVersion) -> ProviderResult<String> {
+        self.check_java(version).await?;
+        Ok(format!("{}/*", jars::fetched(self, version).await?.display()))
+    }
+
     /// Waits until no other process or thread of this machine that asks holds its turn. Brokers take a third of a
     /// gigabyte each, so tests that start them run one world at a time.
     ///

@@ -111,6 +111,22 @@ impl Sequences {
         self.0.retain(|_, known| !known.last.is_empty());
     }
 
+    /// Each id with its epoch, its last sequence and that one's offset.
+    pub(super) fn newest(&self) -> impl Iterator<Item = (i64, i16, i32, i64)> {
+        self.0.iter().filter_map(|(id, known)| {
+            let (first, last, offset) = known.last.back()?;
+            Some((*id, known.epoch, *last, offset + i64::from(last - first)))
+        })
+    }
+
+    /// Whose batch a record is part of, as far as it is remembered.
+    pub(super) fn of(&self, offset: i64) -> Option<i64> {
+        let holds = |known: &Known| {
+            known.last.iter().any(|(first, last, at)| (*at..=at + i64::from(last - first)).contains(&offset))
+        };
+        self.0.iter().find(|(_, known)| holds(known)).map(|(id, _)| *id)
+    }
+
     /// The producer ids that it knows.
     pub(super) fn ids(&self) -> impl Iterator<Item = i64> {
         self.0.keys().copied()

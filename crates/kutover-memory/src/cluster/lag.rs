@@ -31,7 +31,8 @@ impl State {
         let groups = query.groups.iter().map(|(group, topics)| {
             let places = topics.iter().flat_map(|topic| self.places(topic));
             let answers = places.map(|place| {
-                let progress = self.progress(group, &place, query.read_tails);
+                let tails = query.read_tails.then(|| query.read_uncommitted.contains(group));
+                let progress = self.progress(group, &place, tails);
                 (place, progress)
             });
             LagBatch::Group(group.clone(), answers.collect())
@@ -47,11 +48,12 @@ impl State {
         Ok(LogRange { start: Offset(log.start), end: Offset(log.high_watermark()) })
     }
 
+    /// `tails` is whether the group reads uncommitted records, if its tails are to be read.
     fn progress(
         &self,
         group: &GroupId,
         place: &TopicPartition,
-        tails: bool,
+        tails: Option<bool>,
     ) -> Result<GroupProgress, String> {
         let range = self.range(place)?;
         if self.lost_groups.contains(group) {
@@ -59,15 +61,20 @@ impl State {
         }
         let committed = self.committed(group, place);
         let from = committed.unwrap_or(range.start);
-        // What is undecided counts as data: it may yet be given to a reader.
+        let open = self.last_stable(place) < range.end && tails != Some(true);
         let data = |log: &PartitionLog| {
             let readable = log.from(from.0).take_while(|(offset, _)| *offset < range.end.0);
-            { readable }.any(|(_, entry)| self.is_data(entry))
+            { readable }.any(|(_, entry)| match tails {
+                Some(true) => !entry.record.marker,
+                _ => self.is_data(entry) && !self.is_undecided(entry),
+            })
         };
-        let tail = if !tails || from >= range.end {
+        let tail = if tails.is_none() || from >= range.end {
             Tail::NotRead
         } else if self.partition(place).is_some_and(data) {
             Tail::Data
+        } else if open {
+            Tail::Open
         } else {
             Tail::NoData
         };

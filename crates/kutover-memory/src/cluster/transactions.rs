@@ -157,6 +157,11 @@ impl State {
         Offset(firsts.copied().fold(log.high_watermark(), i64::min))
     }
 
+    /// Whether an entry is part of a transaction that has not ended.
+    pub(super) fn is_undecided(&self, entry: &Entry) -> bool {
+        entry.transaction.is_some_and(|id| self.undecided.contains(&id))
+    }
+
     /// Whether an entry is data that some reader is given or may yet be given.
     pub(super) fn is_data(&self, entry: &Entry) -> bool {
         let of = entry.transaction.and_then(|id| self.transactions.get(&id));

@@ -86,7 +86,7 @@ pub async fn no_commit_is_not_zero(source: &dyn LagSource, group: &GroupId, plac
     let query = LagQuery {
         groups: [(group.clone(), [place.topic.clone()].into())].into(),
         partitions: vec![place.clone()],
-        read_tails: false,
+        ..LagQuery::default()
     };
     let answers = clause.ok(collect(source, query).await);
     let given = answers.groups.get(&(group.clone(), place.clone())).map(Vec::as_slice);

@@ -134,6 +134,7 @@ impl Place {
         Observation {
             logs: [(place(), Ok(range))].into(),
             progress: [((group(), place()), Ok(GroupProgress { committed, tail }))].into(),
+            ..Observation::default()
         }
     }
 }

@@ -11,11 +11,19 @@ fn place(partition: i32) -> TopicPartition {
 }
 
 fn state(last_sequence: i32) -> ProducerState {
-    ProducerState { epoch: 0, last_sequence, last_timestamp_ms: 77, transactional: false }
+    ProducerState {
+        epoch: 0,
+        last_sequence,
+        last_timestamp_ms: 77,
+        transactional: false,
+        coordinator_epoch: -1,
+        open_since: None,
+    }
 }
 
 fn look(at_ms: u64, end: i64, producers: &[(i64, ProducerState)]) -> Look {
-    let writers = PartitionWriters { end: Offset(end), producers: producers.iter().copied().collect() };
+    let producers = producers.iter().copied().collect();
+    let writers = PartitionWriters { end_before: Offset(end), end: Offset(end), producers };
     Look { at_ms, partitions: [(place(0), Ok(writers))].into() }
 }
 
@@ -34,7 +42,7 @@ fn an_id_that_nobody_claims_is_a_straggler() {
         words(&report),
         (
             vec![
-                "producer id 4 on topic orders, partition 0: 7 records in 2000 ms, last write at 77"
+                "producer id 4 on topic orders, partition 0: 7 records in 2000 ms (3/s), last write at 77"
                     .to_owned()
             ],
             vec!["producer id 5 on topic orders, partition 0: silent, last write at 77".to_owned()]
@@ -111,6 +119,34 @@ fn a_receipt_claims_ids_of_the_cluster_that_it_left() {
     assert_eq!(claimed_ids(&[member], &"b".into()), [1, 2].into());
 }
 
+/// The last records say who it is, as far as they are its own.
+#[test]
+fn a_straggler_is_known_by_its_last_record() {
+    let first = look(0, 10, &[(4, state(9))]);
+    let mut report = stragglers(&first, &look(1_000, 15, &[(4, state(11))]), &[].into());
+    let said = |producer_id, timestamp_ms, client: &str| LastRecord {
+        offset: Offset(1),
+        timestamp_ms,
+        producer_id,
+        sign: Sign::of(Some(b"k-1"), [("client-id", Some(client.as_bytes())), ("token", Some(b"secret"))]),
+    };
+    let last = vec![
+        said(Some(4), 1, "older"),
+        said(Some(4), 2, "till"),
+        said(Some(9), 3, "other"),
+        said(None, 4, "cron"),
+    ];
+    report.recognise(&[(place(0), last)].into());
+    let (writing, _) = words(&report);
+    assert!(
+        writing[1].ends_with("; its last record: key \"k-1\", headers client-id=\"till\", token"),
+        "{writing:?}"
+    );
+    assert!(writing[0].contains("client-id=\"cron\""), "{writing:?}");
+    assert!(!writing.concat().contains("secret"));
+    assert_eq!(report.places(5), [place(0)].into());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -124,7 +160,10 @@ proptest! {
     ) {
         // Id 4 stands for producers without one.
         let mut logs: BTreeMap<TopicPartition, PartitionWriters> = (0..2)
-            .map(|at| (place(at), PartitionWriters { end: Offset(0), producers: BTreeMap::new() }))
+            .map(|at| {
+                let (end_before, end) = (Offset(0), Offset(0));
+                (place(at), PartitionWriters { end_before, end, producers: BTreeMap::new() })
+            })
             .collect();
         let look = |at_ms, logs: &BTreeMap<TopicPartition, PartitionWriters>| Look {
             at_ms,
@@ -133,6 +172,7 @@ proptest! {
         let write = |logs: &mut BTreeMap<TopicPartition, PartitionWriters>, id: i64, partition: i32| {
             let log = logs.get_mut(&place(partition)).unwrap();
             log.end.0 += 1;
+            log.end_before = log.end;
             if id != 4 {
                 log.producers.entry(id).or_insert(state(-1)).last_sequence += 1;
             }

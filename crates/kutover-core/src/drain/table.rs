@@ -1,0 +1,252 @@
+//! The drain as an operator looks at it: a row for each group, how fast it reads, and when it will have read everything.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::{NotDrained, Observation, Required, prove};
+use crate::words::{GroupId, TopicPartition};
+
+/// Reasons that a row carries.
+const REASONS_SHOWN: usize = 5;
+
+/// When nothing will be left to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "estimate")]
+pub enum Estimate {
+    /// It is drained.
+    Drained,
+    /// At the pace between the two looks, in so many milliseconds.
+    In {
+        /// Milliseconds from the second look on.
+        ms: u64,
+    },
+    /// Not at this pace: what is unread did not become less between the two looks.
+    Never,
+    /// What is left has no number, or cannot be read at all.
+    Unknown,
+}
+
+impl fmt::Display for Estimate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Estimate::Drained => f.write_str("drained"),
+            Estimate::Never => f.write_str("never at this pace"),
+            Estimate::Unknown => f.write_str("unknown"),
+            Estimate::In { ms } => {
+                let s = ms.div_ceil(1_000);
+                match (s / 3_600, s / 60 % 60, s % 60) {
+                    (0, 0, s) => write!(f, "{s} s"),
+                    (0, m, s) => write!(f, "{m} min {s} s"),
+                    (h, m, _) => write!(f, "{h} h {m} min"),
+                }
+            }
+        }
+    }
+}
+
+/// One group, or (without a name) what is wrong with partitions themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Row {
+    /// The group.
+    pub group: Option<GroupId>,
+    /// Partitions that it must read to their end.
+    pub partitions: usize,
+    /// Those that it has.
+    pub drained: usize,
+    /// Unread offsets, as far as they are known. Markers are counted while data stands before them.
+    pub unread: i64,
+    /// Offsets that retention took before they were read.
+    pub lost: i64,
+    /// Partitions of which nothing is known.
+    pub unknown: usize,
+    /// Offsets per second by which the unread became less between the two looks; negative if they became more.
+    pub per_s: Option<i64>,
+    /// When nothing will be left.
+    pub zero: Estimate,
+    /// Why it is not drained, in an operator's terms: the first few.
+    pub why: Vec<String>,
+    /// How many more reasons there are.
+    pub more: usize,
+}
+
+/// Every required group, those that are not drained first.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct DrainTable {
+    /// (group, partition) pairs that were looked at.
+    pub pairs: usize,
+    /// The rows.
+    pub rows: Vec<Row>,
+}
+
+impl DrainTable {
+    /// Whether every required group has read every partition to its end.
+    pub fn is_drained(&self) -> bool {
+        self.rows.iter().all(|row| row.zero == Estimate::Drained)
+    }
+}
+
+#[derive(Default)]
+struct Sum {
+    left: usize,
+    unread: i64,
+    lost: i64,
+    unknown: usize,
+    stuck: bool,
+    why: Vec<String>,
+}
+
+fn sums(required: &Required, seen: &Observation) -> (usize, BTreeMap<Option<GroupId>, Sum>) {
+    let verdict = prove(required, seen);
+    let mut sums: BTreeMap<Option<GroupId>, Sum> = BTreeMap::new();
+    for remaining in &verdict.remaining {
+        let sum = sums.entry(remaining.group.clone()).or_default();
+        sum.left += 1;
+        match &remaining.why {
+            NotDrained::NeverCommitted { records } | NotDrained::Unread { records } => sum.unread += records,
+            NotDrained::Open { records, .. } => {
+                sum.unread += records;
+                sum.stuck = true;
+            }
+            NotDrained::Lost { records } => {
+                sum.lost += records;
+                sum.stuck = true;
+            }
+            NotDrained::LogUnknown { .. } | NotDrained::ProgressUnknown { .. } => sum.unknown += 1,
+            NotDrained::PastClosedEnd { .. } | NotDrained::ShortOfClosedEnd { .. } => sum.stuck = true,
+        }
+        if sum.why.len() < REASONS_SHOWN {
+            sum.why.push(remaining.to_string());
+        }
+    }
+    (verdict.pairs, sums)
+}
+
+/// Makes the table of two observations, the second taken `apart_ms` after the first.
+pub fn table(required: &Required, first: &Observation, second: &Observation, apart_ms: u64) -> DrainTable {
+    let (_, before) = sums(required, first);
+    let (pairs, mut now) = sums(required, second);
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for (TopicPartition { topic, .. }, _) in &required.partitions {
+        *counts.entry(topic.as_str()).or_default() += 1;
+    }
+    let mut rows = Vec::new();
+    if let Some(sum) = now.remove(&None) {
+        rows.push(row(None, required.partitions.len(), sum, None, apart_ms));
+    }
+    for (group, topics) in &required.groups {
+        let partitions = topics.iter().filter_map(|topic| counts.get(topic.as_str())).sum();
+        let key = Some(group.clone());
+        let earlier = before.get(&key).filter(|sum| sum.unknown == 0).map_or(0, |sum| sum.unread);
+        let known = before.get(&key).is_none_or(|sum| sum.unknown == 0);
+        let sum = now.remove(&key).unwrap_or_default();
+        rows.push(row(key, partitions, sum, known.then_some(earlier), apart_ms));
+    }
+    rows.sort_by_key(|row| (row.zero == Estimate::Drained, std::cmp::Reverse(row.unread)));
+    DrainTable { pairs, rows }
+}
+
+fn row(group: Option<GroupId>, partitions: usize, sum: Sum, earlier: Option<i64>, apart_ms: u64) -> Row {
+    let apart = i64::try_from(apart_ms).unwrap_or(i64::MAX).max(1);
+    let less = earlier.filter(|_| sum.unknown == 0).map(|earlier| earlier - sum.unread);
+    let zero = match less {
+        _ if sum.left == 0 => Estimate::Drained,
+        _ if sum.unknown > 0 || sum.stuck => Estimate::Unknown,
+        None => Estimate::Unknown,
+        Some(less) if less <= 0 => Estimate::Never,
+        Some(less) => {
+            let ms = i128::from(sum.unread) * i128::from(apart) / i128::from(less);
+            Estimate::In { ms: u64::try_from(ms).unwrap_or(u64::MAX) }
+        }
+    };
+    Row {
+        group,
+        partitions,
+        drained: partitions.saturating_sub(sum.left),
+        unread: sum.unread,
+        lost: sum.lost,
+        unknown: sum.unknown,
+        per_s: less.map(|less| less.saturating_mul(1_000) / apart),
+        zero,
+        more: sum.left - sum.why.len(),
+        why: sum.why,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drain::{GroupProgress, LogRange, Tail};
+    use crate::words::Offset;
+
+    fn place(partition: i32) -> TopicPartition {
+        TopicPartition::new("orders", partition)
+    }
+
+    fn seen(groups: &[(&str, Option<i64>)]) -> Observation {
+        let range = LogRange { start: Offset(10), end: Offset(110) };
+        Observation {
+            logs: [(place(0), Ok(range)), (place(1), Ok(range))].into(),
+            progress: groups
+                .iter()
+                .flat_map(|(group, committed)| {
+                    let at = |partition| {
+                        let progress = GroupProgress { committed: committed.map(Offset), tail: Tail::Data };
+                        (((*group).into(), place(partition)), Ok(progress))
+                    };
+                    [at(0), at(1)]
+                })
+                .collect(),
+            ..Observation::default()
+        }
+    }
+
+    fn required(groups: &[&str]) -> Required {
+        Required {
+            groups: groups.iter().map(|group| ((*group).into(), ["orders".into()].into())).collect(),
+            partitions: vec![(place(0), None), (place(1), None)],
+        }
+    }
+
+    #[test]
+    fn two_looks_tell_when_it_will_be_zero() {
+        let names = ["reads", "stands", "done", "ate"];
+        let at = |reads| {
+            seen(&[("reads", Some(reads)), ("stands", Some(50)), ("done", Some(110)), ("ate", Some(5))])
+        };
+        let table = table(&required(&names), &at(60), &at(85), 10_000);
+        assert_eq!(table.pairs, 8);
+        let row = |name: &str| table.rows.iter().find(|row| row.group == Some(name.into())).unwrap();
+        let reads = row("reads");
+        assert_eq!((reads.partitions, reads.drained, reads.unread, reads.per_s), (2, 0, 50, Some(5)));
+        assert_eq!((reads.zero, reads.zero.to_string()), (Estimate::In { ms: 10_000 }, "10 s".to_owned()));
+        assert_eq!(row("stands").zero, Estimate::Never);
+        assert_eq!((row("done").zero, row("done").drained), (Estimate::Drained, 2));
+        assert_eq!((row("ate").zero, row("ate").lost), (Estimate::Unknown, 10));
+        assert!(!table.is_drained());
+        assert_eq!(table.rows.last().and_then(|row| row.group.clone()), Some("done".into()));
+    }
+
+    /// L9: what was not answered is not nothing, in either look.
+    #[test]
+    fn without_an_answer_there_is_no_estimate() {
+        let (whole, mut half) = (seen(&[("reads", Some(60))]), seen(&[("reads", Some(85))]));
+        half.progress.insert(("reads".into(), place(1)), Err("timed out".into()));
+        let after = table(&required(&["reads"]), &whole, &half, 1_000);
+        assert_eq!((after.rows[0].zero, after.rows[0].unknown), (Estimate::Unknown, 1));
+        let before = table(&required(&["reads"]), &half, &whole, 1_000);
+        assert_eq!((before.rows[0].zero, before.rows[0].per_s), (Estimate::Unknown, None));
+        let mut dead = seen(&[("reads", Some(110))]);
+        dead.logs.insert(place(1), Err("it has no leader".into()));
+        let table = table(&required(&["reads"]), &dead, &dead, 1_000);
+        assert_eq!((table.rows[0].group.clone(), table.rows[0].zero), (None, Estimate::Unknown));
+        assert!(table.rows[0].why[0].contains("no leader") && !table.is_drained());
+    }
+
+    #[test]
+    fn long_estimates_are_said_in_hours() {
+        assert_eq!(Estimate::In { ms: 3_661_000 }.to_string(), "1 h 1 min");
+        assert_eq!(Estimate::In { ms: 61_000 }.to_string(), "1 min 1 s");
+    }
+}

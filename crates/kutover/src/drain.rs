@@ -1,0 +1,166 @@
+//! `drain`: how far groups have read the cluster that is left. It only looks, also while a controller runs.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use comfy_table::CellAlignment;
+use kutover_admin::KafkaAdmin;
+use kutover_controller::config::Config;
+use kutover_controller::driver::observe;
+use kutover_controller::journal::FileJournal;
+use kutover_core::cutover::{Progress, Record};
+use kutover_core::drain::{DrainTable, Required, Row, table};
+use kutover_core::ports::{ClusterAdmin as _, GroupListing, Incarnation, LagQuery};
+use kutover_core::words::{ClusterId, Colour, TopicName, TopicPartition};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::failure::Failure;
+use crate::report::plain_table;
+use crate::wire::look_at;
+
+/// What `drain --json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct DrainReport {
+    schema: &'static str,
+    deployment: String,
+    colour: Colour,
+    cluster_id: ClusterId,
+    /// Whether every required group has read every partition to its end.
+    pub(crate) drained: bool,
+    /// Whether the ends are final, as the journal says: otherwise producers may still move them.
+    closed: bool,
+    /// Whether the cluster could list its groups; otherwise only those count that the plan names.
+    groups_listed: bool,
+    apart_ms: u64,
+    table: DrainTable,
+}
+
+/// Takes two looks at a cluster.
+///
+/// # Errors
+/// The cluster does not answer, or the journal is damaged.
+pub(crate) async fn look(
+    config: &Config,
+    colour: Option<Colour>,
+    every_s: u32,
+) -> Result<DrainReport, Failure> {
+    let plan = config.cutover_plan();
+    let colour = colour.unwrap_or(plan.to.other());
+    let (there, admin) = look_at(config, colour).await?;
+    let identity = admin.identity().await.map_err(anyhow::Error::from)?;
+    let (required, groups_listed) = required(config, &there, &admin).await?;
+    let query = LagQuery {
+        groups: required.groups.clone(),
+        partitions: required.partitions.iter().map(|(place, _)| place.clone()).collect(),
+        read_tails: true,
+        read_uncommitted: config.plan.read_uncommitted.clone(),
+    };
+    let first = observe(&admin, &admin, query.clone()).await.map_err(anyhow::Error::from)?;
+    let begun = Instant::now();
+    tokio::time::sleep(Duration::from_secs(every_s.into())).await;
+    let second = observe(&admin, &admin, query).await.map_err(anyhow::Error::from)?;
+    let apart_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let table = table(&required, &first, &second, apart_ms);
+    Ok(DrainReport {
+        schema: "kutover.drain/1",
+        deployment: config.deployment.to_string(),
+        colour,
+        cluster_id: identity.cluster_id,
+        drained: table.is_drained(),
+        closed: !required.partitions.is_empty() && required.partitions.iter().all(|(_, end)| end.is_some()),
+        groups_listed,
+        apart_ms,
+        table,
+    })
+}
+
+/// What has to be drained: as the journal has it for a cutover that has left this cluster, and what has been born since;
+/// before that, what a cutover would ask for.
+async fn required(
+    config: &Config,
+    there: &Incarnation,
+    admin: &KafkaAdmin,
+) -> Result<(Required, bool), Failure> {
+    let plan = config.cutover_plan();
+    let topics = admin.topics().await.map_err(anyhow::Error::from)?;
+    let moving: BTreeMap<TopicName, i32> = topics
+        .into_iter()
+        .filter(|topic| plan.topics.includes(&topic.name))
+        .map(|topic| (topic.name, topic.partitions))
+        .collect();
+    let mut required = journalled(config, there).await?.unwrap_or_else(|| Required {
+        groups: BTreeMap::new(),
+        partitions: moving
+            .iter()
+            .flat_map(|(topic, count)| (0..*count).map(|at| (TopicPartition::new(topic.clone(), at), None)))
+            .collect(),
+    });
+    let listing = admin.groups().await.map_err(anyhow::Error::from)?;
+    let (listed, complete) = match listing {
+        GroupListing::Listed(groups) => (groups, true),
+        GroupListing::Unsupported => (BTreeMap::new(), false),
+    };
+    plan.require(&mut required.groups, &listed, &moving);
+    Ok((required, complete))
+}
+
+async fn journalled(config: &Config, there: &Incarnation) -> Result<Option<Required>, Failure> {
+    let entries = FileJournal::peek(&config.journal).await.map_err(anyhow::Error::from)?;
+    let newest =
+        entries.into_iter().rev().find_map(|entry| match serde_json::from_value::<Record>(entry.body) {
+            Ok(Record::Checkpoint { progress }) => Some(*progress),
+            _ => None,
+        });
+    let to_drain = newest.as_ref().and_then(Progress::to_drain);
+    Ok(to_drain.filter(|(old, _)| old.id == there.id).map(|(_, required)| required))
+}
+
+impl DrainReport {
+    /// For a person.
+    pub(crate) fn text(&self) -> String {
+        let mut table =
+            plain_table(&["group", "partitions", "drained", "unread", "reads/s", "zero in", "lost"]);
+        for index in 1..7 {
+            if let Some(column) = table.column_mut(index) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        for row in &self.table.rows {
+            table.add_row(cells(row));
+        }
+        let mut text =
+            format!("{} of {} (cluster {})\n{table}", self.colour, self.deployment, self.cluster_id);
+        for why in self.table.rows.iter().flat_map(|row| &row.why) {
+            let _ = write!(text, "\n  {why}");
+        }
+        let more: usize = self.table.rows.iter().map(|row| row.more).sum();
+        if more > 0 {
+            let _ = write!(text, "\n  and {more} more");
+        }
+        if !self.groups_listed {
+            text.push_str("\nthis cluster cannot list its groups: only those that the plan names are shown");
+        }
+        if !self.closed {
+            text.push_str("\nthe ends are not closed: producers may still move them");
+        }
+        let verdict = if self.drained { "drained" } else { "not drained" };
+        let _ = write!(text, "\n{verdict} ({} pairs of group and partition)", self.table.pairs);
+        text
+    }
+}
+
+fn cells(row: &Row) -> [String; 7] {
+    let name = row.group.as_ref().map_or("(the partitions themselves)".to_owned(), ToString::to_string);
+    let unread = if row.unknown > 0 { format!("{} + ?", row.unread) } else { row.unread.to_string() };
+    [
+        name,
+        row.partitions.to_string(),
+        row.drained.to_string(),
+        unread,
+        row.per_s.map_or("?".to_owned(), |per_s| per_s.to_string()),
+        row.zero.to_string(),
+        row.lost.to_string(),
+    ]
+}

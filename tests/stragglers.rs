@@ -1,0 +1,176 @@
+//! A producer outside the library that stays on the old cluster, from 3.9.2 to 4.3.1: L8 as an operator meets it.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use kutover_admin::{AdminConfig, KafkaAdmin};
+use kutover_core::ports::{ClusterAdmin as _, ClusterProvisioner as _, Incarnation, NewTopic};
+use kutover_core::words::{Colour, Offset, TopicPartition};
+use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, Tools};
+use kutover_tests::{Run, kutover, number};
+use serde_json::Value;
+
+const BLUE: KafkaVersion = KafkaVersion::new(3, 9, 2);
+const GREEN: KafkaVersion = KafkaVersion::new(4, 3, 1);
+const QUIET_WINDOW_MS: u64 = 4_000;
+
+fn configuration(blue: &Incarnation, green: &Incarnation, more: &str) -> String {
+    let mut text = "deployment = \"orders\"\njournal = \"orders.journal\"\n\
+         endpoints = [{ name = \"kafka.orders.test\", port = 9092 }]\n\n\
+         [dns]\nkind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:0\"\nttl_s = 1\n"
+        .to_owned();
+    for (colour, last, cluster) in [("blue", 1, blue), ("green", 2, green)] {
+        let servers: Vec<String> = cluster.bootstrap.iter().map(|server| format!("\"{server}\"")).collect();
+        text += &format!(
+            "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = [{}]\n\
+             endpoint = {{ addresses = [\"127.8.8.{last}\"] }}\n",
+            servers.join(", ")
+        );
+    }
+    text + &format!(
+        "\n[plan]\nwaive_history = \"*\"\nquiet_window = \"{QUIET_WINDOW_MS}ms\"\nconverge_deadline = \"20s\"\n\
+         soak = \"0s\"\nhold_limit = \"2m\"\ndrain_poll = \"500ms\"\n{more}"
+    )
+}
+
+/// Kafka's own console producer, fed a line again and again until it is told to end.
+struct Console {
+    child: Child,
+    stop: mpsc::Sender<()>,
+    feeder: Option<std::thread::JoinHandle<()>>,
+    said: std::path::PathBuf,
+}
+
+impl Console {
+    fn start(tools: &Tools, class_path: &str, bootstrap: &str, directory: &Path) -> Self {
+        let said = directory.join("console.log");
+        let log = std::fs::File::create(&said).expect("a log");
+        let mut command = Command::new(&tools.java);
+        command.args(["-Xmx96m", "-cp", class_path, "org.apache.kafka.tools.ConsoleProducer"]);
+        command.args(["--bootstrap-server", bootstrap, "--topic", "orders"]);
+        command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a log")).stderr(log);
+        let mut child = command.spawn().expect("it starts");
+        let mut lines = child.stdin.take().expect("its input");
+        let (stop, stopped) = mpsc::channel();
+        let feeder = std::thread::spawn(move || {
+            let tick = Duration::from_millis(100);
+            while stopped.recv_timeout(tick) == Err(mpsc::RecvTimeoutError::Timeout) {
+                if writeln!(lines, "from the console").is_err() {
+                    return;
+                }
+            }
+        });
+        Self { child, stop, feeder: Some(feeder), said }
+    }
+
+    fn said(&self) -> String {
+        std::fs::read_to_string(&self.said).expect("its log")
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        let _ = self.stop.send(());
+        if let Some(feeder) = self.feeder.take() {
+            let _ = feeder.join();
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn report(run: &Run) -> Value {
+    let last = run.stdout.lines().last().unwrap_or_default();
+    serde_json::from_str(last).unwrap_or_else(|error| panic!("no report ({error}):\n{}", run.stderr))
+}
+
+/// The first entry of a timeline that says this, with its place.
+fn entry<'a>(timeline: &'a [Value], text: &str) -> (usize, &'a Value) {
+    let says = |entry: &&Value| entry["event"].as_str().is_some_and(|event| event.contains(text));
+    let place = timeline.iter().position(|entry| says(&entry));
+    let place = place.unwrap_or_else(|| panic!("`{text}` is not in {timeline:#?}"));
+    (place, &timeline[place])
+}
+
+async fn read_by_nobody(admin: &KafkaAdmin) {
+    let topic = NewTopic { name: "orders".into(), partitions: 1, replication: 1, configs: [].into() };
+    admin.create_topic(&topic).await.expect("the topic is made");
+    let start = [(TopicPartition::new("orders", 0), Offset(0))];
+    let kept = admin.set_start_offsets(&"billing".into(), &start.into()).await.expect("set");
+    assert!(kept.is_empty());
+}
+
+/// Must be shown: a console producer that is left on blue is named within two quiet windows, with topic and rate; the
+/// cutover holds; the fence ends it; before that nothing is removed. And `kutover drain` says what a group has not read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_producer_left_on_blue_is_named_held_for_and_fenced() {
+    let test = "a_console_producer_left_on_blue_is_named_held_for_and_fenced";
+    let tools = Tools::from_env();
+    for version in [BLUE, GREEN] {
+        if let Err(missing) = tools.ready(version).await {
+            return kutover_testkit::skip(test, &missing.to_string());
+        }
+    }
+    let _turn = tools.machine_turn().await.expect("a turn");
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut options =
+        LabOptions::new(directory.path().join("lab"), ClusterSpec::apache(BLUE), ClusterSpec::apache(GREEN));
+    options.tools = tools.clone();
+    options.is_disposable = true;
+    let lab = LabProvisioner::new(options).await.expect("a world");
+    let blue = lab.provision(Colour::Blue, &"r".into()).await.expect("blue");
+    let green = lab.provision(Colour::Green, &"r".into()).await.expect("green");
+    let config = AdminConfig { bootstrap: blue.bootstrap.clone(), ..AdminConfig::default() };
+    let admin = KafkaAdmin::connect(config).await.expect("connect");
+    read_by_nobody(&admin).await;
+
+    let class_path = tools.class_path(GREEN).await.expect("the tools");
+    let console = Console::start(&tools, &class_path, &blue.bootstrap.join(","), directory.path());
+    let written = async || {
+        let ends = admin.ends(&["orders".into()]).await.expect("ends");
+        (ends[0].high_watermark > Offset(3)).then_some(())
+    };
+    kutover_testkit::until("the console's first records", Duration::from_secs(60), written).await;
+
+    let path = directory.path().join("orders.toml");
+    let file = path.to_str().expect("UTF-8").to_owned();
+    std::fs::write(&path, configuration(&blue, &green, "")).expect("written");
+    let looked = tokio::task::spawn_blocking({
+        let file = file.clone();
+        move || kutover(&["drain", "--every", "1", "--json", &file])
+    });
+    let looked = looked.await.expect("it ran");
+    let drain = report(&looked);
+    assert_eq!((drain["schema"].as_str(), looked.status), (Some("kutover.drain/1"), Some(1)), "{drain}");
+    let row = &drain["table"]["rows"][0];
+    assert_eq!((row["group"].as_str(), row["zero"]["estimate"].as_str()), (Some("billing"), Some("never")));
+    assert!(row["unread"].as_i64() > Some(3) && looked.stderr.contains("records unread"), "{drain}");
+
+    std::fs::write(&path, configuration(&blue, &green, "waive_groups = [\"billing\"]\n")).expect("written");
+    let run = tokio::task::spawn_blocking(move || kutover(&["up", "--json", &file])).await.expect("it ran");
+    let told = report(&run);
+    assert_eq!(
+        (told["outcome"].as_str(), run.status),
+        (Some("complete"), Some(0)),
+        "{told:#}\n{}",
+        run.stderr
+    );
+    let timeline = told["timeline"].as_array().expect("a timeline");
+    let (_, converging) = entry(timeline, "converging");
+    let (first, named) = entry(timeline, "still writing to the old cluster: producer id");
+    let said = named["event"].as_str().unwrap_or_default();
+    assert!(said.contains("on topic orders, partition 0: ") && said.contains("/s), last write at"), "{said}");
+    assert!(said.contains("its last record: no key"), "{said}");
+    assert_eq!(named["state"], "converging");
+    let after = number(named, "at_ms") - number(converging, "at_ms");
+    assert!(after <= 2 * QUIET_WINDOW_MS, "named after {after} ms");
+    let (hold, _) = entry(timeline, "hold: still writing to the old cluster: producer id");
+    let (fence, _) = entry(timeline, "ACL fence proven");
+    let (removed, _) = entry(timeline, "removed ");
+    assert!(first < hold && hold < fence && fence < removed, "{timeline:#?}");
+    let words = console.said();
+    assert!(words.contains("TopicAuthorizationException"), "the fence has refused it: {words}");
+}
