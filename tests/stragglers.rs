@@ -48,7 +48,14 @@ impl Console {
     fn start(tools: &Tools, class_path: &str, bootstrap: &str, directory: &Path) -> Self {
         let said = directory.join("console.log");
         let log = std::fs::File::create(&said).expect("a log");
+        // It says what became of its records to its log alone.
+        let logging = directory.join("log4j.properties");
+        let errors = "log4j.rootLogger=ERROR, out\nlog4j.appender.out=org.apache.log4j.ConsoleAppender\n\
+                      log4j.appender.out.layout=org.apache.log4j.PatternLayout\n\
+                      log4j.appender.out.layout.ConversionPattern=%p %m %throwable%n\n";
+        std::fs::write(&logging, errors).expect("written");
         let mut command = Command::new(&tools.java);
+        command.arg(format!("-Dlog4j.configuration=file:{}", logging.display()));
         command.args(["-Xmx96m", "-cp", class_path, "org.apache.kafka.tools.ConsoleProducer"]);
         command.args(["--bootstrap-server", bootstrap, "--topic", "orders"]);
         command.stdin(Stdio::piped()).stdout(log.try_clone().expect("a log")).stderr(log);
