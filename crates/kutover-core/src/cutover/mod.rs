@@ -262,17 +262,6 @@ impl Cutover {
         self
     }
 
-    /// The same machine, which sets out anew if the last cutover was rolled back. Without this it stays rolled back: who
-    /// went back did not mean to be taken there again by the next restart.
-    #[must_use]
-    pub fn again(mut self) -> Self {
-        if matches!(self.progress.state, State::RolledBack(_)) {
-            self.progress.cutover += 1;
-            self.progress.state = State::Planned;
-        }
-        self
-    }
-
     /// Where it stands.
     pub fn progress(&self) -> &Progress {
         &self.progress

@@ -36,6 +36,17 @@ fn misled(step: &Rollback) -> Next {
 }
 
 impl Cutover {
+    /// The same machine, which sets out anew if the last cutover was rolled back. Without this it stays rolled back: who
+    /// went back did not mean to be taken there again by the next restart.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        if matches!(self.progress.state, State::RolledBack(_)) {
+            self.progress.cutover += 1;
+            self.progress.state = State::Planned;
+        }
+        self
+    }
+
     /// Begins a rollback where there is a way back; before the publication, an abort.
     pub(super) fn ask_rollback(&mut self, now: Millis, reason: &str) {
         if self.progress.state.undo(reason).is_some() {
