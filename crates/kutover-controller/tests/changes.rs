@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use common::{CONFIG, backends, controller, group, holds, place, reached, record, run, world};
+use common::{CONFIG, backends, controller, group, holds, links, place, reached, record, run, world};
 use kutover_controller::config::Config;
 use kutover_controller::driver::{ClusterConnector, ClusterLinks, Controller, Operator};
 use kutover_core::chain::SegmentEnd;
@@ -26,14 +26,7 @@ impl ClusterConnector for Replaced {
             Colour::Green => self.1.clone(),
             Colour::Blue => self.0.cluster(Colour::Blue).unwrap(),
         };
-        let cluster = Arc::new(cluster);
-        Ok(ClusterLinks {
-            admin: cluster.clone(),
-            lag: cluster.clone(),
-            survey: cluster.clone(),
-            registry: cluster.clone(),
-            ids: cluster,
-        })
+        Ok(links(cluster))
     }
 }
 

@@ -20,7 +20,7 @@ use kutover_core::words::TopicName;
 
 use crate::admin::fenceable;
 use crate::errors::{code, is_unsupported, provider};
-use crate::topics::SOURCE_TOPIC;
+use crate::topics::own_configs;
 
 const LIMIT: &str = "max.message.bytes";
 /// Nothing fits, and nobody else would set it.
@@ -50,40 +50,31 @@ impl SizeFence {
             .await
             .map_err(|error| provider("list topics", &error))?;
         let names: Vec<TopicName> = listed.into_iter().map(TopicName::new).collect();
-        let limits = self.overrides(&fenceable(&names)).await?;
-        Ok(limits.into_iter().filter(|(_, limit)| limit == NOTHING_FITS).map(|(topic, _)| topic).collect())
+        self.ours(&fenceable(&names)).await
     }
 
     /// The topics of these that take records.
     pub(crate) async fn unfenced(&self, topics: &[TopicName]) -> ProviderResult<Vec<TopicName>> {
-        let limits = self.overrides(topics).await?;
-        let takes = |topic: &&TopicName| limits.get(*topic).is_none_or(|limit| limit != NOTHING_FITS);
-        Ok(topics.iter().filter(takes).cloned().collect())
+        let fenced = self.ours(topics).await?;
+        Ok(topics.iter().filter(|topic| !fenced.contains(*topic)).cloned().collect())
     }
 
     /// The limits that are set on topics themselves.
     async fn overrides(&self, topics: &[TopicName]) -> ProviderResult<BTreeMap<TopicName, String>> {
-        let mut limits = BTreeMap::new();
-        for chunk in topics.chunks(CHUNK) {
-            let resources = chunk.iter().map(|topic| ConfigResource::topic(topic.as_str()));
-            let options = DescribeConfigsOptions::default().config_names(vec![LIMIT.into()]);
-            let answers = self
-                .admin
-                .describe_configs(resources, options)
-                .await
-                .map_err(|error| provider("describe topic configs", &error))?;
-            for (resource, answer) in answers {
-                let what = format!("read {LIMIT} of topic {}", resource.name);
-                let entries = answer.map_err(|error| provider(what, &error))?;
-                let own = entries
-                    .into_iter()
-                    .find(|entry| entry.name == LIMIT && entry.config_source == SOURCE_TOPIC);
-                if let Some(limit) = own.and_then(|entry| entry.value) {
-                    limits.insert(TopicName::new(resource.name), limit);
-                }
-            }
-        }
-        Ok(limits)
+        let options = DescribeConfigsOptions::default().config_names(vec![LIMIT.into()]);
+        let Some(configs) = own_configs(&self.admin, topics, options).await? else {
+            let reason = "the cluster cannot describe configs";
+            return Err(ProviderError::new(ErrorKind::Unsupported, format!("read {LIMIT}"), reason));
+        };
+        let limit =
+            |(topic, mut set): (TopicName, BTreeMap<String, String>)| Some((topic, set.remove(LIMIT)?));
+        Ok(configs.into_iter().filter_map(limit).collect())
+    }
+
+    /// Those of the topics whose limit is ours.
+    async fn ours(&self, topics: &[TopicName]) -> ProviderResult<BTreeSet<TopicName>> {
+        let limits = self.overrides(topics).await?;
+        Ok(limits.into_iter().filter(|(_, limit)| limit == NOTHING_FITS).map(|(topic, _)| topic).collect())
     }
 
     async fn alter(&self, what: &str, topics: &[TopicName], op: &ConfigOp) -> ProviderResult<()> {
@@ -188,9 +179,7 @@ impl FenceSwitch for SizeFence {
     }
 
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        let ours = self.overrides(&fenceable(topics)).await?;
-        let ours: Vec<TopicName> =
-            ours.into_iter().filter(|(_, limit)| limit == NOTHING_FITS).map(|(topic, _)| topic).collect();
+        let ours: Vec<TopicName> = self.ours(&fenceable(topics)).await?.into_iter().collect();
         self.alter("lift the fence", &ours, &ConfigOp::Delete { name: LIMIT.into() }).await
     }
 }

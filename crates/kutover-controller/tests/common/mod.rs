@@ -12,7 +12,7 @@ use kutover_core::cutover::Event;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
 use kutover_core::words::{Colour, GroupId, Nonce, TopicPartition};
-use kutover_memory::MemoryWorld;
+use kutover_memory::{MemoryCluster, MemoryWorld};
 use tokio::sync::mpsc;
 
 pub const CONFIG: &str = r#"
@@ -56,6 +56,18 @@ pub fn place(partition: i32) -> TopicPartition {
     TopicPartition::new("orders", partition)
 }
 
+/// All that a controller reaches a cluster by.
+pub fn links(cluster: MemoryCluster) -> ClusterLinks {
+    let cluster = Arc::new(cluster);
+    ClusterLinks {
+        admin: cluster.clone(),
+        lag: cluster.clone(),
+        survey: cluster.clone(),
+        registry: cluster.clone(),
+        ids: cluster,
+    }
+}
+
 /// Connects to the world's clusters; a cluster that is gone does not answer.
 pub struct Connector(MemoryWorld);
 
@@ -65,14 +77,7 @@ impl ClusterConnector for Connector {
         let cluster = self.0.cluster(incarnation.colour).ok_or_else(|| {
             ProviderError::new(ErrorKind::Unreachable, format!("connect to {}", incarnation.id), "it is gone")
         })?;
-        let cluster = Arc::new(cluster);
-        Ok(ClusterLinks {
-            admin: cluster.clone(),
-            lag: cluster.clone(),
-            survey: cluster.clone(),
-            registry: cluster.clone(),
-            ids: cluster,
-        })
+        Ok(links(cluster))
     }
 }
 

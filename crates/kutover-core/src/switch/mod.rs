@@ -18,6 +18,7 @@ mod hand_over;
 mod io;
 mod machine;
 mod moves;
+mod patience;
 mod policy;
 mod situation;
 mod sync;
@@ -30,6 +31,7 @@ pub use io::{
     Fences, Input, Lane, LaneId, LookId, Output, SealCause, SealId, SwitchEvent, SwitchReceipt, Violation,
 };
 pub use machine::{Candidate, Seal, Start, State, Switch};
+pub use patience::Patience;
 pub use policy::{Order, SwitchPolicy, UnknownPolicy};
 
 #[cfg(test)]

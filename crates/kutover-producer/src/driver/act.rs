@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use kutover_core::error::ProviderResult;
 use kutover_core::messages::ControlView;
-use kutover_core::owner::{OwnerRecord, Target};
+use kutover_core::owner::Target;
 use kutover_core::ports::{EndpointAnswer, ProducerClient};
-use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, Parked, SealId, State, SwitchEvent};
-use kutover_core::words::{Generation, Millis};
+use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, Parked, Patience, SealId, SwitchEvent};
+use kutover_core::words::Millis;
 
 use super::{Driver, Message};
 use crate::events::{ProducerEvent, add};
@@ -126,8 +126,7 @@ impl Driver {
 
     fn look(&mut self, look: LookId) {
         let (watch, link, to) = (Arc::clone(&self.watch), self.member.link(), self.shared.inbox.clone());
-        let known = self.switch.newest().map(|newest| newest.generation);
-        let patience = Patience { sealed: matches!(self.switch.state(), State::Sealing { .. }), known };
+        let patience = self.switch.patience();
         tokio::spawn(async move {
             let answer = async { tokio::time::timeout(LOOK, watch.ask_now()).await.ok() };
             let view = async {
@@ -191,22 +190,6 @@ impl Driver {
     }
 }
 
-/// Whether DNS alone will do, once it has answered.
-struct Patience {
-    /// Senders wait behind a closed gate: a dead cluster must not hold them up.
-    sealed: bool,
-    /// The newest generation that is known.
-    known: Option<Generation>,
-}
-
-impl Patience {
-    /// What says nothing new decides nothing: fences and intents stand in the control topic alone, and a refusal that they
-    /// would explain goes back to its caller without them.
-    fn is_over(&self, owner: Option<&OwnerRecord>) -> bool {
-        self.sealed || owner.is_some_and(|owner| Some(owner.target.generation) > self.known)
-    }
-}
-
 /// Both sources, but once one has said what is needed the other gets only a moment more: a dead resolver or a dead cluster
 /// must not hold senders up.
 async fn both_or_soon(
@@ -237,7 +220,8 @@ async fn both_or_soon(
 
 #[cfg(test)]
 mod tests {
-    use kutover_core::words::{Colour, Term};
+    use kutover_core::owner::OwnerRecord;
+    use kutover_core::words::{Colour, Generation, Term};
 
     use super::*;
 

@@ -105,16 +105,12 @@ fn unread_of(
 mod tests {
     use kutover_core::words::Generation;
 
-    use super::super::fixtures::{acted, append, group, handed, made, ours, owner, record};
+    use super::super::fixtures::{acted, handed, made, one_unread, owner};
     use super::*;
-    use crate::observed::Ending;
 
     #[test]
     fn a_drain_that_a_group_had_not_done_is_reported() {
-        let mut observed = ours();
-        observed.records.push(record(1, Ending::Acknowledged("b".into())));
-        observed.appends.push(append(5, "b", 0, 0));
-        observed.groups.push(group("g"));
+        let mut observed = one_unread("b");
         observed.acts = vec![
             made("b"),
             made("g"),
@@ -127,10 +123,7 @@ mod tests {
     }
     #[test]
     fn a_rollback_that_ends_says_that_green_is_drained_or_given_up() {
-        let mut observed = ours();
-        observed.records.push(record(1, Ending::Acknowledged("g".into())));
-        observed.appends.push(append(5, "g", 0, 0));
-        observed.groups.push(group("g"));
+        let mut observed = one_unread("g");
         observed.acts = vec![
             made("b"),
             made("g"),

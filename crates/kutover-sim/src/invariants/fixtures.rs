@@ -37,6 +37,15 @@ pub(super) fn group(name: &str) -> Group {
     Group { name: name.into(), reading: Reading::Stock, born_ms: 0, handed: Vec::new() }
 }
 
+/// One record that a cluster acknowledged at 5 ms and that one group has yet to read.
+pub(super) fn one_unread(cluster: &str) -> Observed {
+    let mut observed = ours();
+    observed.records.push(record(1, Ending::Acknowledged(cluster.into())));
+    observed.appends.push(append(5, cluster, 0, 0));
+    observed.groups.push(group("g"));
+    observed
+}
+
 pub(super) fn acted(at_ms: u64, act: Act) -> Acted {
     Acted { at_ms, by: Some(1), act }
 }

@@ -44,17 +44,13 @@ fn has_records(observed: &Observed, cluster: &kutover_core::words::ClusterId) ->
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{acted, append, group, handed, made, ours, owner, record};
+    use super::super::fixtures::{acted, handed, made, one_unread, owner};
     use super::*;
-    use crate::observed::Ending;
 
     #[test]
     fn an_unread_record_and_a_removal_too_soon_are_reported() {
-        let mut observed = ours();
+        let mut observed = one_unread("b");
         observed.ttl_ms = 100;
-        observed.records.push(record(1, Ending::Acknowledged("b".into())));
-        observed.appends.push(append(5, "b", 0, 0));
-        observed.groups.push(group("g"));
         observed.acts = vec![
             made("b"),
             made("g"),

@@ -7,10 +7,10 @@ use std::time::Duration;
 use kutover_core::controls::{Control, without};
 use kutover_core::error::ProviderResult;
 use kutover_core::messages::ControlView;
-use kutover_core::owner::{OwnerRecord, Target};
+use kutover_core::owner::Target;
 use kutover_core::ports::{EndpointAnswer, ProducerClient};
-use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, SealId, State, SwitchEvent};
-use kutover_core::words::{Generation, Millis};
+use kutover_core::switch::{Gate, Input, LaneId, LookId, Output, Patience, SealId, SwitchEvent};
+use kutover_core::words::Millis;
 
 use super::Message;
 use super::driver::Driver;
@@ -136,8 +136,7 @@ impl Driver {
     fn look(&mut self, look: LookId) {
         let (watch, link, to) =
             (Arc::clone(&self.reach.watch), self.member.link(), self.shared.inbox.clone());
-        let known = self.switch.newest().map(|newest| newest.generation);
-        let patience = Patience { sealed: matches!(self.switch.state(), State::Sealing { .. }), known };
+        let patience = self.switch.patience();
         self.tasks.spawn(async move {
             let answer = async { tokio::time::timeout(LOOK, watch.ask_now()).await.ok() };
             let view = async {
@@ -178,18 +177,6 @@ impl Driver {
             }
             _ => {}
         }
-    }
-}
-
-/// Whether DNS alone will do, once it has answered. As the real producer's.
-struct Patience {
-    sealed: bool,
-    known: Option<Generation>,
-}
-
-impl Patience {
-    fn is_over(&self, owner: Option<&OwnerRecord>) -> bool {
-        self.sealed || owner.is_some_and(|owner| Some(owner.target.generation) > self.known)
     }
 }
 
