@@ -7,6 +7,8 @@ use std::str::FromStr;
 use kutover_core::words::ClusterId;
 use serde::{Deserialize, Serialize};
 
+use crate::apache::Secured;
+
 /// A version of Apache Kafka, as in `3.9.2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -91,7 +93,7 @@ impl fmt::Display for ClusterKind {
 }
 
 /// A cluster to be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct ClusterSpec {
     /// What kind.
     pub kind: ClusterKind,
@@ -102,23 +104,38 @@ pub struct ClusterSpec {
     pub kafka_dir: Option<PathBuf>,
     /// The cluster id, where it matters (embedded and KRaft; on ZooKeeper Kafka makes it). Random if `None`.
     pub cluster_id: Option<ClusterId>,
+    /// What it demands of everybody who connects (Apache Kafka alone). Nothing if `None`.
+    pub secured: Option<Secured>,
 }
 
 impl ClusterSpec {
     /// An embedded cluster of three brokers.
     pub fn embedded() -> Self {
-        Self { kind: ClusterKind::Embedded, brokers: 3, kafka_dir: None, cluster_id: None }
+        Self { kind: ClusterKind::Embedded, brokers: 3, kafka_dir: None, cluster_id: None, secured: None }
     }
 
     /// One broker of Apache Kafka.
     pub fn apache(version: KafkaVersion) -> Self {
-        Self { kind: ClusterKind::Apache(version), brokers: 1, kafka_dir: None, cluster_id: None }
+        Self {
+            kind: ClusterKind::Apache(version),
+            brokers: 1,
+            kafka_dir: None,
+            cluster_id: None,
+            secured: None,
+        }
     }
 
     /// The same with another number of brokers.
     #[must_use]
     pub fn brokers(mut self, brokers: u16) -> Self {
         self.brokers = brokers;
+        self
+    }
+
+    /// The same, letting in nobody without TLS and a name.
+    #[must_use]
+    pub fn secured(mut self, secured: Secured) -> Self {
+        self.secured = Some(secured);
         self
     }
 

@@ -8,6 +8,7 @@ mod jars;
 mod process;
 mod properties;
 mod registry;
+mod secured;
 mod serving;
 mod tools;
 mod zookeeper;
@@ -19,6 +20,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use krafka::auth::AuthConfig;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::Incarnation;
 use kutover_core::words::{ClusterId, Nonce};
@@ -29,6 +31,8 @@ pub(crate) use jars::{fetched, of_the_user};
 pub(crate) use process::end_leftovers;
 pub(crate) use properties::BrokerPlace;
 pub(crate) use registry::{Registration, register};
+pub(crate) use secured::SavedSecurity;
+pub use secured::{Identity, Secured};
 pub use tools::{MachineTurn, Tools};
 pub(crate) use zookeeper::{SavedZooKeeper, ZooKeeper};
 
@@ -59,6 +63,7 @@ pub(crate) struct SavedCluster {
     /// Set before anything is removed, so that a removal that was cut short is not started up again.
     pub(crate) is_removing: bool,
     pub(crate) quorum_secret: String,
+    pub(crate) secured: Option<SavedSecurity>,
 }
 
 /// A running cluster of Apache Kafka; its processes and forwarders end with its handle.
@@ -155,7 +160,7 @@ impl ApacheCluster {
 
     /// The id that the cluster gives itself now, or the one on its disks where nothing answers.
     pub(crate) async fn found_id(&self) -> ClusterId {
-        match serving::identity(&self.internal()).await {
+        match serving::identity(&self.internal(), self.auth()).await {
             Some(id) => id,
             None => self.id_on_disk().unwrap_or_else(|| self.cluster_id.clone()),
         }
@@ -206,7 +211,11 @@ impl ApacheCluster {
             log_dir: &log_dir,
             quorum_secret: &self.saved.quorum_secret,
             zookeeper: self.zookeeper,
+            secured: self.saved.secured.as_ref().map(|security| (security, self.dir.as_path())),
         });
+        if let Some(security) = &self.saved.secured {
+            security.write(&self.dir).map_err(|error| self.saved.failed(error))?;
+        }
         fs::write(self.config(place.id), text).map_err(|error| self.saved.failed(error))?;
         if self.zookeeper.is_some() || log_dir.join("meta.properties").exists() {
             return Ok(());
@@ -258,7 +267,7 @@ impl ApacheCluster {
         let deadline = Instant::now() + SERVING;
         let mut started_again = 0;
         loop {
-            let trouble = match serving::look(&self.internal(), self.saved.places.len()).await {
+            let trouble = match serving::look(&self.internal(), self.saved.places.len(), self.auth()).await {
                 Ok(id) => return Ok(id),
                 Err(trouble) => trouble,
             };
@@ -287,6 +296,11 @@ impl ApacheCluster {
         let (id, process) = processes.iter().find(|(_, process)| !process.is_running())?;
         let place = self.saved.places.iter().find(|place| place.id == *id)?;
         Some((place.clone(), process.last_words()))
+    }
+
+    /// How the lab's own client gets in, where not everybody does.
+    fn auth(&self) -> Option<AuthConfig> {
+        self.saved.secured.as_ref().map(SavedSecurity::auth)
     }
 
     fn id_on_disk(&self) -> Option<ClusterId> {

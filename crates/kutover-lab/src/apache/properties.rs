@@ -10,6 +10,8 @@ use std::path::Path;
 use kutover_core::words::Colour;
 use serde::{Deserialize, Serialize};
 
+use super::secured::SavedSecurity;
+
 /// Whom the controllers of a KRaft quorum know each other as.
 const QUORUM_USER: &str = "kutover-quorum";
 
@@ -38,6 +40,8 @@ pub(crate) struct BrokerConfig<'a> {
     pub(crate) quorum_secret: &'a str,
     /// The ensemble, for versions that need one.
     pub(crate) zookeeper: Option<SocketAddr>,
+    /// What it demands of clients, and the directory of the files that go with it; otherwise nothing.
+    pub(crate) secured: Option<(&'a SavedSecurity, &'a Path)>,
 }
 
 /// A broker's `server.properties`.
@@ -45,7 +49,10 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
     let BrokerConfig { place, all, .. } = config;
     let brokers = all.len();
     let mut set = BTreeMap::new();
-    let mut put = |key: &'static str, value: String| set.insert(key, value);
+    let mut put = |key: &str, value: String| set.insert(key.to_owned(), value);
+    let protocol = if config.secured.is_some() { "SASL_SSL" } else { "PLAINTEXT" };
+    let mut super_users: Vec<&str> =
+        config.secured.iter().map(|(security, _)| security.super_user()).collect();
     put("log.dirs", config.log_dir.display().to_string());
     put("advertised.listeners", format!("CLIENTS://{},INTERNAL://{}", place.advertised, place.internal));
     put("inter.broker.listener.name", "INTERNAL".into());
@@ -66,7 +73,7 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
     if let Some(zookeeper) = config.zookeeper {
         put("broker.id", place.id.to_string());
         put("listeners", format!("CLIENTS://{},INTERNAL://{}", place.clients, place.internal));
-        put("listener.security.protocol.map", "CLIENTS:PLAINTEXT,INTERNAL:PLAINTEXT".into());
+        put("listener.security.protocol.map", format!("CLIENTS:{protocol},INTERNAL:{protocol}"));
         put("zookeeper.connect", format!("{zookeeper}{}", config.colour.chroot()));
         // How soon a killed broker is noticed, and its id free again.
         put("zookeeper.session.timeout.ms", "6000".into());
@@ -83,12 +90,12 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
         );
         put(
             "listener.security.protocol.map",
-            "CLIENTS:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:SASL_PLAINTEXT".into(),
+            format!("CLIENTS:{protocol},INTERNAL:{protocol},CONTROLLER:SASL_PLAINTEXT"),
         );
         // Until it has read the ACLs from the quorum's log, StandardAuthorizer lets super users in alone, and without
         // votes there is no quorum: three controllers that are nobody to each other wait for ever. So the controllers'
         // own listener has a super user, and no other has: everyone else stays bound by ACLs.
-        put("super.users", format!("User:{QUORUM_USER}"));
+        super_users.push(QUORUM_USER);
         put("sasl.mechanism.controller.protocol", "PLAIN".into());
         put("listener.name.controller.sasl.enabled.mechanisms", "PLAIN".into());
         let secret = config.quorum_secret;
@@ -106,20 +113,27 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
         put("broker.session.timeout.ms", "6000".into());
         put("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer".into());
     }
+    if !super_users.is_empty() {
+        let names: Vec<String> = super_users.iter().map(|user| format!("User:{user}")).collect();
+        put("super.users", names.join(";"));
+    }
+    if let Some((security, dir)) = config.secured {
+        set.extend(security.properties(dir));
+    }
     text(&set)
 }
 
 /// ZooKeeper's configuration: one server.
 pub(crate) fn zookeeper(address: SocketAddr, data_dir: &Path) -> String {
-    let set = BTreeMap::from([
+    let set = [
         ("dataDir", data_dir.display().to_string()),
         ("clientPort", address.port().to_string()),
         ("clientPortAddress", address.ip().to_string()),
         ("admin.enableServer", "false".into()),
         ("maxClientCnxns", "0".into()),
         ("tickTime", "1000".into()),
-    ]);
-    text(&set)
+    ];
+    text(&set.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
 }
 
 /// Logging to standard output, which goes into a file: for log4j 1 (the binding that is fetched) and for log4j 2 (that
@@ -156,7 +170,7 @@ pub(crate) fn write_logging(dir: &Path) -> io::Result<Vec<String>> {
     Ok(options)
 }
 
-fn text(set: &BTreeMap<&str, String>) -> String {
+fn text(set: &BTreeMap<String, String>) -> String {
     set.iter().fold(String::new(), |mut text, (key, value)| {
         let _ = writeln!(text, "{key}={value}");
         text
@@ -165,6 +179,7 @@ fn text(set: &BTreeMap<&str, String>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::secured::{Identity, Secured};
     use super::*;
 
     fn place(id: i32) -> BrokerPlace {
@@ -179,6 +194,48 @@ mod tests {
         }
     }
 
+    fn secured_lines(zookeeper: Option<SocketAddr>) -> Vec<String> {
+        let secured = Secured {
+            issue: std::sync::Arc::new(|_| Identity { chain_pem: "chain".into(), key_pem: "key".into() }),
+            ca_pem: "ca".into(),
+            wants_client_certificate: true,
+            super_user: ("root".into(), "word".into()),
+        };
+        let (security, all) = (secured.on(&[]), [place(0)]);
+        let config = BrokerConfig {
+            colour: Colour::Green,
+            place: &all[0],
+            all: &all,
+            log_dir: Path::new("/data"),
+            quorum_secret: "secret",
+            zookeeper,
+            secured: Some((&security, Path::new("/dir"))),
+        };
+        broker(&config).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_secured_broker_speaks_plain_text_with_nobody() {
+        for zookeeper in [Some(SocketAddr::from(([127, 1, 2, 3], 2181))), None] {
+            let lines = secured_lines(zookeeper);
+            let value = |key: &str| {
+                let found = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
+                found.unwrap_or_else(|| panic!("no {key} in {lines:#?}")).to_owned()
+            };
+            assert!(
+                value("listener.security.protocol.map").starts_with("CLIENTS:SASL_SSL,INTERNAL:SASL_SSL")
+            );
+            assert!(!lines.iter().any(|line| line.contains(":PLAINTEXT")), "{lines:#?}");
+            assert_eq!(value("allow.everyone.if.no.acl.found"), "false");
+            assert_eq!(value("ssl.keystore.location"), "/dir/keystore.pem");
+            for listener in ["clients", "internal"] {
+                assert_eq!(value(&format!("listener.name.{listener}.ssl.client.auth")), "required");
+            }
+            let quorum = if zookeeper.is_some() { "" } else { ";User:kutover-quorum" };
+            assert_eq!(value("super.users"), format!("User:root{quorum}"));
+        }
+    }
+
     fn lines(zookeeper: Option<SocketAddr>) -> Vec<String> {
         let all = [place(0), place(1), place(2)];
         let config = BrokerConfig {
@@ -188,6 +245,7 @@ mod tests {
             log_dir: Path::new("/data"),
             quorum_secret: "secret",
             zookeeper,
+            secured: None,
         };
         broker(&config).lines().map(str::to_owned).collect()
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use krafka::Kafka;
 use krafka::admin::{DescribeClusterOptions, DescribeConsumerGroupsOptions};
+use krafka::auth::AuthConfig;
 use krafka::error::{ErrorCode, KrafkaError};
 use kutover_core::words::{CONTROLLER_CLIENT_ID, ClusterId};
 use tokio::time::timeout;
@@ -14,8 +15,12 @@ const LOOK: Duration = Duration::from_secs(10);
 
 /// Asks a cluster for its id, for all its brokers, for a producer id and for a group's coordinator. A broker just
 /// started answers the last two with "load in progress" for a while.
-pub(crate) async fn look(bootstrap: &[SocketAddr], brokers: usize) -> Result<ClusterId, String> {
-    match timeout(LOOK, ask(bootstrap, brokers)).await {
+pub(crate) async fn look(
+    bootstrap: &[SocketAddr],
+    brokers: usize,
+    auth: Option<AuthConfig>,
+) -> Result<ClusterId, String> {
+    match timeout(LOOK, ask(bootstrap, brokers, auth)).await {
         Ok(Ok(id)) => Ok(id),
         Ok(Err(reason)) => Err(reason),
         Err(_) => Err(format!("no answer in {} s", LOOK.as_secs())),
@@ -23,23 +28,31 @@ pub(crate) async fn look(bootstrap: &[SocketAddr], brokers: usize) -> Result<Clu
 }
 
 /// Only the id that a cluster gives itself; `None` if nothing answers.
-pub(crate) async fn identity(bootstrap: &[SocketAddr]) -> Option<ClusterId> {
+pub(crate) async fn identity(bootstrap: &[SocketAddr], auth: Option<AuthConfig>) -> Option<ClusterId> {
     let ask = async {
-        let kafka = connect(bootstrap).await.ok()?;
+        let kafka = connect(bootstrap, auth).await.ok()?;
         let cluster = kafka.admin().describe_cluster(DescribeClusterOptions::default()).await.ok()?;
         Some(ClusterId::new(cluster.cluster_id))
     };
     timeout(LOOK, ask).await.ok().flatten()
 }
 
-async fn connect(bootstrap: &[SocketAddr]) -> Result<Kafka, KrafkaError> {
+async fn connect(bootstrap: &[SocketAddr], auth: Option<AuthConfig>) -> Result<Kafka, KrafkaError> {
     let servers: Vec<String> = bootstrap.iter().map(SocketAddr::to_string).collect();
-    Kafka::builder(servers.join(",")).client_id(format!("{CONTROLLER_CLIENT_ID}-lab")).connect().await
+    let builder = Kafka::builder(servers.join(",")).client_id(format!("{CONTROLLER_CLIENT_ID}-lab"));
+    match auth {
+        Some(auth) => builder.security(auth).connect().await,
+        None => builder.connect().await,
+    }
 }
 
-async fn ask(bootstrap: &[SocketAddr], brokers: usize) -> Result<ClusterId, String> {
+async fn ask(
+    bootstrap: &[SocketAddr],
+    brokers: usize,
+    auth: Option<AuthConfig>,
+) -> Result<ClusterId, String> {
     let failed = |error: KrafkaError| error.to_string();
-    let kafka = connect(bootstrap).await.map_err(failed)?;
+    let kafka = connect(bootstrap, auth).await.map_err(failed)?;
     let admin = kafka.admin();
     let cluster = admin.describe_cluster(DescribeClusterOptions::default()).await.map_err(failed)?;
     let there = cluster.brokers.iter().filter(|broker| !broker.is_fenced).count();

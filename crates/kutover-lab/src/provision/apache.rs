@@ -88,6 +88,17 @@ impl LabProvisioner {
             controller_bootstrap: places.iter().map(|broker| broker.internal.to_string()).collect(),
             endpoint: RecordData::Addresses(vec![place.ip()]),
         };
+        let secured = spec.secured.as_ref().map(|secured| {
+            let mut ips: Vec<_> = places
+                .iter()
+                .flat_map(|broker| [broker.advertised, broker.clients])
+                .map(|at| at.ip())
+                .collect();
+            ips.push(place.ip());
+            ips.sort();
+            ips.dedup();
+            secured.on(&ips)
+        });
         let made_id = || spec.cluster_id.clone().unwrap_or_else(random_cluster_id);
         let mut saved = SavedCluster {
             incarnation: incarnation.clone(),
@@ -102,6 +113,7 @@ impl LabProvisioner {
             isolations: BTreeSet::new(),
             is_removing: false,
             quorum_secret: Uuid::new_v4().simple().to_string(),
+            secured,
         };
         self.store.write(&state_file(colour), &saved)?;
         let cluster = self.run(saved.clone()).await?;
