@@ -10,8 +10,8 @@ use krafka::admin::AdminClient;
 use krafka::{Kafka, MetadataRecoveryStrategy};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
-    ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, GroupListing, LagBatch, LagQuery, LagSource,
-    NewTopic, PartitionEnd, TopicDescription,
+    Access, ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, GroupListing, LagBatch, LagQuery,
+    LagSource, NewAccess, NewTopic, PartitionEnd, ScramUsers, TopicDescription,
 };
 use kutover_core::words::{
     CONTROLLER_CLIENT_ID, GroupId, Offset, PROBE_CLIENT_ID, TopicName, TopicPartition, is_reserved_topic,
@@ -85,7 +85,7 @@ async fn open(
         .connect_timeout(config.timeouts.connect)
         .request_timeout(config.timeouts.request)
         .metadata_recovery_strategy(MetadataRecoveryStrategy::None);
-    if let Some(auth) = security::auth(properties)? {
+    if let Some(auth) = security::auth(properties, config.tokens.as_ref())? {
         builder = builder.security(auth);
     }
     builder.connect().await.map_err(|error| provider(what, &error))
@@ -116,6 +116,14 @@ impl ClusterAdmin for KafkaAdmin {
 
     async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
         self.remove_topics(topics).await
+    }
+
+    async fn access(&self) -> ProviderResult<Access> {
+        self.read_access().await
+    }
+
+    async fn grant(&self, access: &NewAccess) -> ProviderResult<ScramUsers> {
+        self.add_access(access).await
     }
 
     async fn groups(&self) -> ProviderResult<GroupListing> {

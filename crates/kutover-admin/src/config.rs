@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use kutover_core::ports::TokenProvider;
+
+use crate::access::ScramPasswords;
 use crate::fence::FenceWith;
 
 /// How long things may take.
@@ -47,6 +51,10 @@ pub struct AdminConfig {
     /// The security properties of the fence's probe, an ordinary client that must be no super user. `None` means
     /// `properties`.
     pub probe_properties: Option<BTreeMap<String, String>>,
+    /// Where tokens come from for `sasl.mechanism=OAUTHBEARER`, the probe's too.
+    pub tokens: Option<Arc<dyn TokenProvider>>,
+    /// Passwords of SCRAM users that the cluster may have to be given.
+    pub scram_passwords: ScramPasswords,
     /// What makes the cluster refuse records.
     pub fence: FenceWith,
     /// How long things may take.
@@ -61,6 +69,8 @@ impl fmt::Debug for AdminConfig {
             .field("client_bootstrap", &self.client_bootstrap)
             .field("properties", &self.properties.keys().collect::<Vec<_>>())
             .field("probe_properties", &self.probe_properties.as_ref().map(|p| p.keys().collect::<Vec<_>>()))
+            .field("tokens", &self.tokens)
+            .field("scram_passwords", &self.scram_passwords)
             .field("fence", &self.fence)
             .field("timeouts", &self.timeouts)
             .finish()

@@ -7,6 +7,7 @@
 //! unknown, never made up: a partition or group without an answer is an error in its place, and
 //! [`Unsupported`](kutover_core::error::ErrorKind::Unsupported) means that the cluster has no such call.
 
+mod access;
 mod admin;
 mod config;
 mod ends;
@@ -24,7 +25,9 @@ mod tail;
 mod topics;
 mod writers;
 
+pub use access::ScramPasswords;
 pub use admin::KafkaAdmin;
 pub use config::{AdminConfig, Timeouts};
 pub use fence::{FenceWith, MARKER_PRINCIPAL};
 pub use probe::ProbeAnswer;
+pub use security::check_security;

@@ -11,7 +11,7 @@ use krafka::testing::{ApiKey, Control, FakeBroker};
 use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
 use kutover_core::drain::{self, Observation, Required, Tail};
 use kutover_core::error::{ErrorKind, ProviderResult};
-use kutover_core::ports::{ClusterAdmin, FenceKind, FenceSwitch, GroupListing, NewTopic};
+use kutover_core::ports::{Access, ClusterAdmin, FenceKind, FenceSwitch, GroupListing, NewTopic};
 use kutover_core::words::{Offset, TopicName, TopicPartition};
 use kutover_lab::embedded::{EmbeddedCluster, EmbeddedOptions, Fault, Harm, Who};
 use kutover_testkit::conformance;
@@ -35,6 +35,8 @@ async fn keeps_the_ports_contracts() {
     conformance::admin::start_offsets_leave_commits_alone(&admin, &"billing".into(), &"starts".into()).await;
     let proof = conformance::admin::a_fence_is_proven_while_it_stands(&admin, &"fenced".into()).await;
     assert_eq!(proof.kind, FenceKind::Hook);
+    conformance::admin::the_fence_is_no_access(&admin, &"access".into()).await;
+    conformance::admin::what_is_granted_stays(&admin).await;
     let topic = make_topic(&admin, "orders", 2).await;
     let places = [TopicPartition::new(topic.clone(), 0), TopicPartition::new(topic.clone(), 1)];
     conformance::lag::everything_is_answered_once(&admin, &query("billing", &places, true)).await;
@@ -64,6 +66,7 @@ async fn says_what_the_cluster_cannot_tell() {
     let error = admin.create_topic(&more).await.expect_err("no CreatePartitions there");
     assert_eq!(error.kind, ErrorKind::Unsupported, "{error}");
     assert_eq!(admin.groups().await.expect("groups"), GroupListing::Unsupported);
+    assert_eq!(admin.access().await.expect("access"), Access::default());
     let ends = admin.ends(&[topic]).await.expect("ends");
     assert!(ends.iter().all(|end| end.leader_end.is_none() && end.epoch.is_some()), "{ends:?}");
 

@@ -22,7 +22,7 @@
 //! endpoint = { addresses = ["10.0.1.1"] }
 //!
 //! [clusters.green.properties]
-//! "sasl.password" = "never shown"
+//! "sasl.password" = { file = "green.password" }   # or { env = "GREEN_PASSWORD" }
 //!
 //! [plan]
 //! groups = ["billing"]
@@ -36,6 +36,7 @@
 mod check;
 mod error;
 mod names;
+mod properties;
 mod provisioner;
 mod values;
 
@@ -54,8 +55,8 @@ use serde::{Deserialize, Serialize};
 
 pub use error::ConfigError;
 pub use names::TopicSelection;
+pub use properties::{Properties, PropertyValue, SecretText};
 pub use provisioner::{LabKafka, ProvisionerConfig};
-pub use values::{Properties, SecretText};
 
 /// A deployment and the cutover that is wanted of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,9 +144,17 @@ pub struct ClusterConfig {
     /// What makes it refuse records when it is left. Default: ACLs.
     #[serde(default, skip_serializing_if = "FenceConfig::is_default")]
     pub fence: FenceConfig,
-    /// Client properties by librdkafka's names, for the controller's own clients on this colour. Never shown.
+    /// Client properties by librdkafka's names, for the controller's own clients on this colour. Never shown. A value
+    /// may stand in the environment (`{ env = "NAME" }`) or in a file (`{ file = "PATH" }`); it is read at the start.
     #[serde(default, skip_serializing_if = "Properties::is_empty")]
     pub properties: Properties,
+    /// Passwords of SCRAM users that this colour may lack when it becomes the new one: nobody can copy them from the old
+    /// one. Written as the values of properties are.
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    pub scram_users: Properties,
+    /// A file with the token for `sasl.mechanism = "OAUTHBEARER"`, kept fresh by somebody else and read each time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// What makes a cluster refuse records. An embedded cluster has a hook of its own, and this is not looked at.
@@ -296,7 +305,7 @@ pub enum Separation {
 }
 
 impl Config {
-    /// Reads a file. A relative `journal` becomes a path beside it.
+    /// Reads a file. A relative `journal` becomes a path beside it, and so do the files that properties stand in.
     ///
     /// # Errors
     /// The file cannot be read, or as [`Config::parse`].
@@ -305,6 +314,11 @@ impl Config {
         let mut config = Self::parse(&text).map_err(|error| error.in_file(path))?;
         if let Some(directory) = path.parent() {
             config.journal = directory.join(&config.journal);
+            for cluster in [&mut config.clusters.blue, &mut config.clusters.green] {
+                cluster.properties.beside(directory);
+                cluster.scram_users.beside(directory);
+                cluster.token_file = cluster.token_file.take().map(|path| directory.join(path));
+            }
         }
         Ok(config)
     }

@@ -1,6 +1,8 @@
 //! Topic parity: what the standby cluster must be given, and what differs all the same (L6). A pure function of two
 //! descriptions, and the one loop over [`ClusterAdmin`] that makes a topic without what its cluster does not know.
 
+mod access;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::error::{ErrorKind, ProviderError, ProviderResult};
 use crate::ports::{ClusterAdmin, NewTopic, TopicDescription};
 use crate::words::{TopicName, is_reserved_topic};
+
+pub use access::{AccessDifference, AccessPlan, access_plan, whom};
 
 /// Topic configs that Kafka 4 no longer knows (KIP-724, KIP-937; seen on 4.3.1: InvalidConfig).
 pub const GONE_IN_KAFKA_4: [&str; 3] =

@@ -260,6 +260,23 @@ impl ProducerContext for DataContext {
 #[derive(Clone, Default)]
 pub(crate) struct LinkContext {
     pub(crate) hooks: ClientHooks,
+    /// How often a token was asked for.
+    tokens_asked: Arc<AtomicUsize>,
+}
+
+impl LinkContext {
+    pub(crate) fn new(hooks: ClientHooks) -> Self {
+        Self { hooks, tokens_asked: Arc::default() }
+    }
+
+    /// The same for another client.
+    pub(crate) fn another(&self) -> Self {
+        Self::new(self.hooks.clone())
+    }
+
+    pub(crate) fn was_asked_for_a_token(&self) -> bool {
+        self.tokens_asked.load(Ordering::SeqCst) > 0
+    }
 }
 
 impl ClientContext for LinkContext {
@@ -274,7 +291,9 @@ impl ClientContext for LinkContext {
     }
 
     fn generate_oauth_token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
-        self.hooks.token(config)
+        let token = self.hooks.token(config);
+        self.tokens_asked.fetch_add(1, Ordering::SeqCst);
+        token
     }
 }
 

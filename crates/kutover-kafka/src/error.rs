@@ -45,16 +45,7 @@ pub(crate) fn kind_of(code: Code) -> ErrorKind {
 pub(crate) fn provider_error(what: impl std::fmt::Display, error: &KafkaError) -> ProviderError {
     if let KafkaError::ClientConfig(_, description, key, _) = error {
         let reason = if is_secret(key) { "its value is not accepted" } else { description.as_str() };
-        let fix = if cfg!(not(feature = "tls")) && reason.contains("at build time") {
-            "; build kutover with `--features tls`"
-        } else {
-            ""
-        };
-        return ProviderError::new(
-            ErrorKind::Invalid,
-            what,
-            format!("client property `{key}`: {reason}{fix}"),
-        );
+        return ProviderError::new(ErrorKind::Invalid, what, format!("client property `{key}`: {reason}"));
     }
     let kind = error.rdkafka_error_code().map_or(ErrorKind::Invalid, kind_of);
     ProviderError::new(kind, what, error)

@@ -22,7 +22,8 @@ pub struct ClientHooks {
     pub on_log: Option<OnLog>,
     /// Takes errors of the client as a whole: the error and librdkafka's text.
     pub on_error: Option<OnError>,
-    /// Gives a token for `sasl.mechanisms=OAUTHBEARER`; its argument is `sasl.oauthbearer.config`.
+    /// Gives a token for `sasl.mechanisms=OAUTHBEARER`; its argument is `sasl.oauthbearer.config`. Set by
+    /// [`ClientHooks::with_tokens`] for a provider that the admin client is served by, too.
     pub oauth_token: Option<OAuthRefresh>,
 }
 
@@ -66,7 +67,7 @@ impl ClientHooks {
     pub(crate) fn token(&self, config: Option<&str>) -> Result<OAuthToken, Box<dyn std::error::Error>> {
         match &self.oauth_token {
             Some(hook) => hook(config).map_err(Into::into),
-            None => Err("no token: set ClientHooks::oauth_token, or sasl.oauthbearer.method=oidc".into()),
+            None => Err("no token: give ClientHooks::with_tokens a provider".into()),
         }
     }
 }

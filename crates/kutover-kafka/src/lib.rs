@@ -2,6 +2,7 @@
 //!
 //! - [`KafkaProducerFactory`] makes a new client for every cluster ([`kutover_core::ports::ProducerFactory`]).
 //! - [`KafkaRegistry`] and [`KafkaMemberLink`] are the two sides of kutover's own topics.
+//! - [`FileTokens`] reads tokens for OAUTHBEARER; [`ClientHooks::with_tokens`] takes them from any provider.
 //! - [`witness_cluster_id`] asks a cluster who it is; [`read_topic`] reads a topic whole with a stock consumer.
 //!
 //! librdkafka's calls block. None of them runs on an async worker: they run on threads of this crate's own or under
@@ -18,6 +19,7 @@ mod properties;
 mod reader;
 mod registry;
 mod tail;
+mod tokens;
 mod topics;
 mod writer;
 
@@ -28,3 +30,4 @@ pub use link::{KafkaMemberLink, KafkaMemberLinks};
 pub use properties::{ClientProperties, PropertyError, Waiver};
 pub use reader::{StoredRecord, TopicRange, read_topic, witness_cluster_id};
 pub use registry::KafkaRegistry;
+pub use tokens::FileTokens;

@@ -73,8 +73,8 @@ impl KafkaMemberLink {
             move |error: std::io::Error| ProviderError::new(ErrorKind::Unavailable, what, error)
         };
         let opened = tokio::task::spawn_blocking(move || {
-            let context = LinkContext { hooks };
-            let tail = TopicTail::new(&reader, context.clone(), CONTROL_TOPIC)?;
+            let context = LinkContext::new(hooks);
+            let tail = TopicTail::new(&reader, context.another(), CONTROL_TOPIC)?;
             let writer = TopicWriter::new(&writer, context, timeout)?;
             let (publish, views) = watch::channel(None);
             let (questions, asked) = channel();

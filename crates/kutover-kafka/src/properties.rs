@@ -38,6 +38,10 @@ pub struct PropertyError {
     pub reason: String,
 }
 
+/// Whether librdkafka is built with TLS, and with the SASL mechanisms that need its cryptography.
+pub(crate) const HAS_TLS: bool = cfg!(feature = "tls");
+const BUILD_TLS: &str = "`--features tls` (libssl-dev and pkg-config are needed)";
+
 /// librdkafka's properties for the clients of one colour, but for `bootstrap.servers`: a target names those.
 ///
 /// `Debug` hides the values of passwords, keys and everything under `sasl.`.
@@ -52,6 +56,31 @@ pub(crate) fn is_secret(property: &str) -> bool {
         || property.starts_with("ssl.key")
         || property.starts_with("https.")
         || ["password", "secret", "token", "private", "credential"].iter().any(|word| property.contains(word))
+}
+
+/// Whether a client names itself by a token.
+pub(crate) fn takes_tokens(config: &ClientConfig) -> bool {
+    SASL_MECHANISM.iter().filter_map(|name| config.get(name)).any(is_token_mechanism)
+}
+
+fn is_token_mechanism(mechanism: &str) -> bool {
+    mechanism.eq_ignore_ascii_case("OAUTHBEARER")
+}
+
+/// Both spellings that librdkafka knows.
+const SASL_MECHANISM: [&str; 2] = ["sasl.mechanism", "sasl.mechanisms"];
+
+/// The first property that needs librdkafka to be built with TLS. Its own errors for these either hide behind another
+/// value or come only when a client is made.
+fn needs_tls(map: &BTreeMap<String, String>) -> Option<(&str, &str)> {
+    map.iter().map(|(name, value)| (name.as_str(), value.as_str())).find(|(name, value)| {
+        let value = value.to_ascii_uppercase();
+        match *name {
+            "security.protocol" => matches!(value.as_str(), "SSL" | "SASL_SSL"),
+            name if SASL_MECHANISM.contains(&name) => value.starts_with("SCRAM-") || value == "OAUTHBEARER",
+            name => name.starts_with("ssl.") || name.starts_with("enable.ssl."),
+        }
+    })
 }
 
 impl fmt::Debug for ClientProperties {
@@ -138,6 +167,13 @@ impl ClientProperties {
             let reason = waive("the client could wander to another cluster by itself", Waiver::Rebootstrap);
             return refuse("metadata.recovery.strategy", reason);
         }
+        if let Some((property, value)) = needs_tls(&map).filter(|_| !HAS_TLS) {
+            // A protocol and a mechanism are no secrets; an `ssl.` property's value may be.
+            let asked = if property.contains("ssl.") { String::new() } else { format!("`{value}` ") };
+            let reason =
+                format!("{asked}needs TLS, and this program is built without it; build it with {BUILD_TLS}");
+            return refuse(property, reason);
+        }
         let properties = Self { map };
         if let Err(error) = properties.producer_config(&[]).create_native_config() {
             let rdkafka::error::KafkaError::ClientConfig(_, _, property, _) = &error else {
@@ -146,6 +182,11 @@ impl ClientProperties {
             return refuse(property, provider_error("", &error).reason);
         }
         Ok(properties)
+    }
+
+    /// Whether its clients name themselves by tokens, for which a provider has to be given.
+    pub fn takes_tokens(&self) -> bool {
+        SASL_MECHANISM.iter().filter_map(|name| self.get(name)).any(is_token_mechanism)
     }
 
     /// A property's value.
@@ -307,6 +348,30 @@ mod tests {
             let error = ClientProperties::new(map(&[(property, value)])).unwrap_err();
             assert_eq!(error.property, property, "{error}");
         }
+    }
+
+    /// A configuration that asks for TLS of a program without it is told so, whatever librdkafka would say.
+    #[test]
+    fn what_needs_tls_is_named_where_it_is_missing() {
+        for (property, value) in [
+            ("security.protocol", "SASL_SSL"),
+            ("security.protocol", "ssl"),
+            ("sasl.mechanism", "SCRAM-SHA-512"),
+            ("sasl.mechanisms", "OAUTHBEARER"),
+            ("ssl.ca.location", "/etc/ssl/certs/ca-certificates.crt"),
+        ] {
+            let made = ClientProperties::new(map(&[(property, value)]));
+            if HAS_TLS {
+                assert!(made.is_ok(), "{property}={value}: {made:?}");
+                continue;
+            }
+            let error = made.unwrap_err();
+            assert_eq!(error.property, property);
+            assert!(error.reason.contains("--features tls"), "{error}");
+            assert!(!error.reason.contains("/etc/ssl"), "{error}");
+        }
+        let plain = [("security.protocol", "SASL_PLAINTEXT"), ("sasl.mechanism", "PLAIN")];
+        assert!(ClientProperties::new(map(&plain)).is_ok());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlMessage, ControlView, MemberState};
-use kutover_core::ports::Registry;
+use kutover_core::ports::{ClusterAdmin, Registry};
 use kutover_core::words::{CONTROL_TOPIC, CONTROLLER_CLIENT_ID, MEMBERS_TOPIC};
 use parking_lot::Mutex;
 use rdkafka::admin::AdminClient;
@@ -31,12 +31,21 @@ struct Reading<F> {
 
 type Shared<F> = Arc<OffThread<Mutex<Reading<F>>>>;
 
+/// What makes kutover's own topics.
+enum Maker {
+    /// rdkafka's own admin client.
+    Own(Arc<OffThread<AdminClient<LinkContext>>>),
+    /// rdkafka 0.39's admin client never asks for a token, so with OAUTHBEARER another one has to be given.
+    None,
+    Given(Arc<dyn ClusterAdmin>),
+}
+
 /// [`Registry`] on one cluster, under the client id [`CONTROLLER_CLIENT_ID`].
 ///
 /// Its clients live as long as it does; reading again costs what is new.
 pub struct KafkaRegistry {
     writer: TopicWriter,
-    admin: Arc<OffThread<AdminClient<LinkContext>>>,
+    maker: Maker,
     control: Shared<ControlFold>,
     members: Shared<MembersFold>,
     timeout: Duration,
@@ -63,21 +72,34 @@ impl KafkaRegistry {
         let reader = properties.reader_config(bootstrap, CONTROLLER_CLIENT_ID, FETCH_WAIT_MS);
         let writer = properties.writer_config(bootstrap, CONTROLLER_CLIENT_ID, timeout.as_millis());
         let admin = properties.link_config(bootstrap, CONTROLLER_CLIENT_ID);
+        let takes_tokens = properties.takes_tokens();
         let opened = tokio::task::spawn_blocking(move || {
-            let context = LinkContext { hooks };
-            let reading = |topic| TopicTail::new(&reader, context.clone(), topic);
+            let context = LinkContext::new(hooks);
+            let reading = |topic| TopicTail::new(&reader, context.another(), topic);
+            let maker = if takes_tokens {
+                Maker::None
+            } else {
+                let admin = AdminClient::from_config_and_context(&admin, context.another())
+                    .map_err(|error| provider_error("make an admin client", &error))?;
+                Maker::Own(Arc::new(OffThread::new(admin)))
+            };
             Ok(Self {
                 control: share(reading(CONTROL_TOPIC)?, ControlFold::default()),
                 members: share(reading(MEMBERS_TOPIC)?, MembersFold::default()),
-                admin: Arc::new(OffThread::new(
-                    AdminClient::from_config_and_context(&admin, context.clone())
-                        .map_err(|error| provider_error("make an admin client", &error))?,
-                )),
+                maker,
                 writer: TopicWriter::new(&writer, context, timeout)?,
                 timeout,
             })
         });
         opened.await.map_err(|error| task_failed(what, &error))?
+    }
+
+    /// The same, with kutover's own topics made by another client of the same cluster. Needed where the clients' name
+    /// is a token: rdkafka's own admin client never asks for one.
+    #[must_use]
+    pub fn with_topics_made_by(mut self, admin: Arc<dyn ClusterAdmin>) -> Self {
+        self.maker = Maker::Given(admin);
+        self
     }
 }
 
@@ -109,7 +131,15 @@ where
 #[async_trait]
 impl Registry for KafkaRegistry {
     async fn prepare(&self) -> ProviderResult<()> {
-        topics::prepare(&self.admin, self.timeout).await
+        match &self.maker {
+            Maker::Own(admin) => topics::prepare(admin, self.timeout).await,
+            Maker::Given(admin) => topics::prepare_by(&**admin).await,
+            Maker::None => {
+                let reason =
+                    "rdkafka's admin client takes no tokens; give another one (`with_topics_made_by`)";
+                Err(ProviderError::new(ErrorKind::Unsupported, "make kutover's own topics", reason))
+            }
+        }
     }
 
     async fn say(&self, message: &ControlMessage) -> ProviderResult<()> {

@@ -12,9 +12,13 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 
 use crate::context::LinkContext;
 use crate::error::{kind_of, provider_error};
+use crate::properties::takes_tokens;
 
 /// How long one poll waits while a read goes on.
 const STEP: Duration = Duration::from_millis(50);
+
+/// How long a reader waits to be asked for its first token. librdkafka asks as soon as the client is made.
+const FIRST_TOKEN: Duration = Duration::from_secs(10);
 
 /// A topic's record, or the news that the topic starts over.
 pub(crate) enum TailItem {
@@ -45,9 +49,17 @@ impl TopicTail {
         context: LinkContext,
         topic: &'static str,
     ) -> ProviderResult<Self> {
-        let consumer = config
+        let consumer: BaseConsumer<LinkContext> = config
             .create_with_context(context)
             .map_err(|error| provider_error(format!("make a reader of topic {topic}"), &error))?;
+        if takes_tokens(config) {
+            // A token is asked for by polls alone, and what a reader does first, asking for metadata, is none.
+            let deadline = Instant::now() + FIRST_TOKEN;
+            while !consumer.client().context().was_asked_for_a_token() && Instant::now() < deadline {
+                // There is no assignment yet, so nothing can be lost; trouble shows at the first question.
+                let _ = consumer.poll(STEP);
+            }
+        }
         Ok(Self { consumer, topic, position: None })
     }
 

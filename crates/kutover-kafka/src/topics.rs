@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlMessage, ControlView, MemberState};
+use kutover_core::ports::ClusterAdmin;
 use kutover_core::words::{CONTROL_TOPIC, MEMBERS_TOPIC};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -15,7 +16,7 @@ use crate::error::provider_error;
 use crate::tail::{TailItem, TailRecord};
 
 /// Replicas of kutover's own topics where the cluster has as many brokers.
-const REPLICAS: usize = 3;
+const REPLICAS: i16 = 3;
 
 fn parse<T: DeserializeOwned>(topic: &str, offset: i64, payload: &[u8]) -> Result<T, ProviderError> {
     serde_json::from_slice(payload).map_err(|error| {
@@ -97,15 +98,14 @@ pub(crate) async fn prepare(
     let deadline = Instant::now() + timeout;
     let brokers = look(admin, timeout).await?.brokers;
     for topic in [CONTROL_TOPIC, MEMBERS_TOPIC] {
-        create(admin.get(), topic, brokers.clamp(1, REPLICAS), timeout).await?;
+        create(admin.get(), topic, brokers.clamp(1, usize::try_from(REPLICAS).unwrap_or(1)), timeout).await?;
     }
     let mut pause = tokio::time::interval(Duration::from_millis(50));
     loop {
         let seen = look(admin, timeout).await?;
         for (topic, partitions) in &seen.partitions {
             if *partitions > 1 {
-                let reason = format!("it has {partitions} partitions and must have one; delete it");
-                return Err(ProviderError::new(ErrorKind::Refused, format!("prepare topic {topic}"), reason));
+                return Err(too_many(topic, partitions));
             }
         }
         if seen.ready {
@@ -117,6 +117,33 @@ pub(crate) async fn prepare(
         }
         pause.tick().await;
     }
+}
+
+/// Makes both topics where they are missing, by another client's calls.
+pub(crate) async fn prepare_by(admin: &dyn ClusterAdmin) -> ProviderResult<()> {
+    for topic in [CONTROL_TOPIC, MEMBERS_TOPIC] {
+        let compacted = kutover_core::ports::NewTopic {
+            name: topic.into(),
+            partitions: 1,
+            replication: REPLICAS,
+            configs: BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]),
+        };
+        admin.create_topic(&compacted).await?;
+    }
+    let found = admin.topics().await?;
+    for topic in [CONTROL_TOPIC, MEMBERS_TOPIC] {
+        let partitions =
+            found.iter().find(|found| found.name.as_str() == topic).map_or(0, |found| found.partitions);
+        if partitions > 1 {
+            return Err(too_many(topic, partitions));
+        }
+    }
+    Ok(())
+}
+
+fn too_many(topic: &str, partitions: impl std::fmt::Display) -> ProviderError {
+    let reason = format!("it has {partitions} partitions and must have one; delete it");
+    ProviderError::new(ErrorKind::Refused, format!("prepare topic {topic}"), reason)
 }
 
 /// Compacted where the cluster can; a cluster without topic configs (the embedded one) gets a plain topic.

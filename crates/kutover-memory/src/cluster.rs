@@ -1,5 +1,6 @@
 //! A cluster: brokers, topics with their logs, groups, transactions, a fence, isolation.
 
+mod access;
 mod admin;
 mod brokers;
 mod fences;
@@ -17,7 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::ports::FenceKind;
+use kutover_core::ports::{Access, FenceKind};
 use kutover_core::words::{
     CONTROL_TOPIC, ClusterId, GroupId, MEMBERS_TOPIC, Nonce, Offset, TopicId, TopicName, TopicPartition,
     is_reserved_topic,
@@ -127,6 +128,7 @@ struct State {
     silent: BTreeSet<TopicPartition>,
     down: BTreeSet<i32>,
     isolations: BTreeSet<Nonce>,
+    access: Access,
     dead: bool,
     /// Raised whenever the control topic may read otherwise than before.
     control: Signal,
@@ -176,6 +178,7 @@ impl MemoryCluster {
             silent: BTreeSet::new(),
             down: BTreeSet::new(),
             isolations: BTreeSet::new(),
+            access: access::everything(),
             dead: false,
             control: Signal::default(),
             control_read: ControlRead::default(),

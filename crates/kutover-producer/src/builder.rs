@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kutover_core::error::ProviderError;
 use kutover_core::messages::HEARTBEAT_MS;
-use kutover_core::ports::{EndpointWatch, MemberLinks, ProducerFactory};
+use kutover_core::ports::{EndpointWatch, MemberLinks, ProducerFactory, TokenProvider};
 use kutover_core::switch::{HandOver, Order, SwitchPolicy, UnknownPolicy};
 use kutover_core::words::{Colour, DeploymentName, DnsName, InstanceName};
 use kutover_dns::{ResolverWatch, Resolvers, WatchOptions};
@@ -63,6 +63,7 @@ pub struct Builder {
     resolvers: Resolvers,
     watch_options: WatchOptions,
     hooks: ClientHooks,
+    tokens: Option<Arc<dyn TokenProvider>>,
     factory: Option<Arc<dyn ProducerFactory>>,
     watch: Option<Arc<dyn EndpointWatch>>,
     links: Option<Arc<dyn MemberLinks>>,
@@ -88,6 +89,7 @@ impl Default for Builder {
             resolvers: Resolvers::System,
             watch_options: WatchOptions::default(),
             hooks: ClientHooks::default(),
+            tokens: None,
             factory: None,
             watch: None,
             links: None,
@@ -242,6 +244,14 @@ impl Builder {
         self
     }
 
+    /// Where tokens come from for `sasl.mechanism=OAUTHBEARER`: asked on the runtime that [`Builder::build`] is called
+    /// on, from the clients' own threads, so that runtime must have more than one thread or be idle then.
+    #[must_use]
+    pub fn tokens(mut self, provider: Arc<dyn TokenProvider>) -> Self {
+        self.tokens = Some(provider);
+        self
+    }
+
     /// Another maker of clients than librdkafka's.
     #[must_use]
     pub fn factory(mut self, factory: Arc<dyn ProducerFactory>) -> Self {
@@ -275,7 +285,10 @@ impl Builder {
     ///
     /// # Errors
     /// [`BuildError`]: what is missing or wrong, or why no cluster could be agreed on in time.
-    pub async fn build(self) -> Result<BlueGreenProducer, BuildError> {
+    pub async fn build(mut self) -> Result<BlueGreenProducer, BuildError> {
+        if let Some(provider) = self.tokens.take() {
+            self.hooks = self.hooks.with_tokens(provider, tokio::runtime::Handle::current());
+        }
         let Some(deployment) = self.deployment.clone() else {
             return Err(BuildError::Missing("deployment", "name the deployment, as its owner record does"));
         };

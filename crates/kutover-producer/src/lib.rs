@@ -38,10 +38,11 @@ mod slab;
 
 pub use builder::{BuildError, Builder};
 pub use events::{Events, ProducerEvent, Report, Stalls, SwitchReport};
+pub use kutover_core::ports::{AccessToken, TokenProvider};
 pub use kutover_core::switch::{Order, SwitchEvent, SwitchPolicy, UnknownPolicy};
 pub use kutover_core::words::Colour;
 pub use kutover_dns::{Resolvers, WatchOptions};
-pub use kutover_kafka::{ClientHooks, Waiver};
+pub use kutover_kafka::{ClientHooks, FileTokens, Waiver};
 pub use producer::{BlueGreenProducer, DeliveryFuture};
 pub use rdkafka::message::{Header, OwnedHeaders, OwnedMessage, ToBytes};
 pub use rdkafka::producer::FutureRecord;

@@ -14,9 +14,9 @@ use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlBody, ControlMessage, ControlView, MemberState};
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{
-    ClusterAdmin, ClusterIdentity, ClusterProvisioner, DnsProvider, FenceKind, FenceProof, GroupListing,
-    Incarnation, Journal, JournalEntry, LagBatch, LagQuery, LagSource, NewTopic, NewestIds, PartitionEnd,
-    ProducerIds, ProducerSurvey, Published, Registry, TopicDescription,
+    Access, ClusterAdmin, ClusterIdentity, ClusterProvisioner, DnsProvider, FenceKind, FenceProof,
+    GroupListing, Incarnation, Journal, JournalEntry, LagBatch, LagQuery, LagSource, NewAccess, NewTopic,
+    NewestIds, PartitionEnd, ProducerIds, ProducerSurvey, Published, Registry, ScramUsers, TopicDescription,
 };
 use kutover_core::words::{
     Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
@@ -214,6 +214,14 @@ impl ClusterAdmin for ClusterPorts {
 
     async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
         self.ports.call("delete_topics", self.cluster.delete_topics(topics)).await
+    }
+
+    async fn access(&self) -> ProviderResult<Access> {
+        self.ports.call("access", self.cluster.access()).await
+    }
+
+    async fn grant(&self, access: &NewAccess) -> ProviderResult<ScramUsers> {
+        self.ports.call("grant", self.cluster.grant(access)).await
     }
 
     async fn groups(&self) -> ProviderResult<GroupListing> {

@@ -15,11 +15,11 @@ use kutover_core::error::ProviderResult;
 use kutover_core::messages::{ControlMessage, ControlView, MemberState};
 use kutover_core::owner::{RemovalMark, Target};
 use kutover_core::ports::{
-    ClientEvents, ClusterAdmin, ClusterIdentity, ClusterProvisioner, Delivery, DnsProvider, EndpointAnswer,
-    EndpointWatch, FenceKind, FenceProof, FenceSwitch, GroupListing, Incarnation, Journal, JournalEntry,
-    LagBatch, LagQuery, LagSource, MemberLink, MemberLinks, NewTopic, NewestIds, PartitionEnd,
-    ProducerClient, ProducerFactory, ProducerIds, ProducerSurvey, Published, RecordRef, Refusal, Registry,
-    Token, TopicDescription,
+    Access, AccessToken, ClientEvents, ClusterAdmin, ClusterIdentity, ClusterProvisioner, Delivery,
+    DnsProvider, EndpointAnswer, EndpointWatch, FenceKind, FenceProof, FenceSwitch, GroupListing,
+    Incarnation, Journal, JournalEntry, LagBatch, LagQuery, LagSource, MemberLink, MemberLinks, NewAccess,
+    NewTopic, NewestIds, PartitionEnd, ProducerClient, ProducerFactory, ProducerIds, ProducerSurvey,
+    Published, RecordRef, Refusal, Registry, ScramUsers, Token, TokenProvider, TopicDescription,
 };
 use kutover_core::words::{
     ClusterId, Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
@@ -92,6 +92,8 @@ mock! {
         async fn topics(&self) -> ProviderResult<Vec<TopicDescription>>;
         async fn create_topic(&self, topic: &NewTopic) -> ProviderResult<()>;
         async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()>;
+        async fn access(&self) -> ProviderResult<Access>;
+        async fn grant(&self, access: &NewAccess) -> ProviderResult<ScramUsers>;
         async fn groups(&self) -> ProviderResult<GroupListing>;
         async fn ends(&self, topics: &[TopicName]) -> ProviderResult<Vec<PartitionEnd>>;
         async fn set_start_offsets(&self, group: &GroupId, offsets: &BTreeMap<TopicPartition, Offset>) -> ProviderResult<Vec<TopicPartition>>;
@@ -197,5 +199,15 @@ mock! {
         fn acknowledged(&self, token: Token, partition: i32, offset: i64, append_time_ms: Option<i64>);
         fn fatal(&self, reason: String);
         fn producer_id(&self, id: i64);
+    }
+}
+
+mock! {
+    /// A [`TokenProvider`].
+    #[derive(Debug)]
+    pub TokenProvider {}
+    #[async_trait]
+    impl TokenProvider for TokenProvider {
+        async fn token(&self) -> ProviderResult<AccessToken>;
     }
 }

@@ -38,17 +38,25 @@ enum Flaw {
     LiftsNothing,
     AlwaysOpen,
     FencesControl,
+    ShowsItsFence,
+    ReplacesAccess,
 }
 
 struct Flawed {
     inner: MemoryCluster,
     flaw: Flaw,
     control_fenced: Arc<AtomicBool>,
+    is_fenced: AtomicBool,
 }
 
 impl Flawed {
     async fn new(flaw: Flaw) -> Self {
-        Self { inner: cluster().await.1, flaw, control_fenced: Arc::default() }
+        Self {
+            inner: cluster().await.1,
+            flaw,
+            control_fenced: Arc::default(),
+            is_fenced: AtomicBool::default(),
+        }
     }
 }
 
@@ -71,6 +79,19 @@ impl ClusterAdmin for Flawed {
     async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
         self.inner.delete_topics(topics).await
     }
+    async fn access(&self) -> ProviderResult<Access> {
+        let mut found = self.inner.access().await?;
+        if self.flaw == Flaw::ShowsItsFence && self.is_fenced.load(Ordering::SeqCst) {
+            found.acls.get_or_insert_default().insert(admin::rule("User:*", "deny"));
+        }
+        Ok(found)
+    }
+    async fn grant(&self, access: &NewAccess) -> ProviderResult<ScramUsers> {
+        if self.flaw == Flaw::ReplacesAccess {
+            self.inner.forget_access();
+        }
+        self.inner.grant(access).await
+    }
     async fn groups(&self) -> ProviderResult<GroupListing> {
         self.inner.groups().await
     }
@@ -91,12 +112,14 @@ impl ClusterAdmin for Flawed {
     async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind> {
         let control = topics.iter().any(|topic| topic.as_str() == CONTROL_TOPIC);
         self.control_fenced.store(control && self.flaw == Flaw::FencesControl, Ordering::SeqCst);
+        self.is_fenced.store(true, Ordering::SeqCst);
         self.inner.raise_fence(topics).await
     }
     async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
         self.inner.prove_fence(topics).await
     }
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.is_fenced.store(false, Ordering::SeqCst);
         if self.flaw == Flaw::LiftsNothing { Ok(()) } else { self.inner.lift_fence(topics).await }
     }
     async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
@@ -132,6 +155,8 @@ async fn admins_that_break_a_clause_are_rejected() {
         (Flaw::LiftsNothing, "ClusterAdmin, clause 4"),
         (Flaw::AlwaysOpen, "ClusterAdmin, clause 6"),
         (Flaw::FencesControl, "ClusterAdmin, clause 7"),
+        (Flaw::ShowsItsFence, "ClusterAdmin, clause 8"),
+        (Flaw::ReplacesAccess, "ClusterAdmin, clause 9"),
     ] {
         let cluster = Flawed::new(flaw).await;
         rejected(by, admin::check_all(&cluster, &cluster, "t")).await;

@@ -126,6 +126,7 @@ mod tests {
         let plan = &after[after.find("[plan]").unwrap()..];
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("orders.toml");
+        std::fs::write(directory.path().join("green.password"), "never shown\n").unwrap();
         for (text, runs) in [(example.clone(), cfg!(feature = "tls")), (format!("{before}{plan}"), true)] {
             std::fs::write(&path, text).unwrap();
             let config = load(&path).map_err(|failure| failure.to_string()).unwrap();

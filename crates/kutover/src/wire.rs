@@ -5,17 +5,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use async_trait::async_trait;
-use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin};
-use kutover_controller::config::{Config, DnsKind, FenceConfig, ProvisionerConfig};
+use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ScramPasswords};
+use kutover_controller::config::{ClusterConfig, Config, DnsKind, FenceConfig, ProvisionerConfig};
 use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks};
 use kutover_controller::journal::FileJournal;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::ports::{ClusterProvisioner, DnsProvider, Incarnation, Published, RecordData, RecordSet};
+use kutover_core::ports::{
+    ClusterProvisioner, DnsProvider, Incarnation, Published, RecordData, RecordSet, TokenProvider,
+};
 use kutover_core::words::{Colour, DeploymentName, DnsName};
 use kutover_dns::LocalServer;
-use kutover_kafka::{ClientHooks, ClientProperties, KafkaRegistry};
+use kutover_kafka::{ClientHooks, ClientProperties, FileTokens, KafkaRegistry};
 use kutover_lab::LabProvisioner;
 use kutover_provision::{ExecFence, ExistingCluster, FenceSubject, StaticProvisioner};
 
@@ -129,11 +131,53 @@ pub(crate) async fn point(
 /// Connects a controller to incarnations by its own path.
 pub(crate) struct Connector {
     deployment: DeploymentName,
-    properties: BTreeMap<Colour, (BTreeMap<String, String>, ClientProperties)>,
+    colours: BTreeMap<Colour, Clients>,
     fences: BTreeMap<Colour, FenceConfig>,
     /// For a fence's command.
     command_limit: Duration,
     lab: Option<Arc<LabProvisioner>>,
+}
+
+/// What the clients of one colour are made with.
+struct Clients {
+    /// As configured, for the admin client.
+    plain: BTreeMap<String, String>,
+    /// The same, for librdkafka's.
+    checked: ClientProperties,
+    tokens: Option<Arc<dyn TokenProvider>>,
+    /// For SCRAM users that the cluster may have to be given.
+    scram_passwords: ScramPasswords,
+}
+
+impl Clients {
+    fn new(config: &ClusterConfig) -> anyhow::Result<Self> {
+        let read = config.properties.read();
+        let plain = read.map_err(|(name, reason)| anyhow!("client property `{name}`: {reason}"))?;
+        let checked = ClientProperties::new(plain.clone())?;
+        let tokens = config.token_file.as_ref().map(|path| {
+            let provider: Arc<dyn TokenProvider> = Arc::new(FileTokens::new(path));
+            provider
+        });
+        if checked.takes_tokens() && tokens.is_none() {
+            bail!(
+                "`sasl.mechanism` is OAUTHBEARER, and there is no token; add `token_file` beside `provisioner`"
+            );
+        }
+        kutover_admin::check_security(&plain, tokens.as_ref())?;
+        let passwords = config.scram_users.read();
+        let passwords =
+            passwords.map_err(|(name, reason)| anyhow!("password of SCRAM user `{name}`: {reason}"))?;
+        Ok(Self { plain, checked, tokens, scram_passwords: ScramPasswords::new(passwords) })
+    }
+
+    fn hooks(&self) -> ClientHooks {
+        match &self.tokens {
+            Some(tokens) => {
+                ClientHooks::default().with_tokens(Arc::clone(tokens), tokio::runtime::Handle::current())
+            }
+            None => ClientHooks::default(),
+        }
+    }
 }
 
 impl Connector {
@@ -142,16 +186,15 @@ impl Connector {
     /// # Errors
     /// A property that is not accepted, by its field.
     pub(crate) fn new(config: &Config, lab: Option<Arc<LabProvisioner>>) -> anyhow::Result<Self> {
-        let mut properties = BTreeMap::new();
+        let mut colours = BTreeMap::new();
         for colour in Colour::BOTH {
-            let plain = config.clusters.get(colour).properties.expose();
-            let checked = ClientProperties::new(plain.clone())
+            let clients = Clients::new(config.clusters.get(colour))
                 .with_context(|| format!("field `clusters.{colour}.properties`"))?;
-            properties.insert(colour, (plain, checked));
+            colours.insert(colour, clients);
         }
         let fences = Colour::BOTH.map(|colour| (colour, config.clusters.get(colour).fence.clone()));
         let (deployment, command_limit) = (config.deployment.clone(), config.plan.command_timeout);
-        Ok(Self { deployment, properties, fences: fences.into(), command_limit, lab })
+        Ok(Self { deployment, colours, fences: fences.into(), command_limit, lab })
     }
 
     /// The admin client of an incarnation.
@@ -159,11 +202,13 @@ impl Connector {
     /// # Errors
     /// Unreachable, or properties that make no sense.
     pub(crate) async fn admin(&self, incarnation: &Incarnation) -> ProviderResult<KafkaAdmin> {
-        let (plain, _) = self.of(incarnation.colour)?;
+        let clients = self.of(incarnation.colour)?;
         KafkaAdmin::connect(AdminConfig {
             bootstrap: incarnation.controller_bootstrap.clone(),
             client_bootstrap: incarnation.bootstrap.clone(),
-            properties: plain.clone(),
+            properties: clients.plain.clone(),
+            tokens: clients.tokens.clone(),
+            scram_passwords: clients.scram_passwords.clone(),
             fence: self.fence(incarnation),
             ..AdminConfig::default()
         })
@@ -189,8 +234,8 @@ impl Connector {
         }
     }
 
-    fn of(&self, colour: Colour) -> ProviderResult<&(BTreeMap<String, String>, ClientProperties)> {
-        self.properties.get(&colour).ok_or_else(|| {
+    fn of(&self, colour: Colour) -> ProviderResult<&Clients> {
+        self.colours.get(&colour).ok_or_else(|| {
             ProviderError::new(
                 ErrorKind::Invalid,
                 format!("connect to {colour}"),
@@ -204,10 +249,13 @@ impl Connector {
 impl ClusterConnector for Connector {
     async fn connect(&self, incarnation: &Incarnation) -> ProviderResult<ClusterLinks> {
         let admin = Arc::new(self.admin(incarnation).await?);
-        let (_, checked) = self.of(incarnation.colour)?;
+        let clients = self.of(incarnation.colour)?;
         let bootstrap = &incarnation.controller_bootstrap;
-        let registry =
-            KafkaRegistry::open(bootstrap, checked, ClientHooks::default(), REGISTRY_TIMEOUT).await?;
+        let mut registry =
+            KafkaRegistry::open(bootstrap, &clients.checked, clients.hooks(), REGISTRY_TIMEOUT).await?;
+        if clients.tokens.is_some() {
+            registry = registry.with_topics_made_by(Arc::clone(&admin) as _);
+        }
         Ok(ClusterLinks {
             admin: Arc::clone(&admin) as _,
             lag: Arc::clone(&admin) as _,
@@ -286,6 +334,26 @@ kafka = "embedded"
         let failure = failure(&Config::parse(&text).unwrap(), &mut Hosts::default()).await;
         let text = failure.to_string();
         assert!(text.contains("clusters.green.properties") && text.contains("acks"), "{text}");
+    }
+
+    /// What either client cannot do is said before anything is connected, with the field and the fix.
+    #[tokio::test]
+    async fn security_that_cannot_be_had_is_refused_by_field() {
+        let sasl = "\"security.protocol\" = \"sasl_plaintext\"\n\"sasl.mechanism\" = \"PLAIN\"\n";
+        let tls = "\"security.protocol\" = \"sasl_ssl\"\n";
+        let missing = "\"sasl.password\" = { env = \"KUTOVER_NO_SUCH_VARIABLE\" }\n";
+        let no_tls = if cfg!(feature = "tls") { "`sasl.mechanism`" } else { "--features tls" };
+        for (properties, expected) in [
+            (missing.to_owned(), "variable KUTOVER_NO_SUCH_VARIABLE is not set"),
+            (sasl.to_owned(), "`sasl.username`"),
+            (tls.to_owned(), no_tls),
+        ] {
+            let text = format!("{}\n[clusters.green.properties]\n{properties}", existing());
+            let failure = failure(&Config::parse(&text).unwrap(), &mut Hosts::default()).await;
+            assert_eq!(failure.status(), 2);
+            let text = failure.to_string();
+            assert!(text.contains("clusters.green.properties") && text.contains(expected), "{text}");
+        }
     }
 
     #[tokio::test]

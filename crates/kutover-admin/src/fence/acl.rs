@@ -21,7 +21,7 @@ use crate::errors::{code, provider};
 /// The principal that marks what is ours. Nobody may be called so.
 pub const MARKER_PRINCIPAL: &str = "User:kutover-fence";
 
-const EVERYONE: &str = "User:*";
+pub(crate) const EVERYONE: &str = "User:*";
 const ANY_HOST: &str = "*";
 /// `LITERAL` on the wire (Kafka's `PatternType`: ANY 1, MATCH 2, LITERAL 3, PREFIXED 4). krafka 0.28.1 numbers them
 /// without MATCH, so that its own `Literal` is MATCH to a broker, which refuses it (UnknownServerError, seen on 2.8.2,

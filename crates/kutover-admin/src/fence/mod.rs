@@ -13,6 +13,7 @@ use kutover_core::ports::FenceSwitch;
 use kutover_core::words::TopicName;
 
 pub(crate) use acl::AclFence;
+pub(crate) use acl::EVERYONE;
 pub use acl::MARKER_PRINCIPAL;
 pub(crate) use size::SizeFence;
 

@@ -38,6 +38,10 @@ pub async fn contracts(cluster: &Incarnation) {
     conformance::admin::start_offsets_leave_commits_alone(&admin, &"starter".into(), &"starts".into()).await;
     let proof = conformance::admin::a_fence_is_proven_while_it_stands(&admin, &"fenced".into()).await;
     assert!(proof.ends.iter().all(|end| end.leader_end.is_some()), "{proof:?}");
+    conformance::admin::the_fence_is_no_access(&admin, &"access".into()).await;
+    conformance::admin::what_is_granted_stays(&admin).await;
+    let access = admin.access().await.expect("access");
+    assert_eq!(access.auto_creates_topics, Some(false), "{access:?}");
     let places = [TopicPartition::new("starts", 0), TopicPartition::new("starts", 1)];
     conformance::lag::everything_is_answered_once(&admin, &query("starter", &places, true)).await;
     conformance::lag::what_does_not_answer_is_an_error(&admin, &TopicPartition::new("missing", 0)).await;

@@ -72,7 +72,7 @@ fn clusters(config: &Config) -> Result<(), Fault> {
                 "is empty; write the program and its arguments",
             );
         }
-        for (name, _) in config.clusters.get(colour).properties.iter() {
+        for name in config.clusters.get(colour).properties.names() {
             if matches!(name, "bootstrap.servers" | "metadata.broker.list" | "client.id") {
                 let field = format!("clusters.{colour}.properties.{name}");
                 return fault(field, "is set by kutover from the provisioner; delete it");

@@ -59,7 +59,7 @@ fn what_the_file_says_is_what_there_is() {
     };
     let sorted = vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
     assert_eq!(*endpoint, kutover_core::ports::RecordData::Addresses(sorted));
-    let exposed = config.clusters.blue.properties.expose();
+    let exposed = config.clusters.blue.properties.read().unwrap();
     assert_eq!(exposed["socket.timeout.ms"], "30000");
     assert_eq!(exposed["sasl.password"], "hunter2");
 }

@@ -1,12 +1,12 @@
-//! Commands that prepare the new cluster: identities, topics, start offsets.
+//! Commands that prepare the new cluster: identities, topics, who may do what, start offsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kutover_core::controls::{Control, without};
 use kutover_core::cutover::{Answer, StartOffsets};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::parity::{create_with_known_configs, parity_plan};
-use kutover_core::ports::{GroupListing, Incarnation};
+use kutover_core::parity::{access_plan, create_with_known_configs, parity_plan};
+use kutover_core::ports::{ClusterAdmin, GroupListing, Incarnation};
 use kutover_core::words::{GroupId, Offset, Term, TopicName, TopicPartition};
 
 use super::world::{World, list};
@@ -31,7 +31,8 @@ impl World {
         })
     }
 
-    /// Gives the new cluster the old one's topics. What it made is answered, and what differs for good.
+    /// Gives the new cluster the old one's topics, and its ACLs, quotas and SCRAM users. What it made is answered, and
+    /// what differs for good.
     pub(super) async fn match_topics(
         &self,
         old: &Incarnation,
@@ -60,6 +61,7 @@ impl World {
                 created.insert(topic.name.clone());
             }
         }
+        notes.extend(match_access(&*old_admin, &*new_admin).await?);
         Ok(Answer::TopicsMatched { created, notes })
     }
 
@@ -159,4 +161,40 @@ impl World {
             new_ends: new_admin.ends(&list(topics)).await?,
         })
     }
+}
+
+/// Lets in on the new cluster whom the old one lets in. What was given and what differs for good is answered.
+async fn match_access(old: &dyn ClusterAdmin, new: &dyn ClusterAdmin) -> ProviderResult<Vec<String>> {
+    const WHAT: &str = "match ACLs, quotas and users";
+    let plan = access_plan(&old.access().await?, &new.access().await?);
+    if let Some(refusal) = plan.refusals().next() {
+        return Err(ProviderError::new(ErrorKind::Refused, WHAT, refusal));
+    }
+    let mut notes: Vec<String> = plan.differences.iter().map(ToString::to_string).collect();
+    let grant = &plan.grant;
+    if grant.is_empty() {
+        return Ok(notes);
+    }
+    let left = new.grant(grant).await?;
+    if let Some((user, mechanisms)) = left.first_key_value() {
+        let mechanisms = mechanisms.iter().cloned().collect::<Vec<_>>().join(" and ");
+        let reason = format!(
+            "SCRAM user {user} ({mechanisms}) is on the old cluster and not on the new one, and nobody can copy a \
+             password; make it there, give its password under the new colour's `scram_users`, or delete it on the old \
+             cluster if nobody uses it"
+        );
+        return Err(ProviderError::new(ErrorKind::Refused, WHAT, reason));
+    }
+    let given = [
+        (grant.acls.len(), "ACLs"),
+        (grant.quotas.values().map(BTreeMap::len).sum(), "quotas"),
+        (grant.scram_users.len(), "SCRAM users"),
+    ];
+    let given: Vec<String> = given
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| format!("{what} ({count})"))
+        .collect();
+    notes.push(format!("the new cluster was given {}", given.join(", ")));
+    Ok(notes)
 }

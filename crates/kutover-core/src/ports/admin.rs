@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::{Access, NewAccess, ScramUsers};
 use crate::error::ProviderResult;
 use crate::words::{ClusterId, GroupId, Offset, TopicId, TopicName, TopicPartition};
 
@@ -113,6 +114,8 @@ pub struct PartitionEnd {
 /// 6. `prove_open` writes nothing, is done as an ordinary client, per partition leader, and is `Ok` only if every one
 ///    would take a record.
 /// 7. kutover's own topics and Kafka's internal ones are never fenced, whatever is asked.
+/// 8. `access` tells each part whole, or that the cluster has no such thing; the fence's own rules are no part of it.
+/// 9. `grant` adds what it is given, is repeatable, and takes nothing away that was there before.
 #[async_trait]
 pub trait ClusterAdmin: Send + Sync {
     /// Who the cluster is.
@@ -138,6 +141,19 @@ pub trait ClusterAdmin: Send + Sync {
     /// # Errors
     /// Unreachable, not authorised.
     async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()>;
+
+    /// Who may do what on the cluster, and how much.
+    ///
+    /// # Errors
+    /// Unreachable, not authorised; a part that was not told is an error, not left out.
+    async fn access(&self) -> ProviderResult<Access>;
+
+    /// Gives the cluster rules, quotas and SCRAM users that it lacks. Gives back the users that it did not make because
+    /// nobody has told it a password for them.
+    ///
+    /// # Errors
+    /// Not authorised; `Unsupported` where the cluster has no such thing.
+    async fn grant(&self, access: &NewAccess) -> ProviderResult<ScramUsers>;
 
     /// The cluster's consumer groups.
     ///

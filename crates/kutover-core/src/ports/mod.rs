@@ -4,6 +4,7 @@
 //! for all of them: a mutation that timed out is [`Outcome::Unknown`](crate::error::Outcome::Unknown), never "did not
 //! happen"; and every mutation is repeatable, so that a caller who does not know may ask again.
 
+mod access;
 mod admin;
 mod dns;
 mod journal;
@@ -12,8 +13,10 @@ mod producer;
 mod producer_ids;
 mod provision;
 mod registry;
+mod token;
 mod writers;
 
+pub use access::{Access, AclRule, NewAccess, QuotaEntity, Quotas, ScramUsers};
 pub use admin::{
     ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewTopic, PartitionEnd,
     TopicDescription,
@@ -28,4 +31,5 @@ pub use producer::{
 pub use producer_ids::{NewestIds, ProducerIds};
 pub use provision::{ClusterProvisioner, Incarnation};
 pub use registry::{MemberLink, MemberLinks, Registry};
+pub use token::{AccessToken, TokenProvider};
 pub use writers::ProducerSurvey;

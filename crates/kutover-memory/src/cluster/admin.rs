@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
-    ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewTopic, PartitionEnd,
-    TopicDescription,
+    Access, ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewAccess,
+    NewTopic, PartitionEnd, ScramUsers, TopicDescription,
 };
 use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition, is_reserved_topic};
 
@@ -52,6 +52,19 @@ impl ClusterAdmin for MemoryCluster {
                 state.commits.retain(|(_, place), _| place.topic != topic);
             }
             Ok(())
+        })
+        .await
+    }
+
+    async fn access(&self) -> ProviderResult<Access> {
+        self.act("access", |state| Ok(state.told_access())).await
+    }
+
+    async fn grant(&self, access: &NewAccess) -> ProviderResult<ScramUsers> {
+        let wanted = access.clone();
+        self.act("grant", move |state| {
+            state.add_access(&wanted);
+            Ok(wanted.scram_users)
         })
         .await
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kutover_core::error::ErrorKind;
-use kutover_core::ports::{ClusterAdmin, FenceProof, NewTopic, Registry};
+use kutover_core::ports::{AclRule, ClusterAdmin, FenceProof, NewAccess, NewTopic, QuotaEntity, Registry};
 use kutover_core::words::{CONTROL_TOPIC, GroupId, Offset, TopicName, TopicPartition};
 
 use super::Clause;
@@ -168,6 +168,67 @@ pub async fn reserved_topics_are_never_fenced(
     clause.ok(said);
 }
 
+/// A rule about writing to topic `kutover-conformance`.
+pub fn rule(principal: &str, permission: &str) -> AclRule {
+    AclRule {
+        resource: "topic".into(),
+        name: "kutover-conformance".into(),
+        pattern: "prefixed".into(),
+        principal: principal.into(),
+        host: "*".into(),
+        operation: "write".into(),
+        permission: permission.into(),
+    }
+}
+
+/// Clause 8.
+pub async fn the_fence_is_no_access(cluster: &dyn ClusterAdmin, name: &TopicName) {
+    let clause =
+        Clause::new(PORT, 8, "`access` tells each part whole; the fence's own rules are no part of it");
+    clause.ok(cluster.create_topic(&topic(name, 1)).await);
+    let before = clause.ok(cluster.access().await);
+    clause.ok(cluster.raise_fence(std::slice::from_ref(name)).await);
+    let under = cluster.access().await;
+    clause.ok(cluster.lift_fence(std::slice::from_ref(name)).await);
+    let under = clause.ok(under);
+    clause.holds(under == before, under);
+}
+
+/// Clause 9. Parts that the cluster does not have are left out.
+pub async fn what_is_granted_stays(cluster: &dyn ClusterAdmin) {
+    let clause = Clause::new(PORT, 9, "`grant` adds what it is given, is repeatable, and takes nothing away");
+    let found = clause.ok(cluster.access().await);
+    let quota = |user: &str| {
+        let entity = QuotaEntity::from([("user".to_owned(), Some(user.to_owned()))]);
+        (entity, BTreeMap::from([("producer_byte_rate".to_owned(), 1_048_576.0)]))
+    };
+    for user in ["kutover-one", "kutover-two"] {
+        let wanted = NewAccess {
+            acls: found.acls.iter().map(|_| rule(&format!("User:{user}"), "allow")).collect(),
+            quotas: found.quotas.iter().map(|_| quota(user)).collect(),
+            scram_users: found
+                .scram_users
+                .iter()
+                .map(|_| (user.to_owned(), ["SCRAM-SHA-512".to_owned()].into()))
+                .collect(),
+        };
+        for _ in 0..2 {
+            let left = clause.ok(cluster.grant(&wanted).await);
+            clause.holds(left == wanted.scram_users, left);
+        }
+    }
+    let now = clause.ok(cluster.access().await);
+    for user in ["kutover-one", "kutover-two"] {
+        let has_rule =
+            now.acls.as_ref().is_none_or(|acls| acls.contains(&rule(&format!("User:{user}"), "allow")));
+        let (entity, value) = quota(user);
+        let has_quota = now.quotas.as_ref().is_none_or(|quotas| quotas.get(&entity) == Some(&value));
+        clause.holds(has_rule && has_quota, &now);
+    }
+    let had = found.acls.unwrap_or_default();
+    clause.holds(had.is_subset(now.acls.as_ref().unwrap_or(&had)), &now);
+}
+
 /// Every clause that needs nothing but a cluster with a fence. `prefix` begins the names of all topics and groups.
 pub async fn check_all(cluster: &dyn ClusterAdmin, registry: &dyn Registry, prefix: &str) {
     let name = |tail: &str| TopicName::new(format!("{prefix}-{tail}"));
@@ -179,4 +240,6 @@ pub async fn check_all(cluster: &dyn ClusterAdmin, registry: &dyn Registry, pref
     a_fence_is_proven_while_it_stands(cluster, &name("fenced")).await;
     an_open_cluster_is_proven_open(cluster, &name("open")).await;
     reserved_topics_are_never_fenced(cluster, registry, &name("reserved")).await;
+    the_fence_is_no_access(cluster, &name("access")).await;
+    what_is_granted_stays(cluster).await;
 }
