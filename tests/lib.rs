@@ -31,6 +31,7 @@ pub fn command() -> Command {
     static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
         let build = escargot::CargoBuild::new().package("kutover").bin("kutover");
+        let build = if cfg!(feature = "tls") { build.features("tls") } else { build };
         build.run().expect("the program is built").path().to_owned()
     });
     Command::new(program)

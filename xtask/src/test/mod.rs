@@ -112,6 +112,10 @@ fn run_section(context: &Context, section: &Section) -> Tally {
         args.extend(section.packages.iter().flat_map(|package| ["--package", package]));
         tally.add(cargo_test::run(context, section.name, &args));
     }
+    for (package, test) in section.tls {
+        let args = ["--package", package, "--features", "tls", "--test", test];
+        tally.add(cargo_test::run(context, section.name, &args));
+    }
     if section.doc_tests {
         tally.add(cargo_test::run(context, section.name, &["--workspace", "--doc"]));
     }

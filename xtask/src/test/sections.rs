@@ -11,6 +11,9 @@ pub(crate) struct Section {
     pub(crate) about: &'static str,
     /// Packages whose test targets are run.
     pub(crate) packages: &'static [&'static str],
+    /// Test targets, each with its package, that are built with the feature `tls`: librdkafka once more, so that
+    /// nobody else's build pays for it.
+    pub(crate) tls: &'static [(&'static str, &'static str)],
     /// Whether the workspace's documentation examples are run.
     pub(crate) doc_tests: bool,
     /// What the tests need from the machine; looked for, and where possible set up, before they run.
@@ -26,6 +29,7 @@ const PLAIN: Section = Section {
     name: "",
     about: "",
     packages: &[],
+    tls: &[],
     doc_tests: false,
     needs: &[],
     checks: &[],
@@ -88,9 +92,10 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "kafka",
-        about: "the data path; lag, parity, offsets, fences, producer ids and stock clients, on real Kafka",
+        about: "the data path and all that is done to a cluster, on real Kafka; stock clients; secured clusters",
         packages: &["kutover-admin", "kutover-clash", "kutover-kafka"],
-        needs: setup::REAL_KAFKA,
+        tls: &[("kutover-tests", "secured")],
+        needs: setup::SECURED_KAFKA,
         ..PLAIN
     },
     Section {

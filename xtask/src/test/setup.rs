@@ -14,10 +14,15 @@ pub(crate) enum Need {
     Java,
     /// Maven, which fetches the Kafka jars.
     Maven,
+    /// OpenSSL's headers and pkg-config, which librdkafka takes to be built with TLS.
+    OpenSsl,
 }
 
 /// What Apache Kafka on this machine takes.
 pub(crate) const REAL_KAFKA: &[Need] = &[Need::Java, Need::Maven];
+
+/// The same, for clients that speak TLS.
+pub(crate) const SECURED_KAFKA: &[Need] = &[Need::Java, Need::Maven, Need::OpenSsl];
 
 /// The oldest Java that Kafka 4 starts on.
 const JAVA: u32 = 17;
@@ -37,13 +42,18 @@ impl Need {
         match self {
             Self::Java => Check { name: "Java 17 or newer", run: |context| Self::Java.provide(context) },
             Self::Maven => Check { name: "Maven", run: |context| Self::Maven.provide(context) },
+            Self::OpenSsl => Check {
+                name: "OpenSSL's headers and pkg-config",
+                run: |context| Self::OpenSsl.provide(context),
+            },
         }
     }
 
-    fn package(self) -> &'static str {
+    fn packages(self) -> &'static [&'static str] {
         match self {
-            Self::Java => "openjdk-17-jre-headless",
-            Self::Maven => "maven",
+            Self::Java => &["openjdk-17-jre-headless"],
+            Self::Maven => &["maven"],
+            Self::OpenSsl => &["libssl-dev", "pkg-config"],
         }
     }
 
@@ -52,20 +62,21 @@ impl Need {
         let found = match self {
             Self::Java => java_version(context),
             Self::Maven => maven(context),
+            Self::OpenSsl => openssl(context),
         };
         found.err().map(|error| format!("{error:#}"))
     }
 
     fn provide(self, context: &Context) -> Result<Ran> {
         let Some(why) = self.missing(context) else { return Ok(Ran::Passed) };
+        let packages = self.packages().join(" and ");
         if let Some(cannot) = cannot_install(context) {
-            let package = self.package();
-            return Ok(Ran::Skipped(format!("{why}; {cannot}: install {package} or its like")));
+            return Ok(Ran::Skipped(format!("{why}; {cannot}: install {packages} or its like")));
         }
-        install(context, self.package())?;
+        install(context, self.packages())?;
         match self.missing(context) {
             None => Ok(Ran::Passed),
-            Some(why) => bail!("{} is installed, and still: {why}", self.package()),
+            Some(why) => bail!("{packages} is installed, and still: {why}"),
         }
     }
 }
@@ -95,6 +106,11 @@ fn maven(context: &Context) -> Result<()> {
         .map(drop)
 }
 
+fn openssl(context: &Context) -> Result<()> {
+    let asked = context.sh.cmd("pkg-config").args(["--modversion", "openssl"]).quiet().ignore_stderr().read();
+    asked.context("pkg-config finds no OpenSSL").map(drop)
+}
+
 /// `openjdk version "17.0.15" 2025-04-15` is 17, `java version "1.8.0_392"` is 8.
 fn major(said: &str) -> Option<u32> {
     let version = said.split_once("version \"")?.1;
@@ -122,12 +138,13 @@ fn is_debian(os_release: &str) -> bool {
         .any(|ids| ids.trim_matches('"').split(' ').any(|id| id == "debian"))
 }
 
-fn install(context: &Context, package: &str) -> Result<()> {
-    println!("setup: {package} is missing and will be installed with apt-get");
+fn install(context: &Context, packages: &[&str]) -> Result<()> {
+    let names = packages.join(" ");
+    println!("setup: {names} is missing and will be installed with apt-get");
     let apt = || context.sh.cmd("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
     apt().args(["update", "-q"]).run().context("apt-get update failed")?;
-    let args = ["install", "-q", "-y", "--no-install-recommends", package];
-    apt().args(args).run().with_context(|| format!("apt-get could not install {package}"))
+    let args = ["install", "-q", "-y", "--no-install-recommends"];
+    apt().args(args).args(packages).run().with_context(|| format!("apt-get could not install {names}"))
 }
 
 #[cfg(test)]

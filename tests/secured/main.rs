@@ -1,0 +1,135 @@
+//! A cutover between clusters that let in nobody without a certificate, a name and a rule for it. No listener speaks
+//! anything but SASL_SSL, so whatever got through has.
+//!
+//! One world of real brokers for all of it: they are dear to start.
+
+mod authority;
+mod clients;
+mod program;
+mod traffic;
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use kutover_core::ports::{ClusterAdmin as _, Incarnation};
+use kutover_kafka::{ClientProperties, read_topic};
+use program::Program;
+use serde_json::Value;
+use traffic::{BOUND, Billing, Shop};
+use world::{BILLING, CONTROLLER, PASSWORDS, SHOP, TOPIC, World};
+
+/// The records of a topic as a stock consumer reads them: the payload's number, and how often it stands there.
+async fn stored(world: &World, on: &Incarnation) -> BTreeMap<u64, usize> {
+    let properties = ClientProperties::new(world.properties("SCRAM-SHA-512", BILLING)).expect("properties");
+    let (tell, told) = std::sync::mpsc::channel();
+    let visit = move |record: kutover_kafka::StoredRecord| {
+        let text = String::from_utf8(record.payload.expect("an order")).expect("UTF-8");
+        let _ = tell.send(text.parse().expect("a number"));
+    };
+    read_topic(&on.bootstrap, &properties, "audit", TOPIC, BOUND, visit).await.expect("it is read");
+    let mut counts = BTreeMap::new();
+    for number in told {
+        *counts.entry(number).or_insert(0) += 1;
+    }
+    counts
+}
+
+/// None of it may contain a password or a part of the clients' key.
+fn keeps_quiet(world: &World, what: &str, text: &str) {
+    let key = world.client.key_pem.lines().nth(1).expect("a line of the key");
+    for secret in PASSWORDS.iter().copied().chain([key]) {
+        assert!(!text.contains(secret), "{what} contains `{secret}`");
+    }
+}
+
+fn every_file_keeps_quiet(world: &World, directory: &Path) {
+    for entry in std::fs::read_dir(directory).expect("a directory") {
+        let path = entry.expect("an entry").path();
+        let text = String::from_utf8_lossy(&std::fs::read(&path).expect("a file")).into_owned();
+        keeps_quiet(world, &path.display().to_string(), &text);
+    }
+}
+
+/// A user that green lacks and whose password nobody has told holds the cutover, before anything is switched.
+fn a_user_without_a_password_is_named(world: &World, directory: &Path) {
+    let file = world.write(directory, &format!("shop = {:?}", SHOP.1));
+    let mut program = Program::start(&file);
+    program.wait_for("SCRAM user billing (SCRAM-SHA-512)");
+    program.say("abort");
+    let (status, report) = program.end();
+    assert_ne!(status, Some(0), "{report}");
+    assert!(!report.contains("redirecting"), "{report}");
+}
+
+/// The cutover itself, under traffic. Gives what the shop sold.
+async fn cut_over(world: &World, directory: &Path) -> (BTreeSet<u64>, Vec<u64>) {
+    std::fs::write(directory.join("billing"), BILLING.1).expect("written");
+    std::fs::rename(directory.join("billing"), world.secret("billing")).expect("out of the program's folder");
+    std::fs::write(world.secret("shop"), SHOP.1).expect("written");
+    let users = ["shop", "billing"]
+        .map(|user| format!("{user} = {{ file = {:?} }}\n", world.secret(user).display().to_string()));
+    let mut program = Program::start(&world.write(directory, &users.concat()));
+    program.wait_for("approve redirect");
+    let arguments = program.arguments();
+    assert!(arguments.contains("orders.toml"), "{arguments}");
+    keeps_quiet(world, "its command line", &arguments);
+    let mut shop = Shop::open(world).await;
+    let billing = Billing::open(world, &world.blue, None);
+    shop.sells(200).await;
+    program.say("approve redirect");
+    tokio::task::block_in_place(|| program.wait_for("soaking"));
+    shop.sells(200).await;
+    let mut billed = tokio::task::block_in_place(|| billing.close());
+    tokio::task::block_in_place(|| program.wait_for("approve removal"));
+    program.say("approve removal");
+    let (status, report) = tokio::task::block_in_place(|| program.end());
+    keeps_quiet(world, "its report", &report);
+    keeps_quiet(world, "its log", &program.said);
+    every_file_keeps_quiet(world, directory);
+    let last: Value = serde_json::from_str(report.lines().last().unwrap_or_default()).expect("a report");
+    assert_eq!((last["outcome"].as_str(), status), (Some("complete"), Some(0)), "{last}");
+    // The shop's was made in the attempt before.
+    assert!(program.said.contains("was given SCRAM users (1)"), "what green was given is said");
+    let sold = shop.close().await;
+    let missing = sold.iter().copied().filter(|number| !billed.contains(number)).collect();
+    let billing = Billing::open(world, &world.green, Some(missing));
+    billed.extend(tokio::task::block_in_place(|| billing.end()));
+    (sold, billed)
+}
+
+/// Green lets in whom blue lets in, and nobody else.
+async fn green_is_like_blue(world: &World) {
+    let (blue, green) = (world.root(&world.blue).await, world.root(&world.green).await);
+    let (blue, green) = (blue.access().await.expect("blue's"), green.access().await.expect("green's"));
+    assert!(blue.acls.as_ref().is_some_and(|acls| acls.len() > 10), "{blue:?}");
+    assert_eq!(blue, green);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_clients_speak_sasl_ssl_throughout() {
+    let Some(world) = World::start("both_clients_speak_sasl_ssl_throughout").await else { return };
+    world.furnish().await;
+    clients::every_mechanism_gets_in(&world).await;
+    clients::nobody_else_gets_in(&world).await;
+    let directory = tempfile::tempdir().expect("a directory");
+    tokio::task::block_in_place(|| a_user_without_a_password_is_named(&world, directory.path()));
+    let (sold, billed) = cut_over(&world, directory.path()).await;
+    let (on_blue, on_green) = (stored(&world, &world.blue).await, stored(&world, &world.green).await);
+    assert!(!on_blue.is_empty() && !on_green.is_empty());
+    let lost = sold.iter().filter(|number| !on_blue.contains_key(number) && !on_green.contains_key(number));
+    assert_eq!(lost.count(), 0, "acknowledged and not there");
+    let copies: usize = on_blue.values().chain(on_green.values()).sum();
+    assert_eq!(copies, sold.len(), "each order stands in one log, once");
+    let billed: BTreeSet<u64> = billed.into_iter().collect();
+    assert_eq!(billed, sold, "the group has read them all");
+    green_is_like_blue(&world).await;
+    let users = green_users(&world).await;
+    assert!(users.is_superset(&[CONTROLLER.0, SHOP.0, BILLING.0].map(str::to_owned).into()), "{users:?}");
+    world.lab.stop().await;
+}
+
+async fn green_users(world: &World) -> BTreeSet<String> {
+    let green = world.root(&world.green).await.access().await.expect("green's");
+    green.scram_users.expect("it has users").into_keys().collect()
+}

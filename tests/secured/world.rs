@@ -1,0 +1,237 @@
+//! Two clusters that let in nobody without a certificate, a name and a rule for it: 3.9.2 on ZooKeeper, 4.3.1 on KRaft.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kutover_admin::{AdminConfig, KafkaAdmin, ScramPasswords};
+use kutover_core::error::ErrorKind;
+use kutover_core::ports::{
+    AclRule, ClusterAdmin as _, ClusterProvisioner as _, Incarnation, NewAccess, NewTopic,
+};
+use kutover_core::words::Colour;
+use kutover_lab::{
+    ClusterSpec, Identity, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Secured, Tools,
+};
+use tempfile::TempDir;
+
+use crate::authority::Authority;
+
+pub(crate) const TOPIC: &str = "orders";
+pub(crate) const PARTITIONS: i32 = 3;
+const BLUE: KafkaVersion = KafkaVersion::new(3, 9, 2);
+const GREEN: KafkaVersion = KafkaVersion::new(4, 3, 1);
+
+/// Who there is, with a password that must show nowhere.
+pub(crate) const CONTROLLER: (&str, &str) = ("kutover", "planted-1f6a-controller");
+pub(crate) const SHOP: (&str, &str) = ("shop", "planted-2e7b-shop");
+pub(crate) const BILLING: (&str, &str) = ("billing", "planted-3d8c-billing");
+const SUPER: (&str, &str) = ("root", "planted-4c9d-root");
+pub(crate) const PASSWORDS: [&str; 4] = [CONTROLLER.1, SHOP.1, BILLING.1, SUPER.1];
+
+pub(crate) type Properties = BTreeMap<String, String>;
+
+/// The clusters, and what clients need to get in.
+pub(crate) struct World {
+    pub(crate) lab: LabProvisioner,
+    pub(crate) blue: Incarnation,
+    pub(crate) green: Incarnation,
+    /// Where the program's name server is to listen.
+    pub(crate) dns: SocketAddr,
+    authority_pem: String,
+    pub(crate) client: Identity,
+    /// Where the test keeps what is secret: none of the program's files.
+    secrets: TempDir,
+    _data: TempDir,
+    _turn: MachineTurn,
+}
+
+impl World {
+    /// Both clusters with their super user alone; `None` if this machine cannot run them.
+    pub(crate) async fn start(test: &str) -> Option<Self> {
+        let tools = Tools::from_env();
+        for version in [BLUE, GREEN] {
+            if let Err(missing) = tools.ready(version).await {
+                assert_ne!(missing.kind, ErrorKind::Invalid, "{test}: {missing}");
+                kutover_testkit::skip(test, &missing.to_string());
+                return None;
+            }
+        }
+        let turn = tools.machine_turn().await.expect("a turn");
+        let authority = Arc::new(Authority::new());
+        let (authority_pem, client) = (authority.pem(), authority.issue("kutover", &[]));
+        let secured = Secured {
+            ca_pem: authority_pem.clone(),
+            issue: Arc::new(move |addresses| authority.issue("kafka", addresses)),
+            wants_client_certificate: true,
+            super_user: (SUPER.0.to_owned(), SUPER.1.to_owned()),
+        };
+        let data = tempfile::tempdir().expect("a directory");
+        let spec = |version| ClusterSpec::apache(version).secured(secured.clone());
+        let mut options = LabOptions::new(data.path(), spec(BLUE), spec(GREEN));
+        options.tools = tools;
+        options.is_disposable = true;
+        let lab = LabProvisioner::new(options).await.expect("a world");
+        let blue = lab.provision(Colour::Blue, &"b".into()).await.expect("blue");
+        let green = lab.provision(Colour::Green, &"g".into()).await.expect("green");
+        let dns = kutover_lab::loopback::fresh(1, 5353).expect("an address")[0];
+        let secrets = tempfile::tempdir().expect("a directory");
+        std::fs::write(secrets.path().join("ca.pem"), &authority_pem).expect("written");
+        std::fs::write(secrets.path().join("client.pem"), &client.chain_pem).expect("written");
+        std::fs::write(secrets.path().join("client.key"), &client.key_pem).expect("written");
+        std::fs::write(secrets.path().join("password"), format!("{}\n", CONTROLLER.1)).expect("written");
+        Some(Self { lab, blue, green, dns, authority_pem, client, secrets, _data: data, _turn: turn })
+    }
+
+    /// A file of the test's own secrets.
+    pub(crate) fn secret(&self, name: &str) -> PathBuf {
+        self.secrets.path().join(name)
+    }
+
+    /// What gets a client in, with authority, certificate and key as texts.
+    pub(crate) fn properties(&self, mechanism: &str, user: (&str, &str)) -> Properties {
+        let mut properties = self.tls();
+        properties.extend([
+            ("sasl.mechanism".to_owned(), mechanism.to_owned()),
+            ("sasl.username".to_owned(), user.0.to_owned()),
+            ("sasl.password".to_owned(), user.1.to_owned()),
+        ]);
+        properties
+    }
+
+    /// The same without a name.
+    pub(crate) fn tls(&self) -> Properties {
+        [
+            ("security.protocol", "SASL_SSL"),
+            ("ssl.ca.pem", &self.authority_pem),
+            ("ssl.certificate.pem", &self.client.chain_pem),
+            ("ssl.key.pem", &self.client.key_pem),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into()
+    }
+
+    /// The admin client of somebody.
+    pub(crate) async fn admin(&self, of: &Incarnation, properties: Properties) -> KafkaAdmin {
+        let passwords =
+            [CONTROLLER, SHOP, BILLING].map(|(user, password)| (user.to_owned(), password.to_owned()));
+        let config = AdminConfig {
+            bootstrap: of.bootstrap.clone(),
+            properties,
+            scram_passwords: ScramPasswords::new(passwords.into()),
+            ..AdminConfig::default()
+        };
+        KafkaAdmin::connect(config).await.expect("the cluster lets it in")
+    }
+
+    /// The super user's.
+    pub(crate) async fn root(&self, of: &Incarnation) -> KafkaAdmin {
+        self.admin(of, self.properties("PLAIN", SUPER)).await
+    }
+
+    /// What people did before kutover came: on blue everybody and everything, on green the controller alone.
+    pub(crate) async fn furnish(&self) {
+        let blue = self.root(&self.blue).await;
+        let mut all = access(&[CONTROLLER, SHOP, BILLING]);
+        all.acls.extend(everyones());
+        let left = blue.grant(&all).await.expect("blue is furnished");
+        assert!(left.is_empty(), "{left:?}");
+        let configs = [("retention.ms".to_owned(), "86400000".to_owned())].into();
+        let topic = NewTopic { name: TOPIC.into(), partitions: PARTITIONS, replication: 1, configs };
+        blue.create_topic(&topic).await.expect("a topic");
+        let green = self.root(&self.green).await;
+        let left = green.grant(&access(&[CONTROLLER])).await.expect("green is furnished");
+        assert!(left.is_empty(), "{left:?}");
+    }
+
+    /// The configuration of the program: blue's password from the environment, green's from a file, certificates as
+    /// files.
+    pub(crate) fn configuration(&self, scram_users: &str) -> String {
+        let mut text = format!(
+            "deployment = \"orders\"\njournal = \"orders.journal\"\n\
+             endpoints = [{{ name = \"kafka.orders.test\", port = 9092 }}]\n\n\
+             [dns]\nkind = \"local\"\nzone = \"orders.test\"\nlisten = \"{}\"\nttl_s = 1\n",
+            self.dns
+        );
+        let file = |name: &str| format!("{:?}", self.secret(name).display().to_string());
+        let from_file = format!("{{ file = {} }}", file("password"));
+        let colours = [
+            (Colour::Blue, &self.blue, "{ env = \"BLUE_PASSWORD\" }"),
+            (Colour::Green, &self.green, from_file.as_str()),
+        ];
+        for (colour, cluster, password) in colours {
+            let ip = self.lab.place(colour).ip();
+            text += &format!(
+                "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = {:?}\n\
+                 endpoint = {{ addresses = [\"{ip}\"] }}\n\n[clusters.{colour}.properties]\n\
+                 \"security.protocol\" = \"SASL_SSL\"\n\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\
+                 \"sasl.username\" = \"{}\"\n\"sasl.password\" = {password}\n\"ssl.ca.location\" = {}\n\
+                 \"ssl.certificate.location\" = {}\n\"ssl.key.location\" = {}\n",
+                cluster.bootstrap,
+                CONTROLLER.0,
+                file("ca.pem"),
+                file("client.pem"),
+                file("client.key"),
+            );
+        }
+        text + &format!(
+            "\n[clusters.green.scram_users]\n{scram_users}\n[plan]\napprove = \"manual\"\ngroups = [\"billing\"]\n\
+             waive_history = [\"{TOPIC}\"]\nsoak = \"1s\"\ndrain_poll = \"100ms\"\nhold_limit = \"60s\"\n"
+        )
+    }
+
+    pub(crate) fn write(&self, directory: &Path, scram_users: &str) -> String {
+        let path = directory.join("orders.toml");
+        std::fs::write(&path, self.configuration(scram_users)).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    }
+}
+
+fn rule(principal: &str, resource: &str, name: &str, operation: &str) -> AclRule {
+    let is_prefix = name.ends_with('-');
+    AclRule {
+        resource: resource.into(),
+        name: name.into(),
+        pattern: if is_prefix { "prefixed" } else { "literal" }.into(),
+        principal: principal.into(),
+        host: "*".into(),
+        operation: operation.into(),
+        permission: "allow".into(),
+    }
+}
+
+/// What nobody needs for this, and is copied all the same: a prefix, and a denial.
+fn everyones() -> [AclRule; 2] {
+    let denied = AclRule { permission: "deny".into(), ..rule("User:intern", "topic", TOPIC, "write") };
+    [rule("User:analyst", "topic", "order-", "read"), denied]
+}
+
+/// What these users need.
+pub(crate) fn access(users: &[(&str, &str)]) -> NewAccess {
+    let mut access = NewAccess::default();
+    for (user, _) in users {
+        access.scram_users.insert((*user).to_owned(), ["SCRAM-SHA-512".to_owned()].into());
+        let who = format!("User:{user}");
+        let may = |resource: &str, name: &str, operation: &str| rule(&who, resource, name, operation);
+        if *user == CONTROLLER.0 {
+            access.acls.extend([
+                may("cluster", "kafka-cluster", "all"),
+                may("topic", "*", "all"),
+                may("group", "*", "all"),
+            ]);
+            continue;
+        }
+        access.acls.extend([
+            may("topic", TOPIC, "read"),
+            may("topic", TOPIC, "write"),
+            may("group", "billing", "read"),
+        ]);
+        access
+            .acls
+            .extend([may("topic", "kutover.control", "read"), may("topic", "kutover.members", "write")]);
+        let entity = [("user".to_owned(), Some((*user).to_owned()))].into();
+        access.quotas.insert(entity, [("producer_byte_rate".to_owned(), 50_000_000.0)].into());
+    }
+    access
+}
