@@ -1,5 +1,6 @@
 //! End-to-end tests of kutover: they run the program as a person does and judge what it prints and how it ends.
 
+use std::ffi::OsString;
 use std::process::{Command, Output};
 use std::sync::OnceLock;
 
@@ -30,11 +31,21 @@ pub fn kutover(arguments: &[&str]) -> Run {
 pub fn command() -> Command {
     static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
-        let build = escargot::CargoBuild::new().package("kutover").bin("kutover");
+        let build = told_by_cargo().fold(escargot::CargoBuild::new(), |build, name| build.env_remove(name));
+        let build = build.package("kutover").bin("kutover");
         let build = if cfg!(feature = "tls") { build.features("tls") } else { build };
         build.run().expect("the program is built").path().to_owned()
     });
     Command::new(program)
+}
+
+/// The variables by which cargo tells a test of its package. ring's build script looks at the same ones: a build that
+/// inherits them builds ring, and all that stands on it, once more.
+fn told_by_cargo() -> impl Iterator<Item = OsString> {
+    std::env::vars_os().map(|(name, _)| name).filter(|name| {
+        let name = name.to_string_lossy();
+        name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+    })
 }
 
 /// Runs a command to its end.

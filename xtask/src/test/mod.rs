@@ -65,9 +65,15 @@ impl Context {
         Ok(Self { sh, root, nightly, ci })
     }
 
-    /// The cargo that runs this program, with `args`.
+    /// The cargo that runs this program, with `args`. What it has told this program of its package is not handed on:
+    /// ring's build script looks at the same variables, so that builds from here and builds by hand would undo each other.
     pub(crate) fn cargo<S: AsRef<std::ffi::OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Cmd<'_> {
-        self.sh.cmd(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())).args(args)
+        let cargo = self.sh.cmd(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        let told = std::env::vars_os().map(|(name, _)| name).filter(|name| {
+            let name = name.to_string_lossy();
+            name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
+        });
+        told.fold(cargo, |cargo, name| cargo.env_remove(name)).args(args)
     }
 }
 
