@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use common::{CONFIG, backends, controller, group, holds, links, place, reached, record, run, world};
+use futures_util::FutureExt as _;
 use kutover_controller::config::Config;
-use kutover_controller::driver::{ClusterConnector, ClusterLinks, Controller, Operator};
+use kutover_controller::driver::{ClusterConnector, ClusterLinks, Controller, Finished, Operator};
 use kutover_core::chain::SegmentEnd;
 use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
 use kutover_core::error::ProviderResult;
-use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
+use kutover_core::ports::{ClusterAdmin as _, ClusterProvisioner as _, Incarnation};
 use kutover_core::words::{Colour, GroupId, Nonce, Offset, Term};
 use kutover_memory::{Fault, MemoryCluster, MemoryWorld};
 use tokio::sync::mpsc;
@@ -68,6 +69,24 @@ async fn nothing_is_deleted_on_a_cluster_that_nobody_verified() {
     assert!(!world.faults.calls().iter().any(|call| call == "stranger.say" || call == "stranger.prepare"));
 }
 
+/// Runs a cutover from a cluster that these groups read to its end once they hold the drain.
+async fn drained_by(
+    world: &MemoryWorld,
+    config: &str,
+    old: &MemoryCluster,
+    groups: &[GroupId],
+) -> (Finished, Vec<Event>) {
+    let (_operator, words) = mpsc::unbounded_channel();
+    let mut events = vec![];
+    let finished = controller(world, config).run(words, |event| {
+        if matches!(event, Event::Draining { .. }) {
+            groups.iter().for_each(|group| old.read_all(group));
+        }
+        events.push(event);
+    });
+    (finished.await.unwrap(), events)
+}
+
 /// L12: a colour that was kept, and to which a cutover back was aborted, is fenced again; what could be written there
 /// meanwhile is in the next segment.
 #[tokio::test(start_paused = true)]
@@ -97,8 +116,11 @@ async fn an_aborted_way_to_a_kept_colour_leaves_it_fenced() {
     assert_eq!(wrote.unwrap().unwrap(), Offset(10), "the straggler got through while blue was open");
     assert!(blue.fenced().contains(&"orders".into()), "blue is open after the abort");
     world.faults.clear();
-    let (finished, events) = run(&world, &back).await;
-    let finished = finished.unwrap();
+    // Who comes along only now must not miss it.
+    let late = GroupId::new("late");
+    green.commit(&late, &place(0), Offset(0));
+    let (finished, events) = drained_by(&world, &back, &green, &[group(), late.clone()]).await;
+    assert_eq!(blue.committed(&late, &place(0)), Some(Offset(10)), "not the end: where the segment starts");
     assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
     let segments = finished.progress.chain.segments(&place(0));
     let SegmentEnd::Closed { end, .. } = segments[0].end else { panic!("{segments:?}") };
@@ -226,4 +248,71 @@ async fn an_abort_while_provisioning_leaves_a_foreign_cluster() {
         .unwrap();
     assert!(matches!(finished.stop, Stop::Aborted(_)), "{:?}", finished.stop);
     assert!(world.provisioner.destroyed().is_empty(), "{} is theirs", theirs.id);
+}
+
+/// L8, L9: where the old cluster stays, what somebody made there after the switch is found all the same.
+#[tokio::test(start_paused = true)]
+async fn a_topic_made_on_a_kept_cluster_after_the_switch_holds_the_end() {
+    let world = world().await;
+    let config = CONFIG
+        .replace("[plan]", "[plan]\nremove_old = false")
+        .replace("hold_limit = \"60s\"", "hold_limit = \"3s\"");
+    let (_operator, words) = mpsc::unbounded_channel();
+    let finished = controller(&world, &config)
+        .run(words, |event| {
+            if matches!(event, Event::Published { .. }) {
+                world.cluster(Colour::Blue).unwrap().add_topic("ledger", 1);
+            }
+        })
+        .await
+        .unwrap();
+    let Stop::Held(why) = &finished.stop else { panic!("{:?}", finished.stop) };
+    assert!(why.starts_with("topic ledger was made on the old cluster after it was closed"), "{why}");
+}
+
+/// A topic that goes while a person takes their time does not hold the switch of the others.
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_goes_before_the_switch_holds_nothing() {
+    let world = world().await;
+    let blue = world.cluster(Colour::Blue).unwrap();
+    blue.add_topic("ledger", 1);
+    let config = CONFIG.replace("[plan]", "[plan]\napprove = \"manual\"");
+    let (operator, words) = mpsc::unbounded_channel();
+    let mut events = vec![];
+    let finished = controller(&world, &config)
+        .run(words, |event| {
+            if let Event::AwaitingApproval { gate } = event {
+                if gate == ApprovalGate::Redirect {
+                    blue.delete_topics(&["ledger".into()]).now_or_never().unwrap().unwrap();
+                }
+                operator.send(Operator::Approve(gate)).unwrap();
+            }
+            events.push(event);
+        })
+        .await
+        .unwrap();
+    assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
+    assert_eq!(holds(&events), Vec::<&str>::new());
+}
+
+/// G5: that the cluster on which producers are now has died is told while the old one is still being read.
+#[tokio::test(start_paused = true)]
+async fn a_new_cluster_that_dies_during_the_drain_is_told() {
+    let world = world().await;
+    world.cluster(Colour::Blue).unwrap().commit(&GroupId::new("slow"), &place(1), Offset(3));
+    let (operator, words) = mpsc::unbounded_channel();
+    let mut told = vec![];
+    let finished = controller(&world, CONFIG)
+        .run(words, |event| match event {
+            Event::Entered { state: StateName::Draining } => world.cluster(Colour::Green).unwrap().kill(),
+            Event::Note { text } if text.contains("does not answer") => {
+                operator.send(Operator::RollBack).unwrap();
+                told.push(text);
+            }
+            _ => {}
+        })
+        .await
+        .unwrap();
+    assert!(matches!(finished.stop, Stop::RolledBack(_)), "{:?}", finished.stop);
+    assert!(told[0].starts_with("green does not answer, and producers belong there"), "{told:?}");
 }

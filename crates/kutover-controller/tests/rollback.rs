@@ -91,6 +91,34 @@ async fn back_from_every_state() {
     }
 }
 
+/// G5: a mark that landed without the controller learning it is not yet a removal. Nothing rests on it, and the way back takes
+/// it out.
+#[tokio::test(start_paused = true)]
+async fn a_mark_that_was_never_learnt_does_not_bar_the_way_back() {
+    let clean = world().await;
+    assert_eq!(run(&clean, CONFIG).await.0.unwrap().stop, Stop::Complete);
+    let calls = clean.faults.calls();
+    let destroyed = calls.iter().position(|call| call == "provisioner.destroy").unwrap();
+    let mark = calls[..destroyed].iter().rposition(|call| call == "dns.compare_and_set").unwrap();
+    let world = world().await;
+    world.faults.at(mark, Fault::UnknownDone);
+    let (operator, words) = mpsc::unbounded_channel();
+    let mut marked = None;
+    let finished = controller(&world, CONFIG)
+        .run(words, |event| {
+            if matches!(event, Event::Hold { state: StateName::Retiring, .. }) {
+                marked = world.dns.published(&"kafka.orders.test".into()).owner.unwrap().removal;
+                operator.send(Operator::RollBack).unwrap();
+            }
+        })
+        .await
+        .unwrap();
+    assert!(marked.is_some(), "it had landed");
+    assert!(matches!(finished.stop, Stop::RolledBack(_)), "{:?}", finished.stop);
+    assert_eq!(world.dns.published(&"kafka.orders.test".into()).owner.unwrap().removal, None);
+    assert!(world.provisioner.destroyed().is_empty());
+}
+
 /// L14, G6: each port call of a rollback goes wrong in each way, and the rollback ends the same way.
 #[tokio::test(start_paused = true)]
 async fn every_call_of_a_rollback_may_go_wrong_in_every_way() {

@@ -51,11 +51,11 @@ pub enum ControlBody {
         /// Whether it stands (or is about to).
         up: bool,
     },
-    /// The chain of one topic, whole.
+    /// A part of the chain: the segments of up to [`ControlBody::CHAIN_PARTITIONS`] neighbouring partitions of one topic.
     Chain {
         /// The topic.
         topic: TopicName,
-        /// Its partitions' segments, oldest first.
+        /// These partitions' segments, oldest first.
         #[serde(with = "numbered")]
         partitions: BTreeMap<i32, Vec<Segment>>,
     },
@@ -79,6 +79,26 @@ mod numbered {
     }
 }
 
+impl ControlBody {
+    /// Partitions of a topic that share one message. A segment takes some 140 bytes: below Kafka's default limit of
+    /// 1,048,588 bytes per batch (`max.message.bytes`) there is room for 140 generations.
+    pub const CHAIN_PARTITIONS: i32 = 50;
+
+    /// The messages that carry a whole chain.
+    pub fn of_chain(chain: &Chain) -> Vec<Self> {
+        let mut parts: BTreeMap<(&TopicName, i32), BTreeMap<i32, Vec<Segment>>> = BTreeMap::new();
+        for (place, segments) in chain.iter() {
+            let part = (&place.topic, place.partition / Self::CHAIN_PARTITIONS);
+            parts.entry(part).or_default().insert(place.partition, segments.to_vec());
+        }
+        let body = |((topic, _), partitions): ((&TopicName, i32), _)| ControlBody::Chain {
+            topic: topic.clone(),
+            partitions,
+        };
+        parts.into_iter().map(body).collect()
+    }
+}
+
 impl ControlMessage {
     /// The key under which compaction keeps the newest message.
     ///
@@ -89,7 +109,10 @@ impl ControlMessage {
             ControlBody::Announce { .. } => "target".into(),
             ControlBody::Intent { .. } => "intent".into(),
             ControlBody::Fence { colour, .. } => format!("fence/{colour}"),
-            ControlBody::Chain { topic, .. } => format!("chain/{topic}"),
+            ControlBody::Chain { topic, partitions } => {
+                let first = partitions.keys().next().copied().unwrap_or_default();
+                format!("chain/{topic}/{}", first / ControlBody::CHAIN_PARTITIONS)
+            }
         };
         format!("{}/{what}", self.deployment)
     }
@@ -246,6 +269,8 @@ impl MemberState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::ClosedBy;
+    use crate::words::Offset;
 
     fn target(generation: u64) -> Target {
         Target {
@@ -311,7 +336,7 @@ mod tests {
             generation: Generation(1),
             colour: Colour::Blue,
             cluster_id: "b".into(),
-            start: crate::words::Offset(4),
+            start: Offset(4),
             end: crate::chain::SegmentEnd::Open,
         };
         let bodies = [
@@ -326,5 +351,31 @@ mod tests {
             let json = serde_json::to_string(&message).unwrap();
             assert_eq!(serde_json::from_str::<ControlMessage>(&json).unwrap(), message);
         }
+    }
+
+    /// A wide topic's chain after many generations: every message stays below Kafka's default limit, compaction keeps each
+    /// part, and the parts make up the whole.
+    #[test]
+    fn a_chain_of_many_partitions_goes_out_in_parts() {
+        let mut chain = Chain::default();
+        for partition in 0..1_000 {
+            let place = TopicPartition { topic: "a-topic-with-a-long-name".into(), partition };
+            for generation in 1..=100 {
+                let (generation, offset) = (Generation(generation), Offset(1 << 40));
+                chain
+                    .open(place.clone(), generation, Colour::Green, "kPZTJNkFSDqdvR2kNUFm9g".into(), offset)
+                    .unwrap();
+                chain.close(&place, generation, offset, ClosedBy::Barrier).unwrap();
+            }
+        }
+        let messages: Vec<_> = ControlBody::of_chain(&chain).into_iter().map(|body| say(1, body)).collect();
+        let mut view = ControlView::default();
+        let mut keys = std::collections::BTreeSet::new();
+        for message in &messages {
+            assert!(serde_json::to_vec(message).unwrap().len() < 1_000_000);
+            assert!(keys.insert(message.key()), "{} twice", message.key());
+            view.apply(message);
+        }
+        assert_eq!(view.chain, chain);
     }
 }

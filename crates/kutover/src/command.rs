@@ -57,7 +57,8 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let DnsKind::Local = config.dns.kind;
     let (zone, listen_on) = (&config.dns.zone, config.dns.listen);
     let kept = zone_path(&config);
-    ui.line(&format!(
+    // Told with the first event: by then it is so.
+    let mut served = Some(format!(
         "the zone {zone} is served on {listen_on} while this runs; what is published is kept in {}",
         kept.display()
     ));
@@ -68,6 +69,9 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let teller = Arc::clone(&ui);
     listen(say, Arc::clone(&ui));
     let finished = cutover::run(&options.file, &mut hosts, options.again, words, |event| {
+        if let Some(line) = served.take() {
+            teller.line(&line);
+        }
         tell(&teller, &mut state, &event);
         timeline.push(TimelineEntry {
             at_ms: teller.at_ms(),

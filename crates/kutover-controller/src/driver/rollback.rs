@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use kutover_core::cutover::{Answer, Command};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlBody, ControlMessage};
-use kutover_core::owner::{Intent, OwnerRecord};
+use kutover_core::owner::{Intent, OwnerRecord, RemovalMark};
 use kutover_core::ports::{Incarnation, Published};
 use kutover_core::words::{Nonce, Term, TopicName, is_reserved_topic};
 
@@ -15,14 +15,14 @@ impl World {
     /// The owner record first: it alone is fenced by the term. The cluster that is left is told if it answers; who
     /// reads DNS or the other cluster learns of it all the same.
     pub(super) async fn write_intent(&self, command: &Command, term: Term) -> ProviderResult<Answer> {
-        let Command::WriteIntent { intent, nonce, claim, on, also } = command else {
+        let Command::WriteIntent { intent, unmark, nonce, claim, on, also } = command else {
             return Err(ProviderError::new(
                 ErrorKind::Invalid,
                 "write the intent",
                 "another command was given",
             ));
         };
-        self.own_intent(intent, nonce, term).await?;
+        self.own_intent(intent, unmark.as_ref(), nonce, term).await?;
         let body = ControlBody::Intent { intent: Some(intent.clone()) };
         self.say(term, std::slice::from_ref(on), body.clone()).await?;
         match self.tell_other(also, claim, body, term).await {
@@ -33,13 +33,19 @@ impl World {
         }
     }
 
-    async fn own_intent(&self, intent: &Intent, nonce: &Nonce, term: Term) -> ProviderResult<()> {
+    async fn own_intent(
+        &self,
+        intent: &Intent,
+        unmark: Option<&RemovalMark>,
+        nonce: &Nonce,
+        term: Term,
+    ) -> ProviderResult<()> {
         let endpoint = self.first_endpoint();
         let refuse = |why: String| {
             Err(ProviderError::new(ErrorKind::Refused, format!("write the intent at {endpoint}"), why))
         };
         let (found, owner, _) = self.ours(endpoint, term).await?;
-        if let Some(mark) = &owner.removal {
+        if let Some(mark) = owner.removal.as_ref().filter(|mark| unmark != Some(mark)) {
             return refuse(format!("the removal of {} is marked: there is no way back", mark.incarnation));
         }
         if owner.intent.as_ref() == Some(intent) || owner.target.generation >= intent.opening {
@@ -51,7 +57,8 @@ impl World {
                 owner.target.generation, intent.closing
             ));
         }
-        let owner = OwnerRecord { term, nonce: nonce.clone(), intent: Some(intent.clone()), ..owner };
+        let (nonce, intent) = (nonce.clone(), Some(intent.clone()));
+        let owner = OwnerRecord { term, nonce, intent, removal: None, ..owner };
         let desired = Published { owner: Some(owner), ..found.clone() };
         self.backends.dns.compare_and_set(endpoint, &found, &desired).await
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kutover_core::controls::{Control, without};
-use kutover_core::cutover::{Answer, StartOffsets};
+use kutover_core::cutover::{Answer, Command, StartOffsets};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::parity::{access_plan, create_with_known_configs, parity_plan};
 use kutover_core::ports::{ClusterAdmin, GroupListing, Incarnation};
@@ -73,11 +73,12 @@ impl World {
         }
     }
 
-    /// Sets start offsets at the new cluster's ends: its segments start there.
+    /// Sets start offsets where the new cluster's segments start: at its ends, unless it holds earlier ones.
     pub(super) async fn start_offsets(
         &self,
         new: &Incarnation,
         groups: &Groups,
+        starts: &[(TopicPartition, Offset)],
     ) -> ProviderResult<BTreeMap<GroupId, Vec<TopicPartition>>> {
         if without(Control::NoStartOffsets) {
             return Ok(BTreeMap::new());
@@ -85,32 +86,39 @@ impl World {
         let admin = self.links(new).await?.admin;
         let topics: BTreeSet<TopicName> = groups.values().flatten().cloned().collect();
         let ends = admin.ends(&list(&topics)).await?;
+        let mut all: BTreeMap<TopicPartition, Offset> =
+            ends.into_iter().map(|end| (end.place, end.high_watermark)).collect();
+        all.extend(starts.iter().filter(|(place, _)| topics.contains(&place.topic)).cloned());
         let mut kept = BTreeMap::new();
         for (group, topics) in groups {
-            let starts: BTreeMap<TopicPartition, Offset> = ends
-                .iter()
-                .filter(|end| topics.contains(&end.place.topic))
-                .map(|end| (end.place.clone(), end.high_watermark))
-                .collect();
+            let starts = all.iter().filter(|(place, _)| topics.contains(&place.topic));
+            let starts = starts.map(|(place, at)| (place.clone(), *at)).collect();
             kept.insert(group.clone(), admin.set_start_offsets(group, &starts).await?);
         }
         Ok(kept)
     }
 
     /// Sets start offsets again where there are none any more. A group that lives there already refuses; what fails for
-    /// another reason is tried again at the next look.
-    pub(super) async fn freshen(&self, fresh: &StartOffsets, groups: &Groups) {
+    /// another reason is tried again at the next look. Gives why the cluster does not answer, if it does not.
+    pub(super) async fn freshen(&self, fresh: &StartOffsets, groups: &Groups) -> Option<String> {
         if without(Control::NoStartOffsets) {
-            return;
+            return None;
         }
-        let Ok(links) = self.links(&fresh.on).await else { return };
+        let links = match self.links(&fresh.on).await {
+            Ok(links) => links,
+            Err(error) => return silent(&error),
+        };
         for (group, topics) in groups {
             let starts =
                 fresh.at.iter().filter(|(place, _)| topics.contains(&place.topic)).cloned().collect();
             if let Err(error) = links.admin.set_start_offsets(group, &starts).await {
                 tracing::debug!(%group, %error, "start offsets were not set again");
+                if let Some(why) = silent(&error) {
+                    return Some(why);
+                }
             }
         }
+        None
     }
 
     /// Where producer ids stand. With a mark, the new cluster's are used up towards it, for as long as one call may take.
@@ -142,23 +150,24 @@ impl World {
         })
     }
 
-    pub(super) async fn recheck(
-        &self,
-        old: &Incarnation,
-        new: &Incarnation,
-        topics: &BTreeSet<TopicName>,
-        groups: &Groups,
-    ) -> ProviderResult<Answer> {
+    pub(super) async fn recheck(&self, command: &Command) -> ProviderResult<Answer> {
+        let Command::Recheck { old, new, topics, groups, starts } = command else {
+            return Err(ProviderError::new(ErrorKind::Invalid, "check again", "another command was given"));
+        };
         let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
         let (old_identity, new_identity) = (old_admin.identity().await?, new_admin.identity().await?);
         self.match_topics(old, new, topics).await?;
-        self.start_offsets(new, groups).await?;
+        self.start_offsets(new, groups, starts).await?;
+        let there = old_admin.topics().await?;
+        // A topic that was deleted meanwhile has no ends; the answer's topics say that it is gone.
+        let left = there.iter().map(|topic| topic.name.clone()).filter(|topic| topics.contains(topic));
+        let left: Vec<TopicName> = left.collect();
         Ok(Answer::Rechecked {
             old: old_identity,
             new: new_identity,
-            topics: old_admin.topics().await?,
-            old_ends: old_admin.ends(&list(topics)).await?,
-            new_ends: new_admin.ends(&list(topics)).await?,
+            topics: there,
+            old_ends: old_admin.ends(&left).await?,
+            new_ends: new_admin.ends(&left).await?,
         })
     }
 }
@@ -197,4 +206,9 @@ async fn match_access(old: &dyn ClusterAdmin, new: &dyn ClusterAdmin) -> Provide
         .collect();
     notes.push(format!("the new cluster was given {}", given.join(", ")));
     Ok(notes)
+}
+
+/// Why a cluster does not answer, if that is what an error says.
+fn silent(error: &ProviderError) -> Option<String> {
+    matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable).then(|| error.to_string())
 }

@@ -51,21 +51,16 @@ impl World {
                 let (listed, complete) = self.groups(old).await?;
                 Ok(Answer::Groups { listed, complete })
             }
-            Command::SetStartOffsets { new, groups } => {
-                Ok(Answer::StartOffsetsSet { kept: self.start_offsets(new, groups).await? })
+            Command::SetStartOffsets { new, groups, starts } => {
+                Ok(Answer::StartOffsetsSet { kept: self.start_offsets(new, groups, starts).await? })
             }
             Command::ProducerIds { old, new, writers_of, mark } => {
                 self.producer_ids(old, new, writers_of.as_ref(), *mark).await
             }
             Command::SetTtl { ttl_s } => self.set_ttl(term, *ttl_s).await,
-            Command::Recheck { old, new, topics, groups } => self.recheck(old, new, topics, groups).await,
+            recheck @ Command::Recheck { .. } => self.recheck(recheck).await,
             Command::WriteChain { on, chain } => {
-                let mut by_topic: BTreeMap<&TopicName, BTreeMap<i32, _>> = BTreeMap::new();
-                for (place, segments) in chain.iter() {
-                    by_topic.entry(&place.topic).or_default().insert(place.partition, segments.to_vec());
-                }
-                for (topic, partitions) in by_topic {
-                    let body = ControlBody::Chain { topic: topic.clone(), partitions };
+                for body in ControlBody::of_chain(chain) {
                     self.say(term, on, body).await?;
                 }
                 Ok(Answer::Done)
@@ -102,12 +97,13 @@ impl World {
                 Ok(Answer::Ends { ends })
             }
             Command::ObserveDrain { old, groups, partitions, fresh } => {
-                if let Some(fresh) = fresh {
-                    self.freshen(fresh, groups).await;
-                }
+                let new_silent = match fresh {
+                    Some(fresh) => self.freshen(fresh, groups).await,
+                    None => None,
+                };
                 let (listed, _) = self.groups(old).await?;
                 let seen = self.observe(old, groups, partitions).await?;
-                Ok(Answer::Drain { seen, listed })
+                Ok(Answer::Drain { seen, listed, new_silent })
             }
             Command::Isolate { old, nonce } => self.isolate(old, nonce).await,
             Command::Reprove { old, new, groups, topics, fence_too } => {

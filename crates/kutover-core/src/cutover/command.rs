@@ -83,6 +83,8 @@ pub enum Command {
         new: Incarnation,
         /// Each group with its topics.
         groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        /// Where the next segments start if the cluster holds earlier ones; elsewhere they start at its ends.
+        starts: Vec<(TopicPartition, Offset)>,
     },
     /// Look where producer ids stand on both clusters and, with a mark, use up the new one's towards it for as long as one
     /// call may take.
@@ -111,6 +113,8 @@ pub enum Command {
         topics: BTreeSet<TopicName>,
         /// Each group with its topics.
         groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        /// As in [`Command::SetStartOffsets`].
+        starts: Vec<(TopicPartition, Offset)>,
     },
     /// Write the chain to the control topics of these clusters.
     WriteChain {
@@ -230,6 +234,9 @@ pub enum Command {
     WriteIntent {
         /// The rollback.
         intent: Intent,
+        /// A mark that this cutover may have written without learning it. Nothing was destroyed on it, so it is taken out
+        /// along with the intent; any other stands.
+        unmark: Option<RemovalMark>,
         /// Marks the attempt.
         nonce: Nonce,
         /// The term's nonce: the second cluster's control topic is claimed along with it.
@@ -447,6 +454,8 @@ pub enum Answer {
         seen: Observation,
         /// Groups that the cluster lists now.
         listed: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        /// Why the new cluster does not answer, if it was asked and does not.
+        new_silent: Option<String>,
     },
     /// To [`Command::Isolate`].
     Isolated {

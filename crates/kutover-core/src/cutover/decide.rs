@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Barrier, Draft, Plan, Redirected, Side, Topics, Verified, WayBack};
-use crate::chain::{Chain, ChainError, ClosedBy, SegmentEnd};
+use crate::chain::{Chain, ChainError, ClosedBy, Segment, SegmentEnd};
 use crate::controls::{Control, without};
 use crate::drain::Required;
 use crate::messages::{MemberKind, MemberState};
@@ -80,9 +80,42 @@ pub(super) fn nothing_moves(plan: &Plan, there: &[TopicDescription]) -> Option<S
             "plan.topics names {missing}, which the old cluster does not have: correct the name, or make the topic there"
         ));
     }
-    moving(plan, there).is_empty().then(|| {
-        "the old cluster has no topic to move: there is nothing to switch, change the record by hand".into()
+    let moving = moving(plan, there);
+    if moving.is_empty() {
+        let why =
+            "the old cluster has no topic to move: there is nothing to switch, change the record by hand";
+        return Some(why.into());
+    }
+    plan.groups.iter().find_map(|(group, read)| {
+        let stays = read.iter().flatten().find(|topic| !moving.contains_key(*topic))?;
+        Some(format!(
+            "plan.groups says that {group} reads {stays}, which is not among the topics that move: it could never be seen \
+             to have read it; correct the name"
+        ))
     })
+}
+
+/// What came, went or grew among the topics that move, after their partitions were closed: nobody reads it to its end there.
+pub(super) fn changed_topics(
+    closed: &BTreeMap<TopicName, i32>,
+    now: &BTreeMap<TopicName, i32>,
+) -> Option<String> {
+    let born = now.iter().find_map(|(topic, count)| match closed.get(topic) {
+        None => Some(format!("topic {topic} was made")),
+        Some(then) if then < count => Some(format!("topic {topic} grew from {then} to {count} partitions")),
+        Some(_) => None,
+    });
+    if let Some(born) = born {
+        return Some(format!(
+            "{born} on the old cluster after it was closed, and what is written there is read by nobody: find out who did it \
+             and move them, then roll back or take away there what nobody wants"
+        ));
+    }
+    let gone = closed.iter().find(|(topic, then)| now.get(*topic).is_none_or(|count| count < then))?.0;
+    Some(format!(
+        "topic {gone} was deleted (or re-created smaller) on the old cluster after it was closed: what was left in it unread \
+         is lost, and nothing can be proven of it any more; find out who did it"
+    ))
 }
 
 /// Where producers will belong.
@@ -128,25 +161,45 @@ pub(super) fn open_segments(
     Ok(chain)
 }
 
-/// Where a segment starts on a cluster: at its end, or, where it holds earlier ones, where the last of these ended. What a
-/// straggler wrote there since belongs to the new one, and so does all of one that was given up.
+/// Where the next segments start on a cluster that holds earlier ones: where the last of these ended. What a straggler wrote
+/// there since belongs to the new one, and so does all of one that was given up.
+fn after_earlier(segments: &[Segment], cluster: &ClusterId) -> Option<(Generation, Offset)> {
+    let earlier = segments.iter().rfind(|segment| segment.cluster_id == *cluster)?;
+    let start = match earlier.end {
+        SegmentEnd::Closed { end, .. } => end,
+        SegmentEnd::Unreadable | SegmentEnd::Open => earlier.start,
+    };
+    Some((earlier.generation, start))
+}
+
+/// Where groups start on a cluster that holds segments of generations up to the published one.
+pub(super) fn starts_on(
+    chain: &Chain,
+    published: Generation,
+    cluster: &ClusterId,
+) -> Vec<(TopicPartition, Offset)> {
+    let start = |(place, segments): (&TopicPartition, &[Segment])| {
+        let earlier = segments.partition_point(|segment| segment.generation <= published);
+        Some((place.clone(), after_earlier(&segments[..earlier], cluster)?.1))
+    };
+    chain.iter().filter_map(start).collect()
+}
+
+/// Where a segment starts on a cluster: at its end, or, where it holds earlier ones, where the last of these ended.
 fn start_on(
     chain: &Chain,
     place: &TopicPartition,
     cluster: &ClusterId,
     end: &PartitionEnd,
 ) -> Result<Offset, String> {
-    let earlier = chain.segments(place).iter().rfind(|segment| segment.cluster_id == *cluster);
-    let Some(earlier) = earlier else { return Ok(end.high_watermark) };
-    let start = match earlier.end {
-        SegmentEnd::Closed { end, .. } => end,
-        SegmentEnd::Unreadable | SegmentEnd::Open => earlier.start,
+    let Some((generation, start)) = after_earlier(chain.segments(place), cluster) else {
+        return Ok(end.high_watermark);
     };
     if start > end.high_watermark {
         return Err(format!(
-            "{place}: generation {} ended at {start} on cluster {cluster}, but its log ends at {}: find out who removed \
-             records or re-created the topic",
-            earlier.generation, end.high_watermark
+            "{place}: generation {generation} ended at {start} on cluster {cluster}, but its log ends at {}: find out who \
+             removed records or re-created the topic",
+            end.high_watermark
         ));
     }
     Ok(start)

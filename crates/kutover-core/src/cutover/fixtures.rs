@@ -182,7 +182,9 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             },
         },
         Command::ReadEnds { .. } => Answer::Ends { ends: vec![end(0, 100), end(1, 100)] },
-        Command::ObserveDrain { .. } => Answer::Drain { seen: drained(100), listed: BTreeMap::new() },
+        Command::ObserveDrain { .. } => {
+            Answer::Drain { seen: drained(100), listed: BTreeMap::new(), new_silent: None }
+        }
         Command::Isolate { .. } => Answer::Isolated { shut_out: true },
         Command::Reprove { .. } => Answer::Reproved {
             published: published.clone(),

@@ -45,6 +45,7 @@ impl Cutover {
                 old: prepared.verified.old.incarnation.clone(),
                 new: prepared.verified.new.incarnation.clone(),
                 topics: prepared.verified.topic_names(),
+                starts: self.starts_on(&prepared.verified.new.identity.cluster_id),
                 groups: prepared.draft.groups,
             }),
             (Redirection::Recheck, Cause::Answer(answer)) => self.rechecked(prepared, published, answer),
@@ -86,9 +87,18 @@ impl Cutover {
         }
     }
 
+    fn published_generation(&self) -> Generation {
+        self.progress.published.as_ref().map_or(Generation(0), |target| target.generation)
+    }
+
+    /// Where the next segments start on a cluster that was left once: what stands behind the last of its segments is theirs.
+    pub(super) fn starts_on(&self, cluster: &ClusterId) -> Vec<(TopicPartition, Offset)> {
+        decide::starts_on(&self.progress.chain, self.published_generation(), cluster)
+    }
+
     /// Whether a cluster holds segments of earlier generations than the one that is being opened: it was left, and fenced.
     pub(super) fn has_served(&self, cluster: &ClusterId) -> bool {
-        let published = self.progress.published.as_ref().map_or(Generation(0), |target| target.generation);
+        let published = self.published_generation();
         let mut segments = self.progress.chain.iter().flat_map(|(_, segments)| segments);
         segments.any(|segment| segment.cluster_id == *cluster && segment.generation <= published)
     }
@@ -111,10 +121,14 @@ impl Cutover {
             self.notify(Event::Note {
                 text: "the old cluster's topics have changed; preparing again".into(),
             });
-            let created = prepared.draft.created.clone();
+            // Nobody can read what went before it was closed.
+            prepared
+                .draft
+                .groups
+                .values_mut()
+                .for_each(|read| read.retain(|topic| topics.contains_key(topic)));
             prepared.verified.topics = topics;
-            let draft = Draft { created, ..prepared.draft };
-            return Next::Goto(State::Preparing(prepared.verified, draft, Preparation::Topics));
+            return Next::Goto(State::Preparing(prepared.verified, prepared.draft, Preparation::Topics));
         }
         let target = decide::next_target(published, &prepared.verified);
         let opened = decide::open_segments(
@@ -308,7 +322,14 @@ impl Cutover {
                 let more = self.surveyed(&closed.redirected, partitions, &records);
                 more.unwrap_or_else(|| self.observe_drain(&closed))
             }
-            Cause::Answer(Answer::Drain { seen, listed }) => {
+            Cause::Answer(Answer::Drain { seen, listed, new_silent }) => {
+                if let Some(why) = new_silent {
+                    let text = format!(
+                        "{} does not answer, and producers belong there: bring it back, or roll back ({why})",
+                        closed.redirected.target.colour
+                    );
+                    self.notify(Event::Note { text });
+                }
                 let prepared = &mut closed.redirected.prepared;
                 if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
                     self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });

@@ -57,6 +57,16 @@ fn topics_that_are_not_there_hold() {
 
     let mut plan = super::fixtures::plan();
     plan.timings.hold_limit_ms = Some(300);
+    let reads = BTreeSet::from([TopicName::new("ordres")]);
+    let misspelt = Plan { groups: [("billing".into(), Some(reads))].into(), ..plan.clone() };
+    let (stop, world) = World::new(misspelt, vec![]).run();
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    assert!(
+        world.holds()[0].starts_with("plan.groups says that billing reads ordres"),
+        "{:?}",
+        world.holds()
+    );
+
     let (stop, world) = World::new(plan, vec![])
         .but(|command, _| match answer(command, 1, &target(1, Colour::Blue)) {
             Answer::Verified { old, new, old_ttl_s, .. } => {

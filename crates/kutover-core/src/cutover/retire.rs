@@ -23,8 +23,8 @@ impl Cutover {
         let onwards = if self.plan.remove_old {
             State::Isolating(closed, Isolation::Members(Vec::new()))
         } else {
-            // It stays, fenced; the TTL of before is restored all the same.
-            State::Retiring(closed, false, Retirement::Tidy)
+            // It stays, fenced. What nobody would find there any more is looked for all the same.
+            State::Retiring(closed, false, Retirement::Prove)
         };
         Next::Once(self.plan.timings.soak_ms.max(ttl_ms), Box::new(onwards))
     }
@@ -134,10 +134,10 @@ impl Cutover {
             ));
         }
         let prepared = &mut closed.redirected.prepared;
-        if decide::moving(&self.plan, &topics) != prepared.verified.topics {
-            return Next::Hold(
-                "topics appeared, vanished or grew on the old cluster since it was closed".into(),
-            );
+        if let Some(why) =
+            decide::changed_topics(&prepared.verified.topics, &decide::moving(&self.plan, &topics))
+        {
+            return Next::Hold(why);
         }
         let re_created = topics.iter().find(|topic| match (&topic.id, closed.topic_ids.get(&topic.name)) {
             (Some(now), Some(then)) => now != then,
@@ -158,6 +158,7 @@ impl Cutover {
         }
         let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
         match verdict.remaining.first() {
+            None if !self.plan.remove_old => Next::Goto(State::Retiring(closed, shut_out, Retirement::Tidy)),
             None => {
                 let approval = match closed.by {
                     ClosedBy::Fence => self.plan.approve_removal,
@@ -173,7 +174,10 @@ impl Cutover {
                 };
                 Next::Goto(State::Retiring(closed, shut_out, step))
             }
-            Some(why) => Next::Hold(format!("not removed: {why} (and {} more)", verdict.remaining.len() - 1)),
+            Some(why) => {
+                let what = if self.plan.remove_old { "not removed" } else { "not over" };
+                Next::Hold(format!("{what}: {why} (and {} more)", verdict.remaining.len() - 1))
+            }
         }
     }
 

@@ -128,6 +128,7 @@ impl Cutover {
             }
             (Rollback::Intent, Cause::Enter) => Next::Run(Command::WriteIntent {
                 intent: way.intent(),
+                unmark: way.isolated.then(|| way.redirected.mark()),
                 nonce: self.act_nonce(),
                 claim: self.nonce.clone(),
                 on: home,
@@ -308,7 +309,7 @@ impl Cutover {
                     fresh: None,
                 });
             }
-            Cause::Answer(Answer::Drain { seen, listed }) => (listed, seen),
+            Cause::Answer(Answer::Drain { seen, listed, .. }) => (listed, seen),
             Cause::Answer(other) => return unexpected(&other),
         };
         let prepared = &mut way.redirected.prepared;

@@ -137,7 +137,7 @@ fn a_rollback_does_not_end_while_green_holds_unread_records() {
         Command::ObserveDrain { old, .. } if old.colour == Colour::Green => {
             looks += 1;
             let seen = drained(if looks < 6 { 99 } else { 100 });
-            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
+            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new(), new_silent: None }))
         }
         _ => None,
     });

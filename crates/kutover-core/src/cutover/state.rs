@@ -89,6 +89,14 @@ pub struct Redirected {
     pub target: Target,
 }
 
+impl Redirected {
+    /// The mark under which the old cluster would be removed: the incarnation that was proven, under its proven cluster id.
+    pub(super) fn mark(&self) -> RemovalMark {
+        let old = &self.prepared.verified.old;
+        RemovalMark { incarnation: old.incarnation.id.clone(), cluster_id: old.identity.cluster_id.clone() }
+    }
+}
+
 /// An old cluster whose ends are final. The ends themselves are in the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Closed {
@@ -101,10 +109,9 @@ pub struct Closed {
 }
 
 impl Closed {
-    /// The mark that names what is to be removed: the incarnation that was proven, under its proven cluster id.
+    /// The mark that names what is to be removed.
     pub fn mark(&self) -> RemovalMark {
-        let old = &self.redirected.prepared.verified.old;
-        RemovalMark { incarnation: old.incarnation.id.clone(), cluster_id: old.identity.cluster_id.clone() }
+        self.redirected.mark()
     }
 }
 

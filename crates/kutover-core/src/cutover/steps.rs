@@ -307,7 +307,8 @@ impl Cutover {
                 to(draft, Preparation::StartOffsets)
             }
             (Preparation::StartOffsets, Cause::Enter) => {
-                Next::Run(Command::SetStartOffsets { new, groups: draft.groups })
+                let starts = self.starts_on(&verified.new.identity.cluster_id);
+                Next::Run(Command::SetStartOffsets { new, groups: draft.groups, starts })
             }
             (Preparation::StartOffsets, Cause::Answer(Answer::StartOffsetsSet { kept })) => {
                 for (group, places) in kept.iter().filter(|(_, places)| !places.is_empty()) {

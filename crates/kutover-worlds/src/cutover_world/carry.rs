@@ -53,12 +53,7 @@ impl Place {
                 self.say_all(term, on, &bodies, usize::from(scratch.at) - on.len(), broken)
             }
             Command::WriteChain { on, chain } => {
-                let topics = chain.iter().map(|(place, segments)| ControlBody::Chain {
-                    topic: place.topic.clone(),
-                    partitions: [(place.partition, segments.to_vec())].into(),
-                });
-                let bodies: Vec<ControlBody> = topics.collect();
-                self.say_all(term, on, &bodies, scratch.at.into(), broken)
+                self.say_all(term, on, &ControlBody::of_chain(chain), scratch.at.into(), broken)
             }
             Command::Announce { target, on } => {
                 let bodies = [
@@ -284,12 +279,12 @@ impl Place {
         term: Term,
         broken: &mut Option<Broken>,
     ) -> ProviderResult<Went> {
-        let Command::WriteIntent { intent, nonce, claim, on, also } = command else { return done() };
+        let Command::WriteIntent { intent, unmark, nonce, claim, on, also } = command else { return done() };
         let body = ControlBody::Intent { intent: Some(intent.clone()) };
         match scratch.at {
             0 => {
                 let (found, owner) = self.ours(term)?;
-                if owner.removal.is_some() {
+                if owner.removal.is_some() && owner.removal != *unmark {
                     return Err(error(ErrorKind::Refused, "a removal is marked: there is no way back"));
                 }
                 if owner.intent.as_ref() == Some(intent) || owner.target.generation >= intent.opening {
@@ -298,7 +293,8 @@ impl Place {
                 if owner.target.generation != intent.closing {
                     return Err(error(ErrorKind::Refused, "it says another generation"));
                 }
-                let owner = OwnerRecord { term, nonce: nonce.clone(), intent: Some(intent.clone()), ..owner };
+                let (nonce, intent) = (nonce.clone(), Some(intent.clone()));
+                let owner = OwnerRecord { term, nonce, intent, removal: None, ..owner };
                 scratch.swap = Some((found.clone(), Dns { owner: Some(owner), ..found }));
             }
             1 => self.swap(scratch, term, broken)?,

@@ -66,7 +66,7 @@ impl Place {
             }
             Command::ObserveDrain { old, .. } => {
                 self.reach(old)?;
-                Answer::Drain { seen: self.observe(old.colour), listed: listed() }
+                Answer::Drain { seen: self.observe(old.colour), listed: listed(), new_silent: None }
             }
             Command::Isolate { old, nonce } => {
                 self.infra(old.colour).isolations.insert(nonce.clone());
