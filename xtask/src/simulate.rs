@@ -12,23 +12,41 @@ use crate::test::{Check, Context, Ran};
 
 #[derive(Args)]
 pub(crate) struct SimulateArgs {
-    /// `--seeds A..B`, `--seconds N`, `--strategy kutover|recipe|dns-only|rolling`, `--producers N`, `--faults
-    /// light|heavy|none`, `--only FAULTS`, `--trace`, `--json`, `--without CONTROL`
+    /// `--seeds A..B`, `--seconds N`, `--strategy kutover|recipe|dns-only|rolling`, `--producers N`, `--groups N`,
+    /// `--resolvers N`, `--faults light|heavy|none`, `--only FAULTS`, `--trace`, `--json`, `--without CONTROL`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }
 
-/// What the test section runs: 200 seeds, or with `--nightly` 1,000.
-pub(crate) const CHECKS: &[Check] = &[Check {
-    name: "seeds with heavy faults keep every promise, and show what they promise to show",
-    run: |context: &Context| {
-        let seeds = if context.nightly { 1_000 } else { 200 };
-        let seed_range = format!("0..{seeds}");
-        let options = ["--seeds", &seed_range, "--faults", "heavy", "--json"].map(str::to_owned);
-        let json = command(context, &options).read().context("the simulation")?;
-        promised(&serde_json::from_str(&json)?, seeds).map(|()| Ran::Passed)
+/// What the test section runs: 200 seeds and a crowd, or with `--nightly` 1,000 seeds and five crowds.
+pub(crate) const CHECKS: &[Check] = &[
+    Check {
+        name: "seeds with heavy faults keep every promise, and show what they promise to show",
+        run: |context: &Context| {
+            let seeds = if context.nightly { 1_000 } else { 200 };
+            let seed_range = format!("0..{seeds}");
+            let options = ["--seeds", &seed_range, "--faults", "heavy", "--json"].map(str::to_owned);
+            let json = command(context, &options).read().context("the simulation")?;
+            promised(&serde_json::from_str(&json)?, seeds).map(|()| Ran::Passed)
+        },
     },
-}];
+    Check {
+        name: "2,000 producers, 200 groups and 667 resolvers keep every promise through a cutover",
+        run: |context: &Context| {
+            let seeds = if context.nightly { "1..6" } else { "1" };
+            let options = ["--seeds", seeds, "--producers", "2000", "--faults", "light", "--json"];
+            let json = command(context, &options.map(str::to_owned)).read().context("the simulation")?;
+            let run: Value = serde_json::from_str(&json)?;
+            let number = |field: &str| run[field].as_u64().with_context(|| format!("no {field} in {run}"));
+            let worlds = number("seeds")?;
+            ensure!(number("lost")? == 0 && number("violations")? == 0, "a promise was broken: {run}");
+            ensure!(number("cutovers")? > 0, "no cutover came to its end: {run}");
+            ensure!(number("producers")? == 2_000 * worlds, "not the producers that were asked for: {run}");
+            ensure!(number("groups")? == 200 * worlds, "not one group for ten producers: {run}");
+            Ok(Ran::Passed)
+        },
+    },
+];
 
 /// Whether a run of so many seeds did its share: of a thousand a million events and a thousand cutovers are promised.
 fn promised(run: &Value, seeds: u64) -> Result<()> {

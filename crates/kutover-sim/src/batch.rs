@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::run::{Options, Outcome, run};
 use crate::scene::Strategy;
-use crate::weather::{ELSEWHERE, Fault, Level};
+use crate::weather::{ELSEWHERE, Fault, Level, OUTLIVES_CALLER};
 
 /// Every so many seeds one is run twice, and has to give the same trace.
 const TWICE_EVERY: u64 = 50;
@@ -66,10 +66,14 @@ pub struct Sums {
     pub duplicated: u64,
     /// First copies that stand too late.
     pub out_of_order: u64,
+    /// What retention took before a group had read it, counted for every group.
+    pub aged_out: u64,
     /// Producers that never moved.
     pub never_moved: u64,
     /// Producers.
     pub producers: u64,
+    /// Groups.
+    pub groups: u64,
     /// Broken promises.
     pub violations: u64,
 }
@@ -86,8 +90,10 @@ impl Sums {
         self.lost += outcome.count.lost;
         self.duplicated += outcome.count.duplicated;
         self.out_of_order += outcome.count.out_of_order;
+        self.aged_out += outcome.count.aged_out;
         self.never_moved += outcome.count.never_moved;
         self.producers += outcome.count.producers;
+        self.groups += outcome.count.groups;
         self.violations += outcome.violations.len() as u64;
     }
 }
@@ -113,6 +119,7 @@ pub fn run_all(
         fired: FAULT_KINDS
             .into_iter()
             .filter(|kind| !ELSEWHERE.contains(kind))
+            .chain([OUTLIVES_CALLER])
             .map(|kind| (kind, 0))
             .collect(),
         failed: Vec::new(),
@@ -212,6 +219,7 @@ impl Batch {
             "events": sums.events,
             "events_per_s": self.events_per_s(),
             "producers": sums.producers,
+            "groups": sums.groups,
             "accepted": sums.accepted,
             "cutovers": sums.cutovers,
             "rollbacks": sums.rollbacks,
@@ -221,6 +229,7 @@ impl Batch {
             "lost": sums.lost,
             "duplicated": sums.duplicated,
             "out_of_order": sums.out_of_order,
+            "aged_out": sums.aged_out,
             "never_moved": sums.never_moved,
             "violations": sums.violations,
             "failed_seeds": self.failed.iter().map(|failed| failed.seed).collect::<Vec<_>>(),
@@ -235,8 +244,8 @@ impl Batch {
         let faults: Vec<_> = self.faults.iter().map(|(fault, struck)| format!("{fault} {struck}")).collect();
         format!(
             "{} seeds, {} events in {:.1} s ({} per s)\n{} cutovers, {} rolled back; controllers: {} died, {} slept, {} \
-             went on\n{} records of {} producers: {} lost, {} duplicated, {} out of order; {} producers never \
-             moved\n{} broken promises\nfaults: {}",
+             went on\n{} records of {} producers: {} lost, {} duplicated, {} out of order, {} \
+             deleted by retention before a group had read them; {} producers never moved\n{} broken promises\nfaults: {}",
             self.seeds,
             sums.events,
             self.took.as_secs_f64(),
@@ -251,6 +260,7 @@ impl Batch {
             sums.lost,
             sums.duplicated,
             sums.out_of_order,
+            sums.aged_out,
             sums.never_moved,
             sums.violations,
             faults.join(", ")

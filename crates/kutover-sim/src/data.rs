@@ -17,17 +17,17 @@ use kutover_memory::{
 
 use crate::weather::Fault;
 use crate::witness::note;
-use crate::world::World;
+use crate::world::{World, bounded};
 
 /// Makes clients; connecting takes time and goes wrong, and clients become fatal.
 pub(crate) struct SimFactory {
     world: Arc<World>,
-    who: String,
+    who: Arc<str>,
     inner: MemoryFactory,
 }
 
 impl SimFactory {
-    pub(crate) fn new(world: &Arc<World>, who: String) -> Self {
+    pub(crate) fn new(world: &Arc<World>, who: Arc<str>) -> Self {
         let delivery_timeout_ms = world.scene.delivery_timeout_ms;
         let options = ClientOptions { delivery_timeout_ms, ..ClientOptions::default() };
         Self { world: Arc::clone(world), who, inner: world.memory.factory().with_options(options) }
@@ -43,7 +43,7 @@ impl ProducerFactory for SimFactory {
         events: Arc<dyn ClientEvents>,
     ) -> ProviderResult<Arc<dyn ProducerClient>> {
         let connect = self.inner.connect_client(target, topics, events);
-        let client = self.world.client_call(&self.who, "connect", connect).await?;
+        let client = bounded("connect", self.world.call(&self.who, "connect", connect)).await?;
         tokio::spawn(fate(Arc::clone(&self.world), Arc::downgrade(&client)));
         Ok(client)
     }
@@ -65,12 +65,12 @@ async fn fate(world: Arc<World>, client: Weak<MemoryClient>) {
 /// Opens links whose calls take time and go wrong.
 pub(crate) struct SimLinks {
     world: Arc<World>,
-    who: String,
+    who: Arc<str>,
     inner: MemoryLinks,
 }
 
 impl SimLinks {
-    pub(crate) fn new(world: &Arc<World>, who: String) -> Self {
+    pub(crate) fn new(world: &Arc<World>, who: Arc<str>) -> Self {
         Self { world: Arc::clone(world), who, inner: world.memory.links() }
     }
 }
@@ -79,13 +79,13 @@ impl SimLinks {
 impl MemberLinks for SimLinks {
     async fn open(&self, target: &Target) -> ProviderResult<Arc<dyn MemberLink>> {
         let link = self.inner.open(target).await?;
-        Ok(Arc::new(SimLink { world: Arc::clone(&self.world), who: self.who.clone(), inner: link }))
+        Ok(Arc::new(SimLink { world: Arc::clone(&self.world), who: Arc::clone(&self.who), inner: link }))
     }
 }
 
 struct SimLink {
     world: Arc<World>,
-    who: String,
+    who: Arc<str>,
     inner: Arc<dyn MemberLink>,
 }
 
@@ -98,21 +98,25 @@ impl MemberLink for SimLink {
     }
 
     async fn control_now(&self) -> ProviderResult<ControlView> {
-        self.world.client_call(&self.who, "control_now", self.inner.control_now()).await
+        bounded("control_now", self.world.call(&self.who, "control_now", self.inner.control_now())).await
     }
 
     async fn tell(&self, member: &MemberState) -> ProviderResult<()> {
-        self.world.client_call(&self.who, "tell", self.inner.tell(member)).await
+        let (link, member) = (Arc::clone(&self.inner), member.clone());
+        let tell = async move { link.tell(&member).await };
+        bounded("tell", self.world.change(&self.who, "tell", tell)).await
     }
 
     async fn end(&self, member: &MemberState) -> ProviderResult<()> {
-        self.world.client_call(&self.who, "end", self.inner.end(member)).await
+        let (link, member) = (Arc::clone(&self.inner), member.clone());
+        let end = async move { link.end(&member).await };
+        bounded("end", self.world.change(&self.who, "end", end)).await
     }
 }
 
 /// A world's resolvers, each with a cache of its own, shared by some of the producers.
 pub(crate) fn resolvers(world: &Arc<World>) -> Vec<MemoryResolver> {
-    (0..world.scene.producers.len().div_ceil(3))
+    (0..world.scene.resolvers)
         .map(|n| {
             let keeps = world.weather.strikes(Fault::ResolverKeeps);
             let min_ttl_ms = keeps.map_or(0, |shape| 5_000 + shape % 60_000);
@@ -125,12 +129,12 @@ pub(crate) fn resolvers(world: &Arc<World>) -> Vec<MemoryResolver> {
 /// A producer's look through a resolver, counted.
 pub(crate) struct SimWatch {
     world: Arc<World>,
-    who: String,
+    who: Arc<str>,
     inner: MemoryResolverWatch,
 }
 
 impl SimWatch {
-    pub(crate) fn new(world: &Arc<World>, who: String, resolver: &MemoryResolver) -> Self {
+    pub(crate) fn new(world: &Arc<World>, who: Arc<str>, resolver: &MemoryResolver) -> Self {
         Self { world: Arc::clone(world), who, inner: resolver.watch(&world.endpoint()) }
     }
 

@@ -9,26 +9,35 @@ use std::time::Duration;
 
 use clap::Parser;
 use kutover_sim::batch::{self, Batch};
-use kutover_sim::scene::Strategy;
+use kutover_sim::scene::{Size, Strategy};
 use kutover_sim::weather::{Level, Occurrence};
 use kutover_sim::{Options, Outcome, rolling, shrink};
+
+/// How many seeds are run if nothing else is said.
+const SEEDS: u64 = 200;
 
 /// Runs whole deployments in virtual time, each from one seed.
 #[derive(Parser)]
 #[command(name = "kutover-sim", bin_name = "cargo xtask simulate")]
 struct Cli {
-    /// Which seeds: `A..B`, or one
-    #[arg(long, default_value = "0..200", value_parser = seeds)]
-    seeds: (u64, u64),
-    /// Stops after so many seconds, whatever is left of the seeds
+    /// Which seeds: `A..B`, or one; otherwise 0..200, or with `--seconds` as many as there is time for
+    #[arg(long, value_parser = seeds)]
+    seeds: Option<(u64, u64)>,
+    /// Begins no further seed after so many seconds
     #[arg(long)]
     seconds: Option<u64>,
     /// What moves the producers
     #[arg(long, value_enum, default_value_t = Chosen::Kutover)]
     strategy: Chosen,
     /// Producers in each world; otherwise as the seed has it
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     producers: Option<u32>,
+    /// Groups in each world; otherwise as the seed has it, and one for ten producers from 100 producers on
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    groups: Option<u32>,
+    /// Resolvers in each world; otherwise one for three producers
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    resolvers: Option<u32>,
     /// How much goes wrong
     #[arg(long, value_enum, default_value_t = Level::Heavy)]
     faults: Level,
@@ -70,6 +79,13 @@ impl Chosen {
     }
 }
 
+impl Cli {
+    /// The seeds from where to where: with nothing but a time, as many as there is time for.
+    fn range(&self) -> (u64, u64) {
+        self.seeds.unwrap_or((0, if self.seconds.is_some() { u64::MAX } else { SEEDS }))
+    }
+}
+
 /// Prints the comparison of docs/rolling.md.
 fn rolling(seed: u64, json: bool) -> Result<(), String> {
     let options = rolling::Options { seed, ..rolling::Options::default() };
@@ -99,8 +115,9 @@ fn main() -> ExitCode {
     }
     let only: Option<BTreeSet<Occurrence>> = cli.only.clone().map(|only| only.into_iter().collect());
     let whole = only.is_none();
+    let (first, end) = cli.range();
     let Some(strategy) = cli.strategy.simulated() else {
-        return match rolling(cli.seeds.0, cli.json) {
+        return match rolling(first, cli.json) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("error: {error}");
@@ -108,10 +125,14 @@ fn main() -> ExitCode {
             }
         };
     };
-    let options = Options { level: cli.faults, strategy, producers: cli.producers, only, lines: cli.trace };
-    eprintln!("seeds {}..{}", cli.seeds.0, cli.seeds.1);
+    let size = Size { producers: cli.producers, groups: cli.groups, resolvers: cli.resolvers };
+    let options = Options { level: cli.faults, strategy, size, only, lines: cli.trace };
+    match cli.seconds {
+        Some(seconds) if cli.seeds.is_none() => eprintln!("seeds from 0 on, for {seconds} s"),
+        _ => eprintln!("seeds {first}..{end}"),
+    }
     let limit = cli.seconds.map(Duration::from_secs);
-    let batch = batch::run_all(cli.seeds.0..cli.seeds.1, &options, limit, |outcome| {
+    let batch = batch::run_all(first..end, &options, limit, |outcome| {
         for line in &outcome.lines {
             eprintln!("{line}");
         }
@@ -135,8 +156,11 @@ fn explain(cli: &Cli, failed: &Outcome, options: &Options) {
     let seed = failed.seed;
     let mut again = format!("cargo xtask simulate --seeds {seed}..{}", seed + 1);
     again += &format!(" --faults {} --strategy {}", named(&cli.faults), named(&cli.strategy));
-    if let Some(producers) = cli.producers {
-        again += &format!(" --producers {producers}");
+    let sizes = [("producers", cli.producers), ("groups", cli.groups), ("resolvers", cli.resolvers)];
+    for (option, count) in sizes {
+        if let Some(count) = count {
+            again += &format!(" --{option} {count}");
+        }
     }
     if let Some(control) = &cli.without {
         again += &format!(" --without {control}");
@@ -180,4 +204,18 @@ fn take_out(_: &str) -> Result<(), String> {
 /// The name of a choice as it is written on the command line.
 fn named(choice: &impl clap::ValueEnum) -> String {
     choice.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_alone_ends_after_no_number_of_seeds() {
+        let range = |options: &[&str]| Cli::parse_from([&["kutover-sim"], options].concat()).range();
+        assert_eq!(range(&[]), (0, SEEDS));
+        assert_eq!(range(&["--seconds", "5"]), (0, u64::MAX));
+        assert_eq!(range(&["--seconds", "5", "--seeds", "3..9"]), (3, 9));
+        assert_eq!(range(&["--seeds", "7"]), (7, 8));
+    }
 }

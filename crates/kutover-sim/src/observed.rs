@@ -4,7 +4,7 @@
 //! clusters isolated and destroyed, what readers were handed. Where kutover's own words are kept (receipts, chain, states),
 //! they are what is being checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use kutover_core::chain::{ClosedBy, Segment, SegmentEnd};
 use kutover_core::cutover::StateName;
@@ -93,6 +93,10 @@ pub enum Act {
     Entered(StateName),
     /// A controller said that it gives up the cluster of this generation, which does not answer.
     GivenUp(Generation),
+    /// Retention deleted everything before this offset.
+    Retained(ClusterId, TopicPartition, Offset),
+    /// Offsets expired.
+    OffsetsExpired(ClusterId),
     /// A cluster, a broker of it or the leader of a partition is out of reach for a while.
     OutOfReach(ClusterId),
 }
@@ -152,10 +156,27 @@ pub struct Group {
     pub name: String,
     /// How it reads.
     pub reading: Reading,
+    /// What it reads.
+    pub topics: BTreeSet<TopicName>,
     /// When it first read.
     pub born_ms: u64,
     /// What it was handed, in order.
     pub handed: Vec<Handed>,
+    /// Where it found that retention had taken what it was to read next, in order.
+    pub skipped: Vec<Skipped>,
+}
+
+/// A group went on behind what retention had deleted, as `auto.offset.reset=earliest` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skipped {
+    /// When.
+    pub at_ms: u64,
+    /// On which cluster.
+    pub cluster: ClusterId,
+    /// Where.
+    pub place: TopicPartition,
+    /// Where it goes on.
+    pub to: Offset,
 }
 
 /// What a producer is.
@@ -230,30 +251,49 @@ impl Observed {
         })
     }
 
-    /// Every segment of a partition on a cluster, as often as it was told.
-    pub fn segments<'a>(
-        &'a self,
-        cluster: &'a ClusterId,
-        place: &'a TopicPartition,
-    ) -> impl Iterator<Item = &'a Segment> {
-        let told = self.acts.iter().filter_map(|acted| match &acted.act {
-            Act::Chain(_, topic, partitions) if *topic == place.topic => partitions.get(&place.partition),
+    /// Every segment that was ever told.
+    pub fn chains(&self) -> Chains {
+        let mut chains = Chains::default();
+        for acted in &self.acts {
+            let Act::Chain(_, topic, partitions) = &acted.act else { continue };
+            for (partition, segments) in partitions {
+                let place = TopicPartition { topic: topic.clone(), partition: *partition };
+                let known = chains.0.entry(place).or_default();
+                for segment in segments {
+                    if !known.contains(segment) {
+                        known.push(segment.clone());
+                    }
+                }
+            }
+        }
+        chains
+    }
+
+    /// The records of a cluster that were appended before an instant, by partition, in order.
+    pub fn appended(&self, cluster: &ClusterId, before_ms: u64) -> BTreeMap<&TopicPartition, Vec<&Append>> {
+        let mut appended: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for append in &self.appends {
+            if append.cluster == *cluster && append.at_ms < before_ms {
+                appended.entry(&append.place).or_default().push(append);
+            }
+        }
+        appended
+    }
+
+    /// The first offsets that retention had left by an instant, wherever it had deleted anything.
+    pub fn retained(&self, until_ms: u64) -> BTreeMap<(&ClusterId, &TopicPartition), Offset> {
+        let acts = self.acts.iter().filter(|acted| acted.at_ms <= until_ms);
+        let retained = acts.filter_map(|acted| match &acted.act {
+            Act::Retained(cluster, place, start) => Some(((cluster, place), *start)),
             _ => None,
         });
-        told.flatten().filter(|segment| segment.cluster_id == *cluster)
+        // The start of a log only grows.
+        retained.collect()
     }
 
     /// Whether a cluster, or a part of it, was ever out of reach.
     pub fn was_out_of_reach(&self, cluster: &ClusterId) -> bool {
         self.acts.iter().any(|acted| matches!(&acted.act, Act::OutOfReach(out) if out == cluster))
-    }
-
-    /// Whether an append stands behind an end that a quiet window closed: in no segment, because the fence was waived.
-    pub fn is_behind_quiet(&self, append: &Append) -> bool {
-        self.segments(&append.cluster, &append.place).any(|segment| match segment.end {
-            SegmentEnd::Closed { by: ClosedBy::Quiet, end } => append.offset >= end,
-            _ => false,
-        })
     }
 
     /// How often each record stands in a log.
@@ -263,5 +303,29 @@ impl Observed {
             copies[append.record] += 1;
         }
         copies
+    }
+}
+
+/// Every segment that was ever told, by partition: made once, since a run is asked of it thousands of times.
+#[derive(Clone, Debug, Default)]
+pub struct Chains(BTreeMap<TopicPartition, Vec<Segment>>);
+
+impl Chains {
+    /// The segments of a partition on a cluster.
+    pub fn of<'a>(
+        &'a self,
+        cluster: &'a ClusterId,
+        place: &TopicPartition,
+    ) -> impl Iterator<Item = &'a Segment> + use<'a> {
+        let told = self.0.get(place).into_iter().flatten();
+        told.filter(|segment| segment.cluster_id == *cluster)
+    }
+
+    /// Whether an append stands behind an end that a quiet window closed: in no segment, because the fence was waived.
+    pub fn is_behind_quiet(&self, append: &Append) -> bool {
+        self.of(&append.cluster, &append.place).any(|segment| match segment.end {
+            SegmentEnd::Closed { by: ClosedBy::Quiet, end } => append.offset >= end,
+            _ => false,
+        })
     }
 }

@@ -59,21 +59,21 @@ impl Ports {
         self.world.call(&self.who, name, act).await
     }
 
-    /// A call that leaves an act behind if it works.
-    async fn act<T>(
+    /// A call that changes something, with the act that it leaves behind if it works.
+    async fn change<T: Send + 'static>(
         &self,
         name: &'static str,
-        act: impl Future<Output = ProviderResult<T>>,
-        seen: impl FnOnce(&T) -> Option<Act>,
+        change: impl Future<Output = ProviderResult<(T, Option<Act>)>> + Send + 'static,
     ) -> ProviderResult<T> {
-        let witnessed = async {
-            let done = act.await?;
-            if let Some(act) = seen(&done) {
-                self.world.witness.act(Some(self.by), act);
+        let (world, by) = (Arc::clone(&self.world), self.by);
+        let witnessed = async move {
+            let (done, act) = change.await?;
+            if let Some(act) = act {
+                world.witness.act(Some(by), act);
             }
             Ok(done)
         };
-        self.call(name, witnessed).await
+        self.world.change(&self.who, name, witnessed).await
     }
 }
 
@@ -89,9 +89,13 @@ impl DnsProvider for Ports {
         expected: &Published,
         desired: &Published,
     ) -> ProviderResult<()> {
-        let set = self.world.memory.dns.compare_and_set(endpoint, expected, desired);
-        let published = Act::Published(Box::new(desired.clone()));
-        self.act("dns.compare_and_set", set, |()| Some(published)).await
+        let dns = self.world.memory.dns.clone();
+        let (endpoint, expected, desired) = (endpoint.clone(), expected.clone(), desired.clone());
+        let set = async move {
+            dns.compare_and_set(&endpoint, &expected, &desired).await?;
+            Ok(((), Some(Act::Published(Box::new(desired)))))
+        };
+        self.change("dns.compare_and_set", set).await
     }
 
     async fn is_visible(&self, endpoint: &DnsName, published: &Published) -> ProviderResult<bool> {
@@ -119,23 +123,31 @@ impl Journal for Ports {
             };
             return self.call("journal.append", cut_off).await;
         }
-        let append = self.world.memory.journal.append(entry);
-        self.act("journal.append", append, |()| Some(Act::Journalled(entry.term))).await
+        // Of an entry whose writer dies in the middle, the journal's own weather says what stays.
+        let append = async {
+            self.world.memory.journal.append(entry).await?;
+            self.world.witness.act(Some(self.by), Act::Journalled(entry.term));
+            Ok(())
+        };
+        self.call("journal.append", append).await
     }
 }
 
 #[async_trait]
 impl ClusterProvisioner for Ports {
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
-        let world = &self.world;
-        let before = world.memory.cluster(colour).map(|cluster| cluster.cluster_id());
-        let made = |incarnation: &Incarnation| {
-            let cluster = world.memory.cluster(colour)?;
-            let id = cluster.cluster_id();
-            world.learn(&incarnation.id, cluster);
-            (before.as_ref() != Some(&id)).then(|| Act::Made(colour, incarnation.id.clone(), id))
+        let (world, request) = (Arc::clone(&self.world), request.clone());
+        let provision = async move {
+            let before = world.memory.cluster(colour).map(|cluster| cluster.cluster_id());
+            let incarnation = world.memory.provisioner.provision(colour, &request).await?;
+            let made = world.memory.cluster(colour).and_then(|cluster| {
+                let id = cluster.cluster_id();
+                world.learn(&incarnation.id, cluster);
+                (before.as_ref() != Some(&id)).then(|| Act::Made(colour, incarnation.id.clone(), id))
+            });
+            Ok((incarnation, made))
         };
-        self.act("provision", world.memory.provisioner.provision(colour, request), made).await
+        self.change("provision", provision).await
     }
 
     async fn describe(&self, colour: Colour) -> ProviderResult<Option<Incarnation>> {
@@ -143,33 +155,37 @@ impl ClusterProvisioner for Ports {
     }
 
     async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
-        let isolated = |(): &()| {
-            let known = self.world.known().into_iter().find(|known| known.incarnation == *incarnation)?;
-            Some(Act::Isolated(known.cluster.cluster_id(), nonce.clone()))
+        let (world, incarnation, nonce) = (Arc::clone(&self.world), incarnation.clone(), nonce.clone());
+        let isolate = async move {
+            world.memory.provisioner.isolate(&incarnation, &nonce).await?;
+            Ok(((), world.cluster_of(&incarnation).map(|id| Act::Isolated(id, nonce))))
         };
-        self.act("isolate", self.world.memory.provisioner.isolate(incarnation, nonce), isolated).await
+        self.change("isolate", isolate).await
     }
 
     async fn put_back(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
-        let put_back = |(): &()| {
-            let known = self.world.known().into_iter().find(|known| known.incarnation == *incarnation)?;
-            Some(Act::PutBack(known.cluster.cluster_id(), nonce.clone()))
+        let (world, incarnation, nonce) = (Arc::clone(&self.world), incarnation.clone(), nonce.clone());
+        let put_back = async move {
+            world.memory.provisioner.put_back(&incarnation, &nonce).await?;
+            Ok(((), world.cluster_of(&incarnation).map(|id| Act::PutBack(id, nonce))))
         };
-        self.act("put_back", self.world.memory.provisioner.put_back(incarnation, nonce), put_back).await
+        self.change("put_back", put_back).await
     }
 
     async fn destroy(&self, mark: &RemovalMark) -> ProviderResult<()> {
-        let world = &self.world;
-        let gone = world.memory.provisioner.destroyed().len();
-        let destroyed = |(): &()| {
+        let (world, mark) = (Arc::clone(&self.world), mark.clone());
+        let destroy = async move {
+            let gone = world.memory.provisioner.destroyed().len();
+            world.memory.provisioner.destroy(&mark).await?;
             let now = world.memory.provisioner.destroyed();
-            let incarnation = now.get(gone)?;
-            let known = world.known().into_iter().find(|known| known.incarnation == *incarnation)?;
-            let id = known.cluster.cluster_id();
-            world.forget(&id);
-            Some(Act::Destroyed(incarnation.clone(), id))
+            let destroyed = now.get(gone).and_then(|incarnation| {
+                let id = world.cluster_of(incarnation)?;
+                world.forget(&id);
+                Some(Act::Destroyed(incarnation.clone(), id))
+            });
+            Ok(((), destroyed))
         };
-        self.act("destroy", world.memory.provisioner.destroy(mark), destroyed).await
+        self.change("destroy", destroy).await
     }
 }
 
@@ -209,11 +225,15 @@ impl ClusterAdmin for ClusterPorts {
     }
 
     async fn create_topic(&self, topic: &NewTopic) -> ProviderResult<()> {
-        self.ports.call("create_topic", self.cluster.create_topic(topic)).await
+        let (cluster, topic) = (self.cluster.clone(), topic.clone());
+        let create = async move { Ok((cluster.create_topic(&topic).await?, None)) };
+        self.ports.change("create_topic", create).await
     }
 
     async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.ports.call("delete_topics", self.cluster.delete_topics(topics)).await
+        let (cluster, topics) = (self.cluster.clone(), topics.to_vec());
+        let delete = async move { Ok((cluster.delete_topics(&topics).await?, None)) };
+        self.ports.change("delete_topics", delete).await
     }
 
     async fn access(&self) -> ProviderResult<Access> {
@@ -221,7 +241,8 @@ impl ClusterAdmin for ClusterPorts {
     }
 
     async fn grant(&self, access: &NewAccess) -> ProviderResult<ScramUsers> {
-        self.ports.call("grant", self.cluster.grant(access)).await
+        let (cluster, access) = (self.cluster.clone(), access.clone());
+        self.ports.change("grant", async move { Ok((cluster.grant(&access).await?, None)) }).await
     }
 
     async fn groups(&self) -> ProviderResult<GroupListing> {
@@ -237,15 +258,21 @@ impl ClusterAdmin for ClusterPorts {
         group: &GroupId,
         offsets: &BTreeMap<TopicPartition, Offset>,
     ) -> ProviderResult<Vec<TopicPartition>> {
-        self.ports.call("set_start_offsets", self.cluster.set_start_offsets(group, offsets)).await
+        let (cluster, group, offsets) = (self.cluster.clone(), group.clone(), offsets.clone());
+        let set = async move { Ok((cluster.set_start_offsets(&group, &offsets).await?, None)) };
+        self.ports.change("set_start_offsets", set).await
     }
 
     async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind> {
         if let Some(shape) = self.ports.world.weather.strikes(Fault::FenceLeaks) {
             leak(&self.ports.world, &self.cluster, shape);
         }
-        let fenced = Act::Fenced(self.cluster.cluster_id(), topics.to_vec());
-        self.ports.act("raise_fence", self.cluster.raise_fence(topics), |_| Some(fenced)).await
+        let (cluster, topics) = (self.cluster.clone(), topics.to_vec());
+        let raise = async move {
+            let kind = cluster.raise_fence(&topics).await?;
+            Ok((kind, Some(Act::Fenced(cluster.cluster_id(), topics))))
+        };
+        self.ports.change("raise_fence", raise).await
     }
 
     async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
@@ -257,8 +284,12 @@ impl ClusterAdmin for ClusterPorts {
     }
 
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        let lifted = Act::Lifted(self.cluster.cluster_id(), topics.to_vec());
-        self.ports.act("lift_fence", self.cluster.lift_fence(topics), |()| Some(lifted)).await
+        let (cluster, topics) = (self.cluster.clone(), topics.to_vec());
+        let lift = async move {
+            cluster.lift_fence(&topics).await?;
+            Ok(((), Some(Act::Lifted(cluster.cluster_id(), topics))))
+        };
+        self.ports.change("lift_fence", lift).await
     }
 }
 
@@ -280,7 +311,8 @@ impl ProducerIds for ClusterPorts {
         self.ports.call("newest_ids", self.cluster.newest()).await
     }
     async fn pass(&self, mark: u64) -> ProviderResult<NewestIds> {
-        self.ports.call("pass_ids", self.cluster.pass(mark)).await
+        let cluster = self.cluster.clone();
+        self.ports.change("pass_ids", async move { Ok((cluster.pass(mark).await?, None)) }).await
     }
     async fn live(&self, topics: &[TopicName]) -> ProviderResult<BTreeSet<u64>> {
         self.ports.call("live_ids", self.cluster.live(topics)).await
@@ -327,17 +359,23 @@ impl ProducerSurvey for ClusterPorts {
 #[async_trait]
 impl Registry for ClusterPorts {
     async fn prepare(&self) -> ProviderResult<()> {
-        self.ports.call("prepare", self.cluster.prepare()).await
+        let cluster = self.cluster.clone();
+        self.ports.change("prepare", async move { Ok((cluster.prepare().await?, None)) }).await
     }
 
     async fn say(&self, message: &ControlMessage) -> ProviderResult<()> {
-        let chain = match &message.body {
-            ControlBody::Chain { topic, partitions } => {
-                Some(Act::Chain(self.cluster.cluster_id(), topic.clone(), partitions.clone()))
-            }
-            _ => None,
+        let (cluster, message) = (self.cluster.clone(), message.clone());
+        let say = async move {
+            cluster.say(&message).await?;
+            let chain = match message.body {
+                ControlBody::Chain { topic, partitions } => {
+                    Some(Act::Chain(cluster.cluster_id(), topic, partitions))
+                }
+                _ => None,
+            };
+            Ok(((), chain))
         };
-        self.ports.act("say", self.cluster.say(message), |()| chain).await
+        self.ports.change("say", say).await
     }
 
     async fn control(&self) -> ProviderResult<ControlView> {

@@ -9,9 +9,9 @@ use kutover_core::ports::{MemberLink as _, Published, Registry as _};
 use kutover_core::words::{ClusterId, DnsName, Generation, GroupId, Offset, TopicPartition};
 use kutover_memory::MemoryCluster;
 
-use crate::observed::{Group, Handed, Reading};
+use crate::observed::{Handed, Reading, Skipped};
 use crate::witness::note;
-use crate::world::{World, record_of};
+use crate::world::{World, bounded, record_of};
 
 /// One group of one member.
 pub(crate) struct Reader {
@@ -23,6 +23,8 @@ pub(crate) struct Reader {
     at: BTreeMap<(TopicPartition, Option<ClusterId>), (Generation, Offset)>,
     /// How often in a row it has found nothing new.
     idle: BTreeMap<TopicPartition, u32>,
+    /// After how many empty fetches it looks at control: a matter of time, so the fewer, the more slowly it reads.
+    polls_per_look: u32,
     /// How far it has read on each cluster: what it commits again where its offsets have expired.
     done: BTreeMap<(ClusterId, TopicPartition), Offset>,
 }
@@ -31,12 +33,13 @@ pub(crate) struct Reader {
 pub(crate) async fn live(world: Arc<World>, number: usize) {
     let scene = world.scene.groups[number].clone();
     tokio::time::sleep(Duration::from_millis(scene.born_ms)).await;
-    let (name, reading) = (scene.name.clone(), scene.reading);
     let born_ms = world.now_ms();
-    world.witness.observed().groups[number] = Group { name, reading, born_ms, handed: Vec::new() };
+    world.witness.observed().groups[number].born_ms = born_ms;
     let group = GroupId::new(scene.name.clone());
     let (chain, at, done) = (Chain::default(), BTreeMap::new(), BTreeMap::new());
-    let mut reader = Reader { world, number, group, chain, at, idle: BTreeMap::new(), done };
+    let polls_per_look = (16_000 / scene.poll_ms.max(1)).clamp(1, 8) as u32;
+    let idle = BTreeMap::new();
+    let mut reader = Reader { world, number, group, chain, at, idle, polls_per_look, done };
     loop {
         match scene.reading {
             Reading::Chain => reader.follow_chain().await,
@@ -51,6 +54,20 @@ impl Reader {
         let known = self.world.cluster(id)?;
         let up = !known.gone && !known.cluster.is_isolated() && !self.world.is_out(id);
         up.then_some(known.cluster)
+    }
+
+    /// Where it reads on: what retention has taken is gone for it.
+    fn position(&self, cluster: &MemoryCluster, place: &TopicPartition, from: Offset) -> Offset {
+        let Some((start, _)) = cluster.extent(place).filter(|(start, _)| *start > from) else { return from };
+        let (at_ms, cluster) = (self.world.now_ms(), cluster.cluster_id());
+        note!(
+            self.world.witness,
+            "group {} finds {cluster} {place} begin at {start}, not {from}",
+            self.group
+        );
+        let skipped = Skipped { at_ms, cluster, place: place.clone(), to: start };
+        self.world.witness.observed().groups[self.number].skipped.push(skipped);
+        start
     }
 
     fn hand_out(
@@ -95,7 +112,7 @@ impl Reader {
             if self.reachable(&id).is_none() || !self.has_served(&id) {
                 continue;
             }
-            for place in self.world.scene.places() {
+            for place in self.world.scene.places_of(self.number) {
                 let key = (place.clone(), Some(id.clone()));
                 let from = match self.at.get(&key) {
                     Some((_, from)) => *from,
@@ -107,6 +124,7 @@ impl Reader {
                             .map_or(Offset(0), |(end, _)| Offset(end.0 + 1)),
                     },
                 };
+                let from = self.position(&cluster, &place, from);
                 let next = self.hand_out(&cluster, &place, from, None);
                 self.at.insert(key, (Generation(0), next));
                 cluster.commit(&self.group, &place, next);
@@ -133,7 +151,7 @@ impl Reader {
                 cluster.commit(&self.group, place, *offset);
             }
         }
-        for place in self.world.scene.places() {
+        for place in self.world.scene.places_of(self.number) {
             self.follow(&place).await;
         }
     }
@@ -161,14 +179,16 @@ impl Reader {
             }
             return;
         };
+        let from = self.position(&cluster, place, from);
+        self.at.insert(key.clone(), (generation, from));
         let fetched = cluster.log(place, from);
         let idle = self.idle.entry(place.clone()).or_default();
         *idle = if fetched.is_empty() { *idle + 1 } else { 0 };
-        let idle = *idle;
-        if !idle.is_multiple_of(8) {
+        let (idle, polls) = (*idle, self.polls_per_look);
+        if !idle.is_multiple_of(polls) {
             return; // Nothing to hand out, and control was read a moment ago.
         }
-        if idle % 32 == 24 {
+        if idle / polls % 4 == 3 {
             // A rollback without a barrier could not tell the cluster that it left.
             self.refresh_elsewhere(&segment.cluster_id).await;
         }
@@ -196,6 +216,7 @@ impl Reader {
             }
             return;
         };
+        let from = self.position(&cluster, place, from);
         let next = self.hand_out(&cluster, place, from, Some(end));
         self.at.insert((place.clone(), None), (segment.generation, next));
         self.commit(&cluster, place, next);
@@ -250,7 +271,7 @@ impl Reader {
     async fn refresh(&mut self, cluster: &MemoryCluster) -> bool {
         let who = format!("group {}", self.group);
         let read = async { cluster.link().control_now().await };
-        match self.world.client_call(&who, "control", read).await {
+        match bounded("control", self.world.call(&who, "control", read)).await {
             Ok(view) => {
                 self.learn(&view.chain);
                 true

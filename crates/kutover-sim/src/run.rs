@@ -5,17 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kutover_core::ports::ClusterProvisioner as _;
-use kutover_core::words::{Colour, GroupId, Nonce};
+use kutover_core::words::{Colour, GroupId, Nonce, Offset, TopicPartition};
 use kutover_memory::MemoryCluster;
 use tokio::task::JoinSet;
 
 use crate::data::{SimFactory, SimLinks, SimWatch, resolvers};
 use crate::invariants::{self, Violation};
-use crate::observed::{Act, End, Group, Observed, Producer, Reading};
+use crate::observed::{Act, End, Group, Observed, Producer};
 use crate::operator::{Operator, Tally};
 use crate::panics;
 use crate::producer::{self, Reach};
-use crate::scene::{Scene, Strategy};
+use crate::scene::{Scene, Size, Strategy};
 use crate::stock;
 use crate::weather::{Fault, Level, Occurrence, Struck, Weather, mostly_short, shaped};
 use crate::witness::Witness;
@@ -31,8 +31,8 @@ pub struct Options {
     pub level: Level,
     /// What moves the producers.
     pub strategy: Strategy,
-    /// How many producers; `None`: as drawn.
-    pub producers: Option<u32>,
+    /// How many producers, groups and resolvers.
+    pub size: Size,
     /// `Some`: only these faults strike.
     pub only: Option<BTreeSet<Occurrence>>,
     /// Keep a line for every event.
@@ -41,7 +41,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { level: Level::Heavy, strategy: Strategy::Kutover, producers: None, only: None, lines: false }
+        Self {
+            level: Level::Heavy,
+            strategy: Strategy::Kutover,
+            size: Size::default(),
+            only: None,
+            lines: false,
+        }
     }
 }
 
@@ -94,7 +100,7 @@ fn run_beside(seed: u64, options: &Options, beside: impl FnOnce(&Arc<World>)) ->
 
 async fn world(seed: u64, options: &Options, beside: impl FnOnce(&Arc<World>)) -> Outcome {
     let weather = Arc::new(Weather::new(seed, options.level, options.only.clone()));
-    let scene = Scene::draw(&weather, seed, options.producers, options.strategy);
+    let scene = Scene::draw(&weather, seed, options.size, options.strategy);
     let world = World::new(scene, weather, Witness::new(options.lines));
     first_cluster(&world).await;
     let operator = Operator::new(&world);
@@ -160,9 +166,11 @@ async fn first_cluster(world: &Arc<World>) {
         .iter()
         .map(|group| Group {
             name: group.name.clone(),
-            reading: Reading::Stock,
+            reading: group.reading,
+            topics: group.topics.clone(),
             born_ms: u64::MAX,
             handed: Vec::new(),
+            skipped: Vec::new(),
         })
         .collect();
     observed.ttl_ms = u64::from(world.scene.plan.timings.ttl_s) * 1_000;
@@ -173,10 +181,10 @@ fn start(world: &Arc<World>, actors: &mut JoinSet<()>) {
     let resolvers = resolvers(world);
     for number in 0..world.scene.producers.len() {
         let resolver = &resolvers[number % resolvers.len()];
-        let who = format!("producer {number}");
+        let who: Arc<str> = format!("producer {number}").into();
         let reach = Reach {
-            factory: Arc::new(SimFactory::new(world, who.clone())),
-            links: Arc::new(SimLinks::new(world, who.clone())),
+            factory: Arc::new(SimFactory::new(world, Arc::clone(&who))),
+            links: Arc::new(SimLinks::new(world, Arc::clone(&who))),
             watch: Arc::new(SimWatch::new(world, who, resolver)),
         };
         let stranger = world.scene.producers[number].stranger;
@@ -228,6 +236,10 @@ async fn mischief(world: Arc<World>) {
             if let Some(shape) = world.weather.strikes(Fault::OffsetsExpire) {
                 // A broker keeps what was committed for as long as it was told, if nothing longer.
                 known.cluster.expire_offsets(120_000 + shape % 240_000);
+                world.witness.act(None, Act::OffsetsExpired(id.clone()));
+            }
+            if let Some(shape) = world.weather.strikes(Fault::Retention) {
+                age_out(&world, &known.cluster, &places[shape as usize % places.len()], shape >> 8);
             }
             befall_groups(&world, &known.cluster);
             if let Some(shape) = world.weather.strikes(Fault::LeaderGone) {
@@ -240,6 +252,14 @@ async fn mischief(world: Arc<World>) {
             }
         }
     }
+}
+
+/// Retention deletes the older half of a partition, or all of it: by age or size, whoever has not read it yet.
+fn age_out(world: &World, cluster: &MemoryCluster, place: &TopicPartition, shape: u64) {
+    let Some((start, end)) = cluster.extent(place).filter(|(start, end)| start < end) else { return };
+    let from = if shape.is_multiple_of(2) { end } else { Offset(start.0 + (end.0 - start.0 + 1) / 2) };
+    cluster.retain(place, from);
+    world.witness.act(None, Act::Retained(cluster.cluster_id(), place.clone(), from));
 }
 
 /// What befalls those who know of a cluster's groups.

@@ -52,7 +52,23 @@ pub struct GroupScene {
     pub born_ms: u64,
     /// The time between two fetches, in milliseconds.
     pub poll_ms: u64,
+    /// What it reads.
+    pub topics: BTreeSet<TopicName>,
 }
+
+/// How many of each a world has; `None`: as the seed has it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Size {
+    /// Producers.
+    pub producers: Option<u32>,
+    /// Groups; in a crowd one for ten producers.
+    pub groups: Option<u32>,
+    /// Resolvers; one for three producers.
+    pub resolvers: Option<u32>,
+}
+
+/// From so many producers on a world is a crowd: it has more of everything, and each does less.
+const CROWD: u32 = 100;
 
 /// One cutover of a scene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +88,10 @@ pub struct Scene {
     pub producers: Vec<ProducerScene>,
     /// Groups.
     pub groups: Vec<GroupScene>,
+    /// Resolvers.
+    pub resolvers: usize,
+    /// After so many records a producer sends half as often.
+    pub burst: u64,
     /// Cutovers, in order.
     pub steps: Vec<Step>,
     /// The plan of every cutover, but for the colour.
@@ -90,27 +110,37 @@ pub struct Scene {
 
 impl Scene {
     /// Draws a seed's world.
-    pub fn draw(weather: &Weather, seed: u64, producers: Option<u32>, strategy: Strategy) -> Self {
+    pub fn draw(weather: &Weather, seed: u64, size: Size, strategy: Strategy) -> Self {
         let mut dice = stream(seed, 2);
-        let topics = (0..dice.random_range(1..=2))
-            .map(|n| (TopicName::new(format!("t{n}")), dice.random_range(1..=3)))
-            .collect::<Vec<_>>();
         // Most worlds are small, so that there are many; a few are large.
-        let count = producers.unwrap_or_else(|| match dice.random_range(0..20) {
+        let drawn = match dice.random_range(0..20) {
             0 => dice.random_range(12..40),
             _ => dice.random_range(2..7),
-        });
+        };
+        let count = size.producers.unwrap_or(drawn);
+        let topic_count = if count < CROWD { dice.random_range(1..=2) } else { (count / 250).clamp(3, 8) };
+        let topics = (0..topic_count)
+            .map(|n| (TopicName::new(format!("t{n}")), dice.random_range(1..=3)))
+            .collect::<Vec<_>>();
         let waived = strategy != Strategy::Kutover || dice.random_range(0..5) == 0;
         let producers =
             (0..count).map(|n| producer(weather, &mut dice, n, strategy, waived)).collect::<Vec<_>>();
-        let groups = (0..dice.random_range(1..=3)).map(|n| group(weather, &mut dice, n)).collect::<Vec<_>>();
-        let steps = steps(&mut dice);
+        let drawn = dice.random_range(1..=3);
+        let group_count = size.groups.unwrap_or(if count < CROWD { drawn } else { count / 10 });
+        let groups =
+            (0..group_count).map(|n| group(weather, &mut dice, n, &topics, count)).collect::<Vec<_>>();
+        let mut steps = steps(&mut dice);
+        if count >= CROWD {
+            steps.truncate(1);
+        }
         let plan = plan(&mut dice, &groups, waived);
         Self {
             seed,
             topics,
             producers,
             groups,
+            resolvers: size.resolvers.unwrap_or(count.div_ceil(3)).max(1) as usize,
+            burst: u64::from(1_200 / count.max(1)).clamp(2, 30),
             steps,
             plan,
             ordinary_ttl_s: dice.random_range(5..60),
@@ -123,12 +153,19 @@ impl Scene {
 
     /// Every partition of every topic.
     pub fn places(&self) -> Vec<TopicPartition> {
-        let of = |(topic, partitions): &(TopicName, i32)| {
-            let topic = topic.clone();
-            (0..*partitions).map(move |partition| TopicPartition { topic: topic.clone(), partition })
-        };
-        self.topics.iter().flat_map(of).collect()
+        self.topics.iter().flat_map(places_of).collect()
     }
+
+    /// Every partition that a group reads.
+    pub fn places_of(&self, group: usize) -> Vec<TopicPartition> {
+        let reads = &self.groups[group].topics;
+        self.topics.iter().filter(|(topic, _)| reads.contains(topic)).flat_map(places_of).collect()
+    }
+}
+
+fn places_of((topic, partitions): &(TopicName, i32)) -> impl Iterator<Item = TopicPartition> + use<> {
+    let topic = topic.clone();
+    (0..*partitions).map(move |partition| TopicPartition { topic: topic.clone(), partition })
 }
 
 fn producer(
@@ -154,16 +191,33 @@ fn producer(
     }
 }
 
-fn group(weather: &Weather, dice: &mut SmallRng, n: u32) -> GroupScene {
+fn group(
+    weather: &Weather,
+    dice: &mut SmallRng,
+    n: u32,
+    topics: &[(TopicName, i32)],
+    producers: u32,
+) -> GroupScene {
     let slow = weather.strikes(Fault::GroupSlow);
     let late = weather.strikes(Fault::GroupLate).filter(|_| n > 0);
     GroupScene {
         name: format!("g{n}"),
         reading: if dice.random_range(0..2) == 0 { Reading::Chain } else { Reading::Stock },
         born_ms: late.map_or(0, |shape| shaped(shape, 1_000, 120_000).as_millis() as u64),
-        poll_ms: slow
-            .map_or(dice.random_range(100..900), |shape| shaped(shape, 2_000, 15_000).as_millis() as u64),
+        poll_ms: slow.map_or_else(
+            || dice.random_range(100..900) * u64::from(1 + producers / CROWD).min(8),
+            |shape| shaped(shape, 2_000, 15_000).as_millis() as u64,
+        ),
+        topics: some_of(dice, topics),
     }
+}
+
+/// All of a few topics mostly, of many topics one to three.
+fn some_of(dice: &mut SmallRng, topics: &[(TopicName, i32)]) -> BTreeSet<TopicName> {
+    if topics.len() <= 2 && dice.random_range(0..4) != 0 {
+        return topics.iter().map(|(topic, _)| topic.clone()).collect();
+    }
+    (0..dice.random_range(1..=3)).map(|_| topics[dice.random_range(0..topics.len())].0.clone()).collect()
 }
 
 /// Each goes to the colour that is not active then: there, back, there again, whatever a rollback has made of it.
@@ -184,7 +238,9 @@ fn plan(dice: &mut SmallRng, groups: &[GroupScene], waived: bool) -> Plan {
         deployment: DeploymentName::new("sim"),
         to: Colour::Green,
         topics: Topics::All,
-        groups: required.map(|group| (GroupId::new(group.name.clone()), None)).collect(),
+        groups: required
+            .map(|group| (GroupId::new(group.name.clone()), Some(group.topics.clone())))
+            .collect(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
         fence: if waived { FencePolicy::Waived } else { FencePolicy::Required },

@@ -68,9 +68,9 @@ pub(crate) async fn live(world: Arc<World>, number: usize, reach: Reach) {
     let Some(mut client) = connect(&stock, &reach).await else { return };
     let mut renewed = tokio::time::Instant::now();
     let mut dice = world.weather.dice(10_000 + number as u64);
-    let (topics, mut sequence) = (world.scene.topics.len(), 0);
+    let (topics, burst, mut sequence) = (world.scene.topics.len(), world.scene.burst, 0);
     while !world.is_ending() {
-        let slower = 1 << (sequence / 30).min(8);
+        let slower = 1 << (sequence / burst).min(8);
         let gap = dice.random_range(1..scene.gap_ms * 2) * slower;
         tokio::select! {
             biased;

@@ -63,6 +63,8 @@ faults! {
     CallLost, "call-lost", 200, 1_500;
     /// A port's call never answers, done or not.
     CallHangs, "call-hangs", 50, 400;
+    /// A port's call that changes something lands long after its caller has given it up.
+    CallLate, "call-late", 50, 400;
     /// A port's call answers very late.
     CallSlow, "call-slow", 200, 1_500;
     /// A journal entry is cut off while being written.
@@ -105,6 +107,8 @@ faults! {
     LeaderMoves, "leader-moves", 2_000, 10_000;
     /// A broker stops and comes back.
     BrokerStops, "broker-stops", 500, 3_000;
+    /// Retention deletes the head of a partition, or all of it.
+    Retention, "retention", 300, 2_000;
     /// A group's offsets expire.
     OffsetsExpire, "offsets-expire", 500, 4_000;
     /// A leader takes records although the fence is up.
@@ -135,9 +139,12 @@ faults! {
     GroupsUnlisted, "groups-unlisted", 500, 3_000;
 }
 
+/// What is counted here, besides what the world in memory counts: a call that landed when nobody waited for it any more.
+pub(crate) const OUTLIVES_CALLER: &str = "call-outlives-caller";
+
 /// Faults of the world in memory that do not happen here; every other one that it counts has to. Calls go wrong outside the
 /// world, where it is known who calls, under names of their own.
-pub const ELSEWHERE: [&str; 17] = [
+pub const ELSEWHERE: [&str; 16] = [
     "call-done-hangs",
     "call-failed",
     "call-hangs",
@@ -150,7 +157,6 @@ pub const ELSEWHERE: [&str; 17] = [
     "foreign-rebootstraps",
     "log-truncated",
     "readers-shut-out",
-    "retention",
     "topic-auto-created",
     "topic-recreated",
     "transaction-wedged",

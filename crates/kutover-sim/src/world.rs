@@ -8,10 +8,11 @@ use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::words::{ClusterId, DnsName, IncarnationId};
 use kutover_memory::{MemoryCluster, MemoryWorld};
 use parking_lot::Mutex;
+use tokio::sync::oneshot;
 
 use crate::observed::{Act, Append};
 use crate::scene::Scene;
-use crate::weather::{Fault, Weather, shaped};
+use crate::weather::{Fault, OUTLIVES_CALLER, Weather, mostly_short, shaped};
 use crate::witness::{Witness, note};
 
 /// A cluster that was made at some time, also when it is gone.
@@ -142,6 +143,13 @@ impl World {
         clusters.values().filter(|known| !known.gone).map(|known| known.cluster.clone()).collect()
     }
 
+    /// The cluster of an incarnation, whether it stands or not.
+    pub(crate) fn cluster_of(&self, incarnation: &IncarnationId) -> Option<ClusterId> {
+        let clusters = self.clusters.lock();
+        let known = clusters.values().find(|known| known.incarnation == *incarnation)?;
+        Some(known.cluster.cluster_id())
+    }
+
     pub(crate) fn cluster(&self, id: &ClusterId) -> Option<Known> {
         self.clusters.lock().get(id).cloned()
     }
@@ -164,54 +172,95 @@ impl World {
         all.into_iter().map(|(_, append)| append).collect()
     }
 
-    /// A client's call: bounded in time, as its contract says.
-    pub(crate) async fn client_call<T>(
-        &self,
-        who: &str,
-        name: &'static str,
-        act: impl Future<Output = ProviderResult<T>>,
-    ) -> ProviderResult<T> {
-        let limited = tokio::time::timeout(Duration::from_secs(5), self.call(who, name, act)).await;
-        limited.unwrap_or_else(|_| {
-            let error = ProviderError::new(ErrorKind::Unreachable, name, "no answer in time");
-            Err(error.with_outcome(Outcome::Unknown))
-        })
-    }
-
-    /// One call of a port: its delays, and what goes wrong with it.
+    /// One call of a port that only looks: its delays, and what goes wrong with it.
     pub(crate) async fn call<T>(
         &self,
         who: &str,
         name: &'static str,
         act: impl Future<Output = ProviderResult<T>>,
     ) -> ProviderResult<T> {
-        let unknown = || {
-            let error = ProviderError::new(ErrorKind::Unreachable, name, "no answer in time");
-            error.with_outcome(Outcome::Unknown)
-        };
         tokio::time::sleep(self.weather.delay(4)).await;
+        match self.arrive(who, name, act).await {
+            Some(given) => given,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// One call of a port that changes something: once it has left it lands, whatever has become of its caller by then.
+    pub(crate) async fn change<T: Send + 'static>(
+        self: &Arc<Self>,
+        who: &Arc<str>,
+        name: &'static str,
+        act: impl Future<Output = ProviderResult<T>> + Send + 'static,
+    ) -> ProviderResult<T> {
+        let late = self.weather.strikes(Fault::CallLate);
+        let on_its_way =
+            late.map_or_else(|| self.weather.delay(4), |shape| mostly_short(shape, 1_000, 600_000));
+        let (answer, heard) = oneshot::channel();
+        let (world, caller) = (Arc::clone(self), Arc::clone(who));
+        tokio::spawn(async move {
+            tokio::time::sleep(on_its_way).await;
+            if answer.is_closed() {
+                world.memory.faults.fire(OUTLIVES_CALLER);
+                note!(world.witness, "{caller}: {name} lands although nobody waits for it");
+            }
+            if let Some(given) = world.arrive(&caller, name, act).await {
+                // Who has given it up does not hear of it.
+                let _ = answer.send(given);
+            }
+        });
+        if late.is_some_and(|shape| shape >> 40 & 1 == 0) {
+            // The connection broke; what was sent over it is on its way.
+            return Err(no_answer(name));
+        }
+        match heard.await {
+            Ok(given) => given,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// What becomes of a call that arrives; `None`: nobody ever hears of it.
+    async fn arrive<T>(
+        &self,
+        who: &str,
+        name: &'static str,
+        act: impl Future<Output = ProviderResult<T>>,
+    ) -> Option<ProviderResult<T>> {
         note!(self.witness, "{who}: {name}");
         if self.weather.strikes(Fault::CallRefused).is_some() {
-            return Err(ProviderError::new(ErrorKind::Unavailable, name, "busy"));
+            return Some(Err(ProviderError::new(ErrorKind::Unavailable, name, "busy")));
         }
         if self.weather.strikes(Fault::CallLost).is_some() {
-            return Err(unknown());
+            return Some(Err(no_answer(name)));
         }
         if let Some(shape) = self.weather.strikes(Fault::CallHangs) {
             if shape % 2 == 0 {
                 let _ = act.await;
             }
-            return std::future::pending().await;
+            return None;
         }
         let done = act.await;
         if self.weather.strikes(Fault::CallAnswerLost).is_some() {
-            return Err(unknown());
+            return Some(Err(no_answer(name)));
         }
         let slow = self.weather.strikes(Fault::CallSlow);
         let slow = slow.map_or(Duration::ZERO, |shape| shaped(shape, 200, 4_000));
         tokio::time::sleep(self.weather.delay(4) + slow).await;
-        done
+        Some(done)
     }
+}
+
+/// A client's call: bounded in time, as its contract says.
+pub(crate) async fn bounded<T>(
+    name: &'static str,
+    call: impl Future<Output = ProviderResult<T>>,
+) -> ProviderResult<T> {
+    let limited = tokio::time::timeout(Duration::from_secs(5), call).await;
+    limited.unwrap_or_else(|_| Err(no_answer(name)))
+}
+
+fn no_answer(name: &str) -> ProviderError {
+    ProviderError::new(ErrorKind::Unreachable, name, "no answer in time").with_outcome(Outcome::Unknown)
 }
 
 /// The record that a payload names.

@@ -1,6 +1,6 @@
 //! A few seeds: clean, repeatable, and hard on other strategies. `cargo xtask simulate` runs many.
 
-use kutover_sim::scene::Strategy;
+use kutover_sim::scene::{Size, Strategy};
 use kutover_sim::weather::Level;
 use kutover_sim::{Options, Outcome, run};
 
@@ -37,6 +37,16 @@ fn without_faults_nothing_is_duplicated_and_nobody_stays_behind() {
         assert_eq!(outcome.violations, [], "{}", again(&outcome));
         assert_eq!(outcome.count.duplicated, 0, "{}", again(&outcome));
         assert!(outcome.struck.is_empty());
+    }
+}
+
+#[test]
+fn a_crowd_keeps_every_promise() {
+    let size = Size { producers: Some(120), groups: None, resolvers: Some(9) };
+    let options = Options { level: Level::Light, size, ..Options::default() };
+    for outcome in run_all(0..1, &options) {
+        assert_eq!(outcome.violations, [], "{} --producers 120 --resolvers 9", again(&outcome));
+        assert_eq!((outcome.count.producers, outcome.count.groups), (120, 12));
     }
 }
 

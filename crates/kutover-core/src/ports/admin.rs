@@ -105,7 +105,8 @@ pub struct PartitionEnd {
 /// 1. `identity` asks the cluster itself each time.
 /// 2. `create_topic` of a topic that exists with at least that many partitions is `Ok`; with fewer, partitions are
 ///    added. A config that the cluster does not know is `Refused`, names the config, and creates nothing.
-/// 3. `set_start_offsets` never touches a partition where the group has a commit; it gives back the ones it left alone.
+/// 3. `set_start_offsets` never moves a group's commit; it gives back the partitions that it left alone over one. What
+///    stands at the wanted offset already may be committed again, so that it does not expire before the group comes.
 /// 4. `raise_fence` and `lift_fence` are repeatable. `lift_fence` takes away all that `raise_fence` ever added and
 ///    nothing else, also after a crash between its parts. Readers keep reading under the fence.
 /// 5. `prove_fence` writes nothing, is done as an ordinary client, per partition leader, and is `Ok` only if every

@@ -118,9 +118,17 @@ impl ClusterAdmin for MemoryCluster {
                 let what = format!("set start offsets of group {group}");
                 return Err(ProviderError::new(ErrorKind::NotFound, what, format!("{place} is not there")));
             }
+            let at_ms = state.faults.now_ms();
             for (place, offset) in free {
-                let at_ms = state.faults.now_ms();
                 state.commits.insert(key(place), Commit { offset: *offset, at_ms });
+            }
+            if !state.live_groups.contains(&group) {
+                for (place, offset) in &kept {
+                    let same = state.commits.get_mut(&key(place)).filter(|commit| commit.offset == **offset);
+                    if let Some(commit) = same {
+                        commit.at_ms = at_ms;
+                    }
+                }
             }
             Ok(kept.into_iter().map(|(place, _)| place.clone()).collect())
         })

@@ -60,6 +60,9 @@ impl State {
         if next.is_some() {
             self.truncate(place);
         }
+        if let Some(next) = next {
+            self.catch_up(next);
+        }
         let Some(log) = self.partition_mut(place) else { return };
         if let Some(next) = next {
             log.leader = next;

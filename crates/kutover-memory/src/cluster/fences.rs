@@ -59,6 +59,15 @@ impl State {
         }
     }
 
+    /// Fences stand in the same metadata log as elections (KRaft): a broker that leads has read all that came before.
+    pub(super) fn catch_up(&mut self, broker: i32) {
+        let now = Instant::now();
+        let changes = self.spreading.iter_mut().filter(|((_, of), _)| *of == broker);
+        for (at, _) in changes.flat_map(|(_, changes)| changes) {
+            *at = (*at).min(now);
+        }
+    }
+
     /// Whether the leader of a partition refuses records because of the fence.
     pub(super) fn refuses(&self, place: &TopicPartition) -> bool {
         if self.leaks.contains(place) {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kutover_core::words::{Offset, TopicId, TopicPartition, is_reserved_topic};
+use kutover_core::words::{CONTROL_TOPIC, Offset, TopicId, TopicPartition, is_reserved_topic};
 use tokio::time::Instant;
 
 use super::idempotence::{BatchId, Sequences, Verdict};
@@ -172,6 +172,11 @@ impl MemoryCluster {
             .collect()
     }
 
+    /// The first offset that is still there and the one that comes next. Past isolation: an audit's look.
+    pub fn extent(&self, place: &TopicPartition) -> Option<(Offset, Offset)> {
+        self.state.lock().partition(place).map(|log| (Offset(log.start), Offset(log.end())))
+    }
+
     /// Everything that was ever appended to data topics, from the so-manieth of this cluster on: the truth, also of
     /// what is deleted, re-created or aborted by now.
     pub fn appends(&self, from: usize) -> Vec<Append> {
@@ -255,7 +260,10 @@ impl State {
         log.entries.push(Entry { sequence, record: Arc::clone(&record), at_ms, transaction });
         log.grew.raise();
         if !kept {
-            self.control.raise();
+            // Every member hears of it; of the other one's heartbeats nobody needs to.
+            if place.topic.as_str() == CONTROL_TOPIC {
+                self.control.raise();
+            }
         } else if let Some(topic) = self.topics.get(&place.topic) {
             let topic_id = topic.id.clone();
             let place = place.clone();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
@@ -12,6 +13,9 @@ use kutover_core::words::{CONTROL_TOPIC, MEMBERS_TOPIC, TopicId, TopicPartition}
 use super::{MemoryCluster, State, StoredRecord};
 use crate::faults::pause;
 use crate::signal::Signal;
+
+/// The pause after a read of the control topic that was not answered.
+const READ_RETRY: Duration = Duration::from_millis(500);
 
 #[async_trait]
 impl Registry for MemoryCluster {
@@ -39,7 +43,7 @@ impl Registry for MemoryCluster {
     }
 
     async fn control(&self) -> ProviderResult<ControlView> {
-        self.act("control", |state| state.control()).await
+        Ok(Arc::unwrap_or_clone(self.act("control", |state| state.control()).await?))
     }
 
     async fn members(&self) -> ProviderResult<Vec<MemberState>> {
@@ -60,11 +64,11 @@ impl MemoryCluster {
 pub struct MemoryLink {
     cluster: MemoryCluster,
     control: Signal,
-    seen: tokio::sync::Mutex<Option<ControlView>>,
+    seen: tokio::sync::Mutex<Option<Arc<ControlView>>>,
 }
 
 impl MemoryLink {
-    fn read_now(&self) -> Option<ControlView> {
+    fn read_now(&self) -> Option<Arc<ControlView>> {
         if !self.cluster.client_reaches() {
             return None;
         }
@@ -84,20 +88,31 @@ impl MemberLink for MemoryLink {
         let mut seen = self.seen.lock().await;
         loop {
             let count = self.control.count();
-            if self.read_now().is_some_and(|view| seen.as_ref() != Some(&view)) {
-                // What a read that takes its time brings is what stands there at its end.
-                self.travel().await;
-                if let Some(view) = self.read_now() {
-                    *seen = Some(view.clone());
-                    return view;
+            let changed = self.control.differs_from(count);
+            match self.read_now() {
+                Some(view) if seen.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, &view) || *seen == view) => {
+                    changed.await;
                 }
+                Some(_) => {
+                    // What a read that takes its time brings is what stands there at its end.
+                    self.travel().await;
+                    if let Some(view) = self.read_now() {
+                        *seen = Some(Arc::clone(&view));
+                        return Arc::unwrap_or_clone(view);
+                    }
+                }
+                // An election comes to its end without a word.
+                None if self.cluster.faults.weather().is_some() => {
+                    let _ = tokio::time::timeout(READ_RETRY, changed).await;
+                }
+                None => changed.await,
             }
-            self.control.differs_from(count).await;
         }
     }
 
     async fn control_now(&self) -> ProviderResult<ControlView> {
-        self.cluster.client_act("control_now", |state| state.control()).await
+        let view = self.cluster.client_act("control_now", |state| state.control()).await?;
+        Ok(Arc::unwrap_or_clone(view))
     }
 
     async fn tell(&self, member: &MemberState) -> ProviderResult<()> {
@@ -145,19 +160,21 @@ impl State {
     }
 
     /// Reads on from where it was read to: a run asks thousands of times.
-    fn control(&mut self) -> ProviderResult<ControlView> {
+    fn control(&mut self) -> ProviderResult<Arc<ControlView>> {
         let place = Self::control_place();
         let unread = self.messages(&place, &self.control_read.to)?;
-        let mut view = if unread.anew { ControlView::default() } else { self.control_read.view.clone() };
         if unread.messages.is_empty() && !unread.anew {
-            return Ok(view);
+            return Ok(Arc::clone(&self.control_read.view));
         }
+        let mut view =
+            if unread.anew { ControlView::default() } else { ControlView::clone(&self.control_read.view) };
         for (offset, record) in &unread.messages {
             let Some(payload) = &record.payload else { continue };
             view.apply(&parse::<ControlMessage>(&place, *offset, payload)?);
         }
         let to = ReadTo { topic: Some(unread.topic), next: unread.next };
-        self.control_read = ControlRead { to, view: view.clone() };
+        let view = Arc::new(view);
+        self.control_read = ControlRead { to, view: Arc::clone(&view) };
         Ok(view)
     }
 
@@ -206,7 +223,7 @@ struct Unread {
 #[derive(Debug, Default)]
 pub(super) struct ControlRead {
     to: ReadTo,
-    view: ControlView,
+    view: Arc<ControlView>,
 }
 
 /// Who the members topic was found to name, and up to where.

@@ -63,6 +63,36 @@ async fn a_groups_offsets_expire_unless_it_has_members() {
     assert_eq!(scene.blue.groups().await.unwrap_err().kind, ErrorKind::Unavailable);
 }
 
+/// L7, found by the simulator: start offsets that were kept at the last look before the switch, old as they were, expired
+/// right after it, and the group began at the end of the new cluster.
+#[tokio::test(start_paused = true)]
+async fn start_offsets_that_are_set_again_are_young_again() {
+    let scene = Scene::new().await;
+    let (group, starts) = (GroupId::new("late"), [(place(0), Offset(0))].into());
+    scene.blue.set_start_offsets(&group, &starts).await.unwrap();
+    pass(10_000).await;
+    assert_eq!(scene.blue.set_start_offsets(&group, &starts).await.unwrap(), [place(0)]);
+    scene.blue.expire_offsets(5000);
+    assert_eq!(scene.blue.committed(&group, &place(0)), Some(Offset(0)));
+    pass(10_000).await;
+    let elsewhere = [(place(0), Offset(7))].into();
+    assert_eq!(scene.blue.set_start_offsets(&group, &elsewhere).await.unwrap(), [place(0)]);
+    scene.blue.expire_offsets(5000);
+    assert_eq!(scene.blue.committed(&group, &place(0)), None, "a commit of the group's own is left alone");
+}
+
+/// As KRaft has it, where fences and elections stand in one log.
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_is_elected_knows_of_the_fence() {
+    let scene = Scene::new().await;
+    *scene.script.fences_ms.lock() = vec![900, 900, 900];
+    scene.blue.raise_fence(&["t".into()]).await.unwrap();
+    scene.blue.produce(&place(0), record("before")).unwrap();
+    scene.blue.move_leader(&place(0), 1);
+    pass(1).await;
+    assert_eq!(scene.blue.produce(&place(0), record("x")).unwrap_err().0, 29);
+}
+
 /// L10: markers and aborted records take offsets that nobody commits; an open transaction may yet become data.
 #[tokio::test(start_paused = true)]
 async fn transactions_show_in_what_readers_get() {

@@ -14,21 +14,23 @@ pub(super) const NAME: &str = "closed_stays_closed";
 pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     let mut found = Vec::new();
     // End, and when it was first said; by partition and generation.
-    let mut closed: BTreeMap<(TopicPartition, Generation), (ClusterId, Offset, u64)> = BTreeMap::new();
-    let mut starts: BTreeMap<(TopicPartition, ClusterId), Vec<Offset>> = BTreeMap::new();
+    let mut closed: BTreeMap<TopicPartition, BTreeMap<Generation, (ClusterId, Offset, u64)>> =
+        BTreeMap::new();
+    let mut starts: BTreeMap<TopicPartition, Vec<(ClusterId, Offset)>> = BTreeMap::new();
     for acted in &observed.acts {
         let Act::Chain(_, topic, partitions) = &acted.act else { continue };
         for (partition, segments) in partitions {
             let place = TopicPartition { topic: topic.clone(), partition: *partition };
             for segment in segments {
-                let known = starts.entry((place.clone(), segment.cluster_id.clone())).or_default();
-                if !known.contains(&segment.start) {
-                    known.push(segment.start);
+                let known = starts.entry(place.clone()).or_default();
+                let start = (segment.cluster_id.clone(), segment.start);
+                if !known.contains(&start) {
+                    known.push(start);
                 }
                 let SegmentEnd::Closed { end, by: ClosedBy::Fence } = segment.end else { continue };
-                let key = (place.clone(), segment.generation);
-                let (_, known, _) =
-                    closed.entry(key).or_insert((segment.cluster_id.clone(), end, acted.at_ms));
+                let of_place = closed.entry(place.clone()).or_default();
+                let first = (segment.cluster_id.clone(), end, acted.at_ms);
+                let (_, known, _) = of_place.entry(segment.generation).or_insert(first);
                 if *known != end {
                     let generation = segment.generation;
                     found.push(broken!(
@@ -39,15 +41,14 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
         }
     }
     for append in &observed.appends {
-        for ((place, generation), (cluster, end, at_ms)) in &closed {
-            let behind = append.cluster == *cluster
-                && append.place == *place
-                && append.at_ms > *at_ms
-                && append.offset >= *end;
-            let opened = starts
-                .get(&(place.clone(), cluster.clone()))
-                .is_some_and(|starts| starts.iter().any(|start| start >= end && append.offset >= *start));
-            if behind && !opened {
+        let place = &append.place;
+        for (generation, (cluster, end, at_ms)) in closed.get(place).into_iter().flatten() {
+            let behind = append.cluster == *cluster && append.at_ms > *at_ms && append.offset >= *end;
+            let opened = || {
+                let mut starts = starts.get(place).into_iter().flatten();
+                starts.any(|(on, start)| on == cluster && start >= end && append.offset >= *start)
+            };
+            if behind && !opened() {
                 found.push(broken!(
                     "{place} of generation {generation} on {cluster} was closed at {end}; record {} was appended at \
                      @{}, {} ms later",

@@ -13,6 +13,7 @@ pub(super) const NAME: &str = "drain_is_true";
 
 pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     let mut found = Vec::new();
+    let chains = observed.chains();
     for (index, acted) in observed.acts.iter().enumerate() {
         let back = match acted.act {
             Act::Entered(StateName::Soaking) => false,
@@ -28,7 +29,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
                 continue;
             }
             // Where a rollback waived the fence, what came behind the quiet end is in no segment.
-            let counts = |append: &Append| !(back && observed.is_behind_quiet(append));
+            let counts = |append: &Append| !(back && chains.is_behind_quiet(append));
             for missed in unread_of(observed, &left, acted.at_ms, counts) {
                 found.push(broken!("controller {by} called {left} drained at {} ms; {missed}", acted.at_ms));
             }
@@ -75,6 +76,10 @@ fn unread_of(
     counts: impl Fn(&Append) -> bool,
 ) -> Vec<String> {
     let mut missed = Vec::new();
+    let (appended, retained) = (observed.appended(cluster, at_ms), observed.retained(at_ms));
+    let expired = observed.acts.iter().any(|acted| {
+        acted.at_ms <= at_ms && matches!(&acted.act, Act::OffsetsExpired(expired) if expired == cluster)
+    });
     for group in observed.groups.iter().filter(|group| group.born_ms < 1_000) {
         let mut read: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
         for handed in &group.handed {
@@ -83,13 +88,26 @@ fn unread_of(
                 *furthest = (*furthest).max(handed.offset);
             }
         }
-        let behind = observed.appends.iter().filter(|append| {
-            append.cluster == *cluster
-                && append.at_ms < at_ms
-                && read.get(&append.place).is_none_or(|read| *read < append.offset)
-                && counts(append)
-        });
-        let behind: Vec<_> = behind.collect();
+        // A group that has found a part of its log gone has read that part, as far as there is anything to read.
+        for skipped in &group.skipped {
+            if skipped.cluster == *cluster && skipped.at_ms <= at_ms {
+                let furthest = read.entry(&skipped.place).or_insert(Offset(-1));
+                *furthest = (*furthest).max(Offset(skipped.to.0 - 1));
+            }
+        }
+        let mut behind: Vec<&Append> = Vec::new();
+        for (place, appends) in appended.iter().filter(|(place, _)| group.topics.contains(&place.topic)) {
+            let read = read.get(place).copied();
+            let left = retained.get(&(cluster, place)).copied().unwrap_or(Offset(0));
+            let nothing_left = appends.last().is_none_or(|last| last.offset < left);
+            if nothing_left && (read.is_none() || expired) {
+                continue; // Retention took all of it, and no commit says that the group had not read it (L11).
+            }
+            let read = read.unwrap_or(Offset(-1));
+            let from = appends.partition_point(|append| append.offset <= read);
+            behind.extend(appends[from..].iter().filter(|append| counts(append)));
+        }
+        behind.sort_by_key(|append| append.at_ms);
         if let Some(first) = behind.first() {
             let (name, count) = (&group.name, behind.len());
             missed.push(format!(
@@ -105,7 +123,7 @@ fn unread_of(
 mod tests {
     use kutover_core::words::Generation;
 
-    use super::super::fixtures::{acted, handed, made, one_unread, owner};
+    use super::super::fixtures::{acted, append, handed, made, one_unread, owner};
     use super::*;
 
     #[test]
@@ -121,6 +139,27 @@ mod tests {
         observed.groups[0].handed.push(handed(8, "b", 0, 0));
         assert_eq!(check(&observed), []);
     }
+
+    /// L11: who reads on behind what retention took has read it; who has not looked yet has not.
+    #[test]
+    fn what_retention_took_is_no_drain_of_its_own() {
+        let mut observed = one_unread("b");
+        observed.appends.push(append(6, "b", 1, 0));
+        observed.groups[0].handed.push(handed(7, "b", 0, 0));
+        let place = TopicPartition::new("t0", 0);
+        observed.acts.push(acted(8, Act::Retained("b".into(), place.clone(), Offset(2))));
+        let unread = |observed: &Observed| unread(observed, &"b".into(), 10).len();
+        assert_eq!(unread(&observed), 1, "its commit stands before the start of the log");
+        let (at_ms, cluster, to) = (9, "b".into(), Offset(2));
+        observed.groups[0].skipped.push(crate::observed::Skipped { at_ms, cluster, place, to });
+        assert_eq!(unread(&observed), 0);
+        observed.groups[0].skipped.clear();
+        observed.groups[0].handed.clear();
+        assert_eq!(unread(&observed), 0, "it never committed, and nothing is left");
+        observed.appends.push(append(9, "b", 2, 0));
+        assert_eq!(unread(&observed), 1, "something is left");
+    }
+
     #[test]
     fn a_rollback_that_ends_says_that_green_is_drained_or_given_up() {
         let mut observed = one_unread("g");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use kutover_core::chain::{ClosedBy, SegmentEnd};
 
 use super::{Violation, broken};
-use crate::observed::{Ending, Handed, Observed, Reading, RecordId};
+use crate::observed::{Chains, Ending, Handed, Observed, Reading, RecordId};
 
 pub(super) const NAME: &str = "first_copy_order";
 
@@ -16,8 +16,9 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
         broken!("of {producer}: record {before} stands before record {after}, which was sent earlier")
     });
     let mut found: Vec<_> = late.collect();
+    let chains = observed.chains();
     for group in observed.groups.iter().filter(|group| group.reading == Reading::Chain) {
-        let promised = group.handed.iter().filter(|handed| !no_order_promised(observed, handed));
+        let promised = group.handed.iter().filter(|handed| !no_order_promised(&chains, handed));
         for (before, after) in disorder(observed, promised.map(|handed| handed.record)) {
             let name = &group.name;
             found.push(broken!(
@@ -30,8 +31,8 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
 
 /// Whether the chain promises no order for it: a rollback without a barrier left it behind, or it came behind an end that
 /// a quiet window closed (the fence was waived).
-fn no_order_promised(observed: &Observed, handed: &Handed) -> bool {
-    observed.segments(&handed.cluster, &handed.place).any(|segment| match segment.end {
+fn no_order_promised(chains: &Chains, handed: &Handed) -> bool {
+    chains.of(&handed.cluster, &handed.place).any(|segment| match segment.end {
         SegmentEnd::Unreadable => true,
         SegmentEnd::Closed { end, by: ClosedBy::Quiet } => handed.offset >= end,
         SegmentEnd::Closed { .. } | SegmentEnd::Open => false,

@@ -2,7 +2,7 @@
 
 use kutover_core::owner::{OwnerRecord, Target};
 use kutover_core::ports::Published;
-use kutover_core::words::{Colour, Generation, Offset, Term, TopicPartition};
+use kutover_core::words::{Colour, Generation, Offset, Term, TopicName, TopicPartition};
 
 use crate::observed::{Act, Acted, Append, Ending, Group, Handed, Observed, Producer, Reading, Record};
 
@@ -34,7 +34,9 @@ pub(super) fn handed(at_ms: u64, cluster: &str, offset: i64, record: usize) -> H
 }
 
 pub(super) fn group(name: &str) -> Group {
-    Group { name: name.into(), reading: Reading::Stock, born_ms: 0, handed: Vec::new() }
+    let topics = [TopicName::new("t0")].into();
+    let (handed, skipped) = (Vec::new(), Vec::new());
+    Group { name: name.into(), reading: Reading::Stock, topics, born_ms: 0, handed, skipped }
 }
 
 /// One record that a cluster acknowledged at 5 ms and that one group has yet to read.

@@ -93,10 +93,14 @@ pub struct Count {
     pub duplicated: u64,
     /// First copies that stand behind a later one of their key.
     pub out_of_order: u64,
+    /// What retention took before a group had read it, counted for every group.
+    pub aged_out: u64,
     /// Producers that ended on the cluster on which they began, while another one was active.
     pub never_moved: u64,
     /// Producers.
     pub producers: u64,
+    /// Groups.
+    pub groups: u64,
 }
 
 impl Count {
@@ -121,11 +125,13 @@ impl Count {
                 copies == 0 && !record.died && (!ours && only_stock || acknowledged || unheard && ours),
             );
         }
+        count.aged_out = no_silent_loss::aged_out(observed);
         let active = observed.end.published.owner.as_ref().map(|owner| &owner.target.cluster_id);
         let stays = |moves: &[(u64, _)]| {
             let clusters: BTreeSet<_> = moves.iter().map(|(_, cluster)| cluster).collect();
             clusters.len() == 1 && clusters.first().copied() != active
         };
+        count.groups = observed.groups.len() as u64;
         count.producers = observed.producers.len() as u64;
         count.never_moved =
             observed.producers.iter().filter(|producer| stays(&producer.moves)).count() as u64;

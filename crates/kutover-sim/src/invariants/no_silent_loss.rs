@@ -1,12 +1,13 @@
 //! G1: every accepted record ends in exactly one of acknowledged and returned; what was acknowledged stands in a log, what
-//! was returned as not written does not; and every group that was there is handed what stands.
+//! was returned as not written does not; and every group that was there is handed what stands, but for what retention took.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use kutover_core::chain::SegmentEnd;
+use kutover_core::words::{ClusterId, Offset, TopicPartition};
 
 use super::{Violation, broken};
-use crate::observed::{Append, Ending, Observed, Reading};
+use crate::observed::{Append, Chains, Ending, Group, Observed, Reading};
 
 pub(super) const NAME: &str = "no_silent_loss";
 
@@ -43,12 +44,11 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
 /// What stands in a log and a group was never handed.
 fn unread(observed: &Observed) -> Vec<Violation> {
     let mut found = Vec::new();
+    let (chains, retained) = (observed.chains(), observed.retained(u64::MAX));
     for group in observed.groups.iter().filter(|group| group.born_ms < 1_000) {
-        let handed: BTreeSet<_> = group.handed.iter().map(|handed| handed.record).collect();
-        let missed: Vec<_> = observed
-            .appends
-            .iter()
-            .filter(|append| !handed.contains(&append.record) && !is_held(observed, group.reading, append))
+        let missed: Vec<_> = never_handed(observed, group)
+            .filter(|append| !is_aged_out(&retained, append))
+            .filter(|append| !is_held(observed, &chains, group.reading, append))
             .collect();
         if let Some(first) = missed.first() {
             let reading = match group.reading {
@@ -70,24 +70,43 @@ fn unread(observed: &Observed) -> Vec<Violation> {
     found
 }
 
+/// How many records retention took before a group had read them, counted for every group.
+pub(super) fn aged_out(observed: &Observed) -> u64 {
+    let retained = observed.retained(u64::MAX);
+    let taken = |group| never_handed(observed, group).filter(|append| is_aged_out(&retained, append)).count();
+    observed.groups.iter().filter(|group| group.born_ms < 1_000).map(|group| taken(group) as u64).sum()
+}
+
+fn never_handed<'a>(observed: &'a Observed, group: &'a Group) -> impl Iterator<Item = &'a Append> {
+    let mut handed = vec![false; observed.records.len()];
+    group.handed.iter().for_each(|record| handed[record.record] = true);
+    let appends = observed.appends.iter().filter(|append| group.topics.contains(&append.place.topic));
+    appends.filter(move |append| !handed[append.record])
+}
+
+/// Whether retention took it, which is Kafka's to lose; whether a drain may be called over it is another promise.
+fn is_aged_out(retained: &BTreeMap<(&ClusterId, &TopicPartition), Offset>, append: &Append) -> bool {
+    retained.get(&(&append.cluster, &append.place)).is_some_and(|start| append.offset < *start)
+}
+
 /// What no segment has, so no reader of the chain is handed it, while its cluster is held for it and still stands: what
 /// came behind an end that a quiet window closed, because the fence was waived; and what a cluster that did not answer
 /// any more, and was really out of reach, had when a rollback left it without a barrier.
-fn is_held(observed: &Observed, reading: Reading, append: &Append) -> bool {
+fn is_held(observed: &Observed, chains: &Chains, reading: Reading, append: &Append) -> bool {
     let stands = || observed.end.standing.contains_key(&append.cluster);
     let given_up = || {
-        let mut segments = observed.segments(&append.cluster, &append.place);
+        let mut segments = chains.of(&append.cluster, &append.place);
         let unreadable =
             segments.any(|segment| segment.end == SegmentEnd::Unreadable && append.offset >= segment.start);
         unreadable && observed.was_out_of_reach(&append.cluster)
     };
-    reading == Reading::Chain && stands() && (observed.is_behind_quiet(append) || given_up())
+    reading == Reading::Chain && stands() && (chains.is_behind_quiet(append) || given_up())
 }
 
 #[cfg(test)]
 mod tests {
     use kutover_core::chain::{ClosedBy, Segment};
-    use kutover_core::words::{Colour, Generation, Offset};
+    use kutover_core::words::{Colour, Generation};
 
     use super::super::fixtures::{acted, append, group, handed, ours, record};
     use super::*;
@@ -148,6 +167,20 @@ mod tests {
         let twice = (3, Some(Ending::Unknown));
         observed.records[0].endings = vec![twice.clone(), twice];
         assert_eq!(check(&observed).len(), 1);
+    }
+
+    #[test]
+    fn what_retention_took_is_counted_and_no_loss() {
+        let mut observed = ours();
+        observed.records.push(record(1, Ending::Acknowledged("b".into())));
+        observed.appends.push(append(5, "b", 0, 0));
+        observed.groups.push(group("g"));
+        let place = kutover_core::words::TopicPartition::new("t0", 0);
+        let retained = |start| acted(6, Act::Retained("b".into(), place.clone(), Offset(start)));
+        observed.acts = vec![retained(0)];
+        assert_eq!((check(&observed).len(), aged_out(&observed)), (1, 0));
+        observed.acts = vec![retained(1)];
+        assert_eq!((check(&observed).len(), aged_out(&observed)), (0, 1));
     }
 
     #[test]

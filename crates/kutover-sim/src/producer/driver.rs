@@ -117,7 +117,7 @@ async fn settle(shared: &Shared) {
 async fn traffic(shared: Arc<Shared>, life: u64) {
     let scene = shared.world.scene.producers[shared.number].clone();
     let mut dice = shared.world.weather.dice(10_000 * (life + 1) + shared.number as u64);
-    let topics = shared.world.scene.topics.len();
+    let (topics, burst) = (shared.world.scene.topics.len(), shared.world.scene.burst);
     let mut sent = 0_u64;
     tokio::select! {
         biased;
@@ -126,7 +126,7 @@ async fn traffic(shared: Arc<Shared>, life: u64) {
     }
     while !shared.world.is_ending() {
         // Who has sent much sends less often: an hour of virtual time must not cost one of real time.
-        let slower = 1 << (sent / 30).min(8);
+        let slower = 1 << (sent / burst).min(8);
         let gap = dice.random_range(1..scene.gap_ms * 2) * slower;
         let sleep = tokio::time::sleep(Duration::from_millis(gap));
         tokio::select! {

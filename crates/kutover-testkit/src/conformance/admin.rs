@@ -78,7 +78,7 @@ pub async fn start_offsets_leave_commits_alone(
     let clause = Clause::new(
         PORT,
         3,
-        "`set_start_offsets` never touches a partition where the group has a commit, and gives back those",
+        "`set_start_offsets` never moves a group's commit, and gives back the partitions where there is one",
     );
     clause.ok(cluster.create_topic(&topic(name, 2)).await);
     let place = |partition| TopicPartition { topic: name.clone(), partition };
