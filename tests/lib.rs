@@ -1,9 +1,11 @@
 //! End-to-end tests of kutover: they run the program as a person does and judge what it prints and how it ends.
 
 use std::ffi::OsString;
-use std::process::{Command, Output};
+use std::fmt::Write as _;
+use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
 
+use kutover_lab::embedded::EmbeddedCluster;
 use serde_json::Value;
 
 /// What a run of the program left.
@@ -46,6 +48,37 @@ fn told_by_cargo() -> impl Iterator<Item = OsString> {
         let name = name.to_string_lossy();
         name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
     })
+}
+
+/// Two clusters that exist, in this process. They have nothing to be fenced with, so that is waived, and the old one
+/// stays.
+pub fn existing(clusters: [&EmbeddedCluster; 2], plan: &str) -> String {
+    let mut text = "deployment = \"orders\"\njournal = \"orders.journal\"\n\
+         endpoints = [{ name = \"kafka.orders.test\", port = 9092 }]\n\n\
+         [dns]\nkind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:0\"\nttl_s = 1\n"
+        .to_owned();
+    for ((colour, last), cluster) in [("blue", 1), ("green", 2)].into_iter().zip(clusters) {
+        let servers: Vec<String> = cluster.brokers().iter().map(|broker| format!("\"{broker}\"")).collect();
+        let _ = write!(
+            text,
+            "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = [{}]\n\
+             endpoint = {{ addresses = [\"127.8.8.{last}\"] }}\n",
+            servers.join(", ")
+        );
+    }
+    text + "\n[plan]\nfence = \"waived\"\nremove_old = false\nsoak = \"0s\"\ndrain_poll = \"20ms\"\n\
+            hold_limit = \"60s\"\nseparation_head_room = 1000\n"
+        + plan
+}
+
+/// Ends its program whatever becomes of the test.
+pub struct Ended(pub Child);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Runs a command to its end.

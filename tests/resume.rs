@@ -1,46 +1,19 @@
 //! `up` that is ended half way and run again: it goes on, since the owner record outlives the program.
 
-use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use kutover_lab::embedded::{EmbeddedCluster, EmbeddedOptions};
-use kutover_tests::{Run, command, happened, kutover};
+use kutover_tests::{Ended, Run, command, existing, happened, kutover};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-/// Two clusters that exist, in this process. They have nothing to be fenced with, so that is waived, and the old one
-/// stays. The quiet window leaves time to end the program in it.
+/// The quiet window leaves time to end the program in it.
 fn configuration(clusters: [&EmbeddedCluster; 2]) -> String {
-    let mut text = "deployment = \"orders\"\njournal = \"orders.journal\"\n\
-         endpoints = [{ name = \"kafka.orders.test\", port = 9092 }]\n\n\
-         [dns]\nkind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:0\"\nttl_s = 1\n"
-        .to_owned();
-    for ((colour, last), cluster) in [("blue", 1), ("green", 2)].into_iter().zip(clusters) {
-        let servers: Vec<String> = cluster.brokers().iter().map(|broker| format!("\"{broker}\"")).collect();
-        let _ = write!(
-            text,
-            "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = [{}]\n\
-             endpoint = {{ addresses = [\"127.8.8.{last}\"] }}\n",
-            servers.join(", ")
-        );
-    }
-    text + "\n[plan]\nfence = \"waived\"\nremove_old = false\nquiet_window = \"8s\"\nsoak = \"0s\"\n\
-            converge_deadline = \"8s\"\ndrain_poll = \"20ms\"\nhold_limit = \"60s\"\n\
-            separation_head_room = 1000\n"
-}
-
-/// Ends its program whatever becomes of the test.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    existing(clusters, "quiet_window = \"8s\"\nconverge_deadline = \"8s\"\n")
 }
 
 /// Runs `up` until its log has a line with `sign`, interrupts it, and gives its status and what it said.

@@ -31,6 +31,8 @@ pub(crate) enum Command {
     Up(UpOptions),
     /// Show how far groups have read the cluster that is left, why that is not enough, and when it will be.
     Drain(DrainOptions),
+    /// Wait until a group has read the cluster that is left to its end, and may go on to the new one.
+    WaitGroup(WaitGroupOptions),
 }
 
 /// Options of `kutover drain`.
@@ -47,6 +49,28 @@ pub(crate) struct DrainOptions {
     /// Print the table as one JSON object, as the last line on stdout.
     #[arg(long)]
     pub json: bool,
+}
+
+/// Options of `kutover wait-group`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct WaitGroupOptions {
+    /// The configuration, as TOML. Nothing is changed; a controller is to run on it, now or later.
+    pub file: PathBuf,
+    /// The consumer group.
+    pub group: String,
+    /// Seconds between two looks.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS", value_parser = whole::<u32, 1, 3600>)]
+    pub every: u32,
+    /// Seconds after which it gives up, with status 1. Default: never.
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u32, 1, 31_536_000>)]
+    pub limit: Option<u32>,
+    /// Print the outcome as one JSON object, as the last line on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// A command to run then, after `--`. It is told KUTOVER_GROUP and KUTOVER_COLOUR (where the group belongs now), and its
+    /// status becomes this one's.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub then: Vec<String>,
 }
 
 fn colour(text: &str) -> Result<Colour, String> {

@@ -51,12 +51,7 @@ pub(crate) async fn look(
     let (there, admin) = look_at(config, colour).await?;
     let identity = admin.identity().await.map_err(anyhow::Error::from)?;
     let (required, groups_listed) = required(config, &there, &admin).await?;
-    let query = LagQuery {
-        groups: required.groups.clone(),
-        partitions: required.partitions.iter().map(|(place, _)| place.clone()).collect(),
-        read_tails: true,
-        read_uncommitted: config.plan.read_uncommitted.clone(),
-    };
+    let query = query(config, &required);
     let first = observe(&admin, &admin, query.clone()).await.map_err(anyhow::Error::from)?;
     let begun = Instant::now();
     tokio::time::sleep(Duration::from_secs(every_s.into())).await;
@@ -76,9 +71,22 @@ pub(crate) async fn look(
     })
 }
 
+/// What is to be observed of it.
+pub(crate) fn query(config: &Config, required: &Required) -> LagQuery {
+    LagQuery {
+        groups: required.groups.clone(),
+        partitions: required.partitions.iter().map(|(place, _)| place.clone()).collect(),
+        read_tails: true,
+        read_uncommitted: config.plan.read_uncommitted.clone(),
+    }
+}
+
 /// What has to be drained: as the journal has it for a cutover that has left this cluster, and what has been born since;
 /// before that, what a cutover would ask for.
-async fn required(
+///
+/// # Errors
+/// The cluster does not answer, or the journal is damaged.
+pub(crate) async fn required(
     config: &Config,
     there: &Incarnation,
     admin: &KafkaAdmin,
@@ -106,14 +114,22 @@ async fn required(
     Ok((required, complete))
 }
 
-async fn journalled(config: &Config, there: &Incarnation) -> Result<Option<Required>, Failure> {
+/// Where the cutover stands, as the journal says; `None` before the first.
+///
+/// # Errors
+/// The journal is damaged, or cannot be read.
+pub(crate) async fn progress(config: &Config) -> Result<Option<Progress>, Failure> {
     let entries = FileJournal::peek(&config.journal).await.map_err(anyhow::Error::from)?;
     let newest =
         entries.into_iter().rev().find_map(|entry| match serde_json::from_value::<Record>(entry.body) {
             Ok(Record::Checkpoint { progress }) => Some(*progress),
             _ => None,
         });
-    let to_drain = newest.as_ref().and_then(Progress::to_drain);
+    Ok(newest)
+}
+
+async fn journalled(config: &Config, there: &Incarnation) -> Result<Option<Required>, Failure> {
+    let to_drain = progress(config).await?.as_ref().and_then(Progress::to_drain);
     Ok(to_drain.filter(|(old, _)| old.id == there.id).map(|(_, required)| required))
 }
 

@@ -13,6 +13,7 @@ mod report;
 mod traffic;
 mod ui;
 mod up;
+mod wait_group;
 mod wire;
 mod world;
 
@@ -54,6 +55,7 @@ async fn run(command: Command) -> Result<bool, Failure> {
         Command::Demo(options) => command::demo(options).await,
         Command::Up(options) => command::up(options).await,
         Command::Drain(options) => command::drain(options).await,
+        Command::WaitGroup(options) => wait_group::run(options).await,
     }
 }
 

@@ -17,6 +17,7 @@ mod event;
 mod forward;
 mod invariants;
 mod plan;
+mod release;
 mod retire;
 mod rollback;
 mod separate;
@@ -47,6 +48,7 @@ use std::collections::{BTreeSet, VecDeque};
 pub use command::{Answer, Command, CommandId, StartOffsets};
 pub use event::{ApprovalGate, Event, Record};
 pub use plan::{Approval, FencePolicy, Plan, SeparationPolicy, Timings, Topics};
+pub use release::Release;
 pub use state::{
     Closed, Draft, Fencing, Isolation, Preparation, Prepared, Progress, Redirected, Redirection, Retirement,
     Side, State, StateName, Undo, Undoing, Verified,
