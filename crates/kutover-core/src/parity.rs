@@ -18,63 +18,63 @@ pub use access::{AccessDifference, AccessPlan, access_plan, whom};
 pub const GONE_IN_KAFKA_4: [&str; 3] =
     ["message.downconversion.enable", "message.format.version", "message.timestamp.difference.max.ms"];
 
-/// Configs of which a smaller value on green loses records or refuses what blue takes.
+/// Configs of which a smaller value on the new cluster loses records or refuses what the old cluster takes.
 const NOT_LESS: [&str; 4] = ["max.message.bytes", "min.insync.replicas", "retention.bytes", "retention.ms"];
 /// The two of them that write "unlimited" as -1.
 const UNLIMITED_BELOW_ZERO: [&str; 2] = ["retention.bytes", "retention.ms"];
 
-/// Something on which green is not like blue, after everything in [`ParityPlan::create`] is done.
+/// Something on which the new cluster is not like the old cluster, after everything in [`ParityPlan::create`] is done.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "difference")]
 pub enum Difference {
-    /// Green has more partitions, so keys map to other partitions there and order per key is lost. Refused.
+    /// The new cluster has more partitions, so keys map to other partitions there and order per key is lost. Refused.
     MorePartitions {
         /// The topic.
         topic: TopicName,
-        /// Partitions on blue.
-        blue: i32,
-        /// Partitions on green.
-        green: i32,
+        /// Partitions on the old cluster.
+        old: i32,
+        /// Partitions on the new cluster.
+        new: i32,
     },
-    /// Green has the topic already, and keeps or takes less than blue. Refused.
+    /// The new cluster has the topic already, and keeps or takes less than the old cluster. Refused.
     Weaker {
         /// The topic.
         topic: TopicName,
         /// The config's name.
         config: String,
-        /// Its value on blue.
-        blue: String,
-        /// Its value on green.
-        green: String,
+        /// Its value on the old cluster.
+        old: String,
+        /// Its value on the new cluster.
+        new: String,
     },
-    /// Green has the topic already, with another value, or without one (so that green's own default holds). Reported.
+    /// The new cluster has the topic already, with another value, or without one (so that the new cluster's own default holds). Reported.
     Config {
         /// The topic.
         topic: TopicName,
         /// The config's name.
         config: String,
-        /// Its value on blue; `None` where only green sets it.
-        blue: Option<String>,
-        /// Its value on green; `None` where only blue sets it.
-        green: Option<String>,
+        /// Its value on the old cluster; `None` where only the new cluster sets it.
+        old: Option<String>,
+        /// Its value on the new cluster; `None` where only the old cluster sets it.
+        new: Option<String>,
     },
-    /// Blue sets a config that Kafka 4 does not know: a green of that version goes without. Reported.
+    /// The old cluster sets a config that Kafka 4 does not know: a new cluster of that version goes without. Reported.
     GoneInKafka4 {
         /// The topic.
         topic: TopicName,
         /// The config's name.
         config: String,
-        /// Its value on blue.
+        /// Its value on the old cluster.
         value: String,
     },
-    /// Green has the topic already, with fewer replicas of each partition. Reported.
+    /// The new cluster has the topic already, with fewer replicas of each partition. Reported.
     FewerReplicas {
         /// The topic.
         topic: TopicName,
-        /// Replicas on blue.
-        blue: i16,
-        /// Replicas on green.
-        green: i16,
+        /// Replicas on the old cluster.
+        old: i16,
+        /// Replicas on the new cluster.
+        new: i16,
     },
     /// One of the clusters cannot tell the topic's configs (embedded), so that they were not compared. Reported.
     ConfigsUnknown {
@@ -103,23 +103,23 @@ impl fmt::Display for Difference {
             None => "its default".to_owned(),
         };
         match self {
-            Difference::MorePartitions { topic, blue, green } => write!(
+            Difference::MorePartitions { topic, old, new } => write!(
                 f,
-                "topic {topic}: {blue} partitions on blue, {green} on green; keys would change partition. Delete it on green or add partitions on blue"
+                "topic {topic}: {old} partitions on the old cluster, {new} on the new cluster; keys would change partition. Delete it on the new cluster or add partitions on the old cluster"
             ),
-            Difference::Weaker { topic, config, blue, green } => write!(
+            Difference::Weaker { topic, config, old, new } => write!(
                 f,
-                "topic {topic}: {config} is `{blue}` on blue and only `{green}` on green. Raise it on green"
+                "topic {topic}: {config} is `{old}` on the old cluster and only `{new}` on the new cluster. Raise it on the new cluster"
             ),
-            Difference::Config { topic, config, blue, green } => {
-                let (blue, green) = (or_default(blue), or_default(green));
-                write!(f, "topic {topic}: {config} is {blue} on blue and {green} on green")
+            Difference::Config { topic, config, old, new } => {
+                let (old, new) = (or_default(old), or_default(new));
+                write!(f, "topic {topic}: {config} is {old} on the old cluster and {new} on the new cluster")
             }
             Difference::GoneInKafka4 { topic, config, value } => {
-                write!(f, "topic {topic}: {config}=`{value}` on blue; Kafka 4 does not know it")
+                write!(f, "topic {topic}: {config}=`{value}` on the old cluster; Kafka 4 does not know it")
             }
-            Difference::FewerReplicas { topic, blue, green } => {
-                write!(f, "topic {topic}: {blue} replicas on blue, {green} on green")
+            Difference::FewerReplicas { topic, old, new } => {
+                write!(f, "topic {topic}: {old} replicas on the old cluster, {new} on the new cluster")
             }
             Difference::ConfigsUnknown { topic } => {
                 write!(f, "topic {topic}: a cluster does not tell its configs, so they were not compared")
@@ -128,10 +128,10 @@ impl fmt::Display for Difference {
     }
 }
 
-/// What green must be given, and what differs all the same.
+/// What the new cluster must be given, and what differs all the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ParityPlan {
-    /// Topics to make on green, and topics to be given more partitions there, in order of name.
+    /// Topics to make on the new cluster, and topics to be given more partitions there, in order of name.
     pub create: Vec<NewTopic>,
     /// What differs, in order of topic.
     pub differences: Vec<Difference>,
@@ -144,15 +144,13 @@ impl ParityPlan {
     }
 }
 
-/// Compares two clusters. Reserved topics are passed over, and topics that only green has are nobody's business.
-pub fn parity_plan(blue: &[TopicDescription], green: &[TopicDescription]) -> ParityPlan {
-    let green: BTreeMap<&TopicName, &TopicDescription> =
-        green.iter().map(|topic| (&topic.name, topic)).collect();
-    let blue: BTreeMap<&TopicName, &TopicDescription> =
-        blue.iter().map(|topic| (&topic.name, topic)).collect();
+/// Compares two clusters. Reserved topics are passed over, and topics that only the new cluster has are nobody's business.
+pub fn parity_plan(old: &[TopicDescription], new: &[TopicDescription]) -> ParityPlan {
+    let new: BTreeMap<&TopicName, &TopicDescription> = new.iter().map(|topic| (&topic.name, topic)).collect();
+    let old: BTreeMap<&TopicName, &TopicDescription> = old.iter().map(|topic| (&topic.name, topic)).collect();
     let mut plan = ParityPlan::default();
-    for topic in blue.values().filter(|topic| !is_reserved_topic(topic.name.as_str())) {
-        match green.get(&topic.name) {
+    for topic in old.values().filter(|topic| !is_reserved_topic(topic.name.as_str())) {
+        match new.get(&topic.name) {
             None => {
                 plan.create.push(like(topic));
                 plan.differences.extend(gone(topic));
@@ -186,35 +184,35 @@ fn gone(topic: &TopicDescription) -> impl Iterator<Item = Difference> + '_ {
     })
 }
 
-fn compare(blue: &TopicDescription, green: &TopicDescription, differences: &mut Vec<Difference>) {
-    let topic = &blue.name;
-    if green.partitions > blue.partitions {
-        let (blue, green) = (blue.partitions, green.partitions);
-        differences.push(Difference::MorePartitions { topic: topic.clone(), blue, green });
+fn compare(old: &TopicDescription, new: &TopicDescription, differences: &mut Vec<Difference>) {
+    let topic = &old.name;
+    if new.partitions > old.partitions {
+        let (old, new) = (old.partitions, new.partitions);
+        differences.push(Difference::MorePartitions { topic: topic.clone(), old, new });
     }
-    if green.replication < blue.replication {
-        let (blue, green) = (blue.replication, green.replication);
-        differences.push(Difference::FewerReplicas { topic: topic.clone(), blue, green });
+    if new.replication < old.replication {
+        let (old, new) = (old.replication, new.replication);
+        differences.push(Difference::FewerReplicas { topic: topic.clone(), old, new });
     }
-    let (Some(ours), Some(theirs)) = (&blue.configs, &green.configs) else {
+    let (Some(ours), Some(theirs)) = (&old.configs, &new.configs) else {
         differences.push(Difference::ConfigsUnknown { topic: topic.clone() });
         return;
     };
-    differences.extend(gone(blue));
+    differences.extend(gone(old));
     let mut names: Vec<&String> = ours.keys().chain(theirs.keys()).collect();
     names.sort();
     names.dedup();
     for config in names.into_iter().filter(|name| !GONE_IN_KAFKA_4.contains(&name.as_str())) {
-        let (blue, green) = (ours.get(config).cloned(), theirs.get(config).cloned());
-        if blue == green {
+        let (old, new) = (ours.get(config).cloned(), theirs.get(config).cloned());
+        if old == new {
             continue;
         }
         let (topic, config) = (topic.clone(), config.clone());
-        differences.push(match (blue, green) {
-            (Some(blue), Some(green)) if is_less(&config, &green, &blue) => {
-                Difference::Weaker { topic, config, blue, green }
+        differences.push(match (old, new) {
+            (Some(old), Some(new)) if is_less(&config, &new, &old) => {
+                Difference::Weaker { topic, config, old, new }
             }
-            (blue, green) => Difference::Config { topic, config, blue, green },
+            (old, new) => Difference::Config { topic, config, old, new },
         });
     }
 }
@@ -283,9 +281,9 @@ mod tests {
     fn green_gets_what_blue_has() {
         let orders = topic("orders", 12, Some(&[("cleanup.policy", "compact")]));
         let reserved = ["__consumer_offsets", "kutover.control", "kutover.members"];
-        let mut blue: Vec<_> = reserved.iter().map(|name| topic(name, 50, None)).collect();
-        blue.push(orders.clone());
-        let plan = parity_plan(&blue, &[topic("only-green", 1, None)]);
+        let mut old: Vec<_> = reserved.iter().map(|name| topic(name, 50, None)).collect();
+        old.push(orders.clone());
+        let plan = parity_plan(&old, &[topic("only-new", 1, None)]);
         assert_eq!(plan, ParityPlan { create: vec![like(&orders)], differences: vec![] });
         assert_eq!(
             parity_plan(std::slice::from_ref(&orders), std::slice::from_ref(&orders)),
@@ -301,39 +299,43 @@ mod tests {
         let plan = parity_plan(&[few], &[many]);
         assert!(plan.create.is_empty());
         assert_eq!(plan.refusals().count(), 1);
-        assert!(words(&plan)[0].starts_with("topic orders: 3 partitions on blue, 12 on green"), "{plan:?}");
+        assert!(
+            words(&plan)[0]
+                .starts_with("topic orders: 3 partitions on the old cluster, 12 on the new cluster"),
+            "{plan:?}"
+        );
     }
 
-    /// L6: weaker min.insync.replicas, shorter retention, refusing what blue takes.
+    /// L6: weaker min.insync.replicas, shorter retention, refusing what the old cluster takes.
     #[test]
     fn what_keeps_or_takes_less_is_refused() {
-        let blue = topic(
+        let old = topic(
             "orders",
             1,
             Some(&[("min.insync.replicas", "2"), ("retention.ms", "-1"), ("segment.ms", "9")]),
         );
-        let green = topic("orders", 1, Some(&[("min.insync.replicas", "1"), ("retention.ms", "1000")]));
-        let plan = parity_plan(std::slice::from_ref(&blue), std::slice::from_ref(&green));
+        let new = topic("orders", 1, Some(&[("min.insync.replicas", "1"), ("retention.ms", "1000")]));
+        let plan = parity_plan(std::slice::from_ref(&old), std::slice::from_ref(&new));
         assert_eq!(
             words(&plan),
             [
-                "topic orders: min.insync.replicas is `2` on blue and only `1` on green. Raise it on green",
-                "topic orders: retention.ms is `-1` on blue and only `1000` on green. Raise it on green",
-                "topic orders: segment.ms is `9` on blue and its default on green",
+                "topic orders: min.insync.replicas is `2` on the old cluster and only `1` on the new cluster. Raise it on the new cluster",
+                "topic orders: retention.ms is `-1` on the old cluster and only `1000` on the new cluster. Raise it on the new cluster",
+                "topic orders: segment.ms is `9` on the old cluster and its default on the new cluster",
             ]
         );
         assert_eq!(plan.refusals().count(), 2);
-        assert_eq!(parity_plan(&[green], &[blue]).refusals().count(), 0, "stronger is no refusal");
+        assert_eq!(parity_plan(&[new], &[old]).refusals().count(), 0, "stronger is no refusal");
     }
 
     #[test]
     fn what_kafka_4_forgot_and_what_cannot_be_told_is_reported() {
         let old = topic("orders", 1, Some(&[("message.format.version", "2.8")]));
-        for green in [vec![], vec![topic("orders", 1, Some(&[]))]] {
-            let plan = parity_plan(std::slice::from_ref(&old), &green);
+        for new in [vec![], vec![topic("orders", 1, Some(&[]))]] {
+            let plan = parity_plan(std::slice::from_ref(&old), &new);
             assert_eq!(
                 words(&plan),
-                ["topic orders: message.format.version=`2.8` on blue; Kafka 4 does not know it"]
+                ["topic orders: message.format.version=`2.8` on the old cluster; Kafka 4 does not know it"]
             );
             assert_eq!(plan.refusals().count(), 0);
         }

@@ -38,13 +38,14 @@ impl World {
         old: &Incarnation,
         new: &Incarnation,
         topics: &BTreeSet<TopicName>,
+        strict: bool,
     ) -> ProviderResult<Answer> {
         let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
-        let mut wanted = old_admin.topics().await?;
-        wanted.retain(|topic| topics.contains(&topic.name));
+        let on_old = old_admin.topics().await?;
+        let wanted: Vec<_> = on_old.iter().filter(|topic| topics.contains(&topic.name)).cloned().collect();
         let there = new_admin.topics().await?;
         let plan = parity_plan(&wanted, &there);
-        if let Some(refusal) = plan.refusals().next() {
+        if let Some(refusal) = plan.refusals().next().filter(|_| strict) {
             return Err(ProviderError::new(ErrorKind::Refused, "match topics", refusal));
         }
         let mut notes: Vec<String> = plan.differences.iter().map(ToString::to_string).collect();
@@ -61,8 +62,12 @@ impl World {
                 created.insert(topic.name.clone());
             }
         }
-        notes.extend(match_access(&*old_admin, &*new_admin).await?);
-        Ok(Answer::TopicsMatched { created, notes })
+        match match_access(&*old_admin, &*new_admin, strict).await {
+            Ok(given) => notes.extend(given),
+            Err(error) if strict => return Err(error),
+            Err(error) => notes.push(error.to_string()),
+        }
+        Ok(Answer::TopicsMatched { created, notes, there: on_old })
     }
 
     /// The groups of a cluster, and whether it can list them.
@@ -156,7 +161,7 @@ impl World {
         };
         let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
         let (old_identity, new_identity) = (old_admin.identity().await?, new_admin.identity().await?);
-        self.match_topics(old, new, topics).await?;
+        self.match_topics(old, new, topics, true).await?;
         self.start_offsets(new, groups, starts).await?;
         let there = old_admin.topics().await?;
         // A topic that was deleted meanwhile has no ends; the answer's topics say that it is gone.
@@ -173,10 +178,14 @@ impl World {
 }
 
 /// Lets in on the new cluster whom the old one lets in. What was given and what differs for good is answered.
-async fn match_access(old: &dyn ClusterAdmin, new: &dyn ClusterAdmin) -> ProviderResult<Vec<String>> {
+async fn match_access(
+    old: &dyn ClusterAdmin,
+    new: &dyn ClusterAdmin,
+    strict: bool,
+) -> ProviderResult<Vec<String>> {
     const WHAT: &str = "match ACLs, quotas and users";
     let plan = access_plan(&old.access().await?, &new.access().await?);
-    if let Some(refusal) = plan.refusals().next() {
+    if let Some(refusal) = plan.refusals().next().filter(|_| strict) {
         return Err(ProviderError::new(ErrorKind::Refused, WHAT, refusal));
     }
     let mut notes: Vec<String> = plan.differences.iter().map(ToString::to_string).collect();

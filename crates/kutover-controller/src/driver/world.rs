@@ -46,7 +46,9 @@ impl World {
             claim @ Command::Claim { .. } => self.claim(claim, term).await,
             Command::Provision { colour, request } => self.provision(*colour, request).await,
             Command::Verify { old, new, ttl_s } => self.verify(old, new, term, *ttl_s).await,
-            Command::MatchTopics { old, new, topics } => self.match_topics(old, new, topics).await,
+            Command::MatchTopics { old, new, topics, strict } => {
+                self.match_topics(old, new, topics, *strict).await
+            }
             Command::ListGroups { old } => {
                 let (listed, complete) = self.groups(old).await?;
                 Ok(Answer::Groups { listed, complete })

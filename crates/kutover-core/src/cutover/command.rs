@@ -71,6 +71,8 @@ pub enum Command {
         new: Incarnation,
         /// The topics that move.
         topics: BTreeSet<TopicName>,
+        /// Whether what cannot be made alike is refused; on the way back, which is not to wait for it, it is noted.
+        strict: bool,
     },
     /// Look which groups the old cluster has.
     ListGroups {
@@ -381,6 +383,8 @@ pub enum Answer {
         created: BTreeSet<TopicName>,
         /// What differs, for people.
         notes: Vec<String>,
+        /// The topics of the old one.
+        there: Vec<TopicDescription>,
     },
     /// To [`Command::ListGroups`]: the groups, and whether the cluster could list them at all.
     Groups {

@@ -281,8 +281,18 @@ pub(super) fn close_segments(
     let mut chain = chain.clone();
     let mut topics = verified.topics.clone();
     let refuse = |error: ChainError| error.to_string();
+    let born = |chain: &Chain, place: &TopicPartition| {
+        !chain.segments(place).iter().any(|segment| segment.generation == left)
+    };
     for place in verified.partitions() {
-        chain.close(&place, left, end_of(ends, &place)?.high_watermark, by).map_err(refuse)?;
+        let end = end_of(ends, &place)?;
+        if born(&chain, &place) {
+            let Side { incarnation, identity } = side;
+            chain
+                .open(place.clone(), left, incarnation.colour, identity.cluster_id.clone(), end.start)
+                .map_err(refuse)?;
+        }
+        chain.close(&place, left, end.high_watermark, by).map_err(refuse)?;
     }
     for end in ends {
         let Some(count) = topics.get_mut(&end.place.topic) else {

@@ -154,7 +154,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             old_ttl_s: 60,
         },
         Command::MatchTopics { topics, .. } => {
-            Answer::TopicsMatched { created: topics.clone(), notes: vec![] }
+            Answer::TopicsMatched { created: topics.clone(), notes: vec![], there: self::topics() }
         }
         Command::ListGroups { .. } => Answer::Groups { listed: BTreeMap::new(), complete: true },
         Command::SetStartOffsets { .. } => Answer::StartOffsetsSet { kept: BTreeMap::new() },

@@ -376,7 +376,8 @@ impl Cutover {
     /// Looks at the current step until it has to wait for something.
     fn look(&mut self, now: Millis, cause: Cause) {
         self.wake = None;
-        let answered = watch::answered(&cause);
+        let asks = self.progress.state.asks();
+        let answered = watch::answered(&cause).filter(|_| !asks);
         self.entered.get_or_insert(now);
         let next = self.step(cause);
         if answered.is_some_and(|survey| !next.holds(survey)) {
@@ -407,10 +408,14 @@ impl Cutover {
 
     fn goto(&mut self, now: Millis, state: State) {
         let changed = state.name() != self.progress.state.name();
+        // Whether a cluster answers at all is asked in the middle of a hold, and ends none.
+        let asks = state.asks();
         self.progress.state = state;
         self.entered = None;
         self.asked = None;
-        self.release();
+        if !asks {
+            self.release();
+        }
         self.persist(Record::Checkpoint { progress: Box::new(self.progress.clone()) });
         if changed {
             self.notify(Event::Entered { state: self.progress.state.name() });

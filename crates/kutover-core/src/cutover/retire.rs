@@ -23,8 +23,7 @@ impl Cutover {
         let onwards = if self.plan.remove_old {
             State::Isolating(closed, Isolation::Members(Vec::new()))
         } else {
-            // It stays, fenced. What nobody would find there any more is looked for all the same.
-            State::Retiring(closed, false, Retirement::Prove)
+            State::Retiring(closed, false, Retirement::Keep)
         };
         Next::Once(self.plan.timings.soak_ms.max(ttl_ms), Box::new(onwards))
     }
@@ -79,14 +78,27 @@ impl Cutover {
         let mark = closed.mark();
         let to = |closed, step| Next::Goto(State::Retiring(closed, shut_out, step));
         match (step, cause) {
-            (Retirement::Prove, Cause::Enter) => Next::Run(Command::Reprove {
+            // The plan may have been changed since: nothing is removed that was not shut off first.
+            (Retirement::Keep, Cause::Enter) if self.plan.remove_old => {
+                Next::Goto(State::Isolating(closed, Isolation::Members(Vec::new())))
+            }
+            (Retirement::Prove | Retirement::Approval | Retirement::Mark, Cause::Enter) if !self.plan.remove_old => {
+                Next::Hold(
+                    "plan.remove_old = false came too late: clients are shut out of the old cluster already; set it to true, \
+                     or roll back"
+                        .into(),
+                )
+            }
+            (Retirement::Keep | Retirement::Prove, Cause::Enter) => Next::Run(Command::Reprove {
                 old,
                 new: closed.redirected.prepared.verified.new.incarnation.clone(),
                 groups: closed.redirected.prepared.draft.groups.clone(),
                 topics: closed.redirected.prepared.verified.topic_names(),
                 fence_too: !shut_out && closed.by == ClosedBy::Fence,
             }),
-            (Retirement::Prove, Cause::Answer(answer)) => self.reproved(closed, shut_out, answer),
+            (Retirement::Keep | Retirement::Prove, Cause::Answer(answer)) => {
+                self.reproved(closed, shut_out, step, answer)
+            }
             // What was proven before a person took their time is proven once more after it.
             (Retirement::Approval, _) => {
                 let onwards = State::Retiring(closed, shut_out, Retirement::Prove);
@@ -110,7 +122,7 @@ impl Cutover {
         }
     }
 
-    fn reproved(&mut self, mut closed: Closed, shut_out: bool, answer: Answer) -> Next {
+    fn reproved(&mut self, mut closed: Closed, shut_out: bool, step: Retirement, answer: Answer) -> Next {
         let Answer::Reproved { published, new, seen, listed, topics } = answer else {
             return unexpected(&answer);
         };
@@ -150,7 +162,7 @@ impl Cutover {
             ));
         }
         if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
-            return Next::Goto(State::Retiring(closed, shut_out, Retirement::Prove));
+            return Next::Goto(State::Retiring(closed, shut_out, step));
         }
         // The plan may have been changed since.
         if let Some(why) = self.unwaived(&topics) {
@@ -158,7 +170,9 @@ impl Cutover {
         }
         let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
         match verdict.remaining.first() {
-            None if !self.plan.remove_old => Next::Goto(State::Retiring(closed, shut_out, Retirement::Tidy)),
+            None if step == Retirement::Keep => {
+                Next::Goto(State::Retiring(closed, shut_out, Retirement::Tidy))
+            }
             None => {
                 let approval = match closed.by {
                     ClosedBy::Fence => self.plan.approve_removal,
@@ -175,7 +189,7 @@ impl Cutover {
                 Next::Goto(State::Retiring(closed, shut_out, step))
             }
             Some(why) => {
-                let what = if self.plan.remove_old { "not removed" } else { "not over" };
+                let what = if step == Retirement::Keep { "not over" } else { "not removed" };
                 Next::Hold(format!("{what}: {why} (and {} more)", verdict.remaining.len() - 1))
             }
         }

@@ -11,7 +11,7 @@ use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
 use crate::ports::PartitionEnd;
-use crate::words::{Millis, Offset, TopicPartition};
+use crate::words::{Millis, Offset, TopicName, TopicPartition};
 
 /// What rests on the final ends of the cluster that is left, in its order.
 const BARRIER: [Rollback; 5] =
@@ -95,7 +95,10 @@ impl Cutover {
 
     pub(super) fn rolling_back(&mut self, way: WayBack, step: Rollback, cause: Cause) -> Next {
         match step {
-            Rollback::Topics | Rollback::Intent | Rollback::Raise | Rollback::Prove | Rollback::Ends(_) => {
+            Rollback::Topics | Rollback::LookAway | Rollback::LookHome => {
+                self.looking_back(way, &step, cause)
+            }
+            Rollback::Intent | Rollback::Raise | Rollback::Prove | Rollback::Ends(_) => {
                 self.raising_barrier(way, step, cause)
             }
             Rollback::Chain | Rollback::Reopen | Rollback::Publish | Rollback::Announce => {
@@ -109,8 +112,50 @@ impl Cutover {
             Rollback::Ask(failed) => match cause {
                 Cause::Enter => Next::Run(Command::ReadMembers { on: vec![way.away().clone()] }),
                 // It is not what the step has failed for.
-                Cause::Answer(_) => Next::Goto(State::RollingBack(way, *failed)),
+                Cause::Answer(_) => {
+                    self.progress.state = State::RollingBack(way, *failed);
+                    Next::After(self.plan.timings.barrier_ms)
+                }
             },
+        }
+    }
+
+    /// What has to be so before anybody is kept from writing.
+    fn looking_back(&mut self, mut way: WayBack, step: &Rollback, cause: Cause) -> Next {
+        let topics = way.redirected.prepared.verified.topic_names();
+        let (home, away) = (way.home().clone(), way.away().clone());
+        let to = |way, step| Next::Goto(State::RollingBack(way, step));
+        match (step, cause) {
+            (Rollback::Topics, Cause::Enter) => {
+                Next::Run(Command::MatchTopics { old: away, new: home, topics, strict: false })
+            }
+            (Rollback::Topics, Cause::Answer(Answer::TopicsMatched { notes, there, .. })) => {
+                let known = &mut way.redirected.prepared.verified.topics;
+                let now = decide::moving(&self.plan, &there);
+                let missing =
+                    |(topic, count): &(&TopicName, &i32)| now.get(*topic).is_none_or(|there| there < *count);
+                if let Some((gone, count)) = known.iter().find(missing) {
+                    return Next::Hold(format!(
+                        "topic {gone} does not have its {count} partitions on {} any more: make them again there, empty, so \
+                         that they can be closed",
+                        away.colour
+                    ));
+                }
+                // What was made there since goes back like the others.
+                let grown = *known != now;
+                *known = now;
+                if grown {
+                    return to(way, Rollback::Topics);
+                }
+                notes.into_iter().for_each(|text| self.notify(Event::Note { text }));
+                to(way, Rollback::LookAway)
+            }
+            (Rollback::LookAway, Cause::Enter) => Next::Run(Command::ReadEnds { old: away, topics }),
+            (Rollback::LookAway, Cause::Answer(Answer::Ends { .. })) => to(way, Rollback::LookHome),
+            (Rollback::LookHome, Cause::Enter) => Next::Run(Command::ReadEnds { old: home, topics }),
+            (Rollback::LookHome, Cause::Answer(Answer::Ends { .. })) => to(way, Rollback::Intent),
+            (_, Cause::Answer(other)) => unexpected(&other),
+            (step, Cause::Enter) => misled(step),
         }
     }
 
@@ -119,13 +164,6 @@ impl Cutover {
         let (home, away) = (way.home().clone(), way.away().clone());
         let to = |way, step| Next::Goto(State::RollingBack(way, step));
         match (step, cause) {
-            (Rollback::Topics, Cause::Enter) => {
-                Next::Run(Command::MatchTopics { old: away, new: home, topics })
-            }
-            (Rollback::Topics, Cause::Answer(Answer::TopicsMatched { notes, .. })) => {
-                notes.into_iter().for_each(|text| self.notify(Event::Note { text }));
-                to(way, Rollback::Intent)
-            }
             (Rollback::Intent, Cause::Enter) => Next::Run(Command::WriteIntent {
                 intent: way.intent(),
                 unmark: way.isolated.then(|| way.redirected.mark()),
@@ -335,7 +373,12 @@ impl Cutover {
         let since = self.hold.as_ref().map_or(now, |hold| hold.since);
         match step {
             Rollback::Ask(failed) => self.give_up(now, way, *failed, error),
-            Rollback::Reopen | Rollback::Publish | Rollback::Ends(_) | Rollback::Intent | Rollback::Ttl => {}
+            Rollback::Reopen
+            | Rollback::Publish
+            | Rollback::LookHome
+            | Rollback::Ends(_)
+            | Rollback::Intent
+            | Rollback::Ttl => {}
             _ if now.since(since) < self.plan.timings.barrier_ms => {}
             step => self.goto(now, State::RollingBack(way, Rollback::Ask(Box::new(step)))),
         }
@@ -343,7 +386,7 @@ impl Cutover {
 
     fn give_up(&mut self, now: Millis, way: WayBack, failed: Rollback, error: &ProviderError) {
         let onwards = match failed {
-            Rollback::Topics => Rollback::Intent,
+            Rollback::Topics | Rollback::LookAway => Rollback::Intent,
             Rollback::Raise | Rollback::Prove => Rollback::Ends(Vec::new()),
             Rollback::Chain | Rollback::Announce => failed,
             _ => Rollback::QuietChain,

@@ -19,8 +19,10 @@ fn rolled_back_after(command: &str) -> World<'static> {
     world
 }
 
-const BACK: [&str; 13] = [
+const BACK: [&str; 15] = [
     "match topics",
+    "read ends",
+    "read ends",
     "write the intent",
     "raise the fence",
     "prove the fence",
@@ -200,8 +202,17 @@ fn without_a_fence_the_way_back_is_open_at_once() {
     assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
     let after = &world.commands[number("announce the target") + 1..];
     assert_eq!(
-        after[1..7],
-        ["match topics", "write the intent", "read ends", "write the chain", "reopen", "publish the target"]
+        after[1..9],
+        [
+            "match topics",
+            "read ends",
+            "read ends",
+            "write the intent",
+            "read ends",
+            "write the chain",
+            "reopen",
+            "publish the target"
+        ]
     );
     let segments = world.machine.progress().chain.segments(&place(0));
     assert_eq!(segments[1].end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet });
@@ -323,11 +334,11 @@ fn green_may_die_at_any_step_of_the_way_back() {
         assert_eq!(world.published, target(3, Colour::Blue), "{about}");
         let given_up = world.events.iter().any(|event| matches!(event, Event::BarrierLost { .. }));
         let segments = world.machine.progress().chain.segments(&place(0));
-        let fenced_before = dies > begun + 4;
+        let fenced_before = dies > begun + 6;
         assert_eq!(segments[1].end == SegmentEnd::Unreadable, !fenced_before, "{about}: {segments:?}");
-        assert_eq!(given_up, !matches!(dies - begun, 12 | 13), "{about}");
+        assert_eq!(given_up, !matches!(dies - begun, 14 | 15), "{about}");
     }
-    let slow = number("observe the drain") + 6;
+    let slow = number("observe the drain") + 8;
     let blue_is_away = move |command: &Command, n: usize| {
         let away = (slow..slow + 30).contains(&n) && concerns(command, Colour::Blue);
         away.then(|| Err(failure(ErrorKind::Unreachable)))

@@ -204,9 +204,11 @@ pub enum Isolation {
 }
 
 /// Steps of [`State::Retiring`].
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Retirement {
+    /// The old cluster stays. What nobody would find there any more is looked for all the same.
+    Keep,
     /// Everything that the removal rests on is proven once more.
     Prove,
     /// A person has to say so.
@@ -428,7 +430,7 @@ impl State {
             State::Draining(closed) | State::Soaking(closed) | State::Isolating(closed, _) => {
                 closed.redirected.prepared.verified.both()
             }
-            State::Retiring(closed, _, Retirement::Prove | Retirement::Approval) => {
+            State::Retiring(closed, _, Retirement::Keep | Retirement::Prove | Retirement::Approval) => {
                 closed.redirected.prepared.verified.both()
             }
             State::Retiring(closed, ..) => vec![closed.redirected.prepared.verified.new.incarnation.clone()],

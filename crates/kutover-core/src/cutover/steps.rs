@@ -182,6 +182,13 @@ impl Cutover {
         if self.adopt_only {
             return Next::Stop(Stop::Adopted);
         }
+        if let Some(colour) = self.progress.state.leads_to().filter(|colour| *colour != self.plan.to) {
+            return Next::Stop(Stop::Refused(format!(
+                "the cutover under way leads to {colour}, and plan.to says {}: put it back, and type `rollback` (before the \
+                 redirect `abort`) if that is what was meant",
+                self.plan.to
+            )));
+        }
         self.notify(Event::Entered { state: self.progress.state.name() });
         if std::mem::take(&mut self.abort)
             && let Some(undo) = self.progress.state.undo(BY_OPERATOR)
@@ -279,9 +286,9 @@ impl Cutover {
         let to = |draft, step| Next::Goto(State::Preparing(verified.clone(), draft, step));
         match (step, cause) {
             (Preparation::Topics, Cause::Enter) => {
-                Next::Run(Command::MatchTopics { old, new, topics: verified.topic_names() })
+                Next::Run(Command::MatchTopics { old, new, topics: verified.topic_names(), strict: true })
             }
-            (Preparation::Topics, Cause::Answer(Answer::TopicsMatched { created, notes })) => {
+            (Preparation::Topics, Cause::Answer(Answer::TopicsMatched { created, notes, .. })) => {
                 notes.into_iter().for_each(|text| self.notify(Event::Note { text }));
                 draft.created.extend(created);
                 to(draft, Preparation::Claim)

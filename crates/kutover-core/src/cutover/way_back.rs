@@ -76,6 +76,11 @@ impl WayBack {
 pub enum Rollback {
     /// The cluster that is gone back to gets what topics and partitions the other has by now.
     Topics,
+    /// Every partition of the cluster that is left has a leader: who shuts it without being able to prove that leaves nobody
+    /// to write to.
+    LookAway,
+    /// Every partition of the cluster that is gone back to has a leader, for the same reason.
+    LookHome,
     /// Owner record and control topics say what is about to happen: producers park refusals.
     Intent,
     /// The fence goes up on the cluster that is left.
@@ -112,6 +117,20 @@ impl State {
         self.verified()?.both().into_iter().find(|incarnation| incarnation.colour == published)
     }
 
+    /// Whether it is asked, in the middle of a hold, if a cluster answers at all.
+    pub(super) fn asks(&self) -> bool {
+        matches!(self, State::RollingBack(_, Rollback::Ask(_)))
+    }
+
+    /// The colour that a cutover under way is to end on; `None` where none is, or it is being undone.
+    pub(super) fn leads_to(&self) -> Option<Colour> {
+        match self {
+            State::Aborting(..) | State::RollingBack(..) => None,
+            State::Verifying(_, new) => Some(new.colour),
+            under_way => Some(under_way.verified()?.new.incarnation.colour),
+        }
+    }
+
     /// Who lived in each incarnation when it was verified.
     pub(super) fn identities(&self) -> BTreeMap<IncarnationId, ClusterId> {
         let sides = self.verified().map(|verified| [&verified.old, &verified.new]);
@@ -144,7 +163,9 @@ impl State {
             State::Converging(redirected) | State::Fencing(redirected, _) => {
                 Some((redirected.clone(), false))
             }
-            State::Draining(closed) | State::Soaking(closed) => Some((closed.redirected.clone(), false)),
+            State::Draining(closed)
+            | State::Soaking(closed)
+            | State::Retiring(closed, _, Retirement::Keep) => Some((closed.redirected.clone(), false)),
             State::Isolating(closed, step) => Some((closed.redirected.clone(), *step == Isolation::Isolate)),
             State::Retiring(closed, _, Retirement::Prove | Retirement::Approval) => {
                 Some((closed.redirected.clone(), true))

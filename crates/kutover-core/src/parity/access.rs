@@ -1,16 +1,16 @@
-//! Parity of what decides who may do what: rules, quotas and SCRAM users that green lacks would be refusals there.
+//! Parity of what decides who may do what: rules, quotas and SCRAM users that the new cluster lacks would be refusals there.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::ports::{Access, AclRule, NewAccess, QuotaEntity};
 
-/// What green must be given to let in whom blue lets in, and what is left to say.
+/// What the new cluster must be given to let in whom the old cluster lets in, and what is left to say.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccessPlan {
-    /// What green lacks.
+    /// What the new cluster lacks.
     pub grant: NewAccess,
-    /// On what green will not be like blue, after that is done.
+    /// On what the new cluster will not be like the old cluster, after that is done.
     pub differences: Vec<AccessDifference>,
 }
 
@@ -21,28 +21,28 @@ impl AccessPlan {
     }
 }
 
-/// Something on which green is not like blue.
+/// Something on which the new cluster is not like the old cluster.
 #[derive(Clone, Debug, PartialEq)]
 pub enum AccessDifference {
-    /// Green makes topics because somebody asks for them, with nobody's partitions and configs (L6). Refused.
+    /// The new cluster makes topics because somebody asks for them, with nobody's partitions and configs (L6). Refused.
     AutoCreate,
-    /// Blue has rules and green has no authorizer, so that they would bind nobody there. Refused.
+    /// The old cluster has rules and the new cluster has no authorizer, so that they would bind nobody there. Refused.
     NoAuthorizer {
-        /// How many rules blue has.
+        /// How many rules the old cluster has.
         rules: usize,
     },
-    /// Green denies what blue does not. Refused.
-    OnlyGreenDenies(AclRule),
-    /// Green has the quota already, with another value. Reported.
+    /// The new cluster denies what the old cluster does not. Refused.
+    OnlyNewDenies(AclRule),
+    /// The new cluster has the quota already, with another value. Reported.
     Quota {
         /// Whom it is for.
         entity: QuotaEntity,
         /// Its name.
         quota: String,
-        /// Its value on blue.
-        blue: f64,
-        /// Its value on green.
-        green: f64,
+        /// Its value on the old cluster.
+        old: f64,
+        /// Its value on the new cluster.
+        new: f64,
     },
 }
 
@@ -57,17 +57,17 @@ impl fmt::Display for AccessDifference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AutoCreate => f.write_str(
-                "green makes topics because a client asks for them; set auto.create.topics.enable=false on its brokers",
+                "the new cluster makes topics because a client asks for them; set auto.create.topics.enable=false on its brokers",
             ),
             Self::NoAuthorizer { rules } => write!(
                 f,
-                "blue has {rules} ACLs and green has no authorizer; set authorizer.class.name on green's brokers"
+                "the old cluster has {rules} ACLs and the new cluster has no authorizer; set authorizer.class.name on the new cluster's brokers"
             ),
-            Self::OnlyGreenDenies(rule) => {
-                write!(f, "green has an ACL that blue does not have: {rule}. Delete it on green or add it on blue")
+            Self::OnlyNewDenies(rule) => {
+                write!(f, "the new cluster has an ACL that the old cluster does not have: {rule}. Delete it on the new cluster or add it on the old cluster")
             }
-            Self::Quota { entity, quota, blue, green } => {
-                write!(f, "quota {quota} of {}: {blue} on blue and {green} on green", whom(entity))
+            Self::Quota { entity, quota, old, new } => {
+                write!(f, "quota {quota} of {}: {old} on the old cluster and {new} on the new cluster", whom(entity))
             }
         }
     }
@@ -82,44 +82,44 @@ pub fn whom(entity: &QuotaEntity) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// Compares two clusters. What only green allows, has as a quota or knows as a user is nobody's business.
-pub fn access_plan(blue: &Access, green: &Access) -> AccessPlan {
+/// Compares two clusters. What only the new cluster allows, has as a quota or knows as a user is nobody's business.
+pub fn access_plan(old: &Access, new: &Access) -> AccessPlan {
     let mut plan = AccessPlan::default();
-    if green.auto_creates_topics == Some(true) {
+    if new.auto_creates_topics == Some(true) {
         plan.differences.push(AccessDifference::AutoCreate);
     }
-    match (&blue.acls, &green.acls) {
-        (Some(blue), None) if !blue.is_empty() => {
-            plan.differences.push(AccessDifference::NoAuthorizer { rules: blue.len() });
+    match (&old.acls, &new.acls) {
+        (Some(old), None) if !old.is_empty() => {
+            plan.differences.push(AccessDifference::NoAuthorizer { rules: old.len() });
         }
-        (Some(blue), Some(green)) => {
-            plan.grant.acls = blue.difference(green).cloned().collect();
-            let denies = green.difference(blue).filter(|rule| rule.permission == "deny");
-            plan.differences.extend(denies.cloned().map(AccessDifference::OnlyGreenDenies));
+        (Some(old), Some(new)) => {
+            plan.grant.acls = old.difference(new).cloned().collect();
+            let denies = new.difference(old).filter(|rule| rule.permission == "deny");
+            plan.differences.extend(denies.cloned().map(AccessDifference::OnlyNewDenies));
         }
-        // Without an authorizer everybody may do everything on blue: there is nothing to copy.
+        // Without an authorizer everybody may do everything on the old cluster: there is nothing to copy.
         (None, _) | (Some(_), None) => {}
     }
     let none = BTreeMap::new();
-    for (entity, quotas) in blue.quotas.iter().flatten() {
-        let there = green.quotas.as_ref().and_then(|green| green.get(entity)).unwrap_or(&none);
+    for (entity, quotas) in old.quotas.iter().flatten() {
+        let there = new.quotas.as_ref().and_then(|new| new.get(entity)).unwrap_or(&none);
         for (quota, value) in quotas {
             match there.get(quota) {
                 None => {
                     plan.grant.quotas.entry(entity.clone()).or_default().insert(quota.clone(), *value);
                 }
-                Some(green) if green == value => {}
-                Some(green) => plan.differences.push(AccessDifference::Quota {
+                Some(new) if new == value => {}
+                Some(new) => plan.differences.push(AccessDifference::Quota {
                     entity: entity.clone(),
                     quota: quota.clone(),
-                    blue: *value,
-                    green: *green,
+                    old: *value,
+                    new: *new,
                 }),
             }
         }
     }
-    for (user, mechanisms) in blue.scram_users.iter().flatten() {
-        let there = green.scram_users.as_ref().and_then(|green| green.get(user));
+    for (user, mechanisms) in old.scram_users.iter().flatten() {
+        let there = new.scram_users.as_ref().and_then(|new| new.get(user));
         let missing =
             mechanisms.iter().filter(|mechanism| !there.is_some_and(|there| there.contains(*mechanism)));
         let missing: std::collections::BTreeSet<String> = missing.cloned().collect();
@@ -157,40 +157,43 @@ mod tests {
     #[test]
     fn green_gets_what_it_lacks_and_keeps_what_it_has() {
         let (shop, other) = (rule("User:shop", "allow"), rule("User:other", "allow"));
-        let blue = Access {
+        let old = Access {
             acls: Some([shop.clone(), other.clone()].into()),
             quotas: Some(BTreeMap::from([(user(Some("shop")), quota(7.0)), (user(None), quota(8.0))])),
             scram_users: Some(BTreeMap::from([("shop".to_owned(), ["SCRAM-SHA-512".to_owned()].into())])),
             auto_creates_topics: Some(true),
         };
-        let green = Access {
-            acls: Some([other, rule("User:green", "allow")].into()),
+        let new = Access {
+            acls: Some([other, rule("User:new", "allow")].into()),
             quotas: Some(BTreeMap::from([(user(None), quota(9.0))])),
             scram_users: Some(BTreeMap::new()),
             auto_creates_topics: Some(false),
         };
-        let plan = access_plan(&blue, &green);
+        let plan = access_plan(&old, &new);
         assert_eq!(plan.grant.acls, [shop].into());
         assert_eq!(plan.grant.quotas, BTreeMap::from([(user(Some("shop")), quota(7.0))]));
         assert_eq!(plan.grant.scram_users.keys().collect::<Vec<_>>(), ["shop"]);
         let words: Vec<String> = plan.differences.iter().map(ToString::to_string).collect();
-        assert_eq!(words, ["quota producer_byte_rate of any user: 8 on blue and 9 on green"]);
+        assert_eq!(
+            words,
+            ["quota producer_byte_rate of any user: 8 on the old cluster and 9 on the new cluster"]
+        );
         assert_eq!(plan.refusals().count(), 0);
-        assert_eq!(access_plan(&blue, &blue).grant, NewAccess::default());
+        assert_eq!(access_plan(&old, &old).grant, NewAccess::default());
     }
 
     #[test]
     fn what_would_refuse_clients_or_bind_nobody_is_refused() {
-        let blue = Access { acls: Some([rule("User:shop", "allow")].into()), ..Access::default() };
-        let green = Access { auto_creates_topics: Some(true), ..Access::default() };
-        let plan = access_plan(&blue, &green);
+        let old = Access { acls: Some([rule("User:shop", "allow")].into()), ..Access::default() };
+        let new = Access { auto_creates_topics: Some(true), ..Access::default() };
+        let plan = access_plan(&old, &new);
         assert_eq!(
             plan.differences,
             [AccessDifference::AutoCreate, AccessDifference::NoAuthorizer { rules: 1 }]
         );
         assert_eq!(plan.refusals().count(), 2);
-        let green = Access { acls: Some([rule("User:*", "deny")].into()), ..Access::default() };
-        let plan = access_plan(&blue, &green);
+        let new = Access { acls: Some([rule("User:*", "deny")].into()), ..Access::default() };
+        let plan = access_plan(&old, &new);
         assert_eq!(plan.refusals().count(), 1);
         let text = plan.differences[0].to_string();
         assert!(text.contains("deny write on topic orders (literal) for User:* from *"), "{text}");

@@ -27,12 +27,12 @@ impl Place {
                     (self.topics(old.colour), identity(old.colour), identity(new.colour));
                 Answer::Verified { old, new, topics, old_ttl_s: 0 }
             }
-            Command::MatchTopics { old, new, topics } => {
+            Command::MatchTopics { old, new, topics, .. } => {
                 self.reach(old).and_then(|()| self.reach(new))?;
                 let infra = self.infra(new.colour);
                 let created = if infra.topic { Default::default() } else { topics.clone() };
                 infra.topic = true;
-                Answer::TopicsMatched { created, notes: vec![] }
+                Answer::TopicsMatched { created, notes: vec![], there: self.topics(old.colour) }
             }
             Command::ListGroups { old } => {
                 self.reach(old)?;
