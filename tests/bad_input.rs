@@ -23,6 +23,8 @@ fn unknown_options_and_values() {
     refused(&["demo", "--strategy", "recipe", "--trouble", "abort"], &["--trouble", "--strategy kutover"]);
     refused(&["demo", "--kafka", "apache", "--trouble", "broker-dies"], &["--trouble", "embedded"]);
     refused(&["up"], &["FILE"]);
+    refused(&["plan"], &["FILE"]);
+    refused(&["plan", "orders.toml", "--watch", "0"], &["--watch", "from 1 to 3600"]);
 }
 
 const FILE: &str = r#"
@@ -51,12 +53,15 @@ fn up_with(text: &str, words: &[&str]) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("orders.toml");
     std::fs::write(&path, text).expect("written");
-    refused(&["up", path.to_str().expect("UTF-8")], words);
+    for command in ["up", "plan"] {
+        refused(&[command, path.to_str().expect("UTF-8")], words);
+    }
 }
 
 #[test]
 fn bad_configuration_names_the_field() {
     refused(&["up", "no-such-file.toml"], &["no-such-file.toml"]);
+    refused(&["plan", "no-such-file.toml"], &["no-such-file.toml"]);
     up_with(&FILE.replace("ttl_s = 1", "ttl_s = 0"), &["orders.toml", "dns.ttl_s", "write"]);
     up_with(&FILE.replace("deployment", "deployement"), &["deployement", "deployment"]);
     up_with(
@@ -65,6 +70,43 @@ fn bad_configuration_names_the_field() {
     );
     up_with(&format!("{FILE}\n[plan]\nsoak = \"soon\"\n"), &["plan.soak", "soon"]);
     up_with(&FILE.replace("[dns]", "[dns"), &["orders.toml", "line"]);
+    up_with(
+        &format!("{FILE}\n[plan]\nwaive_streams = \"counts\"\n"),
+        &["plan.waive_streams", "[\"counts\"]"],
+    );
+    up_with(&format!("{FILE}\n[plan]\nwaive_unread = [\"a b\"]\n"), &["plan.waive_unread", "a b"]);
+    let weak = format!("{FILE}\n[clusters.green.properties]\nacks = \"1\"\n");
+    up_with(&weak, &["clusters.green.properties", "acks"]);
+}
+
+/// Nothing listens where the configuration says: the plan says so of each colour, and makes no file.
+#[test]
+fn a_plan_names_clusters_that_do_not_answer() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("orders.toml");
+    std::fs::write(&path, FILE).expect("written");
+    let run = kutover(&["plan", path.to_str().expect("UTF-8"), "--watch", "1", "--json"]);
+    assert_eq!(run.status, Some(4), "{}", run.stderr);
+    for word in ["blue: ", "green: ", "127.0.0.1:1", "127.0.0.1:2"] {
+        assert!(run.stderr.contains(word), "`{word}` is not in: {}", run.stderr);
+    }
+    assert!(run.stdout.contains("\"outcome\":\"unreachable\""), "{}", run.stdout);
+    assert_eq!(
+        std::fs::read_dir(directory.path()).expect("listed").count(),
+        1,
+        "a plan leaves nothing behind"
+    );
+}
+
+#[test]
+fn a_plan_names_a_damaged_zone() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("orders.toml");
+    std::fs::write(&path, FILE).expect("written");
+    std::fs::write(directory.path().join("orders.journal.zone"), "nonsense").expect("written");
+    let run = kutover(&["plan", path.to_str().expect("UTF-8"), "--watch", "1"]);
+    assert_eq!(run.status, Some(4), "{}", run.stderr);
+    assert!(run.stderr.contains("orders.journal.zone") && run.stderr.contains("damaged"), "{}", run.stderr);
 }
 
 #[test]

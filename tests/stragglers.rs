@@ -32,7 +32,7 @@ fn configuration(blue: &Incarnation, green: &Incarnation, more: &str) -> String 
     }
     text + &format!(
         "\n[plan]\nwaive_history = \"*\"\nquiet_window = \"{QUIET_WINDOW_MS}ms\"\nconverge_deadline = \"20s\"\n\
-         soak = \"0s\"\nhold_limit = \"2m\"\ndrain_poll = \"500ms\"\n{more}"
+         soak = \"0s\"\nhold_limit = \"2m\"\ndrain_poll = \"500ms\"\nwatch = \"1s\"\n{more}"
     )
 }
 
@@ -156,7 +156,8 @@ async fn a_console_producer_left_on_blue_is_named_held_for_and_fenced() {
     assert_eq!((row["group"].as_str(), row["zero"]["estimate"].as_str()), (Some("billing"), Some("never")));
     assert!(row["unread"].as_i64() > Some(3) && looked.stderr.contains("records unread"), "{drain}");
 
-    std::fs::write(&path, configuration(&blue, &green, "waive_groups = [\"billing\"]\n")).expect("written");
+    let waived = "waive_groups = [\"billing\"]\nwaive_unread = [\"orders\"]\n";
+    std::fs::write(&path, configuration(&blue, &green, waived)).expect("written");
     let run = tokio::task::spawn_blocking(move || kutover(&["up", "--json", &file])).await.expect("it ran");
     let told = report(&run);
     assert_eq!(

@@ -178,7 +178,7 @@ impl World {
         text + &format!(
             "\n[clusters.green.scram_users]\n{scram_users}\n[plan]\napprove = \"manual\"\ngroups = [\"billing\"]\n\
              waive_history = [\"{TOPIC}\"]\nsoak = \"1s\"\ndrain_poll = \"100ms\"\nhold_limit = \"60s\"\n\
-             separation_head_room = 1000\n"
+             separation_head_room = 1000\nwatch = \"1s\"\nwaive_super_users = \"*\"\n"
         )
     }
 

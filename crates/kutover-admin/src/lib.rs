@@ -21,6 +21,7 @@ mod probe;
 mod producer_ids;
 mod proof;
 mod security;
+mod survey;
 mod tail;
 mod topics;
 mod writers;

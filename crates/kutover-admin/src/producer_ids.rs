@@ -36,7 +36,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(20);
 
 impl KafkaAdmin {
     /// The brokers as the cluster's metadata names them now.
-    async fn brokers(&self) -> ProviderResult<Vec<(i32, String)>> {
+    pub(crate) async fn brokers(&self) -> ProviderResult<Vec<(i32, String)>> {
         let what = "read the cluster's brokers";
         let metadata = kafka_metadata(&self.kafka);
         match tokio::time::timeout(self.config.timeouts.call, metadata.refresh()).await {

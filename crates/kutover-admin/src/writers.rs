@@ -246,7 +246,8 @@ fn state(known: &krafka::admin::ProducerState) -> (i64, ProducerState) {
         epoch: known.producer_epoch,
         last_sequence: known.last_sequence,
         last_timestamp_ms: known.last_timestamp,
-        transactional: known.coordinator_epoch >= 0,
+        // Until its first marker a transactional producer has no coordinator epoch.
+        transactional: known.coordinator_epoch >= 0 || known.current_transaction_start_offset.is_some(),
         coordinator_epoch: known.coordinator_epoch,
         open_since: known.current_transaction_start_offset.map(Offset),
     };

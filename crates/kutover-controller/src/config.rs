@@ -53,8 +53,9 @@ use kutover_core::decisions::separation::Room;
 use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use check::WATCHED;
 pub use error::ConfigError;
-pub use names::TopicSelection;
+pub use names::{NameSelection, TopicSelection};
 pub use properties::{Properties, PropertyValue, SecretText};
 pub use provisioner::{LabKafka, ProvisionerConfig};
 
@@ -217,6 +218,22 @@ pub struct Plan {
     /// Topics whose history may die with the old cluster (L18): nothing (default), a list, or `"*"`, which takes in neither
     /// `_schemas` nor topics that do not move.
     pub waive_history: TopicSelection,
+    /// Streams applications that somebody moves by hand, by application id. Default none.
+    pub waive_streams: NameSelection,
+    /// Transactional ids whose producers somebody moves by hand. Default none.
+    pub waive_transactions: NameSelection,
+    /// Topics that no group needs to have read. Default none.
+    pub waive_unread: TopicSelection,
+    /// Topics of which retention may delete what is unread. Default none.
+    pub waive_retention: TopicSelection,
+    /// Super users of the old cluster that do not produce, as in `"User:admin"`. Default none.
+    pub waive_super_users: NameSelection,
+    /// Advertised addresses that clients reach although this machine does not, as `host:port`. Default none.
+    pub waive_unreachable: NameSelection,
+    /// For how long groups and producers are watched before a cutover begins, to tell their pace: longer than groups take
+    /// between two commits, at most half of `command_timeout`. Default 10 s, or that half.
+    #[serde(with = "values::duration_option", skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Duration>,
     /// Whether the old cluster is removed at the end. Default true.
     pub remove_old: bool,
     /// The records' time to live around the switch, in whole seconds and not above `dns.ttl_s`. Default: `dns.ttl_s`.
@@ -261,6 +278,13 @@ impl Default for Plan {
             separation_head_room: Room::default().head_room,
             separation_limit: Room::default().most,
             waive_history: TopicSelection::none(),
+            waive_streams: NameSelection::none(),
+            waive_transactions: NameSelection::none(),
+            waive_unread: TopicSelection::none(),
+            waive_retention: TopicSelection::none(),
+            waive_super_users: NameSelection::none(),
+            waive_unreachable: NameSelection::none(),
+            watch: None,
             remove_old: true,
             ttl: None,
             converge_deadline: Duration::from_secs(60),

@@ -4,3 +4,4 @@ pub mod config;
 pub mod driver;
 pub mod journal;
 mod settings;
+pub mod survey;

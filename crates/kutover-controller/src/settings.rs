@@ -3,8 +3,16 @@
 use kutover_core::cutover::{Approval, FencePolicy, Plan, SeparationPolicy, Timings, Topics};
 use kutover_core::decisions::separation::Room;
 
-use crate::config::{Approve, Config, FencePolicy as ConfiguredFence, Separation, TopicSelection};
-use crate::driver::Deployment;
+use kutover_core::decisions::fence::Means;
+use kutover_core::survey::{Names, Waivers};
+use kutover_core::words::Colour;
+
+use crate::config::{
+    Approve, Config, FenceConfig, FencePolicy as ConfiguredFence, NameSelection, Separation, TopicSelection,
+    WATCHED,
+};
+use crate::driver::{Deployment, Gate};
+use crate::survey::Watch;
 
 /// The first wait after a failure.
 const RETRY_MS: u64 = 200;
@@ -52,6 +60,28 @@ impl Config {
         }
     }
 
+    /// What a cutover must not begin over.
+    pub fn gate(&self) -> Gate {
+        let time = self.plan.watch.unwrap_or(WATCHED.min(self.plan.command_timeout / 2));
+        let watch = Watch { time, read_uncommitted: self.plan.read_uncommitted.clone() };
+        Gate { waivers: self.waivers(), watch }
+    }
+
+    fn waivers(&self) -> Waivers {
+        let plan = &self.plan;
+        let users = |colour| self.clusters.get(colour).scram_users.names().map(str::to_owned).collect();
+        Waivers {
+            streams: names(&plan.waive_streams),
+            transactions: names(&plan.waive_transactions),
+            unread: topics(&plan.waive_unread),
+            retention: topics(&plan.waive_retention),
+            super_users: names(&plan.waive_super_users),
+            unreachable: names(&plan.waive_unreachable),
+            fences: Colour::BOTH.map(|colour| (colour, means(&self.clusters.get(colour).fence))).into(),
+            passwords: Colour::BOTH.map(|colour| (colour, users(colour))).into(),
+        }
+    }
+
     /// What the driver needs to know besides.
     pub fn deployment(&self) -> Deployment {
         Deployment {
@@ -68,5 +98,20 @@ fn topics(selection: &TopicSelection) -> Topics {
     match selection {
         TopicSelection::All => Topics::All,
         TopicSelection::Named(topics) => Topics::Named(topics.clone()),
+    }
+}
+
+fn names(selection: &NameSelection) -> Names {
+    match selection {
+        NameSelection::All => Names::All,
+        NameSelection::Named(names) => Names::Named(names.clone()),
+    }
+}
+
+fn means(fence: &FenceConfig) -> Means {
+    match fence {
+        FenceConfig::Acl => Means::Acl,
+        FenceConfig::Size => Means::Size,
+        FenceConfig::Exec { .. } => Means::Exec,
     }
 }

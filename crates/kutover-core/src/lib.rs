@@ -12,5 +12,6 @@ pub mod messages;
 pub mod owner;
 pub mod parity;
 pub mod ports;
+pub mod survey;
 pub mod switch;
 pub mod words;

@@ -84,6 +84,18 @@ pub enum Difference {
 }
 
 impl Difference {
+    /// The topic that it is about.
+    pub fn topic(&self) -> &TopicName {
+        match self {
+            Difference::MorePartitions { topic, .. }
+            | Difference::Weaker { topic, .. }
+            | Difference::Config { topic, .. }
+            | Difference::GoneInKafka4 { topic, .. }
+            | Difference::FewerReplicas { topic, .. }
+            | Difference::ConfigsUnknown { topic } => topic,
+        }
+    }
+
     /// Whether the cutover must not go on with it.
     pub fn is_refusal(&self) -> bool {
         match self {
@@ -218,7 +230,7 @@ fn compare(old: &TopicDescription, new: &TopicDescription, differences: &mut Vec
 }
 
 /// Whether `value` keeps or takes less than `than`.
-fn is_less(config: &str, value: &str, than: &str) -> bool {
+pub(crate) fn is_less(config: &str, value: &str, than: &str) -> bool {
     let read = |text: &str| match text.parse::<i64>() {
         Ok(-1) if UNLIMITED_BELOW_ZERO.contains(&config) => Some(i64::MAX),
         number => number.ok(),
@@ -253,7 +265,7 @@ pub async fn create_with_known_configs(
 }
 
 /// The config that a refusal says is unknown ("Unknown topic config name: NAME").
-fn unknown_config(error: &ProviderError, topic: &NewTopic) -> Option<(String, String)> {
+pub fn unknown_config(error: &ProviderError, topic: &NewTopic) -> Option<(String, String)> {
     let reason = error.reason.to_ascii_lowercase();
     if error.kind != ErrorKind::Refused || !reason.contains("unknown") {
         return None;

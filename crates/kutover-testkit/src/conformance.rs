@@ -13,6 +13,7 @@ pub mod producer;
 pub mod producer_ids;
 pub mod provision;
 pub mod registry;
+pub mod survey;
 pub mod token;
 pub mod watch;
 pub mod writers;

@@ -15,11 +15,12 @@ use kutover_core::error::ProviderResult;
 use kutover_core::messages::{ControlMessage, ControlView, MemberState};
 use kutover_core::owner::{RemovalMark, Target};
 use kutover_core::ports::{
-    Access, AccessToken, ClientEvents, ClusterAdmin, ClusterIdentity, ClusterProvisioner, Delivery,
-    DnsProvider, EndpointAnswer, EndpointWatch, FenceKind, FenceProof, FenceSwitch, GroupListing,
-    Incarnation, Journal, JournalEntry, LagBatch, LagQuery, LagSource, MemberLink, MemberLinks, NewAccess,
-    NewTopic, NewestIds, PartitionEnd, ProducerClient, ProducerFactory, ProducerIds, ProducerSurvey,
-    Published, RecordRef, Refusal, Registry, ScramUsers, Token, TokenProvider, TopicDescription,
+    Access, AccessToken, ClientEvents, ClusterAdmin, ClusterIdentity, ClusterProvisioner, ClusterSurvey,
+    ConfigMap, Delivery, DnsProvider, EndpointAnswer, EndpointWatch, FenceKind, FenceProof, FenceSwitch,
+    GroupDescription, GroupListing, Incarnation, Item, Journal, JournalEntry, LagBatch, LagQuery, LagSource,
+    MemberLink, MemberLinks, NewAccess, NewTopic, NewestIds, PartitionEnd, ProducerClient, ProducerFactory,
+    ProducerIds, ProducerSurvey, Published, RecordRef, Refusal, Registry, ScramUsers, Token, TokenProvider,
+    TopicDescription,
 };
 use kutover_core::words::{
     ClusterId, Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
@@ -112,6 +113,22 @@ mock! {
         async fn writers(&self, places: &[TopicPartition]) -> ProviderResult<BTreeMap<TopicPartition, Result<PartitionWriters, String>>>;
         async fn last_records(&self, place: &TopicPartition, at_most: usize) -> ProviderResult<Vec<LastRecord>>;
         async fn open_transactions(&self, places: &[TopicPartition]) -> ProviderResult<BTreeMap<TopicPartition, Result<Vec<OpenTransaction>, String>>>;
+    }
+}
+
+mock! {
+    /// A [`ClusterSurvey`].
+    pub ClusterSurvey {}
+    #[async_trait]
+    impl ClusterSurvey for ClusterSurvey {
+        async fn topic_configs(&self, topics: &[TopicName]) -> ProviderResult<BTreeMap<TopicName, Item<ConfigMap>>>;
+        async fn broker_configs(&self) -> ProviderResult<BTreeMap<i32, Item<ConfigMap>>>;
+        async fn refused_configs(&self, configs: &BTreeMap<String, String>) -> ProviderResult<BTreeMap<String, String>>;
+        async fn describe_groups(&self) -> ProviderResult<BTreeMap<GroupId, Item<GroupDescription>>>;
+        async fn transactional_ids(&self) -> ProviderResult<BTreeMap<String, String>>;
+        async fn sizes(&self, topics: &[TopicName]) -> ProviderResult<BTreeMap<TopicPartition, Item<u64>>>;
+        async fn ages(&self, at: &BTreeMap<TopicPartition, Offset>, now_ms: i64) -> ProviderResult<BTreeMap<TopicPartition, Item<u64>>>;
+        async fn reach(&self, addresses: &BTreeSet<String>) -> BTreeMap<String, Item<()>>;
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a whole cutover in a world of its own on this machine, under live traffic, and count what was lost.
     Demo(DemoOptions),
+    /// Say what the cutover that a configuration file describes would do, and what it is refused over. Changes nothing.
+    Plan(PlanOptions),
     /// Run the cutover that a configuration file describes.
     Up(UpOptions),
     /// Show how far groups have read the cluster that is left, why that is not enough, and when it will be.
@@ -79,6 +81,20 @@ fn colour(text: &str) -> Result<Colour, String> {
         "green" => Ok(Colour::Green),
         _ => Err("write `blue` or `green`".to_owned()),
     }
+}
+
+/// Options of `kutover plan`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct PlanOptions {
+    /// The configuration, as TOML.
+    pub file: PathBuf,
+    /// For how long groups and producers are watched, to tell their pace, if not for `plan.watch`. Longer than groups take
+    /// between two commits.
+    #[arg(long, value_name = "SECONDS", value_parser = whole::<u32, 1, 3600>)]
+    pub watch: Option<u32>,
+    /// Print the plan as one JSON object, as the last line on stdout.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `kutover up`.
@@ -346,6 +362,8 @@ mod tests {
             (&["kutover", "demo", "--strategy", "hope"], &["--strategy", "kutover", "recipe", "dns-only"]),
             (&["kutover", "demo", "--colour", "red"], &["--colour"]),
             (&["kutover", "up"], &["FILE"]),
+            (&["kutover", "plan"], &["FILE"]),
+            (&["kutover", "plan", "a.toml", "--watch", "0"], &["--watch", "from 1 to 3600"]),
         ] {
             let error = Cli::try_parse_from(arguments).unwrap_err().to_string();
             assert!(words.iter().all(|word| error.contains(word)), "{arguments:?}: {error}");

@@ -12,7 +12,8 @@ use kutover_controller::journal::FileJournal;
 use kutover_core::cutover::{Progress, Record};
 use kutover_core::drain::{DrainTable, Required, Row, table};
 use kutover_core::ports::{ClusterAdmin as _, GroupListing, Incarnation, LagQuery};
-use kutover_core::words::{ClusterId, Colour, TopicName, TopicPartition};
+use kutover_core::survey::partitions;
+use kutover_core::words::{ClusterId, Colour};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -93,17 +94,10 @@ pub(crate) async fn required(
 ) -> Result<(Required, bool), Failure> {
     let plan = config.cutover_plan();
     let topics = admin.topics().await.map_err(anyhow::Error::from)?;
-    let moving: BTreeMap<TopicName, i32> = topics
-        .into_iter()
-        .filter(|topic| plan.topics.includes(&topic.name))
-        .map(|topic| (topic.name, topic.partitions))
-        .collect();
+    let moving = plan.moving(&topics);
     let mut required = journalled(config, there).await?.unwrap_or_else(|| Required {
         groups: BTreeMap::new(),
-        partitions: moving
-            .iter()
-            .flat_map(|(topic, count)| (0..*count).map(|at| (TopicPartition::new(topic.clone(), at), None)))
-            .collect(),
+        partitions: partitions(&moving).into_iter().map(|place| (place, None)).collect(),
     });
     let listing = admin.groups().await.map_err(anyhow::Error::from)?;
     let (listed, complete) = match listing {

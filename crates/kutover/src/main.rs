@@ -1,4 +1,5 @@
-//! The program: `kutover up` runs the cutover that a file describes, `kutover demo` makes a world and runs one in it.
+//! The program: `kutover plan` says what a cutover would do, `kutover up` runs the one that a file describes, `kutover demo`
+//! makes a world and runs one in it.
 //!
 //! What machines read goes to stdout, as its last line and only with `--json`; all else goes to stderr.
 
@@ -9,6 +10,7 @@ mod consumers;
 mod demo;
 mod drain;
 mod failure;
+mod plan;
 mod report;
 mod traffic;
 mod ui;
@@ -50,13 +52,19 @@ fn main() -> ExitCode {
     end(result)
 }
 
-async fn run(command: Command) -> Result<bool, Failure> {
+/// The exit status of a command that came to its end.
+async fn run(command: Command) -> Result<u8, Failure> {
     match command {
-        Command::Demo(options) => command::demo(options).await,
-        Command::Up(options) => command::up(options).await,
-        Command::Drain(options) => command::drain(options).await,
-        Command::WaitGroup(options) => wait_group::run(options).await,
+        Command::Demo(options) => command::demo(options).await.map(status),
+        Command::Plan(options) => plan::run(&options).await,
+        Command::Up(options) => command::up(options).await.map(status),
+        Command::Drain(options) => command::drain(options).await.map(status),
+        Command::WaitGroup(options) => wait_group::run(options).await.map(status),
     }
+}
+
+fn status(is_success: bool) -> u8 {
+    u8::from(!is_success)
 }
 
 /// Resolves when a person or a supervisor wants the program to end. What runs is dropped then, and takes along what it
@@ -76,10 +84,9 @@ async fn interrupted() {
     }
 }
 
-fn end(result: Result<bool, Failure>) -> ExitCode {
+fn end(result: Result<u8, Failure>) -> ExitCode {
     match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(status) => ExitCode::from(status),
         Err(failure) => {
             let _ = writeln!(std::io::stderr(), "error: {failure}");
             ExitCode::from(failure.status())

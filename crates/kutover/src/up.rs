@@ -5,6 +5,8 @@ use std::path::Path;
 use kutover_controller::config::Config;
 use kutover_controller::driver::{Controller, Finished, Operator};
 use kutover_core::cutover::{Event, Stop};
+use kutover_core::decisions::fence::Means;
+use kutover_core::words::Colour;
 use tokio::sync::mpsc;
 
 use crate::failure::Failure;
@@ -55,7 +57,14 @@ pub(crate) async fn run(
 async fn controller(path: &Path, hosts: &mut Hosts) -> Result<Controller, Failure> {
     let config = load(path)?;
     let backends = wire(&config, hosts).await?;
-    Ok(Controller::new(config.cutover_plan(), config.deployment(), backends))
+    let mut gate = config.gate();
+    // An embedded cluster has a fence of its own, whatever the file says.
+    for colour in Colour::BOTH {
+        if hosts.lab.as_ref().is_some_and(|lab| lab.fence(colour).is_some()) {
+            gate.waivers.fences.insert(colour, Means::Exec);
+        }
+    }
+    Ok(Controller::new(config.cutover_plan(), config.deployment(), backends).with_gate(gate))
 }
 
 /// The outcome's name in a report.
@@ -112,6 +121,7 @@ mod tests {
         }
         text + "\n[plan]\nfence = \"waived\"\nremove_old = false\nquiet_window = \"100ms\"\nsoak = \"0s\"\n\
                 converge_deadline = \"500ms\"\ndrain_poll = \"20ms\"\nhold_limit = \"20s\"\n\
+                watch = \"100ms\"\nwaive_retention = \"*\"\nwaive_transactions = \"*\"\n\
                 separation_head_room = 1000\n"
     }
 

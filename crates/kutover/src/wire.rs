@@ -13,7 +13,8 @@ use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks};
 use kutover_controller::journal::FileJournal;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
-    ClusterProvisioner, DnsProvider, Incarnation, Published, RecordData, RecordSet, TokenProvider,
+    ClusterProvisioner, ClusterSurvey, DnsProvider, Incarnation, Published, RecordData, RecordSet,
+    TokenProvider,
 };
 use kutover_core::words::{Colour, DeploymentName, DnsName};
 use kutover_dns::LocalServer;
@@ -51,7 +52,10 @@ pub(crate) async fn wire(config: &Config, hosts: &mut Hosts) -> Result<Backends,
     Ok(Backends { dns, blue, green, clusters: Arc::new(connector), journal: Arc::new(journal) })
 }
 
-fn provisioners(config: &Config, hosts: &Hosts) -> Result<[Arc<dyn ClusterProvisioner>; 2], Failure> {
+pub(crate) fn provisioners(
+    config: &Config,
+    hosts: &Hosts,
+) -> Result<[Arc<dyn ClusterProvisioner>; 2], Failure> {
     let make = |colour: Colour| -> Result<Arc<dyn ClusterProvisioner>, Failure> {
         match &config.clusters.get(colour).provisioner {
             ProvisionerConfig::Static { bootstrap, endpoint } => {
@@ -263,6 +267,10 @@ impl ClusterConnector for Connector {
             registry: Arc::new(registry),
             ids: admin,
         })
+    }
+
+    async fn survey(&self, incarnation: &Incarnation) -> ProviderResult<Arc<dyn ClusterSurvey>> {
+        Ok(Arc::new(self.admin(incarnation).await?))
     }
 }
 

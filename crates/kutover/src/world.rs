@@ -153,9 +153,16 @@ fn configuration(
     let quoted = |text: &str| toml::Value::from(text).to_string();
     // A hold whose cause cannot end is given up soon; any other gets its time.
     let hold_limit = if options.trouble == Some(TroubleKind::SameCluster) { "2s" } else { "60s" };
-    let (brokers, soak) = match options.kafka {
-        KafkaChoice::Embedded => (EMBEDDED_BROKERS, "1s"),
-        KafkaChoice::Apache { .. } => (1, "2s"),
+    let (brokers, soak, waived) = match options.kafka {
+        KafkaChoice::Embedded => (
+            EMBEDDED_BROKERS,
+            "1s",
+            "# An embedded cluster tells neither its topics' retention nor transactional ids.\n\
+             waive_retention = \"*\"\nwaive_transactions = \"*\"\n",
+        ),
+        KafkaChoice::Apache { .. } => {
+            (1, "2s", "# Only the brokers' own quorum is a super user.\nwaive_super_users = \"*\"\n")
+        }
     };
     let mut text = format!(
         "# Written by `kutover demo`: a world on this machine.\n\
@@ -190,7 +197,7 @@ fn configuration(
         text,
         "\n[plan]\ngroups = [{groups}]\n# What the groups have read may die with blue: it is a demo's.\n\
          waive_history = \"*\"\nconverge_deadline = \"30s\"\nquiet_window = \"2s\"\nsoak = \"{soak}\"\n\
-         hold_limit = \"{hold_limit}\"\ndrain_poll = \"200ms\"\n\
+         hold_limit = \"{hold_limit}\"\ndrain_poll = \"200ms\"\nwatch = \"1s\"\n{waived}\
          # A demo has few clients.\nseparation_head_room = 1000\n"
     );
     Ok(text)

@@ -93,7 +93,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "kafka",
         about: "the data path and all that is done to a cluster, on real Kafka; stock clients; secured clusters",
-        packages: &["kutover-admin", "kutover-clash", "kutover-kafka"],
+        packages: &["kutover-admin", "kutover-clash", "kutover-kafka", "kutover-tests-kafka"],
         tls: &[("kutover-tests", "secured")],
         needs: setup::SECURED_KAFKA,
         ..PLAIN

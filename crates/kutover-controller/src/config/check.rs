@@ -109,6 +109,9 @@ fn clusters(config: &Config) -> Result<(), Fault> {
     Ok(())
 }
 
+/// For how long a plan watches groups and producers if nothing is said.
+pub(crate) const WATCHED: Duration = Duration::from_secs(10);
+
 fn plan(config: &Config) -> Result<(), Fault> {
     let plan = &config.plan;
     let bounds = [
@@ -119,6 +122,7 @@ fn plan(config: &Config) -> Result<(), Fault> {
         ("hold_limit", plan.hold_limit, Duration::from_millis(100)),
         ("command_timeout", plan.command_timeout, Duration::from_millis(100)),
         ("drain_poll", plan.drain_poll, Duration::from_millis(10)),
+        ("watch", plan.watch.unwrap_or(WATCHED), Duration::from_millis(100)),
     ];
     // A week: longer is a slip of the unit.
     let longest = Duration::from_secs(7 * 86_400);
@@ -129,6 +133,13 @@ fn plan(config: &Config) -> Result<(), Fault> {
                 format!("{} is out of range; write {} to {}", show(value), show(shortest), show(longest));
             return fault(format!("plan.{field}"), message);
         }
+    }
+    if let Some(watch) = plan.watch.filter(|watch| *watch > plan.command_timeout / 2) {
+        let message = format!(
+            "{} is more than half of plan.command_timeout, which has to cover it; shorten it, or raise that",
+            humantime::format_duration(watch)
+        );
+        return fault("plan.watch", message);
     }
     if let Some(ttl) = plan.ttl {
         let whole = ttl.subsec_nanos() == 0 && (1..=u64::from(config.dns.ttl_s)).contains(&ttl.as_secs());

@@ -78,30 +78,74 @@ impl Serialize for TopicSelection {
 
 impl<'de> Deserialize<'de> for TopicSelection {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged, expecting = "expected `\"*\"` or a list of topic names; write it in that form")]
-        enum Form {
-            One(String),
-            Many(Vec<String>),
-        }
-        let names = match Form::deserialize(deserializer)? {
-            Form::One(text) if text == "*" => return Ok(Self::All),
-            Form::One(text) => {
-                return Err(D::Error::custom(format!(
-                    "`{text}` is neither `\"*\"` nor a list; write `\"*\"` or `[\"{text}\"]`"
-                )));
-            }
-            Form::Many(names) => names,
-        };
-        if names == ["*"] {
+        let Some(names) = Form::deserialize(deserializer)?.names().map_err(D::Error::custom)? else {
             return Ok(Self::All);
-        }
+        };
         names
             .iter()
             .map(|name| topic(name))
             .collect::<Result<_, _>>()
             .map(Self::Named)
             .map_err(D::Error::custom)
+    }
+}
+
+/// Which things are meant that have no form of their own: in the file `"*"` or a list of names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameSelection {
+    /// All of them.
+    All,
+    /// These.
+    Named(BTreeSet<String>),
+}
+
+impl NameSelection {
+    /// Nothing at all.
+    pub fn none() -> Self {
+        Self::Named(BTreeSet::new())
+    }
+}
+
+impl Serialize for NameSelection {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => serializer.serialize_str("*"),
+            Self::Named(names) => names.serialize(serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for NameSelection {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Form::deserialize(deserializer)?.names().map_err(D::Error::custom)? {
+            None => Self::All,
+            Some(names) => match names.iter().find(|name| name.trim().is_empty()) {
+                Some(name) => return Err(D::Error::custom(format!("`{name}` is no name; delete it"))),
+                None => Self::Named(names.into_iter().collect()),
+            },
+        })
+    }
+}
+
+/// What stands in the file.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected `\"*\"` or a list of names; write it in that form")]
+enum Form {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Form {
+    /// The names; `None` for all.
+    fn names(self) -> Result<Option<Vec<String>>, String> {
+        match self {
+            Form::One(text) if text == "*" => Ok(None),
+            Form::One(text) => {
+                Err(format!("`{text}` is neither `\"*\"` nor a list; write `\"*\"` or `[\"{text}\"]`"))
+            }
+            Form::Many(names) if names == ["*"] => Ok(None),
+            Form::Many(names) => Ok(Some(names)),
+        }
     }
 }
 

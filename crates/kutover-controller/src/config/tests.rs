@@ -254,7 +254,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         "[\"orders\", \"audit\"]",
         "3",
-        "field `plan.topics`: expected `\"*\"` or a list of topic names; write it in that form",
+        "field `plan.topics`: expected `\"*\"` or a list of names; write it in that form",
     ),
     (
         "soak = \"1m 30s\"",

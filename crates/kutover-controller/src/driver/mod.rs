@@ -4,6 +4,7 @@ mod owner;
 mod proofs;
 mod rollback;
 mod topics;
+mod verify;
 mod world;
 
 use std::collections::BTreeSet;
@@ -16,15 +17,18 @@ use kutover_core::cutover::{Answer, Progress};
 use kutover_core::cutover::{ApprovalGate, CommandId, Cutover, Event, Input, Output, Plan, Record, Stop};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
-    ClusterAdmin, ClusterProvisioner, DnsProvider, Incarnation, Journal, JournalEntry, LagSource,
-    ProducerIds, ProducerSurvey, Registry,
+    ClusterAdmin, ClusterProvisioner, ClusterSurvey, DnsProvider, Incarnation, Journal, JournalEntry,
+    LagSource, ProducerIds, ProducerSurvey, Registry,
 };
+use kutover_core::survey::Waivers;
 use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId, Millis, Nonce};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use proofs::observe;
 use world::World;
+
+use crate::survey::Watch;
 
 /// The controller's connections to one cluster.
 #[derive(Clone)]
@@ -49,6 +53,15 @@ pub trait ClusterConnector: Send + Sync {
     /// # Errors
     /// Unreachable, or client properties that make no sense.
     async fn connect(&self, incarnation: &Incarnation) -> ProviderResult<ClusterLinks>;
+
+    /// What a plan asks of an incarnation besides. Needed where a controller has a [`Gate`].
+    ///
+    /// # Errors
+    /// As `connect`; `Unsupported` where nobody can tell.
+    async fn survey(&self, incarnation: &Incarnation) -> ProviderResult<Arc<dyn ClusterSurvey>> {
+        let what = format!("look at {}", incarnation.id);
+        Err(ProviderError::new(ErrorKind::Unsupported, what, "this connector cannot tell what a plan asks"))
+    }
 }
 
 /// The world that a controller steers, behind the ports.
@@ -119,11 +132,22 @@ pub enum DriveError {
     },
 }
 
+/// What a cutover must not begin over: the refusals of a plan, judged when both clusters are there and before anything is
+/// written to either.
+#[derive(Clone, Debug)]
+pub struct Gate {
+    /// What is waived.
+    pub waivers: Waivers,
+    /// How the clusters are looked at. The time has to fit into one command's.
+    pub watch: Watch,
+}
+
 /// A controller, ready to run.
 pub struct Controller {
     plan: Plan,
     deployment: Deployment,
     backends: Backends,
+    gate: Option<Gate>,
     nonce: Nonce,
     again: bool,
 }
@@ -134,7 +158,14 @@ impl Controller {
     /// Puts a controller together.
     pub fn new(plan: Plan, deployment: Deployment, backends: Backends) -> Self {
         let nonce = Nonce::new(format!("{:016x}", rand::random::<u64>()));
-        Self { plan, deployment, backends, nonce, again: false }
+        Self { plan, deployment, backends, gate: None, nonce, again: false }
+    }
+
+    /// The same, which holds before it has touched a cluster as long as a plan would be refused.
+    #[must_use]
+    pub fn with_gate(mut self, gate: Gate) -> Self {
+        self.gate = Some(gate);
+        self
     }
 
     /// The same, which sets out anew if the last cutover was rolled back; otherwise it stays rolled back.
@@ -183,6 +214,7 @@ impl Controller {
         let entries = in_time(limit, "read the journal", journal.read()).await?;
         let mut next_index = entries.len() as u64;
         let records = entries.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
+        let gate = self.gate.map(|gate| (self.plan.clone(), gate));
         let mut machine = Cutover::new(self.plan, self.nonce, records);
         if adopt_only {
             machine = machine.adopting();
@@ -190,7 +222,7 @@ impl Controller {
         if self.again {
             machine = machine.again();
         }
-        let world = Arc::new(World::new(self.deployment, self.backends));
+        let world = Arc::new(World::new(self.deployment, self.backends, gate));
         let origin = Instant::now();
         let now = || Millis(u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX));
         // At most one command is under way: a new one replaces it, and dropping its future gives it up.

@@ -1,4 +1,4 @@
-//! Commands that prepare the new cluster: identities, topics, who may do what, start offsets.
+//! Commands that prepare the new cluster: topics, who may do what, start offsets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use kutover_core::cutover::{Answer, Command, StartOffsets};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::parity::{access_plan, create_with_known_configs, parity_plan};
 use kutover_core::ports::{ClusterAdmin, GroupListing, Incarnation};
-use kutover_core::words::{GroupId, Offset, Term, TopicName, TopicPartition};
+use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
 
 use super::world::{World, list};
 
@@ -15,22 +15,6 @@ use super::world::{World, list};
 type Groups = BTreeMap<GroupId, BTreeSet<TopicName>>;
 
 impl World {
-    pub(super) async fn verify(
-        &self,
-        old: &Incarnation,
-        new: &Incarnation,
-        term: Term,
-        ttl_s: u32,
-    ) -> ProviderResult<Answer> {
-        let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
-        Ok(Answer::Verified {
-            old: old_admin.identity().await?,
-            new: new_admin.identity().await?,
-            topics: old_admin.topics().await?,
-            old_ttl_s: self.ttl_before(term, ttl_s).await?,
-        })
-    }
-
     /// Gives the new cluster the old one's topics, and its ACLs, quotas and SCRAM users. What it made is answered, and
     /// what differs for good.
     pub(super) async fn match_topics(

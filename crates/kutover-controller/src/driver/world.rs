@@ -5,26 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use kutover_core::controls::{Control, without};
-use kutover_core::cutover::{Answer, Command};
+use kutover_core::cutover::{Answer, Command, Plan};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlBody, ControlMessage, ControlView};
 use kutover_core::owner::{RemovalMark, Target};
 use kutover_core::ports::{ClusterAdmin, ClusterProvisioner, Incarnation};
 use kutover_core::words::{ClusterId, Colour, IncarnationId, Nonce, Term, TopicName};
 
-use super::{Backends, ClusterLinks, Deployment, missing};
+use super::{Backends, ClusterLinks, Deployment, Gate, missing};
 
 /// The world as the commands see it.
 pub(super) struct World {
     pub(super) deployment: Deployment,
     pub(super) backends: Backends,
+    /// What a cutover must not begin over, with its plan.
+    pub(super) gate: Option<(Plan, Gate)>,
     /// Connections that have worked, by incarnation.
     links: Mutex<BTreeMap<IncarnationId, ClusterLinks>>,
 }
 
 impl World {
-    pub(super) fn new(deployment: Deployment, backends: Backends) -> Self {
-        Self { deployment, backends, links: Mutex::new(BTreeMap::new()) }
+    pub(super) fn new(deployment: Deployment, backends: Backends, gate: Option<(Plan, Gate)>) -> Self {
+        Self { deployment, backends, gate, links: Mutex::new(BTreeMap::new()) }
     }
 
     /// Carries out one command under a term.

@@ -69,7 +69,7 @@ pub fn links(cluster: MemoryCluster) -> ClusterLinks {
 }
 
 /// Connects to the world's clusters; a cluster that is gone does not answer.
-pub struct Connector(MemoryWorld);
+pub struct Connector(pub MemoryWorld);
 
 #[async_trait]
 impl ClusterConnector for Connector {

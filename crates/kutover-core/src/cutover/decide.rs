@@ -12,7 +12,7 @@ use crate::ports::{ClusterIdentity, Incarnation, PartitionEnd, TopicDescription}
 use crate::words::{ClusterId, Generation, GroupId, Offset, TopicName, TopicPartition};
 
 /// Two names for one cluster, or brokers in common, mean that a switch would move nobody, or move them in a circle (L5).
-pub(super) fn distinct(old: &ClusterIdentity, new: &ClusterIdentity) -> Result<(), String> {
+pub(crate) fn distinct(old: &ClusterIdentity, new: &ClusterIdentity) -> Result<(), String> {
     if without(Control::SameCluster) {
         return Ok(());
     }
@@ -33,7 +33,7 @@ pub(super) fn distinct(old: &ClusterIdentity, new: &ClusterIdentity) -> Result<(
 }
 
 /// The old cluster must be the one that was published: what is fenced, drained and removed is where producers were.
-pub(super) fn is_published(published: &Target, old: &ClusterIdentity) -> Result<(), String> {
+pub(crate) fn is_published(published: &Target, old: &ClusterIdentity) -> Result<(), String> {
     if old.cluster_id == published.cluster_id {
         return Ok(());
     }
@@ -61,15 +61,6 @@ pub(super) fn same_as_before(
     distinct(old, new)
 }
 
-/// The topics that move, with their partition counts.
-pub(super) fn moving(plan: &Plan, topics: &[TopicDescription]) -> BTreeMap<TopicName, i32> {
-    topics
-        .iter()
-        .filter(|topic| plan.topics.includes(&topic.name))
-        .map(|topic| (topic.name.clone(), topic.partitions))
-        .collect()
-}
-
 /// Why there is nothing to switch: a named topic that the old cluster does not have is a slip of the pen, and a cluster
 /// without topics has no producers to move.
 pub(super) fn nothing_moves(plan: &Plan, there: &[TopicDescription]) -> Option<String> {
@@ -80,7 +71,7 @@ pub(super) fn nothing_moves(plan: &Plan, there: &[TopicDescription]) -> Option<S
             "plan.topics names {missing}, which the old cluster does not have: correct the name, or make the topic there"
         ));
     }
-    let moving = moving(plan, there);
+    let moving = plan.moving(there);
     if moving.is_empty() {
         let why =
             "the old cluster has no topic to move: there is nothing to switch, change the record by hand";

@@ -115,7 +115,7 @@ impl Cutover {
         if let Some(why) = decide::nothing_moves(&self.plan, &topics).or_else(|| self.unwaived(&topics)) {
             return Next::Hold(why);
         }
-        let topics = decide::moving(&self.plan, &topics);
+        let topics = self.plan.moving(&topics);
         if topics != prepared.verified.topics && !without(Control::NoRecheck) {
             // A topic was born or grew since: it gets its parity, groups and start offsets like the others.
             self.notify(Event::Note {

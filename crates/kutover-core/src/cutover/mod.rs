@@ -12,7 +12,7 @@
 #![allow(clippy::large_enum_variant)]
 
 mod command;
-mod decide;
+pub(crate) mod decide;
 mod event;
 mod forward;
 mod invariants;

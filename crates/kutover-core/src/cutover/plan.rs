@@ -115,6 +115,12 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The topics that move, with their partition counts.
+    pub fn moving(&self, topics: &[TopicDescription]) -> BTreeMap<TopicName, i32> {
+        let moving = topics.iter().filter(|topic| self.topics.includes(&topic.name));
+        moving.map(|topic| (topic.name.clone(), topic.partitions)).collect()
+    }
+
     /// The topics that a group must read to their end, given all that move.
     pub fn topics_of(&self, group: &GroupId, moving: &BTreeMap<TopicName, i32>) -> BTreeSet<TopicName> {
         match self.groups.get(group) {

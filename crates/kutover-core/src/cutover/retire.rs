@@ -146,9 +146,7 @@ impl Cutover {
             ));
         }
         let prepared = &mut closed.redirected.prepared;
-        if let Some(why) =
-            decide::changed_topics(&prepared.verified.topics, &decide::moving(&self.plan, &topics))
-        {
+        if let Some(why) = decide::changed_topics(&prepared.verified.topics, &self.plan.moving(&topics)) {
             return Next::Hold(why);
         }
         let re_created = topics.iter().find(|topic| match (&topic.id, closed.topic_ids.get(&topic.name)) {

@@ -245,7 +245,7 @@ impl Cutover {
         if let Some(why) = decide::nothing_moves(&self.plan, &there).or_else(|| self.unwaived(&there)) {
             return Next::Hold(why);
         }
-        let topics = decide::moving(&self.plan, &there);
+        let topics = self.plan.moving(&there);
         self.notify(Event::Verified {
             old: old_identity.cluster_id.clone(),
             new: new_identity.cluster_id.clone(),
@@ -272,7 +272,7 @@ impl Cutover {
                  there, name it in plan.waive_history, or set plan.remove_old = false"
             ));
         }
-        let unwaived = self.plan.unwaived_history(&decide::moving(&self.plan, there));
+        let unwaived = self.plan.unwaived_history(&self.plan.moving(there));
         let topic = unwaived.first()?;
         Some(format!(
             "the history of topic {topic} (and {} more) would die with the old cluster: name it in plan.waive_history, or \

@@ -25,13 +25,13 @@ pub struct Seen {
 
 impl Seen {
     /// Milliseconds until `amount` more is done at this rate; `None` if nothing moves.
-    fn ms_for(self, amount: u64) -> Option<u64> {
+    pub(crate) fn ms_for(self, amount: u64) -> Option<u64> {
         let ms = (u128::from(amount) * u128::from(self.over_ms)).checked_div(u128::from(self.amount));
         if amount == 0 { Some(0) } else { ms.map(clamp) }
     }
 
     /// How much comes in a time at this rate, rounded up.
-    fn in_ms(self, ms: u64) -> u64 {
+    pub(crate) fn in_ms(self, ms: u64) -> u64 {
         clamp((u128::from(self.amount) * u128::from(ms)).div_ceil(u128::from(self.over_ms.max(1))))
     }
 }

@@ -13,6 +13,7 @@ mod producer;
 mod producer_ids;
 mod provision;
 mod registry;
+mod survey;
 mod token;
 mod writers;
 
@@ -31,5 +32,8 @@ pub use producer::{
 pub use producer_ids::{NewestIds, ProducerIds};
 pub use provision::{ClusterProvisioner, Incarnation};
 pub use registry::{MemberLink, MemberLinks, Registry};
+pub use survey::{
+    ClusterSurvey, ConfigMap, ConfigSource, ConfigValue, GroupDescription, GroupProtocol, Item,
+};
 pub use token::{AccessToken, TokenProvider};
 pub use writers::ProducerSurvey;

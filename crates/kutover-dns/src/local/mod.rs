@@ -5,9 +5,10 @@ mod handler;
 mod kept;
 mod zone;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,6 +89,16 @@ impl LocalServer {
     /// text names the file.
     pub async fn start_kept(address: SocketAddr, zone: DnsName, path: &Path) -> ProviderResult<Arc<Self>> {
         Self::start_with(address, zone, Some(ZoneFile::new(path))).await
+    }
+
+    /// What a kept zone has published, by endpoint, whether it is served just now or not; nothing where there is no file
+    /// yet. The file is only read.
+    ///
+    /// # Errors
+    /// As [`start_kept`](Self::start_kept) for the file.
+    pub fn kept(zone: &DnsName, path: &Path) -> ProviderResult<BTreeMap<DnsName, Published>> {
+        let zone = ZoneFile::new(path).load(&normal(zone), IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        Ok(zone.published().clone())
     }
 
     async fn start_with(

@@ -1,0 +1,231 @@
+//! Looks at both clusters for a plan: asks the ports, twice where a pace is wanted, and changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use kutover_core::cutover::Plan;
+use kutover_core::decisions::stragglers::{Look, PartitionWriters};
+use kutover_core::drain::{Observation, OpenTransaction};
+use kutover_core::error::ProviderResult;
+use kutover_core::ports::{ClusterSurvey, ConfigSource, Item, LagQuery, ProducerSurvey};
+use kutover_core::survey::{ClusterSeen, EndpointSeen, Survey, Traffic, partitions, required};
+use kutover_core::words::{Colour, DnsName, GroupId, MEMBERS_TOPIC, Offset, TopicName, TopicPartition};
+use tokio::time::Instant;
+
+use crate::driver::{ClusterLinks, observe};
+
+/// The connections to one cluster that a plan looks through.
+#[derive(Clone)]
+pub struct SurveyLinks {
+    /// Those that a controller has.
+    pub links: ClusterLinks,
+    /// What is asked besides.
+    pub look: Arc<dyn ClusterSurvey>,
+}
+
+/// How a plan looks.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// For how long groups and producers are watched, to tell their pace.
+    pub time: Duration,
+    /// Groups that read uncommitted records.
+    pub read_uncommitted: BTreeSet<GroupId>,
+}
+
+/// What is looked at.
+pub struct SurveyRequest<'a> {
+    /// What is wanted.
+    pub plan: &'a Plan,
+    /// The colour that serves.
+    pub from: Colour,
+    /// What was seen in DNS.
+    pub endpoints: BTreeMap<DnsName, Item<EndpointSeen>>,
+    /// The cluster that serves; `Err` says why there is no connection.
+    pub old: Item<SurveyLinks>,
+    /// The other one; `None` if there is nothing behind its colour.
+    pub new: Option<Item<SurveyLinks>>,
+    /// How.
+    pub watch: &'a Watch,
+}
+
+/// Looks at everything. What does not answer is an `Err` in its place; this itself never fails.
+pub async fn survey(request: SurveyRequest<'_>) -> Survey {
+    let SurveyRequest { plan, from, endpoints, old, new, watch } = request;
+    // Ages are told by records' timestamps, which are wall clocks.
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
+    let look_new = async {
+        match &new {
+            Some(Ok(links)) => Some(look_at(links).await),
+            Some(Err(reason)) => Some(Err(reason.clone())),
+            None => None,
+        }
+    };
+    let look_old = async {
+        match &old {
+            Ok(links) => look_at(links).await,
+            Err(reason) => Err(reason.clone()),
+        }
+    };
+    let (seen_old, seen_new) = tokio::join!(look_old, look_new);
+    let (mut traffic, mut refused_configs) = (Traffic::default(), Ok(BTreeMap::new()));
+    if let (Ok(links), Ok(seen)) = (&old, &seen_old) {
+        if let Some(Ok(there)) = &new {
+            refused_configs = told(there.look.refused_configs(&own_configs(plan, seen)).await);
+        }
+        traffic = watch_traffic(links, plan, seen, watch, now_ms).await;
+    }
+    Survey { from, endpoints, old: seen_old, new: seen_new, traffic, refused_configs, now_ms }
+}
+
+fn told<T>(answer: ProviderResult<T>) -> Item<T> {
+    answer.map_err(|error| error.to_string())
+}
+
+/// A cluster that does not say who it is, what topics or what groups it has, cannot be looked at.
+async fn look_at(links: &SurveyLinks) -> Item<ClusterSeen> {
+    let SurveyLinks { links: ClusterLinks { admin, .. }, look } = links;
+    let (identity, topics, groups) = tokio::try_join!(admin.identity(), admin.topics(), admin.groups())
+        .map_err(|error| error.to_string())?;
+    let names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
+    let (described, topic_configs, brokers, access, reach) = tokio::join!(
+        look.describe_groups(),
+        look.topic_configs(&names),
+        look.broker_configs(),
+        admin.access(),
+        look.reach(&identity.brokers),
+    );
+    Ok(ClusterSeen {
+        topics,
+        groups,
+        described: told(described),
+        topic_configs: told(topic_configs),
+        brokers: told(brokers),
+        access: told(access),
+        reach,
+        identity,
+    })
+}
+
+/// The configs that are set on topics that move: the new cluster would be asked to make topics with them.
+fn own_configs(plan: &Plan, seen: &ClusterSeen) -> BTreeMap<String, String> {
+    let moving = plan.moving(&seen.topics);
+    let told = seen.topic_configs.iter().flatten().filter(|(topic, _)| moving.contains_key(*topic));
+    let own = told.filter_map(|(_, configs)| configs.as_ref().ok()).flatten();
+    own.filter(|(_, value)| value.source == ConfigSource::Own)
+        .filter_map(|(name, value)| Some((name.clone(), value.value.clone()?)))
+        .collect()
+}
+
+async fn watch_traffic(
+    SurveyLinks { links, look }: &SurveyLinks,
+    plan: &Plan,
+    seen: &ClusterSeen,
+    watch: &Watch,
+    now_ms: i64,
+) -> Traffic {
+    let moving = plan.moving(&seen.topics);
+    let (places, topics) = (partitions(&moving), moving.keys().cloned().collect::<Vec<_>>());
+    let groups = required(plan, &seen.groups, &moving);
+    let query = |read_tails| LagQuery {
+        groups: groups.clone(),
+        partitions: places.clone(),
+        read_tails,
+        read_uncommitted: watch.read_uncommitted.clone(),
+    };
+    let began = Instant::now();
+    let (first, before) = tokio::join!(
+        who_writes(&*links.survey, &places, 0),
+        observe(&*links.lag, &*links.survey, query(false)),
+    );
+    // Coordinators answer between the looks: what is open in both was open then.
+    let (open, transactional_ids, sizes, members) = tokio::join!(
+        open_transactions(&*links.survey, &first),
+        look.transactional_ids(),
+        look.sizes(&topics),
+        members(links, seen),
+    );
+    tokio::time::sleep_until(began + watch.time).await;
+    let over_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let (second, now) = tokio::join!(
+        who_writes(&*links.survey, &places, over_ms),
+        observe(&*links.lag, &*links.survey, query(true)),
+    );
+    let (before, now) = (or_silent(before, &places), or_silent(now, &places));
+    let later_ms = now_ms.saturating_add(i64::try_from(over_ms).unwrap_or(0));
+    let oldest = oldest_unread(&now);
+    let ages = match look.ages(&oldest, later_ms).await {
+        Ok(ages) => ages,
+        Err(error) => oldest.into_keys().map(|place| (place, Err(error.to_string()))).collect(),
+    };
+    Traffic {
+        first,
+        second,
+        transactional_ids: Some(told(transactional_ids)),
+        open,
+        before,
+        now,
+        over_ms,
+        sizes: Some(told(sizes)),
+        ages,
+        members: Some(members),
+    }
+}
+
+async fn who_writes(survey: &dyn ProducerSurvey, places: &[TopicPartition], at_ms: u64) -> Look {
+    let partitions = match survey.writers(places).await {
+        Ok(partitions) => partitions,
+        Err(error) => places.iter().map(|place| (place.clone(), Err(error.to_string()))).collect(),
+    };
+    Look { at_ms, partitions }
+}
+
+/// What coordinators say of the transactions that a look has found open.
+async fn open_transactions(
+    survey: &dyn ProducerSurvey,
+    look: &Look,
+) -> BTreeMap<TopicPartition, Item<Vec<OpenTransaction>>> {
+    let has_one = |writers: &PartitionWriters| writers.producers.values().any(|one| one.open_since.is_some());
+    let open = look.partitions.iter().filter(|(_, answer)| answer.as_ref().is_ok_and(has_one));
+    let open: Vec<TopicPartition> = open.map(|(place, _)| place.clone()).collect();
+    if open.is_empty() {
+        return BTreeMap::new();
+    }
+    match survey.open_transactions(&open).await {
+        Ok(found) => found,
+        Err(error) => open.into_iter().map(|place| (place, Err(error.to_string()))).collect(),
+    }
+}
+
+/// An observation that failed as a whole is one in which nobody answered.
+fn or_silent(seen: ProviderResult<Observation>, places: &[TopicPartition]) -> Observation {
+    let silent = |error: &dyn fmt::Display| Observation {
+        logs: places.iter().map(|place| (place.clone(), Err(error.to_string()))).collect(),
+        ..Observation::default()
+    };
+    seen.unwrap_or_else(|error| silent(&error))
+}
+
+/// Where the oldest unread record of each partition stands.
+fn oldest_unread(seen: &Observation) -> BTreeMap<TopicPartition, Offset> {
+    let mut oldest: BTreeMap<TopicPartition, Offset> = BTreeMap::new();
+    for ((_, place), progress) in &seen.progress {
+        let (Ok(progress), Some(Ok(range))) = (progress, seen.logs.get(place)) else { continue };
+        let from = progress.committed.unwrap_or(range.start).max(range.start);
+        if from < range.end {
+            let known = oldest.entry(place.clone()).or_insert(from);
+            *known = from.min(*known);
+        }
+    }
+    oldest
+}
+
+/// Producers of the library that are registered on a cluster.
+async fn members(links: &ClusterLinks, seen: &ClusterSeen) -> Item<usize> {
+    if !seen.topics.iter().any(|topic| topic.name.as_str() == MEMBERS_TOPIC) {
+        return Ok(0);
+    }
+    told(links.registry.members().await).map(|members| members.len())
+}

@@ -1,0 +1,481 @@
+//! What a plan is refused over, gathered from the decisions that the cutover rests on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::configs::{ConfigDifference, in_force, one_broker};
+use super::groups::{is_streams, keeps_up, left, read_topics};
+use super::{ClusterSeen, Code, OpenReport, Refusal, Survey, Traffic, Waiver, Waivers, traffic};
+use crate::cutover::{FencePolicy, Plan, decide};
+use crate::decisions::fence::{self, Exempt, Facts, Means, Request, TopicAcls, Transactions, WhyNot};
+use crate::decisions::history::{Fate, Needed, SCHEMAS_TOPIC, TopicFate};
+use crate::decisions::retention::{self, Bounds, Limits, Seen, TopicPace, Unread, Verdict};
+use crate::parity::{AccessPlan, ParityPlan};
+use crate::ports::{GroupListing, GroupProtocol};
+use crate::words::{GroupId, TopicName, TopicPartition};
+
+/// What is unread, by group and partition.
+pub(super) type UnreadBy = BTreeMap<(GroupId, TopicPartition), Result<Unread, String>>;
+
+/// All that the parts of a plan are judged by.
+pub(super) struct Facets<'a> {
+    pub(super) survey: &'a Survey,
+    pub(super) plan: &'a Plan,
+    pub(super) waivers: &'a Waivers,
+    pub(super) old: &'a ClusterSeen,
+    pub(super) new: Option<&'a ClusterSeen>,
+    pub(super) moving: &'a BTreeMap<TopicName, i32>,
+    pub(super) required: &'a BTreeMap<GroupId, BTreeSet<TopicName>>,
+    pub(super) unread: &'a UnreadBy,
+    pub(super) parity: &'a ParityPlan,
+    pub(super) access: &'a AccessPlan,
+    pub(super) configs: &'a [ConfigDifference],
+    pub(super) fates: &'a [TopicFate],
+    pub(super) transactions: &'a [OpenReport],
+}
+
+/// Refusals, and those that were waived.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) refusals: Vec<Refusal>,
+    pub(super) waived: Vec<Refusal>,
+}
+
+impl Found {
+    fn put(&mut self, is_waived: bool, code: Code, subject: &str, reason: String, waiver: Option<Waiver>) {
+        let refusal = Refusal { code, subject: subject.to_owned(), reason, waiver };
+        if is_waived { self.waived.push(refusal) } else { self.refusals.push(refusal) }
+    }
+}
+
+pub(super) fn gather(facets: &Facets<'_>) -> Found {
+    let mut found = Found::default();
+    identities(facets, &mut found);
+    brokers(facets, &mut found);
+    parity(facets, &mut found);
+    access(facets, &mut found);
+    groups(facets, &mut found);
+    unread_topics(facets, &mut found);
+    transactions(facets, &mut found);
+    retention(facets, &mut found);
+    fence(facets, &mut found);
+    history(facets, &mut found);
+    found
+}
+
+/// L5: as the cutover's Verifying has it.
+fn identities(facets: &Facets<'_>, found: &mut Found) {
+    let Facets { survey, plan, old, new, .. } = facets;
+    if let Some(Err(reason)) = new.map(|new| decide::distinct(&old.identity, &new.identity)) {
+        found.put(false, Code::SameCluster, old.identity.cluster_id.as_str(), reason, None);
+    }
+    let owners =
+        survey.endpoints.iter().filter_map(|(name, seen)| Some((name, seen.as_ref().ok()?.owner.as_ref()?)));
+    for (name, owner) in owners {
+        if owner.deployment != plan.deployment {
+            let reason = format!(
+                "the owner record of {name} is that of deployment {}, not {}: correct `deployment` or `endpoints`",
+                owner.deployment, plan.deployment
+            );
+            found.put(false, Code::WrongCluster, name.as_str(), reason, None);
+        } else if let Err(reason) = decide::is_published(&owner.target, &old.identity) {
+            found.put(false, Code::WrongCluster, name.as_str(), reason, None);
+        }
+    }
+}
+
+fn brokers(facets: &Facets<'_>, found: &mut Found) {
+    let from = facets.survey.from;
+    let sides = [(from, Some(facets.old)), (from.other(), facets.new)];
+    for (colour, cluster) in sides {
+        let silent = cluster.into_iter().flat_map(|cluster| &cluster.reach);
+        for (address, reason) in
+            silent.filter_map(|(address, answer)| Some((address, answer.as_ref().err()?)))
+        {
+            let reason = format!(
+                "{colour} sends its clients to {address}, which takes no connection from here ({reason}): start the \
+                 broker, or correct its advertised.listeners"
+            );
+            let waiver = Some(Waiver::list("plan.waive_unreachable", address));
+            let waived = facets.waivers.unreachable.include(address);
+            found.put(waived, Code::UnreachableBroker, address, reason, waiver);
+        }
+    }
+}
+
+/// L6.
+fn parity(facets: &Facets<'_>, found: &mut Found) {
+    for difference in facets.parity.refusals() {
+        found.put(false, Code::Parity, difference.topic().as_str(), difference.to_string(), None);
+    }
+    // What is set on topics is made like it; brokers' defaults are not.
+    for difference in facets.configs.iter().filter(|one| one.is_weaker_default()) {
+        let ConfigDifference { config, old, new, topics, .. } = difference;
+        let (old, new) = (old.as_deref().unwrap_or_default(), new.as_deref().unwrap_or_default());
+        let reason = format!(
+            "{} topics have {config}=`{old}` by the old cluster's default, and would have only `{new}` by the new one's: \
+             raise the new brokers' default, or set it on the topics",
+            topics.len()
+        );
+        found.put(false, Code::Parity, config, reason, None);
+    }
+}
+
+/// Who may do what: as the cutover's Preparing has it.
+fn access(facets: &Facets<'_>, found: &mut Found) {
+    let to = facets.survey.from.other();
+    for difference in facets.access.refusals() {
+        found.put(false, Code::Access, to.as_str(), difference.to_string(), None);
+    }
+    let told = facets.waivers.passwords.get(&to);
+    let users = &facets.access.grant.scram_users;
+    let untold = users.iter().filter(|(user, _)| !told.is_some_and(|told| told.contains(*user)));
+    for (user, mechanisms) in untold {
+        let mechanisms = mechanisms.iter().cloned().collect::<Vec<_>>().join(" and ");
+        let reason = format!(
+            "SCRAM user {user} ({mechanisms}) is not on {to}, and nobody can copy a password: make it there, give its password in \
+             clusters.{to}.scram_users, or delete it on the old cluster if nobody uses it"
+        );
+        found.put(false, Code::ScramUser, user, reason, None);
+    }
+}
+
+fn groups(facets: &Facets<'_>, found: &mut Found) {
+    let Facets { old, plan, required, waivers, .. } = facets;
+    if old.groups == GroupListing::Unsupported && plan.remove_old && plan.groups.is_empty() {
+        let reason = "the old cluster cannot list its groups, and the plan names none: name them in plan.groups (who is \
+                      not known cannot be waited for)";
+        let waiver = Some(Waiver::value("plan.remove_old", "false"));
+        found.put(false, Code::UnknownGroups, "groups", reason.into(), waiver);
+    }
+    let described = old.described.as_ref().ok();
+    for (group, answer) in described.into_iter().flatten() {
+        let waive_group = Some(Waiver::list("plan.waive_groups", group.as_str()));
+        let is_waived = plan.waived_groups.contains(group);
+        let description = match answer {
+            Ok(description) => description,
+            Err(reason) => {
+                if is_waived || required.contains_key(group) {
+                    let reason = format!("group {group}: what it is was not answered ({reason})");
+                    found.put(is_waived, Code::UnknownGroup, group.as_str(), reason, waive_group);
+                }
+                continue;
+            }
+        };
+        if description.protocol == GroupProtocol::Share {
+            let reason = format!(
+                "group {group} is a share group: it has no offsets, so nobody can prove that it has read everything. Let \
+                 it read the old cluster to its end by hand"
+            );
+            found.put(is_waived, Code::ShareGroup, group.as_str(), reason, waive_group);
+        }
+    }
+    for group in streams(facets) {
+        let reason = format!(
+            "group {group} is a Streams application: its state and its repartition topics stay behind. Drain and reset it \
+             by hand, then say so"
+        );
+        let waiver = Some(Waiver::list("plan.waive_streams", group.as_str()));
+        found.put(waivers.streams.include(group.as_str()), Code::Streams, group.as_str(), reason, waiver);
+    }
+}
+
+/// Every Streams application among the groups.
+fn streams<'a>(facets: &Facets<'a>) -> BTreeSet<&'a GroupId> {
+    let listed = match &facets.old.groups {
+        GroupListing::Listed(groups) => Some(groups),
+        GroupListing::Unsupported => None,
+    };
+    let described = facets.old.described.as_ref().ok();
+    let names =
+        listed.into_iter().flat_map(BTreeMap::keys).chain(described.into_iter().flat_map(BTreeMap::keys));
+    names
+        .filter(|group| {
+            let description = described.and_then(|all| all.get(*group)?.as_ref().ok());
+            is_streams(group, description, facets.moving)
+        })
+        .collect()
+}
+
+/// L9: a topic that nobody must read is missed by no drain.
+fn unread_topics(facets: &Facets<'_>, found: &mut Found) {
+    let Facets { old, moving, required, waivers, plan, .. } = facets;
+    if !plan.remove_old {
+        return;
+    }
+    let listed = match &old.groups {
+        GroupListing::Listed(groups) => groups.clone(),
+        GroupListing::Unsupported => BTreeMap::new(),
+    };
+    let described = old.described.as_ref().ok();
+    let readers = listed.keys().chain(required.keys()).chain(described.into_iter().flat_map(BTreeMap::keys));
+    let readers = readers.filter(|group| !plan.waived_groups.contains(group));
+    let read: BTreeSet<TopicName> = readers
+        .flat_map(|group| {
+            let description = described.and_then(|all| all.get(group)?.as_ref().ok());
+            read_topics(group, &listed, description, moving, required.get(group))
+        })
+        .collect();
+    let of_streams = streams(facets);
+    let internal = |topic: &TopicName| {
+        of_streams.iter().any(|group| {
+            let only = [(topic.clone(), 1)].into();
+            is_streams(group, None, &only)
+        })
+    };
+    for topic in moving.keys() {
+        if read.contains(topic) || topic.as_str() == SCHEMAS_TOPIC || internal(topic) {
+            continue;
+        }
+        let reason = format!(
+            "topic {topic}: no group reads it, so nobody is waited for before its records go with the old cluster: name \
+             its readers in plan.groups"
+        );
+        let waiver = Some(Waiver::list("plan.waive_unread", topic.as_str()));
+        found.put(waivers.unread.includes(topic), Code::UnreadTopic, topic.as_str(), reason, waiver);
+    }
+}
+
+fn transactions(facets: &Facets<'_>, found: &mut Found) {
+    let waivers = &facets.waivers.transactions;
+    let of_streams = streams(facets);
+    match &facets.survey.traffic.transactional_ids {
+        None => {}
+        Some(Ok(ids)) => {
+            // A Streams application's own ids begin with its name.
+            let theirs = |id: &str| of_streams.iter().any(|group| id.starts_with(&format!("{group}-")));
+            for (id, state) in ids.iter().filter(|(id, _)| !theirs(id)) {
+                let reason = format!(
+                    "transactional id {id} ({state}) is not the library's: its producer would have to be moved by hand, \
+                     between two transactions"
+                );
+                let waiver = Some(Waiver::list("plan.waive_transactions", id));
+                found.put(waivers.include(id), Code::Transactions, id, reason, waiver);
+            }
+        }
+        Some(Err(reason)) => {
+            let seen = traffic::transactional(&facets.survey.traffic);
+            let seen = match seen.len() {
+                0 => "no partition shows any just now".to_owned(),
+                count => format!("{count} producer ids use transactions: {}", named(&seen)),
+            };
+            let reason = format!("transactional producers cannot be listed ({reason}); {seen}");
+            let waiver = Some(Waiver::value("plan.waive_transactions", "\"*\""));
+            found.put(waivers.include("*"), Code::Transactions, "transactions", reason, waiver);
+        }
+    }
+    for OpenReport { place, open, .. } in facets.transactions.iter().filter(|open| open.hangs) {
+        let command = open.abort_command(place);
+        let reason =
+            format!("{place}: {open}; whoever reads committed records stays before it. End it: {command}");
+        found.put(false, Code::HangingTransaction, &place.to_string(), reason, None);
+    }
+}
+
+fn named(seen: &BTreeMap<i64, Vec<TopicName>>) -> String {
+    const SHOWN: usize = 5;
+    let one = |(id, topics): (&i64, &Vec<TopicName>)| {
+        let topics: Vec<&str> = topics.iter().map(TopicName::as_str).collect();
+        format!("{id} on {}", topics.join(", "))
+    };
+    seen.iter().take(SHOWN).map(one).collect::<Vec<_>>().join("; ")
+}
+
+/// L11.
+fn retention(facets: &Facets<'_>, found: &mut Found) {
+    let Facets { survey, plan, waivers, moving, old, new, .. } = facets;
+    let from = survey.from;
+    let limits = |cluster: &ClusterSeen, topic: &TopicName| {
+        let number = |config| in_force(cluster, topic, config)?.parse().ok();
+        let not_told = || "its retention was not answered".to_owned();
+        Ok(Limits {
+            ms: number("retention.ms").ok_or_else(not_told)?,
+            bytes: number("retention.bytes").ok_or_else(not_told)?,
+        })
+    };
+    let bounds = Bounds {
+        old: from,
+        converge_ms: plan.timings.converge_ms,
+        longest_drain_ms: u64::MAX,
+        largest_bytes: u64::MAX,
+    };
+    for (topic, partitions) in *moving {
+        // Without a cluster there is nothing to compare with yet.
+        let forever = Ok(Limits { ms: -1, bytes: -1 });
+        let (ours, theirs) = (limits(old, topic), new.map_or(forever, |new| limits(new, topic)));
+        let by_size =
+            [&ours, &theirs].iter().any(|limits| limits.as_ref().is_ok_and(|limits| limits.bytes >= 0));
+        let unread = facets.unread.iter().filter(|((_, place), answer)| {
+            place.topic == *topic && !answer.as_ref().is_ok_and(|unread| keeps_up(&survey.traffic, unread))
+        });
+        let pace = TopicPace {
+            topic: topic.clone(),
+            deletes: in_force(old, topic, "cleanup.policy").is_none_or(|policy| policy.contains("delete")),
+            old: ours,
+            new: theirs,
+            written: written(&survey.traffic, topic, *partitions),
+            unread: unread.map(|(_, answer)| weighed(&survey.traffic, answer, by_size)).collect(),
+        };
+        for verdict in retention::judge(&pace, &bounds) {
+            let subject = match &verdict {
+                Verdict::Stopped { group, .. } | Verdict::TooSlow { group, .. } => group.to_string(),
+                _ => topic.to_string(),
+            };
+            let waiver = Waiver::list("plan.waive_retention", topic.as_str());
+            let waived = waivers.retention.includes(topic);
+            found.put(waived, Code::Retention, &subject, verdict.to_string(), Some(waiver));
+        }
+    }
+}
+
+/// What is unread, if all is known that retention is judged by.
+fn weighed(traffic: &Traffic, answer: &Result<Unread, String>, by_size: bool) -> Result<Unread, String> {
+    let unread = answer.clone()?;
+    if let Some(Err(reason)) = traffic.ages.get(&unread.place) {
+        return Err(format!("how old the oldest unread record of {} is ({reason})", unread.place));
+    }
+    let sized = |sizes: &BTreeMap<TopicPartition, Result<u64, String>>| {
+        sizes.get(&unread.place).is_some_and(Result::is_ok)
+    };
+    let has_size = traffic.sizes.as_ref().is_some_and(|sizes| sizes.as_ref().is_ok_and(sized));
+    if by_size && !has_size {
+        return Err(format!("how large {} is", unread.place));
+    }
+    Ok(unread)
+}
+
+/// Bytes that a topic's busiest partition took between the looks.
+fn written(traffic: &Traffic, topic: &TopicName, partitions: i32) -> Seen {
+    let amount = (0..partitions).map(|partition| {
+        let place = TopicPartition::new(topic.clone(), partition);
+        let end =
+            |seen: &crate::drain::Observation| seen.logs.get(&place)?.as_ref().ok().map(|range| range.end.0);
+        let grown = end(&traffic.now).zip(end(&traffic.before)).map_or(0, |(now, before)| now - before);
+        let size = traffic.sizes.as_ref().and_then(|sizes| sizes.as_ref().ok()?.get(&place)?.as_ref().ok());
+        let each = size.map_or(0, |size| size / left(traffic, &place).max(1));
+        u64::try_from(grown).unwrap_or(0).saturating_mul(each)
+    });
+    Seen { amount: amount.max().unwrap_or(0), over_ms: traffic.over_ms }
+}
+
+/// L8, L17: the fence that is configured for the old cluster, and no other.
+fn fence(facets: &Facets<'_>, found: &mut Found) {
+    let Facets { old, plan, waivers, moving, survey, .. } = facets;
+    let waived = plan.fence == FencePolicy::Waived;
+    let means = waivers.fences.get(&survey.from).copied().unwrap_or(Means::Acl);
+    let waiver = |value: &str| Some(Waiver::value("plan.waive_super_users", value));
+    let exempt = match super_users(old) {
+        _ if means != Means::Acl => BTreeSet::new(),
+        Ok(principals) => {
+            principals.into_iter().filter(|principal| !waivers.super_users.include(principal)).collect()
+        }
+        Err(reason) => {
+            let waived = waived || waivers.super_users.include("*");
+            let reason = format!("{reason}: whoever produces as a super user passes the fence");
+            found.put(waived, Code::SuperUser, "super.users", reason, waiver("\"*\""));
+            BTreeSet::new()
+        }
+    };
+    let facts = Facts {
+        authorizer: old.access.as_ref().map(|access| access.acls.is_some()).map_err(Clone::clone),
+        exempt: Ok(exempt.into_iter().map(|principal| (principal, Exempt::SuperUser)).collect()),
+        topics: moving.keys().map(|topic| (topic.clone(), topic_acls(old, topic))).collect(),
+        transactions: match &survey.traffic.transactional_ids {
+            Some(Ok(ids)) => {
+                Transactions::Listed { ids: ids.keys().cloned().collect(), open: BTreeSet::new() }
+            }
+            Some(Err(reason)) => Transactions::Unknown { reason: reason.clone() },
+            None => Transactions::Unknown { reason: "they were not asked for".into() },
+        },
+        has_command: means == Means::Exec,
+        request: Request::This(means),
+    };
+    let Err(refusal) = fence::choose(&facts) else { return };
+    let mut rest = Vec::new();
+    for (_, why) in &refusal.against {
+        match why {
+            WhyNot::Exempt { principal, .. } => {
+                let reason = format!("{why}: let its producers use another principal");
+                let value = format!("[{principal:?}]");
+                found.put(waived, Code::SuperUser, principal, reason, waiver(&value));
+            }
+            _ => rest.push(why.to_string()),
+        }
+    }
+    if !rest.is_empty() {
+        let reason = format!(
+            "{means} does not hold on the old cluster: {}. Without a fence a quiet window decides, order is not promised, and \
+             a person approves the removal",
+            rest.join("; ")
+        );
+        found.put(waived, Code::Fence, "fence", reason, Some(Waiver::value("plan.fence", "\"waived\"")));
+    }
+}
+
+/// The old cluster's super users, as far as its brokers tell.
+fn super_users(old: &ClusterSeen) -> Result<BTreeSet<String>, String> {
+    // Without an authorizer there are none.
+    if old.access.as_ref().is_ok_and(|access| access.acls.is_none()) {
+        return Ok(BTreeSet::new());
+    }
+    let Some(broker) = one_broker(&old.brokers) else {
+        let reason = old.brokers.as_ref().err().map_or("no broker answered", String::as_str);
+        return Err(format!("who is a super user of the old cluster is not known ({reason})"));
+    };
+    match broker.get("super.users") {
+        None => Ok(BTreeSet::new()),
+        Some(found) => match &found.value {
+            Some(users) => Ok(users
+                .split(';')
+                .map(str::trim)
+                .filter(|user| !user.is_empty())
+                .map(str::to_owned)
+                .collect()),
+            None if !found.is_secret => Ok(BTreeSet::new()),
+            None => Err("super.users is set on the old cluster, and its brokers do not say to whom".into()),
+        },
+    }
+}
+
+fn topic_acls(old: &ClusterSeen, topic: &TopicName) -> TopicAcls {
+    let Ok(Some(rules)) = old.access.as_ref().map(|access| access.acls.as_ref()) else {
+        return TopicAcls::Unknown;
+    };
+    let about = rules.iter().filter(|rule| rule.resource == "topic");
+    let matches = |pattern: &str, name: &str| match pattern {
+        "prefixed" => topic.as_str().starts_with(name),
+        _ => name == topic.as_str() || name == "*",
+    };
+    match about.into_iter().any(|rule| matches(&rule.pattern, &rule.name)) {
+        true => TopicAcls::Some,
+        false => TopicAcls::None,
+    }
+}
+
+/// L18.
+fn history(facets: &Facets<'_>, found: &mut Found) {
+    for topic in facets.plan.left_behind(&facets.old.topics) {
+        let reason = format!(
+            "topic {topic} is not in plan.topics and would die with the old cluster, neither fenced nor drained: add it \
+             there, or name it"
+        );
+        let waiver = Some(Waiver::list("plan.waive_history", topic.as_str()));
+        found.put(false, Code::History, topic.as_str(), reason, waiver);
+    }
+    let unwaived: BTreeSet<TopicName> = facets.plan.unwaived_history(facets.moving).into_iter().collect();
+    for one in facets.fates.iter().filter(|_| facets.plan.remove_old) {
+        let is_schemas = match &one.fate {
+            Fate::Dies { needed, .. } | Fate::Waived { needed } => *needed == Needed::Schemas,
+            Fate::Expired | Fate::Carried => false,
+        };
+        let code = if is_schemas { Code::Schemas } else { Code::History };
+        let waiver = Some(Waiver::list("plan.waive_history", one.topic.as_str()));
+        let is_waived = !unwaived.contains(&one.topic);
+        let reason = match &one.fate {
+            Fate::Expired if is_waived => continue,
+            // The cutover looks at names alone, and would hold.
+            Fate::Expired => format!("{one} after the soak, which the cutover wants said all the same"),
+            _ => one.to_string(),
+        };
+        found.put(is_waived, code, one.topic.as_str(), reason, waiver);
+    }
+}

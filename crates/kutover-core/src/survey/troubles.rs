@@ -1,0 +1,253 @@
+//! All that a plan is refused over, one by one, with what waives it.
+
+use super::world::{World, places, progress, set};
+use super::*;
+use crate::cutover::Topics;
+use crate::decisions::stragglers::ProducerState;
+use crate::drain::Coordinated;
+use crate::ports::{ConfigSource, GroupProtocol};
+use crate::words::Offset;
+
+/// One thing that a plan is refused over: how it comes about, and what waives it.
+pub(super) struct Trouble {
+    pub(super) code: Code,
+    pub(super) subject: &'static str,
+    /// The field that waives it.
+    pub(super) field: Option<&'static str>,
+    pub(super) spoil: fn(&mut World),
+    pub(super) waive: Option<fn(&mut World)>,
+}
+
+fn named(names: &[&str]) -> Names {
+    Names::Named(names.iter().map(ToString::to_string).collect())
+}
+
+pub(super) fn topics(names: &[&str]) -> Topics {
+    Topics::Named(names.iter().map(|name| TopicName::new(*name)).collect())
+}
+
+pub(super) fn history(world: &mut World, topic: &str) {
+    let Topics::Named(waived) = &mut world.plan.waived_history else { unreachable!() };
+    waived.insert(topic.into());
+}
+
+/// Brokers, addresses, identities.
+fn troubles_of_clusters() -> Vec<Trouble> {
+    vec![
+        Trouble {
+            code: Code::SameCluster,
+            subject: "cluster-blue",
+            field: None,
+            spoil: |world| {
+                let shared = world.blue().identity.brokers.clone();
+                world.green().identity.brokers.extend(shared);
+            },
+            waive: None,
+        },
+        Trouble {
+            code: Code::WrongCluster,
+            subject: "kafka.orders.test",
+            field: None,
+            spoil: |world| {
+                let seen = world.survey.endpoints.values_mut().next().unwrap().as_mut().unwrap();
+                seen.owner.as_mut().unwrap().target.cluster_id = "cluster-of-last-year".into();
+            },
+            waive: None,
+        },
+        Trouble {
+            code: Code::UnreachableBroker,
+            subject: "green:9092",
+            field: Some("plan.waive_unreachable"),
+            spoil: |world| {
+                world.green().reach.insert("green:9092".into(), Err("connection refused".into()));
+            },
+            waive: Some(|world| world.waivers.unreachable = named(&["green:9092"])),
+        },
+        Trouble {
+            code: Code::Access,
+            subject: "green",
+            field: None,
+            spoil: |world| world.access(Colour::Green).auto_creates_topics = Some(true),
+            waive: None,
+        },
+        Trouble {
+            code: Code::ScramUser,
+            subject: "alice",
+            field: None,
+            spoil: |world| {
+                let users = world.access(Colour::Blue).scram_users.as_mut().unwrap();
+                users.insert("alice".into(), ["SCRAM-SHA-512".into()].into());
+            },
+            waive: Some(|world| world.waivers.passwords = [(Colour::Green, ["alice".into()].into())].into()),
+        },
+        Trouble {
+            code: Code::Parity,
+            subject: "min.insync.replicas",
+            field: None,
+            spoil: |world| {
+                let old = world.blue();
+                let orders = old.topic_configs.as_mut().unwrap().get_mut(&TopicName::new("orders")).unwrap();
+                let configs = orders.as_mut().unwrap();
+                configs.insert("min.insync.replicas".into(), set("2", ConfigSource::Broker));
+            },
+            waive: None,
+        },
+        Trouble {
+            code: Code::SuperUser,
+            subject: "User:batch",
+            field: Some("plan.waive_super_users"),
+            spoil: |world| {
+                let broker = world.blue().brokers.as_mut().unwrap().get_mut(&0).unwrap().as_mut().unwrap();
+                broker.insert("super.users".into(), set("User:batch", ConfigSource::Broker));
+            },
+            waive: Some(|world| world.waivers.super_users = named(&["User:batch"])),
+        },
+    ]
+}
+
+/// Who reads and who writes.
+fn troubles_of_clients() -> Vec<Trouble> {
+    vec![
+        Trouble {
+            code: Code::ShareGroup,
+            subject: "sharers",
+            field: Some("plan.waive_groups"),
+            spoil: |world| world.add_group("sharers", GroupProtocol::Share, "simple"),
+            waive: Some(|world| {
+                world.plan.waived_groups.insert("sharers".into());
+            }),
+        },
+        Trouble {
+            code: Code::Streams,
+            subject: "counts",
+            field: Some("plan.waive_streams"),
+            spoil: |world| world.add_group("counts", GroupProtocol::Classic, "stream"),
+            waive: Some(|world| world.waivers.streams = named(&["counts"])),
+        },
+        Trouble {
+            code: Code::UnknownGroup,
+            subject: "silent",
+            field: Some("plan.waive_groups"),
+            spoil: |world| {
+                world.add_group("silent", GroupProtocol::Classic, "range");
+                let answer = world.blue().described.as_mut().unwrap().get_mut(&GroupId::new("silent"));
+                *answer.unwrap() = Err("not authorised".into());
+            },
+            waive: Some(|world| {
+                world.plan.waived_groups.insert("silent".into());
+            }),
+        },
+        Trouble {
+            code: Code::Transactions,
+            subject: "pay",
+            field: Some("plan.waive_transactions"),
+            spoil: |world| {
+                world.survey.traffic.transactional_ids = Some(Ok([("pay".into(), "Empty".into())].into()));
+            },
+            waive: Some(|world| world.waivers.transactions = named(&["pay"])),
+        },
+        Trouble {
+            code: Code::HangingTransaction,
+            subject: "topic orders, partition 1",
+            field: None,
+            spoil: |world| {
+                let state = ProducerState {
+                    epoch: 0,
+                    last_sequence: 3,
+                    last_timestamp_ms: 1,
+                    transactional: true,
+                    coordinator_epoch: 0,
+                    open_since: Some(Offset(4)),
+                };
+                let traffic = &mut world.survey.traffic;
+                let open = OpenTransaction {
+                    producer_id: 9,
+                    epoch: 0,
+                    coordinator_epoch: 0,
+                    since: Offset(4),
+                    last_write_ms: 1,
+                    coordinator: Coordinated::Forgotten,
+                };
+                traffic.open.insert(places()[1].clone(), Ok(vec![open]));
+                for look in [&mut traffic.first, &mut traffic.second] {
+                    let writers = look.partitions.get_mut(&places()[1]).unwrap().as_mut().unwrap();
+                    writers.producers.insert(9, state);
+                }
+            },
+            waive: None,
+        },
+        Trouble {
+            code: Code::Retention,
+            subject: "slow",
+            field: Some("plan.waive_retention"),
+            spoil: |world| {
+                world.add_group("slow", GroupProtocol::Consumer, "uniform");
+                for place in places() {
+                    for seen in [&mut world.survey.traffic.before, &mut world.survey.traffic.now] {
+                        seen.progress.insert(("slow".into(), place.clone()), progress(40));
+                    }
+                }
+                // On one partition alone it has stopped.
+                let key = ("slow".into(), places()[1].clone());
+                world.survey.traffic.now.progress.insert(key, progress(100));
+            },
+            waive: Some(|world| world.waivers.retention = topics(&["orders"])),
+        },
+    ]
+}
+
+/// Topics and what is kept of them.
+fn troubles_of_topics() -> Vec<Trouble> {
+    vec![
+        Trouble {
+            code: Code::UnreadTopic,
+            subject: "audit",
+            field: Some("plan.waive_unread"),
+            spoil: |world| {
+                world.add_topic("audit", &[]);
+                history(world, "audit");
+                let GroupListing::Listed(groups) = &mut world.blue().groups else { unreachable!() };
+                groups.values_mut().for_each(|topics| {
+                    topics.remove(&TopicName::new("audit"));
+                });
+            },
+            waive: Some(|world| world.waivers.unread = topics(&["audit"])),
+        },
+        Trouble {
+            code: Code::History,
+            subject: "ledger",
+            field: Some("plan.waive_history"),
+            spoil: |world| world.add_topic("ledger", &[("cleanup.policy", "compact")]),
+            waive: Some(|world| history(world, "ledger")),
+        },
+        Trouble {
+            code: Code::Schemas,
+            subject: "_schemas",
+            field: Some("plan.waive_history"),
+            spoil: |world| world.add_topic("_schemas", &[("cleanup.policy", "compact")]),
+            waive: Some(|world| history(world, "_schemas")),
+        },
+        Trouble {
+            code: Code::Retention,
+            subject: "ticks",
+            field: Some("plan.waive_retention"),
+            spoil: |world| {
+                // Kept for a minute: what is written while producers converge, doubled, takes two.
+                world.add_topic("ticks", &[("retention.ms", "60000")]);
+                let there = world.blue().topics.last().unwrap().clone();
+                world.green().topics.push(there);
+                let configs = world.blue().topic_configs.as_ref().unwrap()[&TopicName::new("ticks")].clone();
+                world.green().topic_configs.as_mut().unwrap().insert("ticks".into(), configs);
+                history(world, "ticks");
+            },
+            waive: Some(|world| world.waivers.retention = topics(&["ticks"])),
+        },
+    ]
+}
+
+pub(super) fn troubles() -> Vec<Trouble> {
+    let mut all = troubles_of_clusters();
+    all.extend(troubles_of_clients());
+    all.extend(troubles_of_topics());
+    all
+}

@@ -1,0 +1,111 @@
+//! `kutover plan FILE`: what a cutover would do, and what it is refused over. It changes nothing, takes no lock and starts
+//! no server, so that it can be asked at any time, also while a cutover runs.
+
+mod text;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::time::Duration;
+
+use kutover_controller::config::{Config, DnsKind};
+use kutover_controller::driver::{ClusterConnector as _, Gate};
+use kutover_controller::survey::{SurveyLinks, SurveyRequest, survey};
+use kutover_core::error::ProviderResult;
+use kutover_core::ports::{ClusterProvisioner, Item};
+use kutover_core::survey::{Assessment, EndpointSeen, Outcome, assess};
+use kutover_core::words::{Colour, DnsName};
+use kutover_dns::LocalServer;
+
+use crate::cli::PlanOptions;
+use crate::command::print_json;
+use crate::failure::Failure;
+use crate::up;
+use crate::wire::{Connector, Hosts, provisioners, zone_path};
+
+/// The exit status of a plan that is refused.
+const REFUSED: u8 = 3;
+/// The exit status if a cluster or the DNS did not answer.
+const UNREACHABLE: u8 = 4;
+
+/// Makes the plan and prints it.
+///
+/// # Errors
+/// Bad input. Clusters that do not answer are part of the plan.
+pub(crate) async fn run(options: &PlanOptions) -> Result<u8, Failure> {
+    let config = up::load(&options.file)?;
+    let mut gate = config.gate();
+    if let Some(seconds) = options.watch {
+        gate.watch.time = Duration::from_secs(seconds.into());
+    }
+    let _ = writeln!(std::io::stderr(), "watching groups and producers for {:?}", gate.watch.time);
+    let assessment = make(&config, &gate).await?;
+    let _ = writeln!(std::io::stderr(), "{}", text::render(&assessment));
+    if options.json {
+        print_json(&assessment)?;
+    }
+    Ok(match assessment.outcome {
+        Outcome::Ready => 0,
+        Outcome::Refused => REFUSED,
+        Outcome::Unreachable => UNREACHABLE,
+    })
+}
+
+/// Looks at the world that a configuration describes, and judges it.
+///
+/// # Errors
+/// A client property that is not accepted, or a cluster of kind `lab`: each names the field.
+async fn make(config: &Config, gate: &Gate) -> Result<Assessment, Failure> {
+    let [blue, green] = provisioners(config, &Hosts::default())?;
+    let connector = Connector::new(config, None).map_err(Failure::Input)?;
+    let plan = config.cutover_plan();
+    let endpoints = endpoints(config);
+    let owner = endpoints.get(&config.term_endpoint().name);
+    let owner = owner.and_then(|seen| seen.as_ref().ok()?.owner.as_ref());
+    let from = owner.map_or(config.plan.active, |owner| owner.target.colour);
+    let (old, new) = match from {
+        Colour::Blue => (&*blue, &*green),
+        Colour::Green => (&*green, &*blue),
+    };
+    let (old, new) = tokio::join!(connect(&connector, old, from), connect(&connector, new, from.other()));
+    let nothing = || Err(format!("there is no cluster behind {from}"));
+    let request = SurveyRequest {
+        plan: &plan,
+        from,
+        endpoints,
+        old: old.unwrap_or_else(nothing),
+        new,
+        watch: &gate.watch,
+    };
+    let seen = Box::pin(survey(request)).await;
+    Ok(assess(&seen, &plan, &gate.waivers))
+}
+
+/// A connection to what stands behind a colour; `None` if nothing does.
+async fn connect(
+    connector: &Connector,
+    provisioner: &dyn ClusterProvisioner,
+    colour: Colour,
+) -> Option<Item<SurveyLinks>> {
+    let incarnation = match provisioner.describe(colour).await {
+        Ok(found) => found?,
+        Err(error) => return Some(Err(error.to_string())),
+    };
+    let links = async {
+        let (links, look) =
+            tokio::try_join!(connector.connect(&incarnation), connector.survey(&incarnation))?;
+        ProviderResult::Ok(SurveyLinks { links, look })
+    };
+    Some(links.await.map_err(|error| error.to_string()))
+}
+
+/// What is published. A zone of kind `local` is read where it is kept, whether it is served just now or not.
+fn endpoints(config: &Config) -> BTreeMap<DnsName, Item<EndpointSeen>> {
+    let DnsKind::Local = config.dns.kind;
+    let kept = LocalServer::kept(&config.dns.zone, &zone_path(config)).map_err(|error| error.to_string());
+    let seen = |name: &DnsName| {
+        let published = kept.as_ref().map_err(Clone::clone)?.get(name).cloned().unwrap_or_default();
+        let record = published.endpoint.map(|set| (set.data, set.ttl_s));
+        Ok(EndpointSeen { record, owner: published.owner })
+    };
+    config.endpoints.iter().map(|endpoint| (endpoint.name.clone(), seen(&endpoint.name))).collect()
+}

@@ -1,0 +1,389 @@
+//! `kutover plan` on real Apache Kafka, with what makes a plan be refused.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use krafka::admin::{
+    AclBinding, AclPatternType, AlterClientQuotasOptions, AlterConsumerGroupOffsetsOptions,
+    AlterUserScramCredentialsOptions, ClientQuotaAlteration, ClientQuotaEntity, ConfigOp, ConfigResource,
+    CreateAclsOptions, CreateTopicsOptions, IncrementalAlterConfigsOptions, NewTopic, TopicPartition,
+};
+use krafka::consumer::{AutoOffsetReset, GroupProtocol};
+use krafka::{Kafka, Record};
+use kutover_admin::{AdminConfig, KafkaAdmin};
+use kutover_core::ports::{ClusterAdmin as _, Incarnation};
+use kutover_core::words::TopicName;
+use kutover_testkit::conformance::survey;
+use kutover_tests::kutover;
+use kutover_tests_kafka::raw::RawBroker;
+use kutover_tests_kafka::world::{TwoClusters, client};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+/// Runs the plan, and gives it with the exit status.
+async fn plan(file: &Path) -> (Value, Option<i32>) {
+    let file = file.to_str().expect("UTF-8").to_owned();
+    let run = tokio::task::spawn_blocking(move || kutover(&["plan", &file, "--watch", "2", "--json"]));
+    let run = run.await.expect("it ran");
+    let last = run.stdout.lines().last().unwrap_or_default();
+    let plan: Value =
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("no plan ({error}): {}", run.stderr));
+    assert_eq!((plan["schema"].as_str(), run.stdout.lines().count()), (Some("kutover.plan/1"), 1));
+    (plan, run.status)
+}
+
+/// Code and subject of every refusal.
+fn refusals(plan: &Value) -> BTreeSet<(String, String)> {
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let all = plan["refusals"].as_array().expect("refusals");
+    all.iter().map(|refusal| (text(&refusal["code"]), text(&refusal["subject"]))).collect()
+}
+
+/// What was not answered. A topic that has an ACL is not even listed to whoever it does not name.
+fn unknown(plan: &Value) -> Vec<&str> {
+    let all = plan["unknown"].as_array().expect("unknown");
+    all.iter().filter_map(|one| one["what"].as_str()).collect()
+}
+
+fn named(pairs: &[(&str, &str)]) -> BTreeSet<(String, String)> {
+    pairs.iter().map(|(code, subject)| ((*code).to_owned(), (*subject).to_owned())).collect()
+}
+
+/// Name, partitions, configs.
+type Topic<'a> = (&'a str, i32, &'a [(&'a str, &'a str)]);
+
+async fn make_topics(kafka: &Kafka, topics: &[Topic<'_>]) {
+    let topics = topics.iter().map(|(name, partitions, configs)| {
+        let topic = NewTopic::new(*name, *partitions, 1).expect("a topic");
+        configs.iter().fold(topic, |topic, (config, value)| topic.with_config(*config, *value))
+    });
+    let made = kafka.admin().create_topics(topics, CreateTopicsOptions::default()).await.expect("an answer");
+    for (topic, answer) in made {
+        answer.unwrap_or_else(|error| panic!("{topic}: {error}"));
+    }
+}
+
+async fn commit(kafka: &Kafka, group: &str, topic: &str, partitions: i32, offset: i64) {
+    let offsets = (0..partitions).map(|partition| (TopicPartition::new(topic, partition), offset));
+    let options = AlterConsumerGroupOffsetsOptions::default();
+    let answers =
+        kafka.admin().alter_consumer_group_offsets(group, offsets, options).await.expect("an answer");
+    for answer in answers.into_values() {
+        answer.expect("the commit is taken");
+    }
+}
+
+async fn write(kafka: &Kafka, topic: &str, partitions: i32, count: usize) {
+    let producer = kafka.producer().metrics_push(false).build().await.expect("a producer");
+    for partition in 0..partitions {
+        for n in 0..count {
+            let record = Record::new(topic, format!("{n}")).key(format!("{n}")).partition(partition);
+            let _stored = producer.send(record).await.expect("stored");
+        }
+    }
+    producer.close().await.expect("closed");
+}
+
+/// Quota, SCRAM user and an ACL on a topic of its own, so that nobody else is bound by it.
+async fn access(kafka: &Kafka) {
+    let admin = kafka.admin();
+    let entity = ClientQuotaEntity([("user".to_owned(), Some("alice".to_owned()))].into());
+    let limit = ClientQuotaAlteration::new(entity, vec![("producer_byte_rate".to_owned(), Some(1000.0))]);
+    let quotas = admin.alter_client_quotas(vec![limit], AlterClientQuotasOptions::default()).await;
+    quotas.expect("an answer").into_values().for_each(|answer| answer.expect("the quota is set"));
+    let alice = krafka::admin::ScramCredentialUpsertion {
+        name: "alice".to_owned(),
+        mechanism: krafka::auth::ScramMechanism::Sha512,
+        iterations: 4096,
+        salt: vec![7; 16].into(),
+        salted_password: vec![8; 64].into(),
+    };
+    let options = AlterUserScramCredentialsOptions::default();
+    let users = admin.alter_user_scram_credentials(vec![], vec![alice], options).await.expect("an answer");
+    users.into_values().for_each(|answer| answer.expect("the user is made"));
+    // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
+    let rule =
+        AclBinding::allow_read_topic("private", "User:alice").with_pattern_type(AclPatternType::from_i8(3));
+    let made = admin.create_acls(vec![rule], CreateAclsOptions::default()).await.expect("an answer");
+    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+}
+
+/// A transaction in a partition that no coordinator knows of. From 3.6 brokers look whether they do (KIP-890), unless
+/// they are told not to.
+async fn hang(kafka: &Kafka, broker: &str, verifies: bool, place: (&'static str, i32)) {
+    if verifies {
+        let off = ConfigOp::set("transaction.partition.verification.enable", "false");
+        let change = (ConfigResource::broker_default(), vec![off]);
+        let options = IncrementalAlterConfigsOptions::default();
+        let answers = kafka.admin().incremental_alter_configs([change], options).await.expect("an answer");
+        answers.into_values().for_each(|answer| answer.expect("it is switched off"));
+    }
+    // Looks the coordinator up, which makes its topic.
+    let known = kafka.producer().build_transactional("ghost").await.expect("a producer");
+    known.close().await.expect("closed");
+    let broker = broker.to_owned();
+    let hanging = tokio::task::spawn_blocking(move || {
+        // An hour old: without coordinators to ask, age is all that tells.
+        let an_hour_ago = SystemTime::now() - Duration::from_secs(3_600);
+        let since = an_hour_ago.duration_since(UNIX_EPOCH).expect("after 1970");
+        let at = i64::try_from(since.as_millis()).expect("a time");
+        let until = Instant::now() + Duration::from_secs(60);
+        // What was switched off is known to the broker a moment later.
+        loop {
+            let mut broker = RawBroker::connect(&broker).expect("a connection");
+            let id = broker.init_producer_id("ghost").expect("a producer id");
+            match broker.write_unannounced(place, "ghost", id, at) {
+                Ok(()) => return,
+                Err(error) => assert!(Instant::now() < until, "it is not written: {error}"),
+            }
+        }
+    });
+    hanging.await.expect("it hangs");
+}
+
+/// The old cluster of both tests.
+async fn spoil(world: &TwoClusters, verifies: bool) -> Kafka {
+    let kafka = client(&world.blue).await;
+    let gone: &[(&str, &str)] = &[("message.downconversion.enable", "false"), ("retention.ms", "86400000")];
+    make_topics(
+        &kafka,
+        &[
+            ("orders", 2, gone),
+            ("state", 1, &[("cleanup.policy", "compact")]),
+            ("_schemas", 1, &[("cleanup.policy", "compact")]),
+            ("audit", 1, &[]),
+            ("private", 1, &[]),
+            ("pay", 2, &[]),
+            ("counts-store-changelog", 1, &[("cleanup.policy", "compact")]),
+        ],
+    )
+    .await;
+    write(&kafka, "orders", 2, 50).await;
+    write(&kafka, "state", 1, 5).await;
+    for (group, topic, partitions, offset) in [
+        ("billing", "orders", 2, 20),
+        ("billing", "state", 1, 5),
+        ("counts", "private", 1, 0),
+        ("billing", "pay", 2, 0),
+    ] {
+        commit(&kafka, group, topic, partitions, offset).await;
+    }
+    access(&kafka).await;
+    hang(&kafka, &world.blue.bootstrap[0], verifies, ("pay", 1)).await;
+    kafka
+}
+
+/// What must be there whatever the old version.
+fn assert_compared(plan: &Value) {
+    let topics: BTreeSet<&str> = plan["create"]
+        .as_array()
+        .expect("topics")
+        .iter()
+        .filter_map(|topic| topic["name"].as_str())
+        .collect();
+    assert_eq!(topics.len(), 6, "{topics:?}");
+    let configs = plan["configs"].as_array().expect("configs");
+    let find = |name: &str| {
+        configs.iter().find(|one| one["config"] == name).unwrap_or_else(|| panic!("{name} in {configs:?}"))
+    };
+    let gone = find("message.downconversion.enable");
+    assert_eq!((gone["why"].as_str(), gone["topics"][0].as_str()), (Some("not-known"), Some("orders")));
+    let access = &plan["access"];
+    assert_eq!(access["scram_users"]["alice"][0], "SCRAM-SHA-512", "{access}");
+    assert_eq!(access["acls"][0]["principal"], "User:alice", "{access}");
+    let quota = &access["quotas"][0];
+    assert_eq!(
+        (quota["entity"].as_str(), quota["value"].as_f64()),
+        (Some("user alice"), Some(1000.0)),
+        "{access}"
+    );
+    let billing = plan["groups"].as_array().expect("groups").iter().find(|group| group["group"] == "billing");
+    let billing = billing.expect("billing");
+    assert_eq!((billing["state"].as_str(), billing["protocol"].as_str()), (Some("Empty"), Some("classic")));
+    let setting = |name: &str| {
+        let all = plan["brokers"].as_array().expect("settings");
+        all.iter().find(|one| one["config"] == name).unwrap_or_else(|| panic!("{name}")).clone()
+    };
+    assert_eq!(setting("auto.create.topics.enable")["new"][0], "false");
+    assert_eq!(setting("min.insync.replicas")["old"][0], "1");
+}
+
+/// Everything that blue's plan is refused over, whatever its version.
+const REFUSED: [(&str, &str); 14] = [
+    ("history", "audit"),
+    ("history", "counts-store-changelog"),
+    ("history", "orders"),
+    ("history", "pay"),
+    ("history", "state"),
+    ("schemas", "_schemas"),
+    ("streams", "counts"),
+    ("unread-topic", "audit"),
+    ("hanging-transaction", "topic pay, partition 1"),
+    ("retention", "billing"),
+    ("scram-user", "alice"),
+    ("transactions", "ghost"),
+    ("transactions", "pay-1"),
+    ("transactions", "transactions"),
+];
+
+/// A plan that is waived in every point, on the topics without the hanging transaction.
+const WAIVED: &str = "topics = [\"orders\", \"state\", \"audit\"]\nwaive_history = [\"orders\", \"state\", \"audit\", \"pay\", \
+     \"_schemas\", \"counts-store-changelog\"]\nwaive_unread = \"*\"\nwaive_streams = [\"counts\"]\nwaive_groups = [\"billing\"]\nwaive_transactions = \"*\"\n\
+     [clusters.green.scram_users]\nalice = \"never shown\"";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_3_9_2_to_4_3_1() {
+    let Some(world) = TwoClusters::start("from_3_9_2_to_4_3_1", "3.9.2", "4.3.1").await else { return };
+    let kafka = spoil(&world, true).await;
+    let paying = kafka.producer().build_transactional("pay-1").await.expect("a producer");
+    paying.begin().expect("begin");
+    let _stored = paying.send(Record::new("pay", "1").partition(0)).await.expect("stored");
+    // Somebody writes and a group reads while the plan looks.
+    let (stop, stopped) = oneshot::channel();
+    let writer = tokio::spawn(write_until(kafka.clone(), stopped));
+    let (refused, status) = plan(&world.configuration("")).await;
+    let _sent = stop.send(());
+    writer.await.expect("it wrote");
+
+    assert_eq!((refused["outcome"].as_str(), status), (Some("refused"), Some(3)), "{refused}");
+    let listed = |pair: &&(&str, &str)| pair.1 != "transactions";
+    let expected: Vec<_> = REFUSED.iter().filter(listed).copied().collect();
+    assert_eq!(refusals(&refused), named(&expected), "{refused}");
+    assert_compared(&refused);
+    let after = refused["configs"]
+        .as_array()
+        .expect("configs")
+        .iter()
+        .find(|one| one["config"] == "message.timestamp.after.max.ms");
+    let after = after.unwrap_or_else(|| panic!("{refused}"));
+    assert_eq!((after["new"].as_str(), after["weaker"].as_bool()), (Some("3600000"), Some(true)), "{after}");
+    let open: BTreeSet<_> = refused["transactions"]
+        .as_array()
+        .expect("transactions")
+        .iter()
+        .map(|one| (one["coordinator"].as_str().expect("text"), one["hangs"].as_bool().expect("told")))
+        .collect();
+    assert_eq!(open, [("forgotten", true), ("known", false)].into(), "{refused}");
+    assert!(
+        refused["producers"]["orders"]["active"].as_array().is_some_and(|active| active.len() == 1),
+        "{refused}"
+    );
+    assert_eq!(unknown(&refused), ["topic private of blue"], "{refused}");
+
+    up_does_not_begin(&world).await;
+    let (ready, status) = plan(&world.configuration(WAIVED)).await;
+    assert_eq!((refusals(&ready), status), (named(&[]), Some(0)), "{ready}");
+    assert_eq!(ready["outcome"], "ready");
+    let blue = admin(&world.blue).await;
+    looks_keep_their_contract(&kafka, &world.blue, &blue).await;
+    kinds_of_groups(&world).await;
+    let (unreachable, status) = plan(&unreachable(&world)).await;
+    assert_eq!((unreachable["outcome"].as_str(), status), (Some("unreachable"), Some(4)), "{unreachable}");
+}
+
+async fn admin(of: &Incarnation) -> KafkaAdmin {
+    let config = AdminConfig { bootstrap: of.bootstrap.clone(), ..AdminConfig::default() };
+    KafkaAdmin::connect(config).await.expect("it answers")
+}
+
+async fn looks_keep_their_contract(kafka: &Kafka, of: &Incarnation, admin: &KafkaAdmin) {
+    let topic = TopicName::new("audit");
+    survey::looking_changes_nothing(admin, admin, &topic).await;
+    survey::what_does_not_answer_is_an_error(admin, &"missing".into()).await;
+    let change = async || {
+        let change = (ConfigResource::topic("audit"), vec![ConfigOp::set("retention.ms", "86400001")]);
+        let options = IncrementalAlterConfigsOptions::default();
+        let answers = kafka.admin().incremental_alter_configs([change], options).await.expect("an answer");
+        answers.into_values().for_each(|answer| answer.expect("it is set"));
+    };
+    survey::configs_are_read_after_the_call(admin, &topic, "retention.ms", change).await;
+    survey::every_address_is_tried(admin, &of.bootstrap[0], "127.0.0.1:1").await;
+}
+
+/// What the plan is refused over, `up` is refused over as well, before it has touched green.
+async fn up_does_not_begin(world: &TwoClusters) {
+    let path = world.configuration("watch = \"1s\"\nhold_limit = \"1s\"");
+    let text = std::fs::read_to_string(&path).expect("read");
+    let file = path.with_file_name("up.toml");
+    std::fs::write(&file, text.replace("orders.journal", "up.journal")).expect("written");
+    let file = file.to_str().expect("UTF-8").to_owned();
+    let run = tokio::task::spawn_blocking(move || kutover(&["up", "--json", &file])).await.expect("it ran");
+    let report: Value = serde_json::from_str(run.stdout.lines().last().unwrap_or_default())
+        .unwrap_or_else(|error| panic!("no report ({error}): {}", run.stderr));
+    assert_eq!((report["outcome"].as_str(), run.status), (Some("aborted"), Some(1)), "{report}");
+    let reason = report["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains("SCRAM user alice") && reason.contains("which `kutover plan` names"), "{reason}");
+    assert_eq!(admin(&world.green).await.topics().await.expect("topics"), [], "green was not touched");
+}
+
+/// The same plan with a green that nobody listens for.
+fn unreachable(world: &TwoClusters) -> std::path::PathBuf {
+    let path = world.configuration("");
+    let text = std::fs::read_to_string(&path).expect("read");
+    std::fs::write(&path, text.replace(&world.green.bootstrap[0], "127.0.0.1:1")).expect("written");
+    path
+}
+
+/// Writes to `orders`, one record after the other, until it is told to stop.
+async fn write_until(kafka: Kafka, mut stop: oneshot::Receiver<()>) {
+    let producer = kafka.producer().metrics_push(false).build().await.expect("a producer");
+    while stop.try_recv().is_err() {
+        let _stored = producer.send(Record::new("orders", "more").partition(0)).await.expect("stored");
+    }
+    producer.close().await.expect("closed");
+}
+
+/// From 4.3.1 the other way: groups of kinds that only a newer cluster has, and a super user.
+async fn kinds_of_groups(world: &TwoClusters) {
+    let kafka = client(&world.green).await;
+    make_topics(&kafka, &[("events", 1, &[])]).await;
+    write(&kafka, "events", 1, 3).await;
+    let modern = kafka.consumer("modern").group_protocol(GroupProtocol::Consumer);
+    let modern = modern.auto_offset_reset(AutoOffsetReset::Earliest).build().await.expect("a consumer");
+    modern.subscribe(["events"]).await.expect("subscribed");
+    let sharing = kafka.share_consumer("sharing").build().await.expect("a share consumer");
+    sharing.subscribe(["events"]).await.expect("subscribed");
+    let joined = async {
+        let mut read = 0;
+        while read < 3 {
+            read += modern.poll(Duration::from_millis(200)).await.expect("polled").len();
+            let _shared = sharing.poll(Duration::from_millis(200)).await.expect("polled");
+        }
+        modern.commit().await.expect("committed");
+    };
+    tokio::time::timeout(Duration::from_secs(60), joined).await.expect("they join in time");
+    let (plan, status) = plan(&world.configuration("active = \"green\"\nwaive_history = \"*\"")).await;
+    assert_eq!(status, Some(3), "{plan}");
+    let found = refusals(&plan);
+    for expected in [("share-group", "sharing"), ("super-user", "super.users")] {
+        assert!(named(&[expected]).is_subset(&found), "{expected:?} is not in {found:?}: {plan}");
+    }
+    assert!(!found.iter().any(|(code, _)| code == "unread-topic"), "{found:?}");
+    let kinds: BTreeSet<(&str, &str)> = plan["groups"]
+        .as_array()
+        .expect("groups")
+        .iter()
+        .filter_map(|group| Some((group["group"].as_str()?, group["protocol"].as_str()?)))
+        .collect();
+    assert!(kinds.is_superset(&[("modern", "consumer"), ("sharing", "share")].into()), "{kinds:?}");
+    modern.close().await.expect("closed");
+    sharing.close().await.expect("closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_2_8_2_to_4_3_1() {
+    let Some(world) = TwoClusters::start("from_2_8_2_to_4_3_1", "2.8.2", "4.3.1").await else { return };
+    let _kafka = spoil(&world, false).await;
+    let (refused, status) = plan(&world.configuration("")).await;
+    assert_eq!(status, Some(3), "{refused}");
+    // Before 3.0 nobody can list transactional ids: that they are not known is said, and refused over.
+    let unlisted = |pair: &&(&str, &str)| pair.0 != "transactions" || pair.1 == "transactions";
+    let expected: Vec<_> = REFUSED.iter().filter(unlisted).copied().collect();
+    assert_eq!(refusals(&refused), named(&expected), "{refused}");
+    assert_compared(&refused);
+    assert_eq!(unknown(&refused), ["topic private of blue", "transactional ids"], "{refused}");
+    let (ready, status) = plan(&world.configuration(WAIVED)).await;
+    assert_eq!((refusals(&ready), status), (named(&[]), Some(0)), "{ready}");
+    survey::a_missing_call_is_unsupported(&admin(&world.blue).await).await;
+}

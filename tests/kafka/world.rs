@@ -1,0 +1,86 @@
+//! Two clusters of real Kafka with the configuration that describes them.
+
+use std::path::PathBuf;
+
+use krafka::Kafka;
+use kutover_core::error::ErrorKind;
+use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
+use kutover_core::words::Colour;
+use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Tools};
+use tempfile::TempDir;
+
+/// Two clusters. Dropped, it takes its processes and files with it.
+pub struct TwoClusters {
+    /// The one that serves.
+    pub blue: Incarnation,
+    /// The one that is to.
+    pub green: Incarnation,
+    _lab: LabProvisioner,
+    directory: TempDir,
+    _turn: MachineTurn,
+}
+
+impl TwoClusters {
+    /// Starts one broker of each version; `None`, with a word, if these cannot be run here.
+    ///
+    /// # Panics
+    /// If what is there does not work.
+    pub async fn start(test: &str, blue: &str, green: &str) -> Option<Self> {
+        let version = |text: &str| text.parse::<KafkaVersion>().expect("a version");
+        let tools = Tools::from_env();
+        for version in [version(blue), version(green)] {
+            if let Err(missing) = tools.ready(version).await {
+                assert_ne!(missing.kind, ErrorKind::Invalid, "{test}: {missing}");
+                kutover_testkit::skip(test, &missing.to_string());
+                return None;
+            }
+        }
+        let turn = tools.machine_turn().await.expect("a turn");
+        let directory = tempfile::tempdir().expect("a directory");
+        let (blue, green) = (ClusterSpec::apache(version(blue)), ClusterSpec::apache(version(green)));
+        let mut options = LabOptions::new(directory.path().join("lab"), blue, green);
+        std::fs::create_dir_all(directory.path().join("lab")).expect("a directory");
+        options.tools = tools;
+        options.is_disposable = true;
+        let lab = LabProvisioner::new(options).await.expect("a world");
+        let (blue_request, green_request) = ("blue".into(), "green".into());
+        let (blue, green) = tokio::join!(
+            lab.provision(Colour::Blue, &blue_request),
+            lab.provision(Colour::Green, &green_request)
+        );
+        let (blue, green) = (blue.expect("blue"), green.expect("green"));
+        Some(Self { blue, green, _lab: lab, directory, _turn: turn })
+    }
+
+    /// Writes a configuration for clusters that exist, with this as its `[plan]`, and gives its path.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn configuration(&self, plan: &str) -> PathBuf {
+        let mut text = "deployment = \"orders\"\njournal = \"orders.journal\"\n\
+             endpoints = [{ name = \"kafka.orders.test\", port = 9092 }]\n\n\
+             [dns]\nkind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:0\"\nttl_s = 1\n"
+            .to_owned();
+        for (colour, last, cluster) in [("blue", 1, &self.blue), ("green", 2, &self.green)] {
+            let servers: Vec<String> =
+                cluster.bootstrap.iter().map(|server| format!("\"{server}\"")).collect();
+            text += &format!(
+                "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = [{}]\n\
+                 endpoint = {{ addresses = [\"127.8.8.{last}\"] }}\n",
+                servers.join(", ")
+            );
+        }
+        let path = self.directory.path().join("orders.toml");
+        std::fs::write(&path, format!("{text}\n[plan]\n{plan}\n")).expect("written");
+        path
+    }
+}
+
+/// An ordinary client of a cluster.
+///
+/// # Panics
+/// If it does not answer.
+pub async fn client(of: &Incarnation) -> Kafka {
+    let connecting = Kafka::builder(of.bootstrap.join(",")).client_id("ordinary").connect();
+    connecting.await.expect("the cluster answers")
+}
