@@ -131,7 +131,7 @@ impl Cutover {
             }
             (Rollback::Topics, Cause::Answer(Answer::TopicsMatched { notes, there, .. })) => {
                 let known = &mut way.redirected.prepared.verified.topics;
-                let now = decide::moving(&self.plan, &there);
+                let now = self.plan.moving(&there);
                 let missing =
                     |(topic, count): &(&TopicName, &i32)| now.get(*topic).is_none_or(|there| there < *count);
                 if let Some((gone, count)) = known.iter().find(missing) {
