@@ -128,7 +128,7 @@ fn a_damaged_journal_is_named_with_its_entry() {
     std::fs::write(&path, FILE).expect("written");
     std::fs::write(directory.path().join("orders.journal"), "this is no journal\nat all\n").expect("written");
     let run = kutover(&["up", path.to_str().expect("UTF-8")]);
-    assert!(matches!(run.status, Some(1 | 2)), "{}", run.stderr);
+    assert_eq!(run.status, Some(2), "{}", run.stderr);
     assert!(run.stderr.contains("orders.journal"), "{}", run.stderr);
 }
 
@@ -155,7 +155,7 @@ fn make_program(path: &Path, script: &str) {
 
 #[test]
 fn java_that_is_too_old_is_named_with_what_is_needed() {
-    with_java(r#"echo 'openjdk version "1.7.0_80"' >&2"#, &["Java 7", "3.9.2 need Java 8", "JAVA_HOME"]);
+    with_java(r#"echo 'openjdk version "1.7.0_80"' >&2"#, &["Java 7", "4.3.1 need Java 17", "JAVA_HOME"]);
 }
 
 #[test]

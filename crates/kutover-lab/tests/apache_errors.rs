@@ -113,8 +113,13 @@ async fn jars_are_fetched_once() {
 
 #[tokio::test]
 async fn a_damaged_cache_is_noticed_and_named() {
-    let damages: [fn(&Path); 3] = [
+    let damages: [fn(&Path); 4] = [
         |folder| fs::write(folder.join("libs/kafka.jar"), "ja").expect("cut short"),
+        |folder| {
+            let jar = folder.join("libs/kafka.jar");
+            let length = fs::metadata(&jar).expect("a jar").len();
+            fs::write(jar, vec![0; usize::try_from(length).expect("small")]).expect("of the same size");
+        },
         |folder| fs::remove_file(folder.join("libs/kafka.jar")).expect("lost"),
         |folder| fs::remove_file(folder.join("manifest.json")).expect("lost"),
     ];

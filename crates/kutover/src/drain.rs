@@ -113,7 +113,7 @@ pub(crate) async fn required(
 /// # Errors
 /// The journal is damaged, or cannot be read.
 pub(crate) async fn progress(config: &Config) -> Result<Option<Progress>, Failure> {
-    let entries = FileJournal::peek(&config.journal).await.map_err(anyhow::Error::from)?;
+    let entries = FileJournal::peek(&config.journal).await.map_err(Failure::of_file)?;
     let newest =
         entries.into_iter().rev().find_map(|entry| match serde_json::from_value::<Record>(entry.body) {
             Ok(Record::Checkpoint { progress }) => Some(*progress),

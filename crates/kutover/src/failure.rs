@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use kutover_core::error::{ErrorKind, ProviderError};
+
 /// Why a command did not end well, by exit status.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -14,6 +16,14 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// A file of the deployment's cannot be used. One that is damaged is bad input; anything else is a trouble of this run.
+    pub(crate) fn of_file(error: ProviderError) -> Self {
+        match error.kind {
+            ErrorKind::Invalid => Self::Input(error.into()),
+            _ => Self::Run(error.into()),
+        }
+    }
+
     /// The exit status.
     pub(crate) fn status(&self) -> u8 {
         match self {

@@ -46,7 +46,7 @@ pub(crate) async fn wire(config: &Config, hosts: &mut Hosts) -> Result<Backends,
     let provisioners = provisioners(config, hosts)?;
     let connector = Connector::new(config, hosts.lab.clone()).map_err(Failure::Input)?;
     // The journal's lock covers the zone that is kept beside it, so it comes first.
-    let journal = FileJournal::open(&config.journal).await.map_err(|error| Failure::Run(error.into()))?;
+    let journal = FileJournal::open(&config.journal).await.map_err(Failure::of_file)?;
     let dns = name_server(config, hosts).await?;
     let [blue, green] = provisioners;
     Ok(Backends { dns, blue, green, clusters: Arc::new(connector), journal: Arc::new(journal) })
@@ -105,7 +105,7 @@ async fn name_server(config: &Config, hosts: &mut Hosts) -> Result<Arc<dyn DnsPr
         LocalServer::start_kept(config.dns.listen, config.dns.zone.clone(), &zone_path(config)).await;
     let server = started.map_err(|error| match error.kind {
         ErrorKind::Refused => Failure::Input(anyhow!("field `dns.listen`: {error}")),
-        _ => Failure::Run(error.into()),
+        _ => Failure::of_file(error),
     })?;
     if let ProvisionerConfig::Static { endpoint, .. } = &config.clusters.get(config.plan.active).provisioner {
         for name in &config.endpoints {

@@ -83,8 +83,10 @@ pub(super) fn with_fix(message: &str) -> String {
         "; write it in that form"
     } else if message.starts_with("unknown variant") {
         "; write one of those"
-    } else if message.contains("IP address") || message.contains("socket address") {
-        "; write it as in 127.0.0.1 or, with a port, 127.0.0.1:5353"
+    } else if message.contains("socket address") {
+        "; write address and port, as in 127.0.0.1:5353"
+    } else if message.contains("IP address") {
+        "; write it as in 127.0.0.1"
     } else {
         ""
     };

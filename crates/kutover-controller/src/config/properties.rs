@@ -75,16 +75,11 @@ impl PropertyValue {
 
 impl Serialize for PropertyValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = match self {
-            Self::Given(text) => return serializer.serialize_str(text.expose()),
-            Self::Env(_) | Self::File(_) => serializer.serialize_map(Some(1))?,
-        };
         match self {
-            Self::Env(name) => map.serialize_entry("env", name)?,
-            Self::File(path) => map.serialize_entry("file", path)?,
-            Self::Given(_) => {}
+            Self::Given(text) => serializer.serialize_str(text.expose()),
+            Self::Env(name) => serializer.collect_map([("env", name)]),
+            Self::File(path) => serializer.collect_map([("file", path)]),
         }
-        map.end()
     }
 }
 

@@ -106,8 +106,10 @@ impl TryFrom<Raw> for ProvisionerConfig {
         match raw.kind.as_str() {
             "static" => raw.into_static(),
             "lab" => raw.into_lab(),
-            "" => Err("`kind` is missing; write kind = \"static\" or kind = \"lab\"".into()),
-            other => Err(format!("`kind`: `{other}` is unknown; write \"static\" or \"lab\"")),
+            "" => Err("`kind` is missing; write kind = \"static\"".into()),
+            other => Err(format!(
+                "`kind`: `{other}` is unknown; write \"static\" (\"lab\" is for what `kutover demo` makes)"
+            )),
         }
     }
 }

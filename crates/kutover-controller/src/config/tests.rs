@@ -190,7 +190,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         "listen = \"127.0.0.1:5353\"",
         "listen = \"127.0.0.1\"",
-        "line 9: field `dns.listen`: invalid socket address syntax; write it as in",
+        "line 9: field `dns.listen`: invalid socket address syntax; write address and port, as in 127.0.0.1:5353",
     ),
     (
         "ttl_s = 30",

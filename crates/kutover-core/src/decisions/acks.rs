@@ -26,7 +26,9 @@ pub fn weak_acks(properties: &BTreeMap<String, String>) -> Option<WeakAcks> {
         return Some(WeakAcks { property, why: "only `all` keeps acknowledged records" });
     }
     let property = "enable.idempotence";
-    let off = properties.get(property).is_some_and(|on| on != "true");
+    // What librdkafka takes for a yes.
+    let yes = |on: &String| ["true", "t", "1"].iter().any(|yes| on.eq_ignore_ascii_case(yes));
+    let off = properties.get(property).is_some_and(|on| !yes(on));
     off.then_some(WeakAcks { property, why: "without it a retry can duplicate and reorder records" })
 }
 

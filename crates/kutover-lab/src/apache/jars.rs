@@ -19,8 +19,8 @@ const MANIFEST: &str = "manifest.json";
 /// What a complete folder holds; written last.
 #[derive(Debug, Serialize, Deserialize)]
 struct Manifest {
-    /// Each jar's size in bytes.
-    files: BTreeMap<String, u64>,
+    /// The CRC-32 of each jar.
+    files: BTreeMap<String, u32>,
 }
 
 /// The folder with the jars of a version, fetched if it is not there yet.
@@ -116,14 +116,18 @@ fn complete(fetching: &Path, folder: &Path) -> io::Result<()> {
     let mut files = BTreeMap::new();
     for entry in fs::read_dir(fetching.join("libs"))? {
         let entry = entry?;
-        files.insert(entry.file_name().to_string_lossy().into_owned(), entry.metadata()?.len());
+        files.insert(
+            entry.file_name().to_string_lossy().into_owned(),
+            crc32fast::hash(&fs::read(entry.path())?),
+        );
     }
     let manifest = serde_json::to_vec_pretty(&Manifest { files }).map_err(io::Error::other)?;
     fs::write(fetching.join(MANIFEST), manifest)?;
     fs::rename(fetching, folder)
 }
 
-/// The jars' folder, if every file of the manifest is there in its size.
+/// The jars' folder, if every file of the manifest is there as it was fetched. Java tells of a damaged jar in its own
+/// words, which name neither the folder nor the fix.
 fn verified(what: &str, folder: &Path) -> ProviderResult<PathBuf> {
     let damaged = |reason: String| {
         let fix = format!("the cache is damaged: {reason}; delete {} and try again", folder.display());
@@ -141,10 +145,10 @@ fn verified(what: &str, folder: &Path) -> ProviderResult<PathBuf> {
     if manifest.files.is_empty() {
         return damaged(format!("{MANIFEST} names no jars"));
     }
-    for (name, size) in manifest.files {
-        match fs::metadata(libs.join(&name)) {
-            Ok(found) if found.len() == size => {}
-            Ok(found) => return damaged(format!("{name} has {} bytes instead of {size}", found.len())),
+    for (name, check) in manifest.files {
+        match fs::read(libs.join(&name)) {
+            Ok(found) if crc32fast::hash(&found) == check => {}
+            Ok(_) => return damaged(format!("{name} is not as it was fetched")),
             Err(error) => return damaged(format!("{name} cannot be read ({error})")),
         }
     }

@@ -59,13 +59,12 @@ impl ServerProcess {
     /// Takes over a server that an earlier process started, if the pid that it left is still it.
     pub(crate) fn adopt(marker: &Path, log: &Path) -> Option<Self> {
         let pid = fs::read_to_string(pid_file(marker)).ok()?.trim().parse().ok()?;
-        let process = Self {
-            pid: Pid::from_raw(pid)?,
-            child: Mutex::new(None),
-            marker: marker.to_owned(),
-            log: log.to_owned(),
-        };
-        is_ours(process.pid(), marker).then_some(process)
+        // Asked first: a handle kills its process when it is dropped.
+        if !is_ours(pid, marker) {
+            return None;
+        }
+        let (marker, log) = (marker.to_owned(), log.to_owned());
+        Some(Self { pid: Pid::from_raw(pid)?, child: Mutex::new(None), marker, log })
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -74,12 +73,15 @@ impl ServerProcess {
 
     /// Whether it still runs. A pid that belongs to some other process by now is not it.
     pub(crate) fn is_running(&self) -> bool {
+        self.may_be_signalled() || (self.child.lock().is_none() && is_ending(self.pid()))
+    }
+
+    /// Whether the pid is still this server's. A process without a command line may be it, ending, or somebody else's that
+    /// is just being started under a pid that was used again.
+    fn may_be_signalled(&self) -> bool {
         match self.child.lock().as_mut() {
             Some(child) => matches!(child.try_wait(), Ok(None)),
-            None => {
-                test_kill_process(self.pid).is_ok()
-                    && (is_ours(self.pid(), &self.marker) || is_ending(self.pid()))
-            }
+            None => test_kill_process(self.pid).is_ok() && is_ours(self.pid(), &self.marker),
         }
     }
 
@@ -104,7 +106,7 @@ impl ServerProcess {
     }
 
     fn signal(&self, signal: Signal) {
-        if self.is_running() {
+        if self.may_be_signalled() {
             let _ = kill_process(self.pid, signal);
         }
     }
@@ -187,7 +189,14 @@ mod tests {
         let marker = dir.join("server.properties");
         // The marker stands in the command line as the shell's own name.
         let args = [OsStr::new("-c"), OsStr::new("echo started; read never < /dev/zero"), marker.as_os_str()];
-        ServerProcess::start(Path::new("sh"), args, &marker, &dir.join("log")).expect("a shell")
+        let process =
+            ServerProcess::start(Path::new("sh"), args, &marker, &dir.join("log")).expect("a shell");
+        let deadline = Instant::now() + GONE;
+        while process.last_words() != "started" {
+            assert!(Instant::now() < deadline, "the shell does not start");
+            thread::yield_now();
+        }
+        process
     }
 
     #[tokio::test]

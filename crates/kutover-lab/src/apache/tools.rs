@@ -68,7 +68,10 @@ impl Tools {
                 "Java {major} (`{java}`) is too old: the brokers of {version} need Java {least} or newer; install \
                  one and set JAVA_HOME to it"
             )),
-            None => fail(format!("`{java} -version` does not say a version: {:?}", said.lines().next())),
+            None => fail(format!(
+                "`{java} -version` does not say a version (its first line: `{}`); set JAVA_HOME to a Java {least} or newer",
+                said.lines().next().unwrap_or_default()
+            )),
         }
     }
 
