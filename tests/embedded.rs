@@ -86,7 +86,7 @@ fn troubles_that_end_well() {
 fn green_with_blues_cluster_id() {
     let (report, status) = demo(&["--trouble", "same-cluster", "--producers", "2", "--rate", "1000"]);
     assert_eq!((report["outcome"].as_str(), status), (Some("held"), Some(1)));
-    assert!(happened(&report, "hold: both colours lead to cluster"), "{report}");
+    assert!(happened(&report, ": both colours lead to cluster"), "{report}");
     assert_eq!((number(&report, "lost"), number(&report["green"], "records")), (0, 0));
     assert_eq!(number(&report["blue"], "records"), number(&report, "accepted"));
 }

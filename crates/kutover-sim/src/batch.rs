@@ -62,6 +62,8 @@ pub struct Sums {
     pub accepted: u64,
     /// Lost records.
     pub lost: u64,
+    /// Records that came back to their caller with an error.
+    pub returned: u64,
     /// Copies beyond the first.
     pub duplicated: u64,
     /// First copies that stand too late.
@@ -88,6 +90,7 @@ impl Sums {
         self.resumes += outcome.resumes;
         self.accepted += outcome.count.accepted;
         self.lost += outcome.count.lost;
+        self.returned += outcome.count.returned;
         self.duplicated += outcome.count.duplicated;
         self.out_of_order += outcome.count.out_of_order;
         self.aged_out += outcome.count.aged_out;
@@ -227,6 +230,7 @@ impl Batch {
             "pauses": sums.pauses,
             "resumes": sums.resumes,
             "lost": sums.lost,
+            "returned": sums.returned,
             "duplicated": sums.duplicated,
             "out_of_order": sums.out_of_order,
             "aged_out": sums.aged_out,
@@ -244,7 +248,7 @@ impl Batch {
         let faults: Vec<_> = self.faults.iter().map(|(fault, struck)| format!("{fault} {struck}")).collect();
         format!(
             "{} seeds, {} events in {:.1} s ({} per s)\n{} cutovers, {} rolled back; controllers: {} died, {} slept, {} \
-             went on\n{} records of {} producers: {} lost, {} duplicated, {} out of order, {} \
+             went on\n{} records of {} producers: {} lost, {} returned, {} duplicated, {} out of order, {} \
              deleted by retention before a group had read them; {} producers never moved\n{} broken promises\nfaults: {}",
             self.seeds,
             sums.events,
@@ -258,6 +262,7 @@ impl Batch {
             sums.accepted,
             sums.producers,
             sums.lost,
+            sums.returned,
             sums.duplicated,
             sums.out_of_order,
             sums.aged_out,

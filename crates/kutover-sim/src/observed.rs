@@ -11,7 +11,7 @@ use kutover_core::cutover::StateName;
 use kutover_core::messages::Receipt;
 use kutover_core::ports::Published;
 use kutover_core::words::{
-    ClusterId, Colour, Generation, IncarnationId, Nonce, Offset, Term, TopicName, TopicPartition,
+    ClusterId, Colour, Generation, GroupId, IncarnationId, Nonce, Offset, Term, TopicName, TopicPartition,
 };
 
 /// A record's name: its place in [`Observed::records`].
@@ -95,8 +95,8 @@ pub enum Act {
     GivenUp(Generation),
     /// Retention deleted everything before this offset.
     Retained(ClusterId, TopicPartition, Offset),
-    /// Offsets expired.
-    OffsetsExpired(ClusterId),
+    /// Commits that really went: of which group, where.
+    OffsetsExpired(ClusterId, Vec<(GroupId, TopicPartition)>),
     /// A cluster, a broker of it or the leader of a partition is out of reach for a while.
     OutOfReach(ClusterId),
 }
@@ -164,6 +164,37 @@ pub struct Group {
     pub handed: Vec<Handed>,
     /// Where it found that retention had taken what it was to read next, in order.
     pub skipped: Vec<Skipped>,
+}
+
+impl Group {
+    /// Where it began to read.
+    pub(crate) fn begun(&self) -> Begun<'_> {
+        if self.born_ms < LATE_MS {
+            return Begun(None);
+        }
+        let mut first: BTreeMap<(&ClusterId, &TopicPartition), Offset> = BTreeMap::new();
+        for handed in &self.handed {
+            let known = first.entry((&handed.cluster, &handed.place)).or_insert(handed.offset);
+            *known = handed.offset.min(*known);
+        }
+        Begun(Some(first))
+    }
+}
+
+/// Who reads later than this was born late: nothing that came before is due to it.
+const LATE_MS: u64 = 1_000;
+
+/// Where a group began to read, on each cluster; `None` inside: it was there first.
+pub(crate) struct Begun<'a>(Option<BTreeMap<(&'a ClusterId, &'a TopicPartition), Offset>>);
+
+impl Begun<'_> {
+    /// The first offset that is due to it; `None` where it has not begun.
+    pub(crate) fn on(&self, cluster: &ClusterId, place: &TopicPartition) -> Option<Offset> {
+        match &self.0 {
+            None => Some(Offset(0)),
+            Some(first) => first.get(&(cluster, place)).copied(),
+        }
+    }
 }
 
 /// A group went on behind what retention had deleted, as `auto.offset.reset=earliest` does.

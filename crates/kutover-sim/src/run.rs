@@ -235,8 +235,10 @@ async fn mischief(world: Arc<World>) {
             }
             if let Some(shape) = world.weather.strikes(Fault::OffsetsExpire) {
                 // A broker keeps what was committed for as long as it was told, if nothing longer.
-                known.cluster.expire_offsets(120_000 + shape % 240_000);
-                world.witness.act(None, Act::OffsetsExpired(id.clone()));
+                let expired = known.cluster.expire_offsets(120_000 + shape % 240_000);
+                if !expired.is_empty() {
+                    world.witness.act(None, Act::OffsetsExpired(id.clone(), expired));
+                }
             }
             if let Some(shape) = world.weather.strikes(Fault::Retention) {
                 age_out(&world, &known.cluster, &places[shape as usize % places.len()], shape >> 8);

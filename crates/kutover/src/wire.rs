@@ -397,7 +397,7 @@ kafka = "embedded"
 
         std::fs::write(directory.path().join("orders.journal.zone"), "nonsense").unwrap();
         let failure = failure(&config, &mut Hosts::default()).await;
-        assert_eq!(failure.status(), 1);
+        assert_eq!(failure.status(), 2);
         let text = failure.to_string();
         assert!(text.contains("orders.journal.zone") && text.contains("restore it"), "{text}");
     }

@@ -1,5 +1,6 @@
 //! A world of kutover-lab with the configuration that describes it: what the demo runs in.
 
+use std::cmp::Reverse;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use kutover_controller::config::Config;
 use kutover_core::ports::{ClusterAdmin, ClusterIdentity, ClusterProvisioner, Incarnation, NewTopic};
 use kutover_core::words::{ClusterId, Colour, DnsName, Nonce, TopicName};
 use kutover_dns::{LocalServer, ResolverWatch, WatchOptions};
-use kutover_lab::{ClusterSpec, DEFAULT_PORT, LabOptions, LabProvisioner, Tools};
+use kutover_lab::{ClusterSpec, DEFAULT_PORT, KafkaVersion, LabOptions, LabProvisioner, Tools};
 use tempfile::TempDir;
 
 use crate::cli::{DemoOptions, KafkaChoice, TroubleKind};
@@ -52,8 +53,11 @@ impl World {
     pub(crate) async fn open(options: &DemoOptions, groups: &[String]) -> Result<Self> {
         if let KafkaChoice::Apache { blue, green } = &options.kafka {
             // Green is made in the middle of the run: what it lacks on this machine is said now.
-            for version in [blue, green] {
-                let version = version.parse().map_err(anyhow::Error::msg)?;
+            let parsed = |version: &String| version.parse::<KafkaVersion>().map_err(anyhow::Error::msg);
+            let mut versions = [parsed(blue)?, parsed(green)?];
+            // Who installs Java for the one that needs the newest installs it once.
+            versions.sort_by_key(|version| Reverse(version.least_java()));
+            for version in versions {
                 Tools::from_env().ready(version).await?;
             }
         }

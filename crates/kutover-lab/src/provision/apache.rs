@@ -72,8 +72,7 @@ impl LabProvisioner {
             let reason = format!("{} brokers; choose 1 to {MOST_BROKERS}", spec.brokers);
             return Err(ProviderError::new(ErrorKind::Refused, what, reason));
         }
-        // For both colours at once, so that nobody installs one Java after the other.
-        self.options.tools.check_java(self.options.most_demanding().unwrap_or(version)).await?;
+        self.options.tools.check_java(version).await?;
         let jars = match &spec.kafka_dir {
             Some(directory) => of_the_user(directory, version)?,
             None => fetched(&self.options.tools, version).await?,

@@ -20,7 +20,7 @@ use crate::apache::{ApacheCluster, SavedCluster, Tools, ZooKeeper};
 use crate::embedded::{EmbeddedCluster, EmbeddedOptions};
 use crate::forwarder::Forwarder;
 use crate::loopback;
-use crate::spec::{ClusterKind, ClusterSpec, KafkaVersion};
+use crate::spec::{ClusterKind, ClusterSpec};
 use crate::store::Store;
 
 /// The port that both colours' forwarders listen on unless told otherwise: Kafka's own.
@@ -61,16 +61,8 @@ impl LabOptions {
         }
     }
 
-    fn versions(&self) -> impl Iterator<Item = KafkaVersion> {
-        Colour::BOTH.into_iter().filter_map(|colour| match self.spec(colour).kind {
-            ClusterKind::Apache(version) => Some(version),
-            ClusterKind::Embedded => None,
-        })
-    }
-
-    /// The version of this world that needs the newest Java.
-    fn most_demanding(&self) -> Option<KafkaVersion> {
-        self.versions().max_by_key(|version| version.least_java())
+    fn runs_apache(&self) -> bool {
+        Colour::BOTH.into_iter().any(|colour| matches!(self.spec(colour).kind, ClusterKind::Apache(_)))
     }
 }
 
@@ -131,7 +123,7 @@ impl LabProvisioner {
             Some(places) => places,
             None => new_places(&store, options.port)?,
         };
-        let registered = if options.is_disposable && owned.is_ok() && options.versions().next().is_some() {
+        let registered = if options.is_disposable && owned.is_ok() && options.runs_apache() {
             let registered = crate::apache::register(&options.tools.cache, store.dir()).await;
             Some(registered.map_err(|error| {
                 let what = format!("cache {}", options.tools.cache.display());

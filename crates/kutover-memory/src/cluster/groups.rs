@@ -47,16 +47,23 @@ impl MemoryCluster {
     }
 
     /// Offsets that are older than so many milliseconds expire, unless their group has members
-    /// (`offsets.retention.minutes`).
-    pub fn expire_offsets(&self, retention_ms: u64) {
+    /// (`offsets.retention.minutes`). Returns what went.
+    pub fn expire_offsets(&self, retention_ms: u64) -> Vec<(GroupId, TopicPartition)> {
         let oldest = self.faults.now_ms().saturating_sub(retention_ms);
         let mut state = self.state.lock();
         let State { commits, live_groups, .. } = &mut *state;
-        let before = commits.len();
-        commits.retain(|(group, _), commit| commit.at_ms >= oldest || live_groups.contains(group));
-        if commits.len() < before {
+        let mut expired = Vec::new();
+        commits.retain(|key, commit| {
+            let stays = commit.at_ms >= oldest || live_groups.contains(&key.0);
+            if !stays {
+                expired.push(key.clone());
+            }
+            stays
+        });
+        if !expired.is_empty() {
             self.faults.fire("group-expires");
         }
+        expired
     }
 
     /// Whether the cluster can list its groups just now.

@@ -77,10 +77,9 @@ fn unread_of(
 ) -> Vec<String> {
     let mut missed = Vec::new();
     let (appended, retained) = (observed.appended(cluster, at_ms), observed.retained(at_ms));
-    let expired = observed.acts.iter().any(|acted| {
-        acted.at_ms <= at_ms && matches!(&acted.act, Act::OffsetsExpired(expired) if expired == cluster)
-    });
-    for group in observed.groups.iter().filter(|group| group.born_ms < 1_000) {
+    let expired = expired(observed, cluster, at_ms);
+    for group in &observed.groups {
+        let begun = group.begun();
         let mut read: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
         for handed in &group.handed {
             if handed.cluster == *cluster && handed.at_ms <= at_ms {
@@ -100,10 +99,12 @@ fn unread_of(
             let read = read.get(place).copied();
             let left = retained.get(&(cluster, place)).copied().unwrap_or(Offset(0));
             let nothing_left = appends.last().is_none_or(|last| last.offset < left);
-            if nothing_left && (read.is_none() || expired) {
+            let uncommitted = read.is_none() || expired.contains(&(group.name.as_str(), place));
+            if nothing_left && uncommitted {
                 continue; // Retention took all of it, and no commit says that the group had not read it (L11).
             }
-            let read = read.unwrap_or(Offset(-1));
+            let Some(begun) = begun.on(cluster, place) else { continue };
+            let read = read.unwrap_or(Offset(begun.0 - 1));
             let from = appends.partition_point(|append| append.offset <= read);
             behind.extend(appends[from..].iter().filter(|append| counts(append)));
         }
@@ -117,6 +118,20 @@ fn unread_of(
         }
     }
     missed
+}
+
+/// Of which groups, and where, a commit had expired by an instant.
+fn expired<'a>(
+    observed: &'a Observed,
+    cluster: &ClusterId,
+    at_ms: u64,
+) -> BTreeSet<(&'a str, &'a TopicPartition)> {
+    let acts = observed.acts.iter().filter(|acted| acted.at_ms <= at_ms);
+    let of_it = acts.filter_map(|acted| match &acted.act {
+        Act::OffsetsExpired(of, expired) if of == cluster => Some(expired),
+        _ => None,
+    });
+    of_it.flatten().map(|(group, place)| (group.as_str(), place)).collect()
 }
 
 #[cfg(test)]
@@ -158,6 +173,39 @@ mod tests {
         assert_eq!(unread(&observed), 0, "it never committed, and nothing is left");
         observed.appends.push(append(9, "b", 2, 0));
         assert_eq!(unread(&observed), 1, "something is left");
+    }
+
+    /// An expired commit excuses the group and the partition whose it was, no others.
+    #[test]
+    fn an_expired_commit_excuses_its_own_group_alone() {
+        let mut observed = one_unread("b");
+        observed.appends.push(append(6, "b", 1, 0));
+        observed.groups[0].handed.push(handed(7, "b", 0, 0));
+        let place = TopicPartition::new("t0", 0);
+        observed.acts.push(acted(8, Act::Retained("b".into(), place.clone(), Offset(2))));
+        let expire =
+            |group: &str| acted(9, Act::OffsetsExpired("b".into(), vec![(group.into(), place.clone())]));
+        let unread = |observed: &Observed| unread(observed, &"b".into(), 10).len();
+        observed.acts.push(expire("another"));
+        assert_eq!(unread(&observed), 1);
+        let own = observed.groups[0].name.clone();
+        observed.acts.push(expire(&own));
+        assert_eq!(unread(&observed), 0);
+    }
+
+    /// Nobody knows of a group that is born late where it has not begun to read; from there on it counts.
+    #[test]
+    fn a_group_that_was_born_late_counts_from_where_it_began() {
+        let mut observed = one_unread("b");
+        observed.appends.push(append(6, "b", 1, 0));
+        observed.appends.push(append(6, "b", 2, 0));
+        observed.groups[0].born_ms = 5_000;
+        let unread = |observed: &Observed| unread(observed, &"b".into(), 10).len();
+        assert_eq!(unread(&observed), 0);
+        observed.groups[0].handed.push(handed(7, "b", 1, 0));
+        assert_eq!(unread(&observed), 1);
+        observed.groups[0].handed.push(handed(8, "b", 2, 0));
+        assert_eq!(unread(&observed), 0);
     }
 
     #[test]

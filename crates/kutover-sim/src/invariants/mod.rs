@@ -86,9 +86,10 @@ use broken;
 pub struct Count {
     /// Accepted records.
     pub accepted: u64,
-    /// Records that were acknowledged, or of which nobody heard again, and that stand nowhere. Of stock clients: all
-    /// that were taken and stand nowhere, since nobody sends them again.
+    /// Records that were acknowledged, or of which nobody heard again, and that stand nowhere.
     pub lost: u64,
+    /// Records that came back to their caller with an error. Nobody sends them again here.
+    pub returned: u64,
     /// Copies beyond the first.
     pub duplicated: u64,
     /// First copies that stand behind a later one of their key.
@@ -120,10 +121,9 @@ impl Count {
             let ours = observed.producers.get(record.producer).is_some_and(|producer| producer.ours);
             let acknowledged =
                 record.endings.iter().any(|(_, ending)| matches!(ending, Some(Ending::Acknowledged(_))));
-            let unheard = record.endings.is_empty() && !record.died;
-            count.lost += u64::from(
-                copies == 0 && !record.died && (!ours && only_stock || acknowledged || unheard && ours),
-            );
+            let unheard = record.endings.is_empty() && (ours || only_stock);
+            count.lost += u64::from(copies == 0 && !record.died && (acknowledged || unheard));
+            count.returned += u64::from(!record.endings.is_empty() && !acknowledged);
         }
         count.aged_out = no_silent_loss::aged_out(observed);
         let active = observed.end.published.owner.as_ref().map(|owner| &owner.target.cluster_id);

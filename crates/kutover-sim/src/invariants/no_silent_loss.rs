@@ -45,7 +45,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
 fn unread(observed: &Observed) -> Vec<Violation> {
     let mut found = Vec::new();
     let (chains, retained) = (observed.chains(), observed.retained(u64::MAX));
-    for group in observed.groups.iter().filter(|group| group.born_ms < 1_000) {
+    for group in &observed.groups {
         let missed: Vec<_> = never_handed(observed, group)
             .filter(|append| !is_aged_out(&retained, append))
             .filter(|append| !is_held(observed, &chains, group.reading, append))
@@ -74,14 +74,18 @@ fn unread(observed: &Observed) -> Vec<Violation> {
 pub(super) fn aged_out(observed: &Observed) -> u64 {
     let retained = observed.retained(u64::MAX);
     let taken = |group| never_handed(observed, group).filter(|append| is_aged_out(&retained, append)).count();
-    observed.groups.iter().filter(|group| group.born_ms < 1_000).map(|group| taken(group) as u64).sum()
+    observed.groups.iter().map(|group| taken(group) as u64).sum()
 }
 
 fn never_handed<'a>(observed: &'a Observed, group: &'a Group) -> impl Iterator<Item = &'a Append> {
     let mut handed = vec![false; observed.records.len()];
     group.handed.iter().for_each(|record| handed[record.record] = true);
-    let appends = observed.appends.iter().filter(|append| group.topics.contains(&append.place.topic));
-    appends.filter(move |append| !handed[append.record])
+    let (begun, appends) = (group.begun(), observed.appends.iter());
+    let due = move |append: &&Append| {
+        let from = begun.on(&append.cluster, &append.place);
+        group.topics.contains(&append.place.topic) && from.is_some_and(|from| append.offset >= from)
+    };
+    appends.filter(due).filter(move |append| !handed[append.record])
 }
 
 /// Whether retention took it, which is Kafka's to lose; whether a drain may be called over it is another promise.
