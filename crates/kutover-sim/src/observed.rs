@@ -167,13 +167,13 @@ pub struct Group {
 }
 
 impl Group {
-    /// Where it began to read.
-    pub(crate) fn begun(&self) -> Begun<'_> {
+    /// Where it had begun to read by an instant.
+    pub(crate) fn begun(&self, at_ms: u64) -> Begun<'_> {
         if self.born_ms < LATE_MS {
             return Begun(None);
         }
         let mut first: BTreeMap<(&ClusterId, &TopicPartition), Offset> = BTreeMap::new();
-        for handed in &self.handed {
+        for handed in self.handed.iter().filter(|handed| handed.at_ms <= at_ms) {
             let known = first.entry((&handed.cluster, &handed.place)).or_insert(handed.offset);
             *known = handed.offset.min(*known);
         }

@@ -79,7 +79,7 @@ fn unread_of(
     let (appended, retained) = (observed.appended(cluster, at_ms), observed.retained(at_ms));
     let expired = expired(observed, cluster, at_ms);
     for group in &observed.groups {
-        let begun = group.begun();
+        let begun = group.begun(at_ms);
         let mut read: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
         for handed in &group.handed {
             if handed.cluster == *cluster && handed.at_ms <= at_ms {
@@ -202,7 +202,9 @@ mod tests {
         observed.groups[0].born_ms = 5_000;
         let unread = |observed: &Observed| unread(observed, &"b".into(), 10).len();
         assert_eq!(unread(&observed), 0);
-        observed.groups[0].handed.push(handed(7, "b", 1, 0));
+        observed.groups[0].handed.push(handed(11, "b", 1, 0));
+        assert_eq!(unread(&observed), 0, "it begins later");
+        observed.groups[0].handed[0].at_ms = 7;
         assert_eq!(unread(&observed), 1);
         observed.groups[0].handed.push(handed(8, "b", 2, 0));
         assert_eq!(unread(&observed), 0);

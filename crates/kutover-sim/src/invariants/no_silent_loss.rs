@@ -80,7 +80,7 @@ pub(super) fn aged_out(observed: &Observed) -> u64 {
 fn never_handed<'a>(observed: &'a Observed, group: &'a Group) -> impl Iterator<Item = &'a Append> {
     let mut handed = vec![false; observed.records.len()];
     group.handed.iter().for_each(|record| handed[record.record] = true);
-    let (begun, appends) = (group.begun(), observed.appends.iter());
+    let (begun, appends) = (group.begun(u64::MAX), observed.appends.iter());
     let due = move |append: &&Append| {
         let from = begun.on(&append.cluster, &append.place);
         group.topics.contains(&append.place.topic) && from.is_some_and(|from| append.offset >= from)
