@@ -55,6 +55,8 @@ fn promised(run: &Value, seeds: u64) -> Result<()> {
     for none in ["lost", "violations"] {
         ensure!(number(none)? == 0, "{none} is not 0: {run}");
     }
+    // Who hands everything back loses nothing either.
+    ensure!(number("returned")? * 20 <= number("accepted")?, "too many records came back: {run}");
     let of_a_thousand = [
         ("events", 1_000_000),
         ("cutovers", 1_000),
