@@ -89,8 +89,10 @@ async fn cut_over(world: &World, directory: &Path) -> (BTreeSet<u64>, Vec<u64>) 
     every_file_keeps_quiet(world, directory);
     let last: Value = serde_json::from_str(report.lines().last().unwrap_or_default()).expect("a report");
     assert_eq!((last["outcome"].as_str(), status), (Some("complete"), Some(0)), "{last}");
-    // None was made in the attempt before: it was refused before it touched green.
-    assert!(program.said.contains("was given SCRAM users (2)"), "what green was given is said");
+    // The attempt before gave green nothing: it was refused before it touched it.
+    let given =
+        program.said.lines().find(|line| line.contains("the new cluster was given")).expect("it is said");
+    assert!(given.contains("ACLs (") && given.contains("SCRAM users (2)"), "{given}");
     let sold = shop.close().await;
     let missing = sold.iter().copied().filter(|number| !billed.contains(number)).collect();
     let billing = Billing::open(world, &world.green, Some(missing));

@@ -272,36 +272,22 @@ pub(super) fn close_segments(
     let mut chain = chain.clone();
     let mut topics = verified.topics.clone();
     let refuse = |error: ChainError| error.to_string();
-    let born = |chain: &Chain, place: &TopicPartition| {
-        !chain.segments(place).iter().any(|segment| segment.generation == left)
-    };
     for place in verified.partitions() {
-        let end = end_of(ends, &place)?;
-        if born(&chain, &place) {
+        end_of(ends, &place)?;
+    }
+    for end in ends {
+        let place = &end.place;
+        let Some(count) = topics.get_mut(&place.topic) else {
+            return Err(format!("{place} is not among the topics that move: it was fenced by mistake"));
+        };
+        *count = (*count).max(place.partition + 1);
+        if !chain.segments(place).iter().any(|segment| segment.generation == left) {
             let Side { incarnation, identity } = side;
             chain
                 .open(place.clone(), left, incarnation.colour, identity.cluster_id.clone(), end.start)
                 .map_err(refuse)?;
         }
-        chain.close(&place, left, end.high_watermark, by).map_err(refuse)?;
-    }
-    for end in ends {
-        let Some(count) = topics.get_mut(&end.place.topic) else {
-            return Err(format!("{} is not among the topics that move: it was fenced by mistake", end.place));
-        };
-        if end.place.partition >= *count {
-            *count = end.place.partition + 1;
-            chain
-                .open(
-                    end.place.clone(),
-                    left,
-                    side.incarnation.colour,
-                    side.identity.cluster_id.clone(),
-                    end.start,
-                )
-                .map_err(refuse)?;
-            chain.close(&end.place, left, end.high_watermark, by).map_err(refuse)?;
-        }
+        chain.close(place, left, end.high_watermark, by).map_err(refuse)?;
     }
     Ok((chain, topics))
 }

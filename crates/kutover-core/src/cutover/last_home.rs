@@ -1,5 +1,7 @@
 //! The old cluster is the last way home: what must be so before it goes, and what an abort must not take with it.
 
+use std::cell::Cell;
+
 use super::fixtures::*;
 use super::*;
 use crate::ports::TopicDescription;
@@ -44,6 +46,24 @@ fn what_does_not_move_is_not_removed_unsaid() {
     let (stop, world) = with_ledger(Plan { remove_old: false, ..moves_orders_alone() }).run();
     assert_eq!(stop, Stop::Complete, "blue stays");
     assert!(!world.commands.contains(&"destroy"));
+}
+
+/// L8: clients can still reach a cluster that could not be isolated, so its fence is proven once more before it goes.
+#[test]
+fn the_fence_of_a_cluster_within_reach_is_proven_again() {
+    for shut_out in [true, false] {
+        let asked = Cell::new(None);
+        let world = World::new(plan(), vec![]).but(|command, _| match command {
+            Command::Isolate { .. } => Some(Ok(Answer::Isolated { shut_out })),
+            Command::Reprove { fence_too, .. } => {
+                asked.set(Some(*fence_too));
+                None
+            }
+            _ => None,
+        });
+        let (stop, _) = world.run();
+        assert_eq!((stop, asked.get()), (Stop::Complete, Some(!shut_out)));
+    }
 }
 
 /// A slip of the pen would lead producers to a cluster without their topics.

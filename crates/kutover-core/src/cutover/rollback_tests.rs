@@ -61,6 +61,24 @@ fn a_rollback_that_goes_well() {
     );
 }
 
+/// What came behind a closed end on the cluster that is gone back to is read: the new segment starts where the old one was
+/// closed, not where the log ends by now.
+#[test]
+fn what_came_behind_a_closed_end_is_in_the_next_segment() {
+    let mut world = World::new(plan(), vec![]).but(|command, _| match command {
+        Command::ReadEnds { old, .. } if old.colour == Colour::Blue => {
+            Some(Ok(Answer::Ends { ends: vec![end(0, 103), end(1, 100)] }))
+        }
+        _ => None,
+    });
+    world.rollback = Some(number("observe the drain"));
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let segments = world.machine.progress().chain.segments(&place(0));
+    assert_eq!(segments[0].end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Fence });
+    assert_eq!((segments[2].generation, segments[2].start), (Generation(3), Offset(100)));
+}
+
 /// In the middle of converging the old cluster is not fenced: its open segment ends where the next one starts.
 #[test]
 fn an_open_segment_ends_where_the_next_one_on_its_cluster_starts() {
