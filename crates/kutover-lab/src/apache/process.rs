@@ -181,23 +181,24 @@ fn pid_file(marker: &Path) -> PathBuf {
     marker.with_extension("pid")
 }
 
+/// A server that runs for ever; it has its command line by now, which a process that is being started has not.
+#[cfg(test)]
+pub(crate) fn sleeper(dir: &Path) -> ServerProcess {
+    let marker = dir.join("server.properties");
+    // The marker stands in the command line as the shell's own name.
+    let args = [OsStr::new("-c"), OsStr::new("echo started; read never < /dev/zero"), marker.as_os_str()];
+    let process = ServerProcess::start(Path::new("sh"), args, &marker, &dir.join("log")).expect("a shell");
+    let deadline = Instant::now() + GONE;
+    while process.last_words() != "started" {
+        assert!(Instant::now() < deadline, "the shell does not start");
+        thread::yield_now();
+    }
+    process
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn sleeper(dir: &Path) -> ServerProcess {
-        let marker = dir.join("server.properties");
-        // The marker stands in the command line as the shell's own name.
-        let args = [OsStr::new("-c"), OsStr::new("echo started; read never < /dev/zero"), marker.as_os_str()];
-        let process =
-            ServerProcess::start(Path::new("sh"), args, &marker, &dir.join("log")).expect("a shell");
-        let deadline = Instant::now() + GONE;
-        while process.last_words() != "started" {
-            assert!(Instant::now() < deadline, "the shell does not start");
-            thread::yield_now();
-        }
-        process
-    }
 
     #[tokio::test]
     async fn a_pid_is_adopted_and_ended_only_if_it_is_ours() {

@@ -53,15 +53,12 @@ impl Drop for Registration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::apache::process::ServerProcess;
+    use crate::apache::process::{ServerProcess, sleeper};
 
     /// A server in a world's directory, as the lab starts them.
     fn server(world: &Path) -> ServerProcess {
         fs::create_dir_all(world).expect("a directory");
-        let marker = world.join("broker-0.properties");
-        let script = "read never < /dev/zero".as_ref();
-        let args = ["-c".as_ref(), script, marker.as_os_str()];
-        ServerProcess::start(Path::new("sh"), args, &marker, &world.join("log")).expect("a shell")
+        sleeper(world)
     }
 
     #[tokio::test]
