@@ -3,6 +3,8 @@
 //! The simulation is in `kutover-sim`, so that xtask stays quick to build. Options go through as they are; `--help`
 //! after `--` shows them.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use serde_json::Value;
@@ -18,7 +20,8 @@ pub(crate) struct SimulateArgs {
     options: Vec<String>,
 }
 
-/// What the test section runs: 200 seeds and a crowd, or with `--nightly` 1,000 seeds and five crowds.
+/// What the test section runs: 200 seeds and a crowd, or with `--nightly` 1,000 seeds, ten minutes of new ones and five
+/// crowds.
 pub(crate) const CHECKS: &[Check] = &[
     Check {
         name: "seeds with heavy faults keep every promise, and show what they promise to show",
@@ -27,7 +30,13 @@ pub(crate) const CHECKS: &[Check] = &[
             let seed_range = format!("0..{seeds}");
             let options = ["--seeds", &seed_range, "--faults", "heavy", "--json"].map(str::to_owned);
             let json = command(context, &options).read().context("the simulation")?;
-            promised(&serde_json::from_str(&json)?, seeds).map(|()| Ran::Passed)
+            promised(&serde_json::from_str(&json)?, seeds)?;
+            if context.nightly {
+                command(context, &new_seeds()?)
+                    .run()
+                    .context("the simulation, on seeds that no run has had")?;
+            }
+            Ok(Ran::Passed)
         },
     },
     Check {
@@ -47,6 +56,13 @@ pub(crate) const CHECKS: &[Check] = &[
         },
     },
 ];
+
+/// Ten minutes of seeds that no run has had before: a range for each day, printed first, so that what fails is seen again.
+fn new_seeds() -> Result<Vec<String>> {
+    let day = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() / 86_400;
+    let range = format!("{}..{}", day * 1_000_000, (day + 1) * 1_000_000);
+    Ok(["--seeds", &range, "--seconds", "600", "--faults", "heavy"].map(str::to_owned).to_vec())
+}
 
 /// Whether a run of so many seeds did its share: of a thousand a million events and a thousand cutovers are promised.
 fn promised(run: &Value, seeds: u64) -> Result<()> {

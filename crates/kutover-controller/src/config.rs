@@ -55,7 +55,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::WATCHED;
 pub use error::ConfigError;
-pub use names::{NameSelection, TopicSelection};
+pub use names::{NameSelection, Selection, TopicSelection};
 pub use properties::{Properties, PropertyValue, SecretText};
 pub use provisioner::{LabKafka, ProvisionerConfig};
 

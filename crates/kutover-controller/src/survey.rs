@@ -58,18 +58,11 @@ pub async fn survey(request: SurveyRequest<'_>) -> Survey {
     let now_ms = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     let look_new = async {
         match &new {
-            Some(Ok(links)) => Some(look_at(links).await),
-            Some(Err(reason)) => Some(Err(reason.clone())),
+            Some(links) => Some(look_at(links).await),
             None => None,
         }
     };
-    let look_old = async {
-        match &old {
-            Ok(links) => look_at(links).await,
-            Err(reason) => Err(reason.clone()),
-        }
-    };
-    let (seen_old, seen_new) = tokio::join!(look_old, look_new);
+    let (seen_old, seen_new) = tokio::join!(look_at(&old), look_new);
     let (mut traffic, mut refused_configs) = (Traffic::default(), Ok(BTreeMap::new()));
     if let (Ok(links), Ok(seen)) = (&old, &seen_old) {
         if let Some(Ok(there)) = &new {
@@ -85,8 +78,8 @@ fn told<T>(answer: ProviderResult<T>) -> Item<T> {
 }
 
 /// A cluster that does not say who it is, what topics or what groups it has, cannot be looked at.
-async fn look_at(links: &SurveyLinks) -> Item<ClusterSeen> {
-    let SurveyLinks { links: ClusterLinks { admin, .. }, look } = links;
+async fn look_at(links: &Item<SurveyLinks>) -> Item<ClusterSeen> {
+    let SurveyLinks { links: ClusterLinks { admin, .. }, look } = links.as_ref().map_err(Clone::clone)?;
     let (identity, topics, groups) = tokio::try_join!(admin.identity(), admin.topics(), admin.groups())
         .map_err(|error| error.to_string())?;
     let names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();

@@ -190,7 +190,7 @@ async fn a_record_of_a_newer_term_is_never_written() {
     let mut newer = None;
     let finished = controller(&world, &config)
         .run(words, |event| {
-            if let Event::AwaitingApproval { gate } = event {
+            if let Event::AwaitingApproval { gate, .. } = event {
                 let mut published = world.dns.published(&endpoint);
                 let owner = published.owner.as_mut().unwrap();
                 (owner.term, owner.nonce) = (Term(owner.term.0 + 1), Nonce::new("somebody else"));
@@ -216,7 +216,7 @@ async fn a_dead_new_cluster_holds_the_removal() {
     let mut events = vec![];
     let finished = controller(&world, &config)
         .run(words, |event| {
-            if let Event::AwaitingApproval { gate } = event {
+            if let Event::AwaitingApproval { gate, .. } = event {
                 if gate == ApprovalGate::Removal {
                     world.cluster(Colour::Green).unwrap().kill();
                 }
@@ -281,7 +281,7 @@ async fn a_topic_that_goes_before_the_switch_holds_nothing() {
     let mut events = vec![];
     let finished = controller(&world, &config)
         .run(words, |event| {
-            if let Event::AwaitingApproval { gate } = event {
+            if let Event::AwaitingApproval { gate, .. } = event {
                 if gate == ApprovalGate::Redirect {
                     blue.delete_topics(&["ledger".into()]).now_or_never().unwrap().unwrap();
                 }

@@ -235,7 +235,7 @@ async fn a_waived_fence_closes_by_quiet() {
     let (operator, words) = mpsc::unbounded_channel();
     let finished = controller(&world, &config)
         .run(words, |event| {
-            if let Event::AwaitingApproval { gate } = event {
+            if let Event::AwaitingApproval { gate, .. } = event {
                 operator.send(Operator::Approve(gate)).unwrap();
             }
         })

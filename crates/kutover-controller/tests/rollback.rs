@@ -31,7 +31,7 @@ async fn go_back(
                 }
                 (Event::Draining { .. }, Some(green)) => green.read_all(&group()),
                 (Event::Entered { state }, _) if *state == at => operator.send(Operator::RollBack).unwrap(),
-                (Event::AwaitingApproval { gate }, _) => operator.send(Operator::Approve(*gate)).unwrap(),
+                (Event::AwaitingApproval { gate, .. }, _) => operator.send(Operator::Approve(*gate)).unwrap(),
                 _ => {}
             }
             events.push(event);

@@ -127,7 +127,7 @@ async fn who_changes_from_keeping_to_removing_gets_an_isolation() {
         let run = async |config: &str, made: bool| {
             let (operator, words) = mpsc::unbounded_channel();
             let ran = controller(&world, config).run(words, |event| {
-                if let Event::AwaitingApproval { gate } = &event {
+                if let Event::AwaitingApproval { gate, .. } = &event {
                     operator.send(Operator::Approve(*gate)).unwrap();
                 }
                 if made && matches!(event, Event::Published { .. }) {

@@ -51,9 +51,11 @@ controls! {
     PurgedNotWritten, 3, "purged-not-written", "a record that was tried and purged counts as not written";
     TrustDns, 4, "trust-dns", "the candidate's cluster id is not compared with the target's";
     OlderMoves, 4, "older-moves", "an older generation moves a producer";
+    SoakUnderTtl, 4, "soak-under-ttl", "the old cluster may go before answers that lead to it have expired";
     SameCluster, 5, "same-cluster", "both colours may lead to one cluster";
     NoRecheck, 6, "no-recheck", "topics are not compared again right before the switch";
     NoStartOffsets, 7, "no-start-offsets", "groups get no start offsets on the new cluster";
+    StartsForgotten, 7, "starts-forgotten", "start offsets are not set again while the switch and the drain last";
     ReceiptsClose, 8, "receipts-close", "receipts of all known producers count as a closed segment; no fence is raised";
     StragglersIgnored, 8, "stragglers-ignored", "a producer id that no receipt claims is nobody";
     UnansweredIsZero, 9, "unanswered-is-zero", "a partition or group without an answer counts as drained";
@@ -62,6 +64,7 @@ controls! {
     TailUnread, 10, "tail-unread", "the tail of a log is not read: a transaction marker holds the drain for ever";
     RetentionIgnored, 11, "retention-ignored", "retention is not compared with the drain's time; eaten records count as read";
     PastEndIgnored, 12, "past-end-ignored", "records past a closed end are not looked for";
+    ReCreatedIgnored, 12, "re-created-ignored", "a topic that was made anew since it was closed counts as the closed one";
     RemoveByColour, 13, "remove-by-colour", "removal takes whatever stands behind the colour";
     NoIntents, 14, "no-intents", "acts are not journalled before they are done, and unknown outcomes count as not done";
     WeakAcks, 15, "weak-acks", "acks and idempotence are as the user's properties say, without a word";

@@ -181,6 +181,20 @@ impl DrainVerdict {
     pub fn is_drained(&self) -> bool {
         self.remaining.is_empty()
     }
+
+    /// Why no time will make it drained: a closed end no longer stands, because somebody wrote behind it or records are
+    /// gone.
+    pub fn broken_end(&self) -> Option<String> {
+        let broken = |remaining: &&Remaining| {
+            matches!(
+                remaining.why,
+                NotDrained::PastClosedEnd { .. }
+                    | NotDrained::ShortOfClosedEnd { .. }
+                    | NotDrained::Lost { .. }
+            )
+        };
+        self.remaining.iter().find(broken).map(ToString::to_string)
+    }
 }
 
 /// Judges an observation. A group or partition without an answer is not drained.

@@ -260,7 +260,10 @@ impl MemoryCluster {
 
     /// This partition's leader takes records although the fence is up.
     pub fn leak(&self, place: TopicPartition) {
-        self.state.lock().leaks.insert(place);
+        let mut state = self.state.lock();
+        if !state.fenced.contains(&place.topic) {
+            state.leaks.insert(place);
+        }
     }
 
     /// All leaders refuse under the fence again.

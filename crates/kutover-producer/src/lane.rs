@@ -24,8 +24,6 @@ pub(crate) struct LaneEvents {
     pub(crate) acknowledged: AtomicU64,
     /// What fails from here on is held for the hand-over.
     pub(crate) sealing: AtomicBool,
-    /// Everything that failed here has been judged: nothing is held for a hand-over any more.
-    pub(crate) judged: AtomicBool,
     /// A fence is announced for this cluster, or an intent to close the generation that it serves: more kinds of refusal
     /// are hints then.
     pub(crate) announced: AtomicBool,
@@ -41,7 +39,6 @@ impl LaneEvents {
             marks: AckMarks::with_room_for(MARKED_PARTITIONS),
             acknowledged: AtomicU64::new(0),
             sealing: AtomicBool::new(false),
-            judged: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             producer_ids: Mutex::default(),
         }
@@ -71,8 +68,7 @@ impl ClientEvents for LaneEvents {
         };
         let Some(slot) = self.shared.slab.get(token) else { return };
         let fenced = fate == DeliveryFate::NotWritten && self.is_fence_like(&code);
-        let is_held =
-            || !self.judged.load(Ordering::Acquire) && (fenced || self.sealing.load(Ordering::Acquire));
+        let is_held = || fenced || self.sealing.load(Ordering::Acquire);
         if !is_held() {
             return self.shared.fail(token, slot, record, code, fate);
         }
@@ -142,21 +138,20 @@ mod tests {
         lane.shared.entrance.lock().hand_over.len()
     }
 
-    /// What fails in a seal is held; once the client has been judged, nobody would look at it again.
+    /// Everything that fails in a seal is held, a fence's refusal at any time, and of that the switch is told.
     #[test]
-    fn nothing_is_held_for_a_client_that_was_judged() {
+    fn what_fails_in_a_seal_is_held_and_what_a_fence_refuses_always() {
         let (lane, mut messages) = lane();
+        fails(&lane, RDKafkaErrorCode::MessageTimedOut);
+        assert_eq!((held(&lane), read(&lane.shared.tally.not_written)), (0, 1));
         lane.sealing.store(true, Ordering::SeqCst);
         fails(&lane, RDKafkaErrorCode::MessageTimedOut);
-        fails(&lane, RDKafkaErrorCode::TopicAuthorizationFailed);
-        assert_eq!(held(&lane), 2);
-        assert!(matches!(messages.try_recv(), Ok(Message::Input(Input::Refused { lane: LaneId(1) }))));
-        lane.judged.store(true, Ordering::SeqCst);
-        fails(&lane, RDKafkaErrorCode::MessageTimedOut);
-        fails(&lane, RDKafkaErrorCode::TopicAuthorizationFailed);
-        assert_eq!(held(&lane), 2);
-        assert_eq!(read(&lane.shared.tally.not_written), 2);
+        assert_eq!(held(&lane), 1);
         assert!(messages.try_recv().is_err());
+        lane.sealing.store(false, Ordering::SeqCst);
+        fails(&lane, RDKafkaErrorCode::TopicAuthorizationFailed);
+        assert_eq!((held(&lane), read(&lane.shared.tally.not_written)), (2, 1));
+        assert!(matches!(messages.try_recv(), Ok(Message::Input(Input::Refused { lane: LaneId(1) }))));
     }
 
     /// A report that saw the seal but comes to hold its record after the judgement gives it back.

@@ -10,11 +10,14 @@ use std::time::Duration;
 use clap::Parser;
 use kutover_sim::batch::{self, Batch};
 use kutover_sim::scene::{Size, Strategy};
+use kutover_sim::shrink::Needed;
 use kutover_sim::weather::{Level, Occurrence};
 use kutover_sim::{Options, Outcome, rolling, shrink};
 
 /// How many seeds are run if nothing else is said.
 const SEEDS: u64 = 200;
+/// How long it is looked for what a failure needs.
+const SHRINKING: Duration = Duration::from_secs(60);
 
 /// Runs whole deployments in virtual time, each from one seed.
 #[derive(Parser)]
@@ -166,17 +169,23 @@ fn explain(cli: &Cli, failed: &Outcome, options: &Options) {
         again += &format!(" --without {control}");
     }
     eprintln!("to see it again: {again}");
-    let needed = shrink::shrink(failed, options);
     let all = failed.struck.len();
-    if needed.is_empty() {
+    let Some(Needed { faults, runs, each }) = shrink::shrink(failed, options, SHRINKING) else {
+        eprintln!(
+            "the {all} faults that struck do not show it alone: also where none struck, time was taken"
+        );
+        return;
+    };
+    if faults.is_empty() {
         eprintln!("it needs none of its {all} faults: {again} --faults none may show it, too");
         return;
     }
-    eprintln!("it needs {} of its {all} faults:", needed.len());
-    for struck in failed.struck.iter().filter(|struck| needed.contains(&struck.what)) {
+    let needs = if each { "it needs" } else { "the time was over; it needs at most" };
+    eprintln!("{needs} {} of its {all} faults (seen in {runs} runs):", faults.len());
+    for struck in failed.struck.iter().filter(|struck| faults.contains(&struck.what)) {
         eprintln!("  {:>9.3} s  {}", struck.at_ms as f64 / 1e3, struck.what);
     }
-    let list: Vec<_> = needed.iter().map(ToString::to_string).collect();
+    let list: Vec<_> = faults.iter().map(ToString::to_string).collect();
     eprintln!("with these alone: {again} --only {} --trace", list.join(","));
 }
 

@@ -79,8 +79,8 @@ pub enum Act {
     Journalled(Term),
     /// A cluster refuses records of these topics.
     Fenced(ClusterId, Vec<TopicName>),
-    /// It takes them again.
-    Lifted(ClusterId, Vec<TopicName>),
+    /// It takes them again; asked for at this time, in milliseconds since the world began.
+    Lifted(ClusterId, Vec<TopicName>, u64),
     /// Clients are shut out.
     Isolated(ClusterId, Nonce),
     /// They are let in again.
@@ -334,6 +334,33 @@ impl Observed {
             copies[append.record] += 1;
         }
         copies
+    }
+}
+
+impl Observed {
+    /// Lifted fences that nobody wanted lifted any more: raised by a later act than the one that asked to lift them, which
+    /// was carried out when nobody waited for it any more. Cluster, and when.
+    pub fn overtaken_lifts(&self) -> impl Iterator<Item = (&ClusterId, u64)> {
+        self.acts.iter().filter_map(|acted| {
+            let Act::Lifted(cluster, _, asked_ms) = &acted.act else { return None };
+            let raised = |other: &&Acted| match &other.act {
+                Act::Fenced(on, _) => on == cluster && *asked_ms < other.at_ms && other.at_ms <= acted.at_ms,
+                _ => false,
+            };
+            self.acts.iter().find(raised).map(|_| (cluster, acted.at_ms))
+        })
+    }
+
+    /// Whether a record stands behind an end that a fence closed, on a cluster whose fence was lifted so.
+    pub fn is_behind_a_lifted_fence(&self, chains: &Chains, append: &Append) -> bool {
+        let closed = |segment: &Segment| match segment.end {
+            SegmentEnd::Closed { by: ClosedBy::Fence, end } => append.offset >= end,
+            _ => false,
+        };
+        chains.of(&append.cluster, &append.place).any(closed)
+            && self
+                .overtaken_lifts()
+                .any(|(cluster, at_ms)| *cluster == append.cluster && at_ms <= append.at_ms)
     }
 }
 

@@ -277,17 +277,21 @@ fn listener(
             }
         }
         Event::BarrierLost { generation, .. } => world.witness.act(Some(by), Act::GivenUp(generation)),
-        Event::AwaitingApproval { gate } => approve(&world, gate, words.clone()),
+        Event::AwaitingApproval { gate, unmoved } => approve(&world, gate, unmoved, words.clone()),
         other => note!(world.witness, "controller {by}: {other}"),
     }
 }
 
-fn approve(world: &Arc<World>, gate: ApprovalGate, words: mpsc::UnboundedSender<Word>) {
+/// A person says yes sooner or later; to what may still write to a cluster that goes, once it has ended or moved.
+fn approve(world: &Arc<World>, gate: ApprovalGate, unmoved: Vec<String>, words: mpsc::UnboundedSender<Word>) {
     let late = world.weather.strikes(Fault::ApprovalLate);
     let after = late.map_or(Duration::from_secs(1), |shape| mostly_short(shape, 5_000, 600_000));
     let world = Arc::clone(world);
     tokio::spawn(async move {
         tokio::time::sleep(after).await;
+        while unmoved.iter().any(|key| world.producer_stays(key)) {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
         note!(world.witness, "approved: {gate:?}");
         // It may have died meanwhile.
         let _ = words.send(Word::Approve(gate));

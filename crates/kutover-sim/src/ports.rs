@@ -285,9 +285,10 @@ impl ClusterAdmin for ClusterPorts {
 
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let (cluster, topics) = (self.cluster.clone(), topics.to_vec());
+        let asked_ms = self.ports.world.now_ms();
         let lift = async move {
             cluster.lift_fence(&topics).await?;
-            Ok(((), Some(Act::Lifted(cluster.cluster_id(), topics))))
+            Ok(((), Some(Act::Lifted(cluster.cluster_id(), topics, asked_ms))))
         };
         self.ports.change("lift_fence", lift).await
     }

@@ -1,7 +1,7 @@
 //! One world: what all its actors share.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use crate::observed::{Act, Append};
+use crate::producer::Shared;
 use crate::scene::Scene;
 use crate::weather::{Fault, OUTLIVES_CALLER, Weather, mostly_short, shaped};
 use crate::witness::{Witness, note};
@@ -58,6 +59,8 @@ pub(crate) struct World {
     /// Clusters that are out for a while.
     out: Mutex<std::collections::BTreeSet<ClusterId>>,
     first: Mutex<Option<ClusterId>>,
+    /// Processes of producers that were started, by the key of what they say as members.
+    pub(crate) producers: Mutex<BTreeMap<String, Weak<Shared>>>,
     /// What the last controller stopped at.
     pub(crate) last_stop: Mutex<Option<String>>,
     /// Set once traffic is to end. No watch channel: it wakes its receivers in a random order.
@@ -74,9 +77,17 @@ impl World {
             clusters: Mutex::default(),
             out: Mutex::default(),
             first: Mutex::default(),
+            producers: Mutex::default(),
             last_stop: Mutex::default(),
             ending: Flag::default(),
         })
+    }
+
+    /// Whether a producer's process lives and is elsewhere than where the owner record leads.
+    pub(crate) fn producer_stays(&self, key: &str) -> bool {
+        let Some(shared) = self.producers.lock().get(key).and_then(Weak::upgrade) else { return false };
+        let owner = self.memory.dns.published(&self.endpoint()).owner;
+        shared.lives() && shared.cluster() != owner.map(|owner| owner.target.cluster_id)
     }
 
     pub(crate) fn endpoint(&self) -> DnsName {

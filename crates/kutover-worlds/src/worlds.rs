@@ -156,6 +156,15 @@ pub const WORLDS: &[World] = &[
         },
     },
     World {
+        name: "takeover-unknown",
+        about: "the same, and an answer is lost, of what was done or of what was not",
+        least: 350_000,
+        run: |name, threads| {
+            let budget = Budget { takeovers: 1, unknowns: 1, strangers: 1, ..CUTOVER.budget };
+            check(name, &CutoverWorld { controllers: 2, budget, ..CUTOVER }, threads)
+        },
+    },
+    World {
         name: "controllers",
         about: "two controllers from nothing to the removal; the first may sleep anywhere and act late",
         least: 150_000,

@@ -121,7 +121,7 @@ fn tell(ui: &Ui, state: &mut StateName, event: &Event) {
             ui.moved(*moved, *of);
             ui.line(&format!("  {event}"));
         }
-        Event::AwaitingApproval { gate } => {
+        Event::AwaitingApproval { gate, .. } => {
             ui.line(&format!("  {event}: type `approve {}` and press Enter, or `abort`", gate_name(*gate)));
         }
         _ => ui.line(&format!("  {event}")),

@@ -42,21 +42,38 @@ pub(super) fn parse_dns_name(text: &str) -> Result<DnsName, String> {
     Ok(DnsName::new(name))
 }
 
-/// Which topics are meant: in the file `"*"` or a list of names.
+/// Which things are meant: in the file `"*"` or a list of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TopicSelection {
-    /// Every topic that is not reserved.
+pub enum Selection<T: Ord> {
+    /// All of them; of topics, every one that is not reserved.
     All,
     /// These.
-    Named(BTreeSet<TopicName>),
+    Named(BTreeSet<T>),
 }
 
-impl TopicSelection {
-    /// No topic at all.
+/// Which topics are meant.
+pub type TopicSelection = Selection<TopicName>;
+
+/// Which things are meant that have no form of their own.
+pub type NameSelection = Selection<String>;
+
+impl<T: Ord> Selection<T> {
+    /// Nothing at all.
     pub fn none() -> Self {
         Self::Named(BTreeSet::new())
     }
+}
 
+impl<T: Ord + Serialize> Serialize for Selection<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::All => serializer.serialize_str("*"),
+            Self::Named(names) => names.serialize(serializer),
+        }
+    }
+}
+
+impl TopicSelection {
     /// Whether a topic is among them. Reserved topics never are.
     pub fn contains(&self, topic: &TopicName) -> bool {
         !is_reserved_topic(topic.as_str())
@@ -64,15 +81,6 @@ impl TopicSelection {
                 Self::All => true,
                 Self::Named(topics) => topics.contains(topic),
             }
-    }
-}
-
-impl Serialize for TopicSelection {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All => serializer.serialize_str("*"),
-            Self::Named(topics) => topics.serialize(serializer),
-        }
     }
 }
 
@@ -87,31 +95,6 @@ impl<'de> Deserialize<'de> for TopicSelection {
             .collect::<Result<_, _>>()
             .map(Self::Named)
             .map_err(D::Error::custom)
-    }
-}
-
-/// Which things are meant that have no form of their own: in the file `"*"` or a list of names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameSelection {
-    /// All of them.
-    All,
-    /// These.
-    Named(BTreeSet<String>),
-}
-
-impl NameSelection {
-    /// Nothing at all.
-    pub fn none() -> Self {
-        Self::Named(BTreeSet::new())
-    }
-}
-
-impl Serialize for NameSelection {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::All => serializer.serialize_str("*"),
-            Self::Named(names) => names.serialize(serializer),
-        }
     }
 }
 

@@ -100,14 +100,13 @@ impl World {
                 let ends = self.links(old).await?.admin.ends(&list(topics)).await?;
                 Ok(Answer::Ends { ends })
             }
-            Command::ObserveDrain { old, groups, partitions, fresh } => {
-                let new_silent = match fresh {
-                    Some(fresh) => self.freshen(fresh, groups).await,
-                    None => None,
-                };
+            Command::FreshenStarts { groups, starts } => {
+                Ok(Answer::StartsFresh { silent: self.freshen(starts, groups).await })
+            }
+            Command::ObserveDrain { old, groups, partitions } => {
                 let (listed, _) = self.groups(old).await?;
                 let seen = self.observe(old, groups, partitions).await?;
-                Ok(Answer::Drain { seen, listed, new_silent })
+                Ok(Answer::Drain { seen, listed })
             }
             Command::Isolate { old, nonce } => self.isolate(old, nonce).await,
             Command::Reprove { old, new, groups, topics, fence_too } => {

@@ -43,7 +43,7 @@ fn with_a_late_topic(plan: Plan) -> World<'static> {
         })),
         Command::ObserveDrain { groups, .. } => {
             assert!(groups[&"billing".into()].contains(&TopicName::new("audit")), "{groups:?}");
-            Some(Ok(Answer::Drain { seen: unread(), listed: BTreeMap::new(), new_silent: None }))
+            Some(Ok(Answer::Drain { seen: unread(), listed: BTreeMap::new() }))
         }
         Command::Destroy { .. } => panic!("removed with unread records"),
         _ => None,

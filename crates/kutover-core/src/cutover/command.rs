@@ -186,9 +186,14 @@ pub enum Command {
         groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
         /// The partitions.
         partitions: Vec<TopicPartition>,
-        /// Start offsets to set again on the new cluster where a group has none: those that were set before the switch
-        /// expire if the drain takes long (L7). A group that lives there already refuses, which is no harm.
-        fresh: Option<StartOffsets>,
+    },
+    /// Set start offsets again on the new cluster where a group has none: those that were set before expire if the switch
+    /// or the drain takes long (L7). A group that lives there already refuses, which is no harm.
+    FreshenStarts {
+        /// Each group with its topics.
+        groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        /// The cluster and its segments' starts.
+        starts: StartOffsets,
     },
     /// Shut clients out of the old cluster.
     Isolate {
@@ -295,6 +300,8 @@ impl Command {
                 | Command::ProveFence { .. }
                 | Command::ReadEnds { .. }
                 | Command::ObserveDrain { .. }
+                // Where it was done already it changes nothing, so that nobody needs to know of it.
+                | Command::FreshenStarts { .. }
                 | Command::Reprove { .. }
         )
     }
@@ -322,6 +329,7 @@ impl Command {
             Command::ProveFence { .. } => "prove the fence",
             Command::ReadEnds { .. } => "read ends",
             Command::ObserveDrain { .. } => "observe the drain",
+            Command::FreshenStarts { .. } => "freshen start offsets",
             Command::Isolate { .. } => "isolate",
             Command::Reprove { .. } => "prove once more",
             Command::MarkRemoval { .. } => "mark the removal",
@@ -458,8 +466,11 @@ pub enum Answer {
         seen: Observation,
         /// Groups that the cluster lists now.
         listed: BTreeMap<GroupId, BTreeSet<TopicName>>,
-        /// Why the new cluster does not answer, if it was asked and does not.
-        new_silent: Option<String>,
+    },
+    /// To [`Command::FreshenStarts`].
+    StartsFresh {
+        /// Why the new cluster does not answer, if it does not.
+        silent: Option<String>,
     },
     /// To [`Command::Isolate`].
     Isolated {

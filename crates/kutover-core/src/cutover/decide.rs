@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Barrier, Draft, Plan, Redirected, Side, Topics, Verified, WayBack};
 use crate::chain::{Chain, ChainError, ClosedBy, Segment, SegmentEnd};
 use crate::controls::{Control, without};
-use crate::drain::Required;
+use crate::drain::{Observation, Required};
 use crate::messages::{MemberKind, MemberState};
 use crate::owner::Target;
 use crate::ports::{ClusterIdentity, Incarnation, PartitionEnd, TopicDescription};
@@ -317,6 +317,19 @@ pub(super) fn required(chain: &Chain, left: Generation, verified: &Verified, dra
             })
             .collect(),
     }
+}
+
+/// Takes what stands behind a generation's closed ends out of what was seen, and counts it. Either a quiet window closed them
+/// and nothing holds them, or a fence was lifted behind our back: what came since belongs to the next segment there.
+pub(super) fn leave_behind(chain: &Chain, left: Generation, seen: &mut Observation) -> i64 {
+    let mut behind = 0;
+    for (place, end) in chain.closed_ends(left).unwrap_or_default() {
+        if let Some(Ok(log)) = seen.logs.get_mut(&place) {
+            behind += (log.end.0 - end.0).max(0);
+            log.end = log.end.min(end);
+        }
+    }
+    behind
 }
 
 /// The newest word of each producer over all clusters: the one with the highest heartbeat.

@@ -149,6 +149,9 @@ pub enum Event {
     AwaitingApproval {
         /// What for.
         gate: ApprovalGate,
+        /// Before a removal that neither a fence nor an isolation protects: producers that never said that they have moved,
+        /// by the key of their word (kind, instance, incarnation). Who says yes says that they have ended.
+        unmoved: Vec<String>,
     },
     /// Something failed and is tried again; nothing is lost meanwhile.
     Hold {
@@ -244,11 +247,20 @@ impl fmt::Display for Event {
             Event::Removed { incarnation, cluster_id } => {
                 write!(f, "removed {incarnation} (cluster {cluster_id})")
             }
-            Event::AwaitingApproval { gate: ApprovalGate::Redirect } => {
+            Event::AwaitingApproval { gate: ApprovalGate::Redirect, .. } => {
                 f.write_str("waiting for approval to redirect")
             }
-            Event::AwaitingApproval { gate: ApprovalGate::Removal } => {
-                f.write_str("waiting for approval to remove")
+            Event::AwaitingApproval { gate: ApprovalGate::Removal, unmoved } => {
+                f.write_str("waiting for approval to remove")?;
+                if unmoved.is_empty() {
+                    return Ok(());
+                }
+                write!(
+                    f,
+                    ": nothing keeps {} from writing to the old cluster, and it was never seen to have moved; approve only if \
+                     it has ended",
+                    unmoved.join(", ")
+                )
             }
             Event::Hold { reason, .. } => write!(f, "hold: {reason}"),
             Event::Resumed { .. } => f.write_str("goes on"),

@@ -182,9 +182,8 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             },
         },
         Command::ReadEnds { .. } => Answer::Ends { ends: vec![end(0, 100), end(1, 100)] },
-        Command::ObserveDrain { .. } => {
-            Answer::Drain { seen: drained(100), listed: BTreeMap::new(), new_silent: None }
-        }
+        Command::ObserveDrain { .. } => Answer::Drain { seen: drained(100), listed: BTreeMap::new() },
+        Command::FreshenStarts { .. } => Answer::StartsFresh { silent: None },
         Command::Isolate { .. } => Answer::Isolated { shut_out: true },
         Command::Reprove { .. } => Answer::Reproved {
             published: published.clone(),
@@ -286,12 +285,24 @@ impl<'a> World<'a> {
                     self.now = self.now.max(until);
                     self.machine.handle(self.now, Input::Tick);
                 }
+                Output::Wait(None) if self.asked().is_some() => {
+                    let gate = self.asked().expect("just seen");
+                    self.machine.handle(self.now, Input::Approve(gate));
+                }
                 Output::Wait(None) => {
                     panic!("nothing to wait for in {:?}", self.machine.progress().state.name())
                 }
             }
         }
         panic!("it does not end: {:?}", self.events.iter().rev().take(5).collect::<Vec<_>>());
+    }
+
+    /// What a person was asked last, and says yes to.
+    fn asked(&self) -> Option<ApprovalGate> {
+        self.events.iter().rev().find_map(|event| match event {
+            Event::AwaitingApproval { gate, .. } => Some(*gate),
+            _ => None,
+        })
     }
 
     pub(super) fn states(&self) -> Vec<StateName> {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use super::steps::unexpected;
 use super::{
     Answer, Cause, Closed, Command, Cutover, Draft, Event, FencePolicy, Fencing, Next, Preparation, Prepared,
-    Progress, Redirected, Redirection, StartOffsets, State, decide,
+    Progress, Redirected, Redirection, State, decide,
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
@@ -17,10 +17,6 @@ use crate::words::{ClusterId, Generation, Offset, TopicId, TopicName, TopicParti
 
 /// How many reasons an event carries.
 const REASONS_SHOWN: usize = 10;
-/// How often start offsets are looked after. No broker forgets a commit sooner than after a minute
-/// (`offsets.retention.minutes` is at least 1).
-const FRESH_EVERY_MS: u64 = 30_000;
-
 impl Cutover {
     pub(super) fn redirecting(
         &mut self,
@@ -62,6 +58,12 @@ impl Cutover {
                 isolations: self.shut.isolations(&prepared.verified.new.incarnation.id),
                 prove: self.has_served(&prepared.verified.new.identity.cluster_id),
             }),
+            // What was checked right before the switch may have changed while it waited.
+            (Redirection::Reopen(_), Cause::Answer(Answer::Done)) if self.starts_are_old() => {
+                self.notify(Event::Note { text: "the last check is too long ago; checking again".into() });
+                self.progress.chain.forget_after(published.generation);
+                to(prepared, self.first_look())
+            }
             (Redirection::Reopen(target), Cause::Answer(Answer::Done)) => {
                 to(prepared, Redirection::Publish(target))
             }
@@ -107,6 +109,7 @@ impl Cutover {
         let Answer::Rechecked { old, new, old_ends, new_ends, topics } = answer else {
             return unexpected(&answer);
         };
+        self.freshened = self.now;
         if let Err(why) = decide::is_published(published, &old)
             .and_then(|()| decide::same_as_before(&prepared.verified, &old, &new))
         {
@@ -322,14 +325,7 @@ impl Cutover {
                 let more = self.surveyed(&closed.redirected, partitions, &records);
                 more.unwrap_or_else(|| self.observe_drain(&closed))
             }
-            Cause::Answer(Answer::Drain { seen, listed, new_silent }) => {
-                if let Some(why) = new_silent {
-                    let text = format!(
-                        "{} does not answer, and producers belong there: bring it back, or roll back ({why})",
-                        closed.redirected.target.colour
-                    );
-                    self.notify(Event::Note { text });
-                }
+            Cause::Answer(Answer::Drain { seen, listed }) => {
                 let prepared = &mut closed.redirected.prepared;
                 if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
                     self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });
@@ -339,44 +335,29 @@ impl Cutover {
                 if verdict.is_drained() {
                     Next::Goto(State::Soaking(closed))
                 } else {
-                    match broken_end(&verdict) {
-                        Some(why) if self.watch.somebody_writes() => {
-                            Next::Hold(format!("{why}; still writing there: {}", self.watch.names()))
-                        }
-                        Some(why) => Next::Hold(why),
-                        None => Next::After(self.plan.timings.poll_ms),
+                    let Some(mut why) = verdict.broken_end() else {
+                        return Next::After(self.plan.timings.poll_ms);
+                    };
+                    if self.watch.somebody_writes() {
+                        why = format!("{why}; still writing there: {}", self.watch.names());
                     }
+                    if closed.by == ClosedBy::Quiet {
+                        why.push_str("; no fence holds that end: move who writes there, and roll back");
+                    }
+                    Next::Hold(why)
                 }
             }
             Cause::Answer(other) => unexpected(&other),
         }
     }
 
-    fn observe_drain(&mut self, closed: &Closed) -> Next {
-        let fresh = self.fresh_start_offsets(closed);
+    fn observe_drain(&self, closed: &Closed) -> Next {
         let prepared = &closed.redirected.prepared;
         Next::Run(Command::ObserveDrain {
             old: prepared.verified.old.incarnation.clone(),
             groups: prepared.draft.groups.clone(),
             partitions: prepared.verified.partitions(),
-            fresh,
         })
-    }
-
-    /// Where groups start on the new cluster, if it is time to see to that again.
-    fn fresh_start_offsets(&mut self, closed: &Closed) -> Option<StartOffsets> {
-        let now = self.now?;
-        if self.freshened.is_some_and(|at| now.since(at) < FRESH_EVERY_MS) {
-            return None;
-        }
-        self.freshened = Some(now);
-        let target = &closed.redirected.target;
-        let opened = self.progress.chain.iter().filter_map(|(place, segments)| {
-            let segment = segments.iter().find(|segment| segment.generation == target.generation)?;
-            Some((place.clone(), segment.start))
-        });
-        let on = closed.redirected.prepared.verified.new.incarnation.clone();
-        Some(StartOffsets { on, at: opened.collect() })
     }
 
     /// Whether what was seen proves a left generation's segments drained, and a word of it.
@@ -414,21 +395,4 @@ impl Progress {
         let required = decide::required(&self.chain, redirected.left, verified, draft);
         Some((verified.old.incarnation.clone(), required))
     }
-}
-
-/// A closed end that no longer stands is not a drain that takes its time: somebody wrote behind the fence, or records
-/// are gone.
-fn broken_end(verdict: &DrainVerdict) -> Option<String> {
-    verdict
-        .remaining
-        .iter()
-        .find(|remaining| {
-            matches!(
-                remaining.why,
-                drain::NotDrained::PastClosedEnd { .. }
-                    | drain::NotDrained::ShortOfClosedEnd { .. }
-                    | drain::NotDrained::Lost { .. }
-            )
-        })
-        .map(ToString::to_string)
 }

@@ -166,7 +166,7 @@ fn a_waived_fence_needs_quiet_and_a_person() {
                 machine.handle(now, Input::Tick);
             }
             Output::Wait(None) => machine.handle(now, Input::Approve(asked[0])),
-            Output::Notify(Event::AwaitingApproval { gate }) => asked.push(gate),
+            Output::Notify(Event::AwaitingApproval { gate, .. }) => asked.push(gate),
             Output::Notify(Event::Closed { records, .. }) => assert_eq!(records, 200),
             Output::Stop(stop) => break stop,
             Output::Persist(..) | Output::Notify(_) => {}

@@ -16,6 +16,7 @@ pub(crate) mod decide;
 mod event;
 mod forward;
 mod invariants;
+mod next;
 mod plan;
 mod release;
 mod retire;
@@ -23,8 +24,10 @@ mod rollback;
 mod separate;
 mod shut;
 mod situation;
+mod starts;
 mod state;
 mod steps;
+mod unmoved;
 mod watch;
 mod way_back;
 
@@ -36,6 +39,8 @@ mod fixtures;
 mod guards;
 #[cfg(test)]
 mod last_home;
+#[cfg(test)]
+mod removal_tests;
 #[cfg(test)]
 mod rollback_tests;
 #[cfg(test)]
@@ -58,7 +63,9 @@ pub use way_back::{Barrier, Rollback, WayBack};
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::{Millis, Nonce, Term};
+use next::{Cause, Next};
 use shut::Shut;
+use unmoved::Unmoved;
 use watch::Watch;
 
 /// The longest back-off is this many times the first.
@@ -141,34 +148,6 @@ struct Hold {
     failures: u32,
 }
 
-/// What a step decided.
-enum Next {
-    /// Do this; its answer comes back to the same step.
-    Run(Command),
-    /// Go to this state, journalled.
-    Goto(State),
-    /// Look at this step again after this many milliseconds.
-    After(u64),
-    /// This step may be taken this many milliseconds after it was first looked at.
-    Once(u64, Box<State>),
-    /// A person has to say so.
-    Approve(ApprovalGate),
-    /// Something is not as it must be: say why, and look again after a back-off.
-    Hold(String),
-    /// The same, but no sooner than after this many milliseconds.
-    HoldFor(String, u64),
-    /// It is over.
-    Stop(Stop),
-}
-
-/// Why a step is looked at.
-enum Cause {
-    /// It was entered, or a wait is over.
-    Enter,
-    /// Its command was answered.
-    Answer(Answer),
-}
-
 /// See the [module](self).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Cutover {
@@ -192,11 +171,13 @@ pub struct Cutover {
     /// The time of the input that is being handled.
     now: Option<Millis>,
     hold: Option<Hold>,
-    /// When start offsets were last looked after.
+    /// When start offsets were last looked after. Not journalled: after a restart nothing is known of them.
     freshened: Option<Millis>,
     /// Who still writes to the old cluster.
     watch: Watch,
     approved: BTreeSet<ApprovalGate>,
+    /// Who may still write to what is to be removed.
+    unmoved: Unmoved,
     asked: Option<ApprovalGate>,
     abort: bool,
     /// Why a rollback was asked for that has not begun yet.
@@ -247,6 +228,7 @@ impl Cutover {
             freshened: None,
             watch: Watch::default(),
             approved: BTreeSet::new(),
+            unmoved: Unmoved::default(),
             asked: None,
             abort: false,
             rollback: None,
@@ -300,6 +282,7 @@ impl Cutover {
             Input::Tick => self.tick(now),
             Input::Approve(gate) => {
                 self.approved.insert(gate);
+                self.unmoved.approved(gate);
                 if self.asked == Some(gate) && self.pending.is_none() {
                     self.look(now, Cause::Enter);
                 }
@@ -377,10 +360,10 @@ impl Cutover {
     fn look(&mut self, now: Millis, cause: Cause) {
         self.wake = None;
         let asks = self.progress.state.asks();
-        let answered = watch::answered(&cause).filter(|_| !asks);
+        let answered = next::answered(&cause).filter(|_| !asks);
         self.entered.get_or_insert(now);
         let next = self.step(cause);
-        if answered.is_some_and(|survey| !next.holds(survey)) {
+        if answered.is_some_and(|aside| !next.holds(aside)) {
             self.release();
         }
         match next {
@@ -394,7 +377,8 @@ impl Cutover {
             Next::Approve(gate) => {
                 if self.asked != Some(gate) {
                     self.asked = Some(gate);
-                    self.notify(Event::AwaitingApproval { gate });
+                    let unmoved = self.unmoved.shown(gate);
+                    self.notify(Event::AwaitingApproval { gate, unmoved });
                 }
             }
             Next::Hold(reason) => self.held(now, reason),

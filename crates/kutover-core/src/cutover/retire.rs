@@ -3,8 +3,8 @@
 
 use super::steps::unexpected;
 use super::{
-    Answer, Approval, ApprovalGate, Cause, Closed, Command, Cutover, Event, Isolation, Next, Retirement,
-    State, Undo, Undoing, decide,
+    Answer, Approval, ApprovalGate, Cause, Closed, Command, Cutover, Event, Isolation, Next, Prepared,
+    Retirement, State, Undo, Undoing, decide,
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
@@ -16,10 +16,22 @@ use crate::words::Nonce;
 /// time it takes to write one.
 const HEARTBEAT_LOOKS_APART_MS: u64 = HEARTBEAT_MS * 5 / 2;
 
+fn reprove(closed: &Closed, shut_out: bool) -> Command {
+    let Prepared { verified, draft } = &closed.redirected.prepared;
+    Command::Reprove {
+        old: verified.old.incarnation.clone(),
+        new: verified.new.incarnation.clone(),
+        groups: draft.groups.clone(),
+        topics: verified.topic_names(),
+        fence_too: !shut_out && closed.by == ClosedBy::Fence,
+    }
+}
+
 impl Cutover {
     /// The endpoints must have pointed elsewhere for longer than the TTL that was in force, however short the soak is.
     pub(super) fn soaking(&mut self, closed: Closed) -> Next {
-        let ttl_ms = u64::from(self.plan.timings.ttl_s) * 1_000;
+        let ttl_s = if without(Control::SoakUnderTtl) { 0 } else { self.plan.timings.ttl_s };
+        let ttl_ms = u64::from(ttl_s) * 1_000;
         let onwards = if self.plan.remove_old {
             State::Isolating(closed, Isolation::Members(Vec::new()))
         } else {
@@ -89,19 +101,24 @@ impl Cutover {
                         .into(),
                 )
             }
-            (Retirement::Keep | Retirement::Prove, Cause::Enter) => Next::Run(Command::Reprove {
-                old,
-                new: closed.redirected.prepared.verified.new.incarnation.clone(),
-                groups: closed.redirected.prepared.draft.groups.clone(),
-                topics: closed.redirected.prepared.verified.topic_names(),
-                fence_too: !shut_out && closed.by == ClosedBy::Fence,
-            }),
+            // Nothing keeps anybody out: who may still write there is asked for right before the proof, and after a person
+            // took their time.
+            (Retirement::Prove, Cause::Enter) if !shut_out && closed.by != ClosedBy::Fence => {
+                Next::Run(Command::ReadMembers { on: closed.redirected.prepared.verified.both() })
+            }
+            (Retirement::Prove, Cause::Answer(Answer::Members { by_cluster })) => {
+                let elsewhere = decide::not_on(&by_cluster, &closed.redirected.target.cluster_id);
+                self.unmoved.saw(elsewhere.into_iter().map(|(key, _)| key));
+                Next::Run(reprove(&closed, shut_out))
+            }
+            (Retirement::Keep | Retirement::Prove, Cause::Enter) => Next::Run(reprove(&closed, shut_out)),
             (Retirement::Keep | Retirement::Prove, Cause::Answer(answer)) => {
                 self.reproved(closed, shut_out, step, answer)
             }
             // What was proven before a person took their time is proven once more after it.
             (Retirement::Approval, _) => {
-                let onwards = State::Retiring(closed, shut_out, Retirement::Prove);
+                let step = if without(Control::OldProof) { Retirement::Mark } else { Retirement::Prove };
+                let onwards = State::Retiring(closed, shut_out, step);
                 self.gate(ApprovalGate::Removal, Approval::Manual, onwards)
             }
             (Retirement::Mark, Cause::Enter) => {
@@ -150,7 +167,7 @@ impl Cutover {
             return Next::Hold(why);
         }
         let re_created = topics.iter().find(|topic| match (&topic.id, closed.topic_ids.get(&topic.name)) {
-            (Some(now), Some(then)) => now != then,
+            (Some(now), Some(then)) => now != then && !without(Control::ReCreatedIgnored),
             _ => false,
         });
         if let Some(topic) = re_created {
@@ -177,6 +194,9 @@ impl Cutover {
                     // Without a fence a removal is never automatic.
                     ClosedBy::Quiet | ClosedBy::Barrier => Approval::Manual,
                 };
+                if !self.unmoved.are_given_up() {
+                    self.approved.remove(&ApprovalGate::Removal);
+                }
                 let approved =
                     approval == Approval::Automatic || self.approved.contains(&ApprovalGate::Removal);
                 let step = match approved {

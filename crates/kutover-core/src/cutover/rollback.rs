@@ -89,7 +89,7 @@ impl Cutover {
             FencePolicy::Required => Barrier::Fence,
             FencePolicy::Waived => Barrier::Quiet,
         };
-        let way = WayBack { redirected, target, isolated, barrier, reason };
+        let way = WayBack { redirected, target, isolated, barrier, behind: 0, reason };
         Some(State::RollingBack(way, Rollback::Topics))
     }
 
@@ -108,6 +108,7 @@ impl Cutover {
             | Rollback::Quiet(_)
             | Rollback::QuietChain
             | Rollback::Drain
+            | Rollback::FenceAgain
             | Rollback::Ttl => self.settling_back(way, step, cause),
             Rollback::Ask(failed) => match cause {
                 Cause::Enter => Next::Run(Command::ReadMembers { on: vec![way.away().clone()] }),
@@ -287,6 +288,13 @@ impl Cutover {
                 Barrier::Fence | Barrier::Quiet => to(way, Rollback::Drain),
             },
             (Rollback::Drain, cause) => self.draining_back(way, cause),
+            (Rollback::FenceAgain, Cause::Enter) => {
+                Next::Run(Command::RaiseFence { old: way.away().clone(), on: way.within_reach(), topics })
+            }
+            (Rollback::FenceAgain, Cause::Answer(Answer::FenceRaised { .. })) => {
+                Next::Run(Command::ProveFence { old: way.away().clone(), topics })
+            }
+            (Rollback::FenceAgain, Cause::Answer(Answer::FenceProven { .. })) => to(way, Rollback::Drain),
             (Rollback::Ttl, Cause::Enter) if !without(Control::LateActsStay) => {
                 Next::Run(self.reopen(&way, false))
             }
@@ -336,18 +344,16 @@ impl Cutover {
 
     /// As a cutover's drain, of the cluster that was left.
     fn draining_back(&mut self, mut way: WayBack, cause: Cause) -> Next {
-        let (listed, seen) = match cause {
+        let (listed, mut seen) = match cause {
             Cause::Enter => {
                 let prepared = &way.redirected.prepared;
                 return Next::Run(Command::ObserveDrain {
                     old: way.away().clone(),
                     groups: prepared.draft.groups.clone(),
                     partitions: prepared.verified.partitions(),
-                    // Who has no commit at home may have records of the first segment there yet to read.
-                    fresh: None,
                 });
             }
-            Cause::Answer(Answer::Drain { seen, listed, .. }) => (listed, seen),
+            Cause::Answer(Answer::Drain { seen, listed }) => (listed, seen),
             Cause::Answer(other) => return unexpected(&other),
         };
         let prepared = &mut way.redirected.prepared;
@@ -355,11 +361,27 @@ impl Cutover {
             self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });
             return Next::Goto(State::RollingBack(way, Rollback::Drain));
         }
-        if self.judge(way.closing(), &way.redirected.prepared, &seen).is_drained() {
-            Next::Goto(State::RollingBack(way, Rollback::Ttl))
-        } else {
-            Next::After(self.plan.timings.poll_ms)
+        let behind = decide::leave_behind(&self.progress.chain, way.closing(), &mut seen);
+        if behind > way.behind {
+            way.behind = behind;
+            if way.barrier == Barrier::Fence {
+                return Next::Goto(State::RollingBack(way, Rollback::FenceAgain));
+            }
         }
+        let verdict = self.judge(way.closing(), &way.redirected.prepared, &seen);
+        if !verdict.is_drained() {
+            return verdict.broken_end().map_or(Next::After(self.plan.timings.poll_ms), Next::Hold);
+        }
+        if way.behind > 0 {
+            let text = format!(
+                "{} records came to {} behind its closed ends: nothing reads them in order before its next segment, which \
+                 begins with them; keep it until then",
+                way.behind,
+                way.away().colour
+            );
+            self.notify(Event::Note { text });
+        }
+        Next::Goto(State::RollingBack(way, Rollback::Ttl))
     }
 
     /// A cluster that is left and does not answer for too long is given up: there is no barrier to be had, or nobody to

@@ -6,7 +6,8 @@ use super::fixtures::*;
 use super::*;
 use crate::chain::{ClosedBy, SegmentEnd};
 use crate::owner::Target;
-use crate::words::{Colour, Generation, Offset};
+use crate::ports::{FenceKind, FenceProof, PartitionEnd, TopicDescription};
+use crate::words::{Colour, Generation, Offset, TopicPartition};
 
 /// The number of the command of this name in a cutover that goes well.
 fn number(name: &str) -> usize {
@@ -157,7 +158,7 @@ fn a_rollback_does_not_end_while_green_holds_unread_records() {
         Command::ObserveDrain { old, .. } if old.colour == Colour::Green => {
             looks += 1;
             let seen = drained(if looks < 6 { 99 } else { 100 });
-            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new(), new_silent: None }))
+            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
         }
         _ => None,
     });
@@ -234,6 +235,135 @@ fn without_a_fence_the_way_back_is_open_at_once() {
     );
     let segments = world.machine.progress().chain.segments(&place(0));
     assert_eq!(segments[1].end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet });
+}
+
+/// Where a way back without a fence found both partitions to end later, at 109: the drain's looks, and how it ended.
+fn back_with_a_latecomer(committed: impl Fn(usize) -> i64 + 'static) -> (Stop, usize, Vec<Event>) {
+    let mut plan = plan();
+    plan.fence = FencePolicy::Waived;
+    let mut looks = 0;
+    let mut world = World::new(plan, vec![]).but(move |command, _| match command {
+        Command::ObserveDrain { .. } => {
+            looks += 1;
+            let mut seen = drained(committed(looks));
+            seen.logs.values_mut().for_each(|log| log.as_mut().unwrap().end = Offset(109));
+            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
+        }
+        _ => None,
+    });
+    world.rollback = Some(number("announce the target"));
+    let (stop, world) = world.run();
+    let looks = world.commands.iter().filter(|name| **name == "observe the drain").count();
+    (stop, looks, world.events.clone())
+}
+
+/// G7 (found by seed 201388): a record that came after the quiet window kept the way back waiting for ever, without a word.
+/// No fence holds that end: what came since belongs to that cluster's next segment, and is said.
+#[test]
+fn what_comes_after_the_quiet_window_is_left_and_named() {
+    let (stop, looks, events) = back_with_a_latecomer(|look| if look < 3 { 99 } else { 100 });
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    assert_eq!(looks, 3, "not before everything up to the quiet end was read");
+    let named = |event: &Event| matches!(event, Event::Note { text } if text.starts_with("18 records came to green behind"));
+    assert_eq!(events.iter().filter(|event| named(event)).count(), 1, "{events:?}");
+    // Who reads on past it is as well drained.
+    assert!(matches!(back_with_a_latecomer(|_| 105).0, Stop::RolledBack(_)));
+}
+
+/// G5 (found by seed 400791): a request to lift green's fence was carried out 90 s after its caller had given it up, when a
+/// rollback had raised and proven it again. The fence goes up once more; what came meanwhile is named, and nobody waits.
+#[test]
+fn a_fence_that_was_lifted_behind_our_back_is_raised_again() {
+    let mut raised = 0;
+    let mut world = World::new(plan(), vec![]).but(move |command, _| match command {
+        Command::RaiseFence { old, .. } if old.colour == Colour::Green => {
+            raised += 1;
+            None
+        }
+        Command::ObserveDrain { old, .. } if old.colour == Colour::Green => {
+            let mut seen = drained(if raised < 3 { 99 } else { 100 });
+            // Some come before the second fence, some before the third.
+            let end = Offset([100, 104, 109, 109][raised.min(3)]);
+            seen.logs.values_mut().for_each(|log| log.as_mut().unwrap().end = end);
+            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
+        }
+        _ => None,
+    });
+    let begun = number("observe the drain");
+    world.rollback = Some(begun);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let after = &world.commands[begun + 1..];
+    let count = |name: &str| after.iter().filter(|command| **command == name).count();
+    assert_eq!((count("raise the fence"), count("prove the fence")), (3, 3), "{after:?}");
+    let named = |event: &Event| matches!(event, Event::Note { text } if text.starts_with("18 records came to green behind"));
+    assert_eq!(world.events.iter().filter(|event| named(event)).count(), 1);
+    let left = &world.machine.progress().chain.segments(&place(0))[1];
+    assert_eq!(
+        left.end,
+        SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Fence },
+        "a closed end never moves"
+    );
+}
+
+/// A way back that cannot end says why.
+#[test]
+fn a_way_back_whose_closed_end_no_longer_stands_says_so() {
+    let mut plan = plan();
+    plan.timings.hold_limit_ms = Some(500);
+    let mut world = World::new(plan, vec![]).but(|command, _| match command {
+        Command::ObserveDrain { old, .. } if old.colour == Colour::Green => {
+            let mut seen = drained(100);
+            seen.logs.values_mut().for_each(|log| log.as_mut().unwrap().end = Offset(90));
+            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
+        }
+        _ => None,
+    });
+    world.rollback = Some(number("observe the drain"));
+    let (stop, _) = world.run();
+    let why = "topic orders, partition 0: closed at 100, but the log ends at 90";
+    assert_eq!(stop, Stop::Held(why.into()));
+}
+
+/// L6 on the way back: what was made on green since is made on blue as well, and closed and drained like the others.
+#[test]
+fn what_was_born_since_the_switch_goes_back_too() {
+    let audit = |partition| TopicPartition::new("audit", partition);
+    let ends = move || {
+        let of_audit = [0, 1].map(|partition| PartitionEnd { place: audit(partition), ..end(0, 100) });
+        [end(0, 100), end(1, 100)].into_iter().chain(of_audit).collect::<Vec<_>>()
+    };
+    let asked = std::cell::RefCell::new(Vec::new());
+    let mut world = World::new(plan(), vec![]).but(|command, _| match command {
+        Command::MatchTopics { strict: false, topics: known, .. } => {
+            asked.borrow_mut().push(known.len());
+            let born = TopicDescription { name: "audit".into(), ..topics()[0].clone() };
+            let there = topics().into_iter().chain([born]).collect();
+            Some(Ok(Answer::TopicsMatched { created: [].into(), notes: vec![], there }))
+        }
+        Command::ReadEnds { .. } => Some(Ok(Answer::Ends { ends: ends() })),
+        Command::ProveFence { old, .. } if old.colour == Colour::Green => {
+            let topics = [("orders".into(), (None, 2)), ("audit".into(), (None, 2))].into();
+            let proof = FenceProof { kind: FenceKind::Acl, topics, ends: ends() };
+            Some(Ok(Answer::FenceProven { proof }))
+        }
+        Command::ObserveDrain { .. } => {
+            let mut seen = drained(100);
+            for place in [0, 1].map(audit) {
+                seen.logs.insert(place.clone(), seen.logs[&super::fixtures::place(0)].clone());
+                let progress = seen.progress[&("billing".into(), super::fixtures::place(0))].clone();
+                seen.progress.insert(("billing".into(), place), progress);
+            }
+            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
+        }
+        _ => None,
+    });
+    world.rollback = Some(number("announce the target"));
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    assert_eq!(*asked.borrow(), [1, 2], "asked again with what was found");
+    let segments = world.machine.progress().chain.segments(&audit(1));
+    assert_eq!(segments.last().map(|segment| segment.generation), Some(Generation(3)), "{segments:?}");
 }
 
 /// After a rollback the next cutover goes to the same colour again, under the next generation.

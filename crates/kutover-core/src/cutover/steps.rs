@@ -21,6 +21,10 @@ impl Cutover {
         let Some(published) = self.progress.published.clone() else {
             return Next::Stop(Stop::Broken("running without a published target".into()));
         };
+        let cause = match self.starts_fresh(cause) {
+            ControlFlow::Continue(cause) => cause,
+            ControlFlow::Break(next) => return next,
+        };
         match self.progress.state.clone() {
             State::Planned if published.colour == self.plan.to => {
                 self.notify(Event::Note { text: format!("{} is active already", self.plan.to) });

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Answer, Cause, Command, Cutover, Event, Next, Redirected};
+use super::{Command, Cutover, Event, Next, Redirected};
 use crate::decisions::stragglers::{
     LastRecord, Look, PartitionWriters, Report, Straggler, claimed_ids, stragglers,
 };
@@ -13,24 +13,6 @@ use crate::words::{Millis, TopicPartition};
 const LOOKS_WHILE_CONVERGING: u64 = 4;
 /// How many of those that write an event names.
 const NAMED: usize = 10;
-
-/// Whether a step is looked at because of an answer, and if so, whether that was to a look at who writes.
-pub(super) fn answered(cause: &Cause) -> Option<bool> {
-    match cause {
-        Cause::Answer(answer) => Some(matches!(answer, Answer::Surveyed { .. })),
-        Cause::Enter => None,
-    }
-}
-
-impl Next {
-    /// Whether a hold that lasts goes on: a look at who writes, and what is asked right after it, ends none.
-    pub(super) fn holds(&self, after_survey: bool) -> bool {
-        match self {
-            Next::Hold(_) | Next::HoldFor(..) | Next::Run(Command::Survey { .. }) => true,
-            next => after_survey && matches!(next, Next::Run(_)),
-        }
-    }
-}
 
 /// What is known of those that write to the old cluster. Not journalled: a look is compared with the one before it, and
 /// after a restart there is none.
@@ -169,7 +151,7 @@ impl Cutover {
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::*;
-    use super::super::{FencePolicy, Plan, StateName, Stop};
+    use super::super::{Answer, FencePolicy, Plan, StateName, Stop};
     use super::*;
     use crate::decisions::stragglers::{ProducerState, Sign};
     use crate::error::ProviderError;

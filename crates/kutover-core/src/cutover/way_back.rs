@@ -34,6 +34,9 @@ pub struct WayBack {
     pub isolated: bool,
     /// How the closing segments come to their end.
     pub barrier: Barrier,
+    /// Records that came behind the ends that were closed, as far as they were seen.
+    #[serde(default)]
+    pub behind: i64,
     /// Why.
     pub reason: String,
 }
@@ -105,6 +108,9 @@ pub enum Rollback {
     QuietChain,
     /// Groups read the cluster that was left to its end.
     Drain,
+    /// Records came behind its fence: a request to lift it that was given up long ago was carried out after all. It is
+    /// raised and proven once more.
+    FenceAgain,
     /// The TTL is restored.
     Ttl,
     /// A step has failed for too long: does the cluster that is left answer at all?

@@ -58,6 +58,17 @@ pub enum GroupListing {
     Unsupported,
 }
 
+impl GroupListing {
+    /// What was listed; nothing where the cluster cannot.
+    pub fn listed(&self) -> &BTreeMap<GroupId, BTreeSet<TopicName>> {
+        static NONE: BTreeMap<GroupId, BTreeSet<TopicName>> = BTreeMap::new();
+        match self {
+            Self::Listed(groups) => groups,
+            Self::Unsupported => &NONE,
+        }
+    }
+}
+
 /// How a cluster is made to refuse records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

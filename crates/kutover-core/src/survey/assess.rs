@@ -337,10 +337,8 @@ fn drainable(
     old: &ClusterSeen,
     required: &BTreeMap<GroupId, BTreeSet<TopicName>>,
 ) -> BTreeMap<GroupId, BTreeSet<TopicName>> {
-    let described = old.described.as_ref().ok();
     let shares = |group: &GroupId| {
-        let description = described.and_then(|all| all.get(group)?.as_ref().ok());
-        description.is_some_and(|description| description.protocol == GroupProtocol::Share)
+        old.description(group).is_some_and(|description| description.protocol == GroupProtocol::Share)
     };
     required
         .iter()

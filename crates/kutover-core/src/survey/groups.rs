@@ -8,7 +8,7 @@ use super::{ClusterSeen, Traffic};
 use crate::cutover::Plan;
 use crate::decisions::retention::{Seen, Unread};
 use crate::drain::{NotDrained, Required, Tail, prove};
-use crate::ports::{GroupDescription, GroupListing, GroupProtocol};
+use crate::ports::{GroupDescription, GroupProtocol};
 use crate::words::{GroupId, TopicName, TopicPartition};
 
 /// What a cutover makes of a group.
@@ -167,17 +167,10 @@ pub(super) fn report(
     traffic: &Traffic,
     unread: &BTreeMap<(GroupId, TopicPartition), Result<Unread, String>>,
 ) -> Vec<GroupReport> {
-    let none = BTreeMap::new();
-    let listed = match &old.groups {
-        GroupListing::Listed(groups) => groups,
-        GroupListing::Unsupported => &none,
-    };
-    let described = old.described.as_ref().ok();
-    let names: BTreeSet<&GroupId> =
-        listed.keys().chain(required.keys()).chain(described.into_iter().flat_map(BTreeMap::keys)).collect();
+    let names: BTreeSet<&GroupId> = old.known_groups().chain(required.keys()).collect();
     let report = |group: &GroupId| {
-        let description = described.and_then(|all| all.get(group)?.as_ref().ok());
-        let topics = read_topics(group, listed, description, moving, required.get(group));
+        let description = old.description(group);
+        let topics = read_topics(old, group, moving, required);
         let standing = match () {
             () if required.contains_key(group) => GroupStanding::Required,
             () if plan.waived_groups.contains(group) => GroupStanding::Waived,
@@ -220,15 +213,14 @@ pub(super) fn report(
 
 /// The topics of those that move which a group reads: it committed there, is assigned to it, or the plan says so.
 pub(super) fn read_topics(
+    old: &ClusterSeen,
     group: &GroupId,
-    listed: &BTreeMap<GroupId, BTreeSet<TopicName>>,
-    description: Option<&GroupDescription>,
     moving: &BTreeMap<TopicName, i32>,
-    required: Option<&BTreeSet<TopicName>>,
+    required: &BTreeMap<GroupId, BTreeSet<TopicName>>,
 ) -> BTreeSet<TopicName> {
-    let committed = listed.get(group).into_iter().flatten();
-    let assigned = description.into_iter().flat_map(|described| &described.topics);
-    let all = committed.chain(assigned).chain(required.into_iter().flatten());
+    let committed = old.groups.listed().get(group).into_iter().flatten();
+    let assigned = old.description(group).into_iter().flat_map(|described| &described.topics);
+    let all = committed.chain(assigned).chain(required.get(group).into_iter().flatten());
     all.filter(|topic| moving.contains_key(*topic)).cloned().collect()
 }
 

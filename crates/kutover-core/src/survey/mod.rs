@@ -75,6 +75,18 @@ pub struct ClusterSeen {
     pub reach: BTreeMap<String, Item<()>>,
 }
 
+impl ClusterSeen {
+    /// Every group that was listed or described.
+    fn known_groups(&self) -> impl Iterator<Item = &GroupId> {
+        self.groups.listed().keys().chain(self.described.iter().flat_map(BTreeMap::keys))
+    }
+
+    /// What a group is, if that was answered.
+    fn description(&self, group: &GroupId) -> Option<&GroupDescription> {
+        self.described.as_ref().ok()?.get(group)?.as_ref().ok()
+    }
+}
+
 /// What moves on the old cluster, seen in two looks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traffic {
@@ -127,12 +139,7 @@ pub fn required(
     moving: &BTreeMap<TopicName, i32>,
 ) -> BTreeMap<GroupId, BTreeSet<TopicName>> {
     let mut required = BTreeMap::new();
-    let none = BTreeMap::new();
-    let listed = match listing {
-        GroupListing::Listed(groups) => groups,
-        GroupListing::Unsupported => &none,
-    };
-    plan.require(&mut required, listed, moving);
+    plan.require(&mut required, listing.listed(), moving);
     required
 }
 

@@ -181,19 +181,8 @@ fn groups(facets: &Facets<'_>, found: &mut Found) {
 
 /// Every Streams application among the groups.
 fn streams<'a>(facets: &Facets<'a>) -> BTreeSet<&'a GroupId> {
-    let listed = match &facets.old.groups {
-        GroupListing::Listed(groups) => Some(groups),
-        GroupListing::Unsupported => None,
-    };
-    let described = facets.old.described.as_ref().ok();
-    let names =
-        listed.into_iter().flat_map(BTreeMap::keys).chain(described.into_iter().flat_map(BTreeMap::keys));
-    names
-        .filter(|group| {
-            let description = described.and_then(|all| all.get(*group)?.as_ref().ok());
-            is_streams(group, description, facets.moving)
-        })
-        .collect()
+    let Facets { old, moving, .. } = facets;
+    old.known_groups().filter(|group| is_streams(group, old.description(group), moving)).collect()
 }
 
 /// L9: a topic that nobody must read is missed by no drain.
@@ -202,19 +191,10 @@ fn unread_topics(facets: &Facets<'_>, found: &mut Found) {
     if !plan.remove_old {
         return;
     }
-    let listed = match &old.groups {
-        GroupListing::Listed(groups) => groups.clone(),
-        GroupListing::Unsupported => BTreeMap::new(),
-    };
-    let described = old.described.as_ref().ok();
-    let readers = listed.keys().chain(required.keys()).chain(described.into_iter().flat_map(BTreeMap::keys));
+    let readers = old.known_groups().chain(required.keys());
     let readers = readers.filter(|group| !plan.waived_groups.contains(group));
-    let read: BTreeSet<TopicName> = readers
-        .flat_map(|group| {
-            let description = described.and_then(|all| all.get(group)?.as_ref().ok());
-            read_topics(group, &listed, description, moving, required.get(group))
-        })
-        .collect();
+    let read: BTreeSet<TopicName> =
+        readers.flat_map(|group| read_topics(old, group, moving, required)).collect();
     let of_streams = streams(facets);
     let internal = |topic: &TopicName| {
         of_streams.iter().any(|group| {

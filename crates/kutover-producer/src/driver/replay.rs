@@ -73,10 +73,8 @@ impl Driver {
             };
             let again = parking.hand_over.counts().possibly_duplicated - before;
             add(&self.shared.tally.possibly_duplicated, again);
-            // Under the same lock: whatever is held was held before, and judged; what comes later is not held.
-            if let Some(handle) = self.lanes.get(&left).filter(|_| settled && left != lane) {
-                handle.events.judged.store(true, Ordering::SeqCst);
-            }
+            // Under the same lock: whatever is held was held before, and judged. On the way back to a client with reports
+            // outstanding, what fails later is not held. A client that is left has none outstanding.
             if let Some(handle) = self.lanes.get(&lane) {
                 handle.events.sealing.store(false, Ordering::SeqCst);
             }

@@ -37,7 +37,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
                 }
                 fenced.insert(cluster);
             }
-            Act::Lifted(cluster, _) => {
+            Act::Lifted(cluster, ..) => {
                 fenced.remove(cluster);
             }
             Act::Published(published) => {

@@ -1,5 +1,6 @@
 //! A segment that was closed by a fence stays as it is: no record is appended behind its end, until its cluster is opened
-//! again by a later segment; and its end never moves.
+//! again by a later segment, or its fence lifted by a request that had been given up before it was raised (no broker can
+//! tell the one from the other); and its end never moves.
 
 use std::collections::BTreeMap;
 
@@ -40,6 +41,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
             }
         }
     }
+    let chains = observed.chains();
     for append in &observed.appends {
         let place = &append.place;
         for (generation, (cluster, end, at_ms)) in closed.get(place).into_iter().flatten() {
@@ -48,7 +50,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
                 let mut starts = starts.get(place).into_iter().flatten();
                 starts.any(|(on, start)| on == cluster && start >= end && append.offset >= *start)
             };
-            if behind && !opened() {
+            if behind && !opened() && !observed.is_behind_a_lifted_fence(&chains, append) {
                 found.push(broken!(
                     "{place} of generation {generation} on {cluster} was closed at {end}; record {} was appended at \
                      @{}, {} ms later",

@@ -28,8 +28,12 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
             if back && is_given_up(observed, index, &left) {
                 continue;
             }
-            // Where a rollback waived the fence, what came behind the quiet end is in no segment.
-            let counts = |append: &Append| !(back && chains.is_behind_quiet(append));
+            // No segment has what came behind a quiet end, or behind a fence that was lifted by what had been given up: it may
+            // have come after the look that this rests on. A removal looks again, and is held against all of it.
+            let counts = |append: &Append| {
+                !(chains.is_behind_quiet(append)
+                    || (back && observed.is_behind_a_lifted_fence(&chains, append)))
+            };
             for missed in unread_of(observed, &left, acted.at_ms, counts) {
                 found.push(broken!("controller {by} called {left} drained at {} ms; {missed}", acted.at_ms));
             }

@@ -94,7 +94,8 @@ fn is_aged_out(retained: &BTreeMap<(&ClusterId, &TopicPartition), Offset>, appen
 }
 
 /// What no segment has, so no reader of the chain is handed it, while its cluster is held for it and still stands: what
-/// came behind an end that a quiet window closed, because the fence was waived; and what a cluster that did not answer
+/// came behind an end that a quiet window closed, because the fence was waived, or behind a fence that a request lifted
+/// which had been given up before it was raised; and what a cluster that did not answer
 /// any more, and was really out of reach, had when a rollback left it without a barrier.
 fn is_held(observed: &Observed, chains: &Chains, reading: Reading, append: &Append) -> bool {
     let stands = || observed.end.standing.contains_key(&append.cluster);
@@ -104,7 +105,9 @@ fn is_held(observed: &Observed, chains: &Chains, reading: Reading, append: &Appe
             segments.any(|segment| segment.end == SegmentEnd::Unreadable && append.offset >= segment.start);
         unreadable && observed.was_out_of_reach(&append.cluster)
     };
-    reading == Reading::Chain && stands() && (chains.is_behind_quiet(append) || given_up())
+    reading == Reading::Chain
+        && stands()
+        && (chains.is_behind_quiet(append) || given_up() || observed.is_behind_a_lifted_fence(chains, append))
 }
 
 #[cfg(test)]

@@ -157,12 +157,14 @@ impl Driver {
             }
         });
         let incarnation = format!("{}-{life}", shared.number);
+        let member = Member::new(shared.name.as_str().into(), incarnation, HEARTBEAT_MS);
+        shared.world.producers.lock().insert(member.key(), Arc::downgrade(shared));
         Self {
             switch: Switch::new(policy, shared.now()),
             reach,
             connecting: BTreeMap::new(),
             replay: None,
-            member: Member::new(shared.name.as_str().into(), incarnation, HEARTBEAT_MS),
+            member,
             dice: shared.world.weather.dice(20_000 * (life + 1) + shared.number as u64),
             tasks,
             inbox,

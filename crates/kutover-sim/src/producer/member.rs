@@ -46,6 +46,10 @@ impl Member {
         Self { state, link: None, opening: None, heartbeat_ms, next, telling: None, left: (0, Vec::new()) }
     }
 
+    pub(super) fn key(&self) -> String {
+        self.state.key()
+    }
+
     pub(super) fn link(&self) -> Option<Arc<dyn MemberLink>> {
         self.link.as_ref().map(|link| Arc::clone(&link.link))
     }

@@ -19,7 +19,7 @@ use kutover_core::ports::{
 use kutover_core::switch::{
     Failure, HandOver, Input, LaneId, Order, ReturnReason, Returned, Sequence, TopicKey, UnknownPolicy,
 };
-use kutover_core::words::{Generation, Millis, TopicName};
+use kutover_core::words::{ClusterId, Generation, Millis, TopicName};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc};
 
@@ -363,6 +363,16 @@ impl Shared {
     fn note_unknown(&self, core: &Core, token: Token) {
         let record = core.slots[token.0 as usize].record;
         self.world.witness.observed().records[record].unknown = true;
+    }
+
+    pub(crate) fn lives(&self) -> bool {
+        !self.core.lock().gone
+    }
+
+    /// The cluster that it writes to now.
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        let core = self.core.lock();
+        core.lanes.get(&core.current?).map(|lane| lane.events.target.cluster_id.clone())
     }
 
     /// The process is gone, and with it whatever it held.

@@ -66,7 +66,11 @@ impl Place {
             }
             Command::ObserveDrain { old, .. } => {
                 self.reach(old)?;
-                Answer::Drain { seen: self.observe(old.colour), listed: listed(), new_silent: None }
+                Answer::Drain { seen: self.observe(old.colour), listed: listed() }
+            }
+            Command::FreshenStarts { starts, .. } => {
+                let silent = self.reach(&starts.on).err().map(|error| error.to_string());
+                Answer::StartsFresh { silent }
             }
             Command::Isolate { old, nonce } => {
                 self.infra(old.colour).isolations.insert(nonce.clone());
