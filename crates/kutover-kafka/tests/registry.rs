@@ -260,7 +260,9 @@ async fn a_dead_cluster_is_an_error_in_time_never_a_shorter_answer() {
     let waiting = tokio::time::timeout(short, link.next_control()).await;
     assert!(waiting.is_err(), "nothing is made up");
     cluster.restart(0);
-    assert_eq!(next(&link).await.term, Term(1));
+    // What was said while it was dead ended unknown: a loaded machine may still write it now. Nothing else is there.
+    let term = next(&link).await.term;
+    assert!([Term(1), Term(2)].contains(&term), "{term:?}");
 }
 
 /// A fence on members' records must not bind the link: it goes by its own client id.
