@@ -1,7 +1,7 @@
 //! Whole cutovers on real Apache Kafka. One world at a time: each holds the machine's turn for JVMs.
 
 use kutover_lab::{KafkaVersion, MachineTurn, Tools};
-use kutover_tests::{assert_complete, assert_rolled_back, demo, happened, number};
+use kutover_tests::{assert_complete, assert_rolled_back, command, demo, demo_by, happened, number};
 
 /// The machine's turn, if these versions can be run here.
 fn turn(test: &str, versions: &[&str]) -> Option<MachineTurn> {
@@ -37,6 +37,23 @@ fn a_rollback_from_4_3_1_to_3_9_2() {
     let Some(_turn) = turn("a_rollback_from_4_3_1_to_3_9_2", &["3.9.2", "4.3.1"]) else { return };
     let (report, status) = demo(&["--kafka", "apache", "--rollback"]);
     assert_rolled_back(&report, status);
+}
+
+/// Who has Apache Kafka on the machine already needs no Maven, and nothing is fetched.
+#[test]
+fn kafka_directories_of_the_user() {
+    let Some(_turn) = turn("kafka_directories_of_the_user", &["3.9.2", "4.3.1"]) else { return };
+    let theirs = Tools::from_env().cache;
+    let of = |version: &str| format!("{version}={}", theirs.join(format!("kafka-{version}")).display());
+    let (blue, green) = (of("3.9.2"), of("4.3.1"));
+    let cache = tempfile::tempdir().expect("a directory");
+    let arguments =
+        ["--kafka", "apache", "--kafka-dir", &blue, "--kafka-dir", &green, "--strategy", "dns-only"];
+    let (report, status) = demo_by(command().env("KUTOVER_CACHE", cache.path()), &arguments);
+    assert_eq!((report["outcome"].as_str(), status), (Some("complete"), Some(0)), "{report}");
+    let fetched: Vec<_> =
+        std::fs::read_dir(cache.path()).expect("listed").flatten().map(|it| it.file_name()).collect();
+    assert!(!fetched.iter().any(|name| name.to_string_lossy().contains("kafka-")), "{fetched:?}");
 }
 
 /// Two ZooKeeper-era clusters on one ensemble, under /KafkaA and /KafkaB.

@@ -18,6 +18,10 @@ fn refused(arguments: &[&str], words: &[&str]) {
 fn unknown_options_and_values() {
     refused(&["demo", "--colour", "red"], &["--colour", "--help"]);
     refused(&["demo", "--kafka", "apache:3.9.2,9.9.9"], &["9.9.9", "3.9.2", "4.3.1"]);
+    let apache = ["demo", "--kafka", "apache", "--kafka-dir"];
+    refused(&[&apache[..], &["4.3.1"]].concat(), &["--kafka-dir", "4.3.1=/opt/kafka"]);
+    refused(&[&apache[..], &["9.9.9=/opt/kafka"]].concat(), &["--kafka-dir", "9.9.9", "4.3.1"]);
+    refused(&[&apache[..], &["2.8.2=/opt/kafka"]].concat(), &["--kafka-dir", "2.8.2", "apache:3.9.2,4.3.1"]);
     refused(&["demo", "--producers", "0"], &["--producers", "1"]);
     refused(&["demo", "--strategy", "hope"], &["hope", "kutover", "recipe", "dns-only"]);
     refused(&["demo", "--strategy", "recipe", "--trouble", "abort"], &["--trouble", "--strategy kutover"]);
@@ -68,6 +72,7 @@ fn bad_configuration_names_the_field() {
         &FILE.replace("kind = \"static\"\nbootstrap = [\"127.0.0.1:1\"]", "kind = \"magic\""),
         &["magic", "static"],
     );
+    up_with(&FILE.replace("[\"127.0.0.1:1\"]", "[]"), &["clusters.blue", "`bootstrap` is empty"]);
     up_with(&format!("{FILE}\n[plan]\nsoak = \"soon\"\n"), &["plan.soak", "soon"]);
     up_with(&FILE.replace("[dns]", "[dns"), &["orders.toml", "line"]);
     up_with(

@@ -97,7 +97,15 @@ pub fn run(command: &mut Command) -> Run {
 /// # Panics
 /// If the last line on stdout is no report.
 pub fn demo(arguments: &[&str]) -> (Value, Option<i32>) {
-    let run = kutover(&[&["demo", "--json"], arguments].concat());
+    demo_by(&mut command(), arguments)
+}
+
+/// The same by a program with an environment of its own.
+///
+/// # Panics
+/// As [`demo`].
+pub fn demo_by(program: &mut Command, arguments: &[&str]) -> (Value, Option<i32>) {
+    let run = run(program.args(["demo", "--json"]).args(arguments));
     let last = run.stdout.lines().last().unwrap_or_default();
     let report: Value = serde_json::from_str(last)
         .unwrap_or_else(|error| panic!("no report ({error}) in {last:?}; it said:\n{}", run.stderr));

@@ -16,8 +16,8 @@ fn configuration(clusters: [&EmbeddedCluster; 2]) -> String {
     existing(clusters, "quiet_window = \"8s\"\nconverge_deadline = \"8s\"\n")
 }
 
-/// Runs `up` until its log has a line with `sign`, interrupts it, and gives its status and what it said.
-fn interrupted_at(file: &str, sign: &str) -> (Option<i32>, String) {
+/// Runs `up` until its log has a line with `sign`, sends it a signal, and gives its status and what it said.
+fn interrupted_at(file: &str, sign: &str, signal: Signal) -> (Option<i32>, String) {
     let mut program = command();
     program.args(["up", "--json", file]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = Ended(program.spawn().expect("the program starts"));
@@ -37,7 +37,7 @@ fn interrupted_at(file: &str, sign: &str) -> (Option<i32>, String) {
         said.push_str(&line);
         said.push('\n');
     }
-    kill_process(Pid::from_child(&child.0), Signal::INT).expect("it is told");
+    kill_process(Pid::from_child(&child.0), signal).expect("it is told");
     let status = child.0.wait().expect("its end").code();
     reader.join().expect("its log was read");
     said.extend(lines.try_iter());
@@ -65,8 +65,11 @@ async fn up_goes_on_where_it_was_ended() {
     let file = path.to_str().expect("UTF-8").to_owned();
 
     // Past the redirect, in the quiet window that stands in for a fence.
-    let (status, said) = interrupted_at(&file, "● fencing");
+    let (status, said) = interrupted_at(&file, "● fencing", Signal::HUP);
     assert_eq!(status, Some(130), "{said}");
+    let again =
+        format!("nothing was undone, and what was done stands in the journal: run `kutover up {file}` again");
+    assert!(said.contains(&again), "{said}");
     let published = zone(directory.path());
     assert!(published.contains("generation=2;") && published.contains("127.8.8.2"), "{published}");
 

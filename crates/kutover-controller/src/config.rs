@@ -103,9 +103,6 @@ pub struct DnsConfig {
     pub listen: SocketAddr,
     /// The records' time to live in ordinary times, in seconds: how long a client may go on using an old answer.
     pub ttl_s: u32,
-    /// The resolvers that producers ask; empty means the authoritative server itself.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub resolvers: Vec<SocketAddr>,
 }
 
 /// What keeps the records.
@@ -372,11 +369,6 @@ impl Config {
     /// The name that holds the authoritative owner record.
     pub fn term_endpoint(&self) -> &Endpoint {
         &self.endpoints[0]
-    }
-
-    /// The resolvers that producers ask.
-    pub fn resolvers(&self) -> Vec<SocketAddr> {
-        if self.dns.resolvers.is_empty() { vec![self.dns.listen] } else { self.dns.resolvers.clone() }
     }
 
     /// The time to live around the switch, in seconds.

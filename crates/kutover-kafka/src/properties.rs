@@ -293,7 +293,7 @@ impl ClientProperties {
 }
 
 fn waive(why: &str, waiver: Waiver) -> String {
-    format!("{why}; leave it out, or waive it by the name `{}`", waiver.as_str())
+    format!("{why}; leave it out (a producer's builder may waive it by the name `{}`)", waiver.as_str())
 }
 
 #[cfg(test)]

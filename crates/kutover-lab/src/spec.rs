@@ -125,6 +125,13 @@ impl ClusterSpec {
         }
     }
 
+    /// The same from a Kafka directory of the user's.
+    #[must_use]
+    pub fn kafka_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.kafka_dir = Some(directory.into());
+        self
+    }
+
     /// The same with another number of brokers.
     #[must_use]
     pub fn brokers(mut self, brokers: u16) -> Self {

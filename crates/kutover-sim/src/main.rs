@@ -27,7 +27,7 @@ struct Cli {
     #[arg(long, value_parser = seeds)]
     seeds: Option<(u64, u64)>,
     /// Begins no further seed after so many seconds
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: Option<u64>,
     /// What moves the producers
     #[arg(long, value_enum, default_value_t = Chosen::Kutover)]
@@ -41,9 +41,9 @@ struct Cli {
     /// Resolvers in each world; otherwise one for three producers
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     resolvers: Option<u32>,
-    /// How much goes wrong
-    #[arg(long, value_enum, default_value_t = Level::Heavy)]
-    faults: Level,
+    /// How much goes wrong; otherwise heavy
+    #[arg(long, value_enum)]
+    faults: Option<Level>,
     /// Only these faults strike: `kind#number`, with commas between; as a failure prints it
     #[arg(long, value_delimiter = ',')]
     only: Option<Vec<Occurrence>>,
@@ -87,6 +87,25 @@ impl Cli {
     fn range(&self) -> (u64, u64) {
         self.seeds.unwrap_or((0, if self.seconds.is_some() { u64::MAX } else { SEEDS }))
     }
+
+    fn level(&self) -> Level {
+        self.faults.unwrap_or(Level::Heavy)
+    }
+
+    /// The first option that says something about a simulated world, where nothing is simulated.
+    fn idle_option(&self) -> Option<&'static str> {
+        let given = [
+            ("--seconds", self.seconds.is_some()),
+            ("--producers", self.producers.is_some()),
+            ("--groups", self.groups.is_some()),
+            ("--resolvers", self.resolvers.is_some()),
+            ("--faults", self.faults.is_some()),
+            ("--only", self.only.is_some()),
+            ("--trace", self.trace),
+            ("--without", self.without.is_some()),
+        ];
+        given.into_iter().find_map(|(option, is_given)| is_given.then_some(option))
+    }
 }
 
 /// Prints the comparison of docs/rolling.md.
@@ -103,8 +122,14 @@ fn rolling(seed: u64, json: bool) -> Result<(), String> {
 fn seeds(text: &str) -> Result<(u64, u64), String> {
     let number = |text: &str| text.parse::<u64>().map_err(|error| format!("`{text}`: {error}"));
     match text.split_once("..") {
-        Some((from, to)) => Ok((number(from)?, number(to)?)),
-        None => number(text).map(|one| (one, one + 1)),
+        Some((from, to)) => match (number(from)?, number(to)?) {
+            (from, to) if from < to => Ok((from, to)),
+            _ => Err("there is no seed in it: the end comes after the last one, as in 0..200".to_owned()),
+        },
+        None => {
+            let one = number(text)?;
+            Ok((one, one.checked_add(1).ok_or("the greatest seed is one less")?))
+        }
     }
 }
 
@@ -120,6 +145,12 @@ fn main() -> ExitCode {
     let whole = only.is_none();
     let (first, end) = cli.range();
     let Some(strategy) = cli.strategy.simulated() else {
+        if let Some(option) = cli.idle_option() {
+            eprintln!(
+                "error: {option} goes with the simulated strategies: `rolling` is calculated; leave it out"
+            );
+            return ExitCode::from(2);
+        }
         return match rolling(first, cli.json) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
@@ -129,7 +160,7 @@ fn main() -> ExitCode {
         };
     };
     let size = Size { producers: cli.producers, groups: cli.groups, resolvers: cli.resolvers };
-    let options = Options { level: cli.faults, strategy, size, only, lines: cli.trace };
+    let options = Options { level: cli.level(), strategy, size, only, lines: cli.trace };
     match cli.seconds {
         Some(seconds) if cli.seeds.is_none() => eprintln!("seeds from 0 on, for {seconds} s"),
         _ => eprintln!("seeds {first}..{end}"),
@@ -158,7 +189,7 @@ fn main() -> ExitCode {
 fn explain(cli: &Cli, failed: &Outcome, options: &Options) {
     let seed = failed.seed;
     let mut again = format!("cargo xtask simulate --seeds {seed}..{}", seed + 1);
-    again += &format!(" --faults {} --strategy {}", named(&cli.faults), named(&cli.strategy));
+    again += &format!(" --faults {} --strategy {}", named(&cli.level()), named(&cli.strategy));
     let sizes = [("producers", cli.producers), ("groups", cli.groups), ("resolvers", cli.resolvers)];
     for (option, count) in sizes {
         if let Some(count) = count {
@@ -226,5 +257,24 @@ mod tests {
         assert_eq!(range(&["--seconds", "5"]), (0, u64::MAX));
         assert_eq!(range(&["--seconds", "5", "--seeds", "3..9"]), (3, 9));
         assert_eq!(range(&["--seeds", "7"]), (7, 8));
+    }
+
+    /// A run that runs nothing is no success.
+    #[test]
+    fn what_runs_nothing_is_refused() {
+        let greatest = u64::MAX.to_string();
+        for (options, word) in [
+            (["--seeds", "5..3"], "no seed in it"),
+            (["--seeds", "3..3"], "no seed in it"),
+            (["--seeds", greatest.as_str()], "the greatest seed"),
+            (["--seconds", "0"], "--seconds"),
+        ] {
+            let error = Cli::try_parse_from(["kutover-sim"].into_iter().chain(options)).err();
+            let error = error.map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(word), "{options:?}: {error}");
+        }
+        let idle = |options: &[&str]| Cli::parse_from([&["kutover-sim"], options].concat()).idle_option();
+        assert_eq!(idle(&["--strategy", "rolling", "--seeds", "3", "--json"]), None);
+        assert_eq!(idle(&["--strategy", "rolling", "--faults", "none"]), Some("--faults"));
     }
 }

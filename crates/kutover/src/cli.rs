@@ -37,6 +37,21 @@ pub(crate) enum Command {
     WaitGroup(WaitGroupOptions),
 }
 
+impl Command {
+    /// What becomes of what was done when somebody ends it half way.
+    pub(crate) fn when_interrupted(&self) -> String {
+        match self {
+            Command::Demo(_) => "everything that was started has been ended".to_owned(),
+            Command::Up(options) => format!(
+                "nothing was undone, and what was done stands in the journal: run `kutover up {}` again, and it goes on \
+                 from there",
+                options.file.display()
+            ),
+            Command::Plan(_) | Command::Drain(_) | Command::WaitGroup(_) => "nothing was changed".to_owned(),
+        }
+    }
+}
+
 /// Options of `kutover drain`.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct DrainOptions {
@@ -116,6 +131,10 @@ pub(crate) struct DemoOptions {
     /// The clusters: `embedded`, `apache` (3.9.2 under /KafkaA to 4.3.1 KRaft), or `apache:BLUE,GREEN` with two versions.
     #[arg(long, default_value = "embedded", value_name = "KIND")]
     pub kafka: KafkaChoice,
+    /// A directory of Apache Kafka on this machine to run that version from (its `libs/*.jar`), instead of fetching it by
+    /// Maven; once for each version.
+    #[arg(long, value_name = "VERSION=DIRECTORY", value_parser = kafka_dir)]
+    pub kafka_dir: Vec<(String, PathBuf)>,
     /// How the producers are moved.
     #[arg(long, value_enum, default_value_t = Strategy::Kutover)]
     pub strategy: Strategy,
@@ -123,7 +142,7 @@ pub(crate) struct DemoOptions {
     #[arg(long, value_enum, default_value_t = HandOverChoice::Ordered)]
     pub hand_over: HandOverChoice,
     /// Producers, each a client of its own.
-    #[arg(long, default_value_t = 8, value_name = "N", value_parser = whole::<u16, 1, 1000>)]
+    #[arg(long, default_value_t = 8, value_name = "N", value_parser = whole::<u16, 1, 200>)]
     pub producers: u16,
     /// Records per second, of all producers together.
     #[arg(long, default_value_t = 6_000, value_name = "RECORDS", value_parser = whole::<u32, 1, 1_000_000>)]
@@ -164,6 +183,14 @@ fn whole<T: TryFrom<u64>, const LOW: u64, const HIGH: u64>(text: &str) -> Result
     number.and_then(|number| T::try_from(number).ok()).ok_or_else(wrong)
 }
 
+fn kafka_dir(text: &str) -> Result<(String, PathBuf), String> {
+    let (version, directory) = text
+        .split_once('=')
+        .filter(|(_, directory)| !directory.is_empty())
+        .ok_or("write a version and its directory, as in `4.3.1=/opt/kafka`")?;
+    Ok((supported(version)?.to_owned(), directory.into()))
+}
+
 /// What goes wrong on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TroubleKind {
@@ -195,6 +222,9 @@ impl DemoOptions {
     pub(crate) fn contradiction(&self) -> Option<String> {
         if self.rollback && self.strategy != Strategy::Kutover {
             return Some(format!("--rollback goes with --strategy kutover, not {}", self.strategy));
+        }
+        if let Some((version, _)) = self.kafka_dir.iter().find(|(version, _)| !self.kafka.runs(version)) {
+            return Some(format!("--kafka-dir names {version}, and --kafka {} does not run it", self.kafka));
         }
         let trouble = self.trouble?;
         if self.strategy != Strategy::Kutover {
@@ -248,6 +278,16 @@ impl HandOverChoice {
 /// Versions of Apache Kafka that the lab can run.
 pub(crate) const APACHE_VERSIONS: [&str; 4] = ["2.8.2", "3.3.2", "3.9.2", "4.3.1"];
 
+fn known_versions() -> String {
+    format!("supported versions: {}", APACHE_VERSIONS.join(", "))
+}
+
+/// A version that the lab can run; the error names them all.
+fn supported(version: &str) -> Result<&str, String> {
+    let wrong = || format!("Apache Kafka `{version}` is not supported; {}", known_versions());
+    APACHE_VERSIONS.contains(&version).then_some(version).ok_or_else(wrong)
+}
+
 /// Which clusters the demo runs on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KafkaChoice {
@@ -263,6 +303,11 @@ pub(crate) enum KafkaChoice {
 }
 
 impl KafkaChoice {
+    /// Whether one of the clusters is Apache Kafka of this version.
+    fn runs(&self, version: &str) -> bool {
+        matches!(self, KafkaChoice::Apache { blue, green } if version == blue || version == green)
+    }
+
     /// The version of a colour's cluster, for the report.
     pub(crate) fn version(&self, colour: kutover_core::words::Colour) -> &str {
         match (self, colour) {
@@ -286,14 +331,13 @@ impl FromStr for KafkaChoice {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let known = || format!("supported versions: {}", APACHE_VERSIONS.join(", "));
         let Some(versions) = text.strip_prefix("apache:") else {
             return match text {
                 "embedded" => Ok(KafkaChoice::Embedded),
                 "apache" => Ok(KafkaChoice::Apache { blue: "3.9.2".into(), green: "4.3.1".into() }),
                 _ => Err(format!(
                     "`{text}` is no kind of cluster: write `embedded`, `apache` or `apache:BLUE,GREEN` ({})",
-                    known()
+                    known_versions()
                 )),
             };
         };
@@ -301,9 +345,7 @@ impl FromStr for KafkaChoice {
             return Err(format!("`{versions}` names one version: write two, as in `apache:3.9.2,4.3.1`"));
         };
         for version in [blue, green] {
-            if !APACHE_VERSIONS.contains(&version) {
-                return Err(format!("Apache Kafka `{version}` is not supported; {}", known()));
-            }
+            supported(version)?;
         }
         Ok(KafkaChoice::Apache { blue: blue.into(), green: green.into() })
     }
@@ -357,7 +399,7 @@ mod tests {
     #[test]
     fn wrong_values_name_the_option() {
         for (arguments, words) in [
-            (&["kutover", "demo", "--producers", "0"][..], &["--producers", "from 1 to 1000"][..]),
+            (&["kutover", "demo", "--producers", "0"][..], &["--producers", "from 1 to 200"][..]),
             (&["kutover", "demo", "--rate", "fast"], &["--rate", "fast", "from 1 to 1000000"]),
             (&["kutover", "demo", "--strategy", "hope"], &["--strategy", "kutover", "recipe", "dns-only"]),
             (&["kutover", "demo", "--colour", "red"], &["--colour"]),

@@ -55,22 +55,21 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let config = cutover::load(&options.file)?;
     let ui = Ui::new();
     let DnsKind::Local = config.dns.kind;
-    let (zone, listen_on) = (&config.dns.zone, config.dns.listen);
-    let kept = zone_path(&config);
-    // Told with the first event: by then it is so.
-    let mut served = Some(format!(
-        "the zone {zone} is served on {listen_on} while this runs; what is published is kept in {}",
-        kept.display()
-    ));
+    let (zone, kept) = (&config.dns.zone, zone_path(&config));
     let mut hosts = Hosts::default();
+    // Told with the first event: by then it is so.
+    let mut served = Some(Arc::clone(&hosts.listens));
     let (say, words) = mpsc::unbounded_channel();
     let mut timeline = Vec::new();
     let mut state = StateName::Planned;
     let teller = Arc::clone(&ui);
     listen(say, Arc::clone(&ui));
     let finished = cutover::run(&options.file, &mut hosts, options.again, words, |event| {
-        if let Some(line) = served.take() {
-            teller.line(&line);
+        if let Some(at) = served.take().and_then(|listens| listens.get().copied()) {
+            let kept = kept.display();
+            teller.line(&format!(
+                "the zone {zone} is served on {at} while this runs; what is published is kept in {kept}"
+            ));
         }
         tell(&teller, &mut state, &event);
         timeline.push(TimelineEntry {

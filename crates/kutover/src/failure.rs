@@ -11,8 +11,8 @@ pub(crate) enum Failure {
     Input(anyhow::Error),
     /// It was tried and did not succeed: status 1.
     Run(anyhow::Error),
-    /// A person ended it: status 130, as shells have it for an interrupt.
-    Interrupted,
+    /// A person or a supervisor ended it: status 130, as shells have it for an interrupt. Says what became of what it did.
+    Interrupted(String),
 }
 
 impl Failure {
@@ -29,7 +29,7 @@ impl Failure {
         match self {
             Failure::Input(_) => 2,
             Failure::Run(_) => 1,
-            Failure::Interrupted => 130,
+            Failure::Interrupted(_) => 130,
         }
     }
 }
@@ -38,7 +38,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Input(error) | Failure::Run(error) => write!(f, "{error:#}"),
-            Failure::Interrupted => f.write_str("interrupted; everything that was started has been ended"),
+            Failure::Interrupted(left) => write!(f, "interrupted; {left}"),
         }
     }
 }

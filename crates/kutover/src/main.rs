@@ -24,6 +24,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use cli::{Cli, Command};
@@ -42,10 +43,11 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return end(Err(Failure::Run(anyhow::anyhow!("starting the runtime: {error}")))),
     };
+    let left = cli.command.when_interrupted();
     let result = runtime.block_on(async {
         tokio::select! {
             result = run(cli.command) => result,
-            () = interrupted() => Err(Failure::Interrupted),
+            () = interrupted() => Err(Failure::Interrupted(left)),
         }
     });
     runtime.shutdown_timeout(LAST_MOMENTS);
@@ -67,11 +69,11 @@ fn status(is_success: bool) -> u8 {
     u8::from(!is_success)
 }
 
-/// Resolves when a person or a supervisor wants the program to end. What runs is dropped then, and takes along what it
-/// started.
+/// Resolves when a person, a supervisor or a terminal that closes wants the program to end. What runs is dropped then, and
+/// takes along what it started.
 async fn interrupted() {
-    let term = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+    let told = |kind| async move {
+        match signal(kind) {
             Ok(mut signals) => {
                 signals.recv().await;
             }
@@ -79,8 +81,9 @@ async fn interrupted() {
         }
     };
     tokio::select! {
-        result = tokio::signal::ctrl_c() => if result.is_err() { std::future::pending::<()>().await },
-        () = term => {}
+        () = told(SignalKind::interrupt()) => {}
+        () = told(SignalKind::terminate()) => {}
+        () = told(SignalKind::hangup()) => {}
     }
 }
 

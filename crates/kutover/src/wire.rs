@@ -1,8 +1,9 @@
 //! From a configuration to the backends that a controller steers.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -34,6 +35,8 @@ pub(crate) struct Hosts {
     pub lab: Option<Arc<LabProvisioner>>,
     /// The name server of kind `local`.
     pub dns: Option<Arc<LocalServer>>,
+    /// Where the one that was started here listens.
+    pub listens: Arc<OnceLock<SocketAddr>>,
 }
 
 /// Connects backends as a configuration says. What the configuration wants served from this process and `hosts` does
@@ -115,6 +118,7 @@ async fn name_server(config: &Config, hosts: &mut Hosts) -> Result<Arc<dyn DnsPr
             }
         }
     }
+    let _ = hosts.listens.set(server.address());
     hosts.dns = Some(Arc::clone(&server));
     Ok(server)
 }

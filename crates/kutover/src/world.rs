@@ -58,7 +58,7 @@ impl World {
             // Who installs Java for the one that needs the newest installs it once.
             versions.sort_by_key(|version| Reverse(version.least_java()));
             for version in versions {
-                Tools::from_env().ready(version).await?;
+                Tools::from_env().jars_of(version, kafka_dir(options, version)).await?;
             }
         }
         let directory =
@@ -67,7 +67,7 @@ impl World {
         std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
         let same_id =
             (options.trouble == Some(TroubleKind::SameCluster)).then(kutover_lab::random_cluster_id);
-        let spec = |colour| cluster_spec(&options.kafka, colour, same_id.as_ref());
+        let spec = |colour| cluster_spec(options, colour, same_id.as_ref());
         let mut lab_options = LabOptions::new(&data, spec(Colour::Blue)?, spec(Colour::Green)?);
         lab_options.port = DEFAULT_PORT;
         lab_options.is_disposable = true;
@@ -81,7 +81,7 @@ impl World {
         let connector = Connector::new(&config, Some(Arc::clone(&lab)))?;
         let blue = lab.provision(Colour::Blue, &Nonce::new("demo-blue")).await?;
         point(&*dns, &DnsName::new(ENDPOINT), options.ttl, &blue.endpoint).await?;
-        let hosts = Hosts { lab: Some(Arc::clone(&lab)), dns: Some(Arc::clone(&dns)) };
+        let hosts = Hosts { lab: Some(Arc::clone(&lab)), dns: Some(Arc::clone(&dns)), ..Hosts::default() };
         let world = Self { hosts, path, config, lab, dns, blue, connector, _directory: directory };
         world.make_topic(&world.blue, options.partitions).await?;
         Ok(world)
@@ -130,8 +130,14 @@ impl World {
     }
 }
 
-fn cluster_spec(kafka: &KafkaChoice, colour: Colour, id: Option<&ClusterId>) -> Result<ClusterSpec> {
-    match kafka {
+/// The directory that the user has named for a version.
+fn kafka_dir(options: &DemoOptions, version: KafkaVersion) -> Option<&Path> {
+    let version = version.to_string();
+    options.kafka_dir.iter().find(|(named, _)| *named == version).map(|(_, directory)| directory.as_path())
+}
+
+fn cluster_spec(options: &DemoOptions, colour: Colour, id: Option<&ClusterId>) -> Result<ClusterSpec> {
+    match &options.kafka {
         KafkaChoice::Embedded => {
             let spec = ClusterSpec::embedded().brokers(EMBEDDED_BROKERS);
             Ok(match id {
@@ -140,8 +146,12 @@ fn cluster_spec(kafka: &KafkaChoice, colour: Colour, id: Option<&ClusterId>) -> 
             })
         }
         KafkaChoice::Apache { .. } => {
-            let version = kafka.version(colour).parse().map_err(|reason: String| anyhow::anyhow!(reason))?;
-            Ok(ClusterSpec::apache(version))
+            let version = options.kafka.version(colour).parse().map_err(anyhow::Error::msg::<String>)?;
+            let spec = ClusterSpec::apache(version);
+            Ok(match kafka_dir(options, version) {
+                Some(directory) => spec.kafka_dir(directory),
+                None => spec,
+            })
         }
     }
 }

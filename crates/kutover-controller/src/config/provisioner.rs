@@ -125,9 +125,9 @@ impl Raw {
                 ("directory", self.directory.is_some()),
             ],
         )?;
-        let bootstrap = self.bootstrap.unwrap_or_default();
+        let bootstrap = self.bootstrap.ok_or("`bootstrap` is missing; add bootstrap = [\"host:port\"]")?;
         if bootstrap.is_empty() {
-            return Err("`bootstrap` is missing; add bootstrap = [\"host:port\"]".into());
+            return Err("`bootstrap` is empty; name a server, as in bootstrap = [\"host:port\"]".into());
         }
         for server in &bootstrap {
             check_host_port(server).map_err(|reason| format!("`bootstrap`: {reason}"))?;

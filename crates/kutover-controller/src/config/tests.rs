@@ -45,7 +45,6 @@ fn with(from: &str, to: &str) -> String {
 fn what_the_file_says_is_what_there_is() {
     let config = Config::parse(GOOD).unwrap();
     assert_eq!(config.term_endpoint().name, DnsName::new("kafka.orders.test"));
-    assert_eq!(config.resolvers(), ["127.0.0.1:5353".parse().unwrap()]);
     assert_eq!(config.switch_ttl_s(), 5);
     assert_eq!(config.plan.soak, Duration::from_secs(90));
     assert_eq!(config.plan.approve, Approve::Automatic);
@@ -99,8 +98,7 @@ fn the_documented_examples_are_taken() {
 #[test]
 fn the_overview_names_every_field() {
     let overview = include_str!("../../../../docs/configuration.md");
-    let mut config = Config::parse(GOOD).unwrap();
-    config.dns.resolvers = vec![config.dns.listen];
+    let config = Config::parse(GOOD).unwrap();
     let written: toml::Table = toml::from_str(&config.to_toml().unwrap()).unwrap();
     for table in ["dns", "plan"] {
         for field in written[table].as_table().unwrap().keys() {

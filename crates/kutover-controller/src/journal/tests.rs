@@ -173,3 +173,26 @@ async fn trouble_names_the_file_and_the_fix() {
     let foreign = FileJournal::open(&path).await.unwrap_err().to_string();
     assert!(foreign.contains("first line: it is not the first line of a kutover journal"), "{foreign}");
 }
+
+/// L14: once a sync has failed, a later one that works proves nothing: nothing more is written until a new start has read
+/// what is really there.
+#[tokio::test]
+async fn after_a_failed_sync_nothing_is_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("j");
+    let journal = FileJournal::open(&path).await.unwrap();
+    journal.append(&entry(0, 1)).await.unwrap();
+    journal.open.lock().sync = |_| Err(std::io::Error::other("no space left on the device"));
+    let error = journal.append(&entry(1, 1)).await.unwrap_err();
+    assert_eq!((error.kind, error.outcome), (ErrorKind::Unavailable, Outcome::Unknown), "{error}");
+    journal.open.lock().sync = File::sync_all;
+    for _ in 0..2 {
+        let error = journal.append(&entry(1, 1)).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("could not be made durable"), "{error}");
+    }
+    drop(journal);
+    let journal = FileJournal::open(&path).await.unwrap();
+    let there = journal.read().await.unwrap();
+    journal.append(&entry(there.len() as u64, 1)).await.unwrap();
+}

@@ -63,7 +63,7 @@ pub use way_back::{Barrier, Rollback, WayBack};
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::{Millis, Nonce, Term};
-use next::{Cause, Next};
+use next::{Cause, Hold, Next};
 use shut::Shut;
 use unmoved::Unmoved;
 use watch::Watch;
@@ -139,13 +139,6 @@ enum Boot {
 struct Pending {
     id: CommandId,
     deadline: Millis,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Hold {
-    since: Millis,
-    reason: String,
-    failures: u32,
 }
 
 /// See the [module](self).
@@ -320,10 +313,14 @@ impl Cutover {
             }
             _ => {
                 // What the mark rests on can change while it cannot be written.
+                let mut marking = false;
                 if let State::Retiring(_, _, step @ Retirement::Mark) = &mut self.progress.state {
-                    *step = Retirement::Prove;
+                    (*step, marking) = (Retirement::Prove, true);
                 }
                 self.held(now, error.to_string());
+                if let Some(hold) = &mut self.hold {
+                    hold.marking |= marking;
+                }
                 self.give_up_barrier(now, error);
             }
         }
@@ -427,7 +424,8 @@ impl Cutover {
 
     fn held(&mut self, now: Millis, reason: String) {
         let state = self.progress.state.name();
-        let hold = self.hold.get_or_insert(Hold { since: now, reason: String::new(), failures: 0 });
+        let hold =
+            self.hold.get_or_insert(Hold { since: now, reason: String::new(), failures: 0, marking: false });
         hold.failures += 1;
         let factor = 1_u64 << u64::from(hold.failures - 1).min(LONGEST_BACK_OFF.ilog2().into());
         let (since, news) = (hold.since, hold.reason != reason);
@@ -454,6 +452,10 @@ impl Cutover {
     }
 
     fn release(&mut self) {
+        // A proof that succeeds once more does not end what keeps the mark from being written.
+        if self.hold.as_ref().is_some_and(|hold| hold.outlasts(&self.progress.state)) {
+            return;
+        }
         if self.hold.take().is_some() {
             self.notify(Event::Resumed { state: self.progress.state.name() });
         }

@@ -1,6 +1,7 @@
 //! Why a step of the machine is looked at, and what it decides.
 
-use super::{Answer, ApprovalGate, Command, State, Stop};
+use super::{Answer, ApprovalGate, Command, Retirement, State, Stop};
+use crate::words::Millis;
 
 /// What a step decided.
 pub(super) enum Next {
@@ -49,5 +50,23 @@ impl Next {
             Next::Hold(_) | Next::HoldFor(..) | Next::Run(Command::Survey { .. }) => true,
             next => after_aside && matches!(next, Next::Run(_)),
         }
+    }
+}
+
+/// Why a step cannot be taken now.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Hold {
+    pub(super) since: Millis,
+    pub(super) reason: String,
+    pub(super) failures: u32,
+    /// The mark of the removal could not be written.
+    pub(super) marking: bool,
+}
+
+impl Hold {
+    /// Whether it lasts on in this state: each mark is tried on a fresh proof, and that the proof succeeds once more does
+    /// not end what keeps the mark from being written.
+    pub(super) fn outlasts(&self, state: &State) -> bool {
+        self.marking && matches!(state, State::Retiring(_, _, Retirement::Prove | Retirement::Mark))
     }
 }

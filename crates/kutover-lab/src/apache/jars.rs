@@ -108,7 +108,8 @@ async fn fetch(tools: &Tools, version: KafkaVersion, what: &str, into: &Path) ->
         "dependency:copy-dependencies".to_owned(),
         format!("-DoutputDirectory={}", into.join("libs").display()),
     ];
-    let fix = "install Maven (Debian: apt-get install maven), or unpack Apache Kafka yourself and name its directory";
+    let fix = "install Maven (Debian: apt-get install maven), or unpack Apache Kafka yourself and name its directory (`kutover demo --kafka-dir \
+               VERSION=DIRECTORY`; in Rust `ClusterSpec::kafka_dir`)";
     Tools::run(what, &tools.mvn, &args, fix).await
 }
 

@@ -27,7 +27,6 @@ use kutover_core::words::{ClusterId, Nonce};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use jars::{fetched, of_the_user};
 pub(crate) use process::end_leftovers;
 pub(crate) use properties::BrokerPlace;
 pub(crate) use registry::{Registration, register};

@@ -80,8 +80,20 @@ impl Tools {
     /// # Errors
     /// What is missing, and the fix.
     pub async fn ready(&self, version: KafkaVersion) -> ProviderResult<()> {
+        self.jars_of(version, None).await.map(|_| ())
+    }
+
+    /// The folder with the jars that a version is started from, Java being new enough for it: those of a Kafka directory of
+    /// the user's, or else of the cache.
+    ///
+    /// # Errors
+    /// What is missing, and the fix.
+    pub async fn jars_of(&self, version: KafkaVersion, kafka_dir: Option<&Path>) -> ProviderResult<PathBuf> {
         self.check_java(version).await?;
-        self.jars(version).await.map(|_| ())
+        match kafka_dir {
+            Some(directory) => jars::of_the_user(directory, version),
+            None => self.jars(version).await,
+        }
     }
 
     /// The folder with a version's jars, its clients and tools among them, fetched if they are not in the cache.

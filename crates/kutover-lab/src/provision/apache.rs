@@ -14,9 +14,7 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{LabProvisioner, Running, Slot, proven};
-use crate::apache::{
-    ApacheCluster, BrokerPlace, SavedCluster, SavedZooKeeper, ZooKeeper, end_leftovers, fetched, of_the_user,
-};
+use crate::apache::{ApacheCluster, BrokerPlace, SavedCluster, SavedZooKeeper, ZooKeeper, end_leftovers};
 use crate::cluster_id::random_cluster_id;
 use crate::loopback;
 use crate::spec::KafkaVersion;
@@ -72,11 +70,7 @@ impl LabProvisioner {
             let reason = format!("{} brokers; choose 1 to {MOST_BROKERS}", spec.brokers);
             return Err(ProviderError::new(ErrorKind::Refused, what, reason));
         }
-        self.options.tools.check_java(version).await?;
-        let jars = match &spec.kafka_dir {
-            Some(directory) => of_the_user(directory, version)?,
-            None => fetched(&self.options.tools, version).await?,
-        };
+        let jars = self.options.tools.jars_of(version, spec.kafka_dir.as_deref()).await?;
         let id = self.discard_unfinished(colour, request).await?.unwrap_or(id);
         let place = self.place(colour);
         let places = broker_places(place, spec.brokers)
