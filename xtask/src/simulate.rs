@@ -40,6 +40,23 @@ pub(crate) const CHECKS: &[Check] = &[
         },
     },
     Check {
+        name: "docs/evidence.md has the figures that these seeds give",
+        run: |context: &Context| {
+            let evidence = std::fs::read_to_string(context.root.join("docs/evidence.md"))?;
+            for (strategy, seeds, figures) in
+                [("recipe", "0..100", recipe as Figures), ("dns-only", "0..50", dns_only)]
+            {
+                let options = ["--strategy", strategy, "--seeds", seeds, "--json"].map(str::to_owned);
+                stands_in(&evidence, &figures(&ran(context, &options)?))?;
+            }
+            if context.nightly {
+                let options = ["--seeds", "0..1000", "--json"].map(str::to_owned);
+                stands_in(&evidence, &kutover(&ran(context, &options)?))?;
+            }
+            Ok(Ran::Passed)
+        },
+    },
+    Check {
         name: "2,000 producers, 200 groups and 667 resolvers keep every promise through a cutover",
         run: |context: &Context| {
             let seeds = if context.nightly { "1..6" } else { "1" };
@@ -56,6 +73,62 @@ pub(crate) const CHECKS: &[Check] = &[
         },
     },
 ];
+
+/// What a run's figures read like in docs/evidence.md.
+type Figures = fn(&Value) -> Vec<String>;
+
+fn recipe(run: &Value) -> Vec<String> {
+    let [lost, accepted, returned] = ["lost", "accepted", "returned"].map(|field| grouped(&run[field]));
+    vec![format!("{lost} of {accepted} accepted records lost, {returned} more returned")]
+}
+
+fn dns_only(run: &Value) -> Vec<String> {
+    let fields = ["never_moved", "producers", "accepted", "returned"];
+    let [never, producers, accepted, returned] = fields.map(|field| grouped(&run[field]));
+    vec![format!(
+        "{never} of {producers} producers never moved; none of {accepted} accepted records lost, {returned} returned"
+    )]
+}
+
+fn kutover(run: &Value) -> Vec<String> {
+    let fields = ["events", "cutovers", "rollbacks", "crashes", "pauses", "accepted", "aged_out", "returned"];
+    let [events, cutovers, rollbacks, crashes, pauses, accepted, aged_out, returned] =
+        fields.map(|field| grouped(&run[field]));
+    vec![
+        format!("{events} events in"),
+        format!("{cutovers} cutovers, {rollbacks} of them rolled back"),
+        format!("{crashes} controllers crashed, {pauses} paused"),
+        format!("{accepted} records accepted, **0 lost"),
+        format!("Retention took {aged_out} records"),
+        format!("returned {returned} of {accepted}"),
+    ]
+}
+
+/// A number as the page has it: with a comma between thousands.
+fn grouped(number: &Value) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// Whether a page says all this, wherever its lines end.
+fn stands_in(page: &str, figures: &[String]) -> Result<()> {
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    for figure in figures {
+        ensure!(page.contains(figure), "docs/evidence.md does not say what a run gives: {figure}");
+    }
+    Ok(())
+}
+
+fn ran(context: &Context, options: &[String]) -> Result<Value> {
+    Ok(serde_json::from_str(&command(context, options).read().context("the simulation")?)?)
+}
 
 /// Ten minutes of seeds that no run has had before: a range for each day, printed first, so that what fails is seen again.
 fn new_seeds() -> Result<Vec<String>> {
