@@ -50,7 +50,8 @@ fn kafka_directories_of_the_user() {
     let arguments =
         ["--kafka", "apache", "--kafka-dir", &blue, "--kafka-dir", &green, "--strategy", "dns-only"];
     let (report, status) = demo_by(command().env("KUTOVER_CACHE", cache.path()), &arguments);
-    assert_eq!((report["outcome"].as_str(), status), (Some("complete"), Some(0)), "{report}");
+    // The cheapest run on both clusters: nobody moves, and the audit still reads both.
+    assert_eq!((report["outcome"].as_str(), status), (Some("not-moved"), Some(0)), "{report}");
     let fetched: Vec<_> =
         std::fs::read_dir(cache.path()).expect("listed").flatten().map(|it| it.file_name()).collect();
     assert!(!fetched.iter().any(|name| name.to_string_lossy().contains("kafka-")), "{fetched:?}");
