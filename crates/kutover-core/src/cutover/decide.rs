@@ -63,7 +63,7 @@ pub(super) fn same_as_before(
 
 /// Why there is nothing to switch: a named topic that the old cluster does not have is a slip of the pen, and a cluster
 /// without topics has no producers to move.
-pub(super) fn nothing_moves(plan: &Plan, there: &[TopicDescription]) -> Option<String> {
+pub(crate) fn nothing_moves(plan: &Plan, there: &[TopicDescription]) -> Option<String> {
     if let Topics::Named(names) = &plan.topics
         && let Some(missing) = names.iter().find(|name| !there.iter().any(|topic| topic.name == **name))
     {

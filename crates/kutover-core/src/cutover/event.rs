@@ -124,6 +124,14 @@ pub enum Event {
         /// What was tried last, and how it failed.
         reason: String,
     },
+    /// The cluster that a rollback leaves answers, but a leader of it does not prove the fence: it is gone back without
+    /// the barrier. Order is not promised for that generation, which closes when it has been quiet.
+    BarrierUnproven {
+        /// The generation.
+        generation: Generation,
+        /// What was tried last, and how it failed.
+        reason: String,
+    },
     /// How far the drain is.
     Draining {
         /// (group, partition) pairs looked at.
@@ -233,6 +241,10 @@ impl fmt::Display for Event {
             Event::BarrierLost { generation, reason } => write!(
                 f,
                 "going back without a barrier, generation {generation} is unreadable ({reason}): order is not promised for it"
+            ),
+            Event::BarrierUnproven { generation, reason } => write!(
+                f,
+                "going back although the fence is not proven ({reason}): order is not promised for generation {generation}"
             ),
             Event::Draining { unread, remaining, .. } if remaining.is_empty() => {
                 write!(f, "drained ({unread} unread)")

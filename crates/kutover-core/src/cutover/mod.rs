@@ -32,6 +32,8 @@ mod watch;
 mod way_back;
 
 #[cfg(test)]
+mod barrier_tests;
+#[cfg(test)]
 mod changes;
 #[cfg(test)]
 mod fixtures;

@@ -89,7 +89,7 @@ impl Cutover {
             FencePolicy::Required => Barrier::Fence,
             FencePolicy::Waived => Barrier::Quiet,
         };
-        let way = WayBack { redirected, target, isolated, barrier, behind: 0, reason };
+        let way = WayBack { redirected, target, isolated, barrier, patient: false, behind: 0, reason };
         Some(State::RollingBack(way, Rollback::Topics))
     }
 
@@ -112,11 +112,7 @@ impl Cutover {
             | Rollback::Ttl => self.settling_back(way, step, cause),
             Rollback::Ask(failed) => match cause {
                 Cause::Enter => Next::Run(Command::ReadMembers { on: vec![way.away().clone()] }),
-                // It is not what the step has failed for.
-                Cause::Answer(_) => {
-                    self.progress.state = State::RollingBack(way, *failed);
-                    Next::After(self.plan.timings.barrier_ms)
-                }
+                Cause::Answer(_) => self.answers_after_all(way, *failed),
             },
         }
     }
@@ -382,6 +378,25 @@ impl Cutover {
             self.notify(Event::Note { text });
         }
         Next::Goto(State::RollingBack(way, Rollback::Ttl))
+    }
+
+    /// The cluster that is left answers, and yet a step fails there: a leader is away. Another one is elected once the
+    /// dead one's session has ended (18 s with ZooKeeper, 9 s with KRaft, by default), so there is a second time. Who waited
+    /// any longer would leave nobody to write to, since the fence may stand there already.
+    fn answers_after_all(&mut self, mut way: WayBack, failed: Rollback) -> Next {
+        match failed {
+            Rollback::Raise | Rollback::Prove if way.patient => {
+                let reason = self.hold.as_ref().map_or_else(String::new, |hold| hold.reason.clone());
+                self.notify(Event::BarrierUnproven { generation: way.closing(), reason });
+                way.barrier = Barrier::Quiet;
+                Next::Goto(State::RollingBack(way, Rollback::Ends(Vec::new())))
+            }
+            failed => {
+                way.patient = true;
+                self.progress.state = State::RollingBack(way, failed);
+                Next::After(self.plan.timings.barrier_ms)
+            }
+        }
     }
 
     /// A cluster that is left and does not answer for too long is given up: there is no barrier to be had, or nobody to

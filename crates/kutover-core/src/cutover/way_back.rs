@@ -16,8 +16,8 @@ use crate::words::{ClusterId, Colour, Generation, IncarnationId, Offset, TopicPa
 pub enum Barrier {
     /// The cluster that is left is fenced, and that is proven, before anybody goes back.
     Fence,
-    /// The fence was waived: producers go back at once, and the segments close after a quiet window. Order between the
-    /// clusters is not promised.
+    /// The fence was waived, or could not be proven at a leader: producers go back at once, and the segments close after a
+    /// quiet window. Order between the clusters is not promised.
     Quiet,
     /// The cluster that is left does not answer: producers go back at once, and its segments are given up as unreadable.
     Lost,
@@ -34,6 +34,9 @@ pub struct WayBack {
     pub isolated: bool,
     /// How the closing segments come to their end.
     pub barrier: Barrier,
+    /// Whether a step has failed for as long as a barrier may take, on a cluster that answers.
+    #[serde(default)]
+    pub patient: bool,
     /// Records that came behind the ends that were closed, as far as they were seen.
     #[serde(default)]
     pub behind: i64,
