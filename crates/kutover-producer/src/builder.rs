@@ -389,16 +389,18 @@ impl Builder {
 fn delivery_timeout(properties: &BTreeMap<Colour, ClientProperties>) -> Result<Duration, BuildError> {
     let mut longest = None;
     for properties in properties.values() {
-        for name in ["message.timeout.ms", "delivery.timeout.ms"] {
-            let Some(text) = properties.get(name) else { continue };
-            let ms: u64 = text.parse().map_err(|_| {
-                BuildError::Invalid(name, format!("`{text}` is not a number of milliseconds"))
-            })?;
+        let set = ["message.timeout.ms", "delivery.timeout.ms"]
+            .into_iter()
+            .find_map(|name| Some((name, properties.get(name)?)));
+        let timeout = match set {
+            None => MESSAGE_TIMEOUT,
             // Zero means for ever (librdkafka's CONFIGURATION.md).
-            let timeout =
-                if ms == 0 { Duration::from_millis(u64::MAX / 4) } else { Duration::from_millis(ms) };
-            longest = longest.max(Some(timeout));
-        }
+            Some((_, "0")) => Duration::from_millis(u64::MAX / 4),
+            Some((name, text)) => Duration::from_millis(text.parse().map_err(|_| {
+                BuildError::Invalid(name, format!("`{text}` is not a number of milliseconds"))
+            })?),
+        };
+        longest = longest.max(Some(timeout));
     }
     Ok(longest.unwrap_or(MESSAGE_TIMEOUT))
 }

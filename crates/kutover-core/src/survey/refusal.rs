@@ -12,6 +12,8 @@ pub enum Code {
     SameCluster,
     /// The owner record names another cluster than the one found.
     WrongCluster,
+    /// Nothing would move: no topics, or not those that the plan names.
+    NothingMoves,
     /// An advertised address takes no connection.
     UnreachableBroker,
     /// The new cluster cannot be made like the old one (L6).

@@ -50,6 +50,9 @@ impl Found {
 pub(super) fn gather(facets: &Facets<'_>) -> Found {
     let mut found = Found::default();
     identities(facets, &mut found);
+    if let Some(reason) = decide::nothing_moves(facets.plan, &facets.old.topics) {
+        found.put(false, Code::NothingMoves, "plan", reason, None);
+    }
     brokers(facets, &mut found);
     parity(facets, &mut found);
     access(facets, &mut found);

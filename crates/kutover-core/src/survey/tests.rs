@@ -68,6 +68,23 @@ fn topics_that_do_not_move_and_other_fences_are_judged_as_the_cutover_does() {
     assert_eq!(found(&world.assess()), []);
 }
 
+/// What a cutover would abort over right after it began is refused before it begins.
+#[test]
+fn where_nothing_moves_there_is_no_cutover() {
+    let mut world = World::sound();
+    world.plan.topics = topics(&["orders", "oders"]);
+    let assessment = world.assess();
+    assert_eq!(
+        (assessment.outcome, found(&assessment)),
+        (Outcome::Refused, vec![(Code::NothingMoves, "plan")])
+    );
+    assert!(assessment.refusals[0].reason.starts_with("plan.topics names oders"), "{assessment:#?}");
+
+    let mut world = World::sound();
+    world.blue().topics.clear();
+    assert_eq!(found(&world.assess()), [(Code::NothingMoves, "plan")]);
+}
+
 /// Two kinds that exclude others: no authorizer has no super users, and groups that nobody lists are not described.
 #[test]
 fn a_cluster_that_cannot_fence_or_list_is_refused() {
