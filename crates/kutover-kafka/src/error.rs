@@ -44,11 +44,16 @@ pub(crate) fn kind_of(code: Code) -> ErrorKind {
 /// A librdkafka error as a port's error. `what` says what was being done, and to what.
 pub(crate) fn provider_error(what: impl std::fmt::Display, error: &KafkaError) -> ProviderError {
     if let KafkaError::ClientConfig(_, description, key, _) = error {
-        let reason = if is_secret(key) { "its value is not accepted" } else { description.as_str() };
+        let reason = not_accepted(key, description);
         return ProviderError::new(ErrorKind::Invalid, what, format!("client property `{key}`: {reason}"));
     }
     let kind = error.rdkafka_error_code().map_or(ErrorKind::Invalid, kind_of);
     ProviderError::new(kind, what, error)
+}
+
+/// Why librdkafka does not take a property, without the value of a secret one.
+pub(crate) fn not_accepted<'a>(property: &str, description: &'a str) -> &'a str {
+    if is_secret(property) { "its value is not accepted" } else { description }
 }
 
 /// The error of a blocking task that did not end by itself.

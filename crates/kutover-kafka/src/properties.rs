@@ -6,7 +6,7 @@ use std::fmt;
 use kutover_core::decisions::acks::{WeakAcks, weak_acks};
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 
-use crate::error::provider_error;
+use crate::error::not_accepted;
 
 /// A safety that a user gives up by name (L15, L16).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,10 +176,10 @@ impl ClientProperties {
         }
         let properties = Self { map };
         if let Err(error) = properties.producer_config(&[]).create_native_config() {
-            let rdkafka::error::KafkaError::ClientConfig(_, _, property, _) = &error else {
+            let rdkafka::error::KafkaError::ClientConfig(_, description, property, _) = &error else {
                 return refuse("(all)", error.to_string());
             };
-            return refuse(property, provider_error("", &error).reason);
+            return refuse(property, not_accepted(property, description).to_owned());
         }
         Ok(properties)
     }
@@ -347,6 +347,7 @@ mod tests {
         ] {
             let error = ClientProperties::new(map(&[(property, value)])).unwrap_err();
             assert_eq!(error.property, property, "{error}");
+            assert_eq!(error.to_string().matches("client property").count(), 1, "{error}");
         }
     }
 

@@ -37,7 +37,6 @@ pub(crate) async fn run(options: &PlanOptions) -> Result<u8, Failure> {
     if let Some(seconds) = options.watch {
         gate.watch.time = Duration::from_secs(seconds.into());
     }
-    let _ = writeln!(std::io::stderr(), "watching groups and producers for {:?}", gate.watch.time);
     let assessment = make(&config, &gate).await?;
     let _ = writeln!(std::io::stderr(), "{}", text::render(&assessment));
     if options.json {
@@ -76,6 +75,7 @@ async fn make(config: &Config, gate: &Gate) -> Result<Assessment, Failure> {
         new,
         watch: &gate.watch,
     };
+    let _ = writeln!(std::io::stderr(), "watching groups and producers for {:?}", gate.watch.time);
     let seen = Box::pin(survey(request)).await;
     Ok(assess(&seen, &plan, &gate.waivers))
 }
