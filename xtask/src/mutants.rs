@@ -19,12 +19,13 @@ const VERSION: &str = "27.1.0";
 
 /// The package, and in it the machines, the chain, the drain proof and the decisions.
 const PACKAGE: &str = "kutover-core";
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "crates/kutover-core/src/cutover/*.rs",
     "crates/kutover-core/src/switch/*.rs",
     "crates/kutover-core/src/decisions/**/*.rs",
     "crates/kutover-core/src/chain.rs",
     "crates/kutover-core/src/drain.rs",
+    "crates/kutover-core/src/drain/*.rs",
 ];
 
 /// Where cargo-mutants puts its `mutants.out`.

@@ -279,6 +279,65 @@ mod tests {
         assert_eq!(chain.segments(&place()).len(), 2);
     }
 
+    /// Opening again is only doing it again if nothing differs.
+    #[test]
+    fn a_generation_has_one_cluster_and_one_start() {
+        let mut chain = opened(7, 10);
+        for (generation, cluster, start) in [(7, "g", 10), (7, "b", 11), (6, "b", 10)] {
+            let again =
+                chain.open(place(), Generation(generation), Colour::Blue, cluster.into(), Offset(start));
+            assert!(
+                matches!(again, Err(ChainError::NotNewer { .. })),
+                "{generation} {cluster} {start}: {again:?}"
+            );
+        }
+        assert_eq!(chain, opened(7, 10));
+    }
+
+    /// What was opened for a publication that never came is forgotten, and nothing else.
+    #[test]
+    fn only_newer_generations_are_forgotten() {
+        let mut chain = opened(7, 10);
+        chain.open(place(), Generation(8), Colour::Green, "g".into(), Offset(0)).unwrap();
+        assert_eq!(chain.clusters(), [&"b".into(), &"g".into()].into());
+        chain.forget_after(Generation(7));
+        assert_eq!(chain, opened(7, 10));
+        assert_eq!(chain.clusters(), [&"b".into()].into());
+    }
+
+    /// G5: a dead cluster's open segments are given up; closed ones and other generations' stay as they are.
+    #[test]
+    fn only_open_segments_of_the_dead_are_given_up() {
+        let other = TopicPartition::new("orders", 4);
+        let mut chain = opened(7, 10);
+        chain.open(other.clone(), Generation(7), Colour::Blue, "b".into(), Offset(0)).unwrap();
+        chain.close(&other, Generation(7), Offset(5), ClosedBy::Fence).unwrap();
+        chain.open(other.clone(), Generation(8), Colour::Green, "g".into(), Offset(0)).unwrap();
+        chain.give_up(Generation(7));
+        let ends = |place: &TopicPartition| -> Vec<SegmentEnd> {
+            chain.segments(place).iter().map(|segment| segment.end).collect()
+        };
+        assert_eq!(ends(&place()), [SegmentEnd::Unreadable]);
+        let closed = SegmentEnd::Closed { end: Offset(5), by: ClosedBy::Fence };
+        assert_eq!(ends(&other), [closed, SegmentEnd::Open]);
+        assert_eq!(chain.closed_ends(Generation(7)), None, "one of them is unreadable");
+        assert_eq!(chain.closed_ends(Generation(9)), None, "there is none");
+    }
+
+    /// The ends of a generation are those of its own segments, whatever comes after.
+    #[test]
+    fn closed_ends_are_a_generations_own() {
+        let mut chain = opened(7, 10);
+        chain
+            .close(&place(), Generation(7), Offset(10), ClosedBy::Fence)
+            .expect("an empty segment ends where it starts");
+        chain.open(place(), Generation(8), Colour::Green, "g".into(), Offset(0)).unwrap();
+        assert_eq!(chain.closed_ends(Generation(7)), Some([(place(), Offset(10))].into()));
+        assert_eq!(chain.closed_ends(Generation(8)), None);
+        chain.close(&place(), Generation(8), Offset(3), ClosedBy::Fence).unwrap();
+        assert_eq!(chain.closed_ends(Generation(8)), Some([(place(), Offset(3))].into()));
+    }
+
     #[test]
     fn an_end_before_the_start_is_refused() {
         let mut chain = opened(7, 10);

@@ -261,10 +261,9 @@ fn judge_log(log: Option<&Result<LogRange, String>>, closed: Option<Offset>) -> 
         Some(Ok(range)) => *range,
     };
     match closed {
-        Some(closed) if range.end > closed && without(Control::PastEndIgnored) => {
-            Ok(LogRange { end: closed, ..range })
+        Some(closed) if range.end > closed && !without(Control::PastEndIgnored) => {
+            Err(NotDrained::PastClosedEnd { closed, found: range.end })
         }
-        Some(closed) if range.end > closed => Err(NotDrained::PastClosedEnd { closed, found: range.end }),
         Some(closed) if range.end < closed => Err(NotDrained::ShortOfClosedEnd { closed, found: range.end }),
         _ => Ok(range),
     }
@@ -354,7 +353,12 @@ mod tests {
             ["group billing, topic orders, partition 3: its offset was not answered (no answer)"]
         );
         let unknown_topic = Required { partitions: vec![], ..required(None) };
-        assert!(!prove(&unknown_topic, &seen(0, 0, None, Tail::NotRead)).is_drained());
+        assert_eq!(
+            words(&unknown_topic, &seen(0, 0, None, Tail::NotRead)),
+            [
+                "group billing, topic orders, partition -1: its log did not answer (the topic's partitions are not known)"
+            ]
+        );
     }
 
     /// L9: commits that expired are gone, what they counted is not.
@@ -392,6 +396,12 @@ mod tests {
         assert!(words.contains("2 records unread, behind an open transaction; "), "{words}");
         assert!(words.contains("producer id 7 hangs since offset 11"), "{words}");
         assert!(words.ends_with("abort --topic orders --partition 3 --start-offset 11"), "{words}");
+        let never = prove(&required(None), &seen(11, 13, None, Tail::Open)).remaining;
+        assert_eq!(
+            never[0].why,
+            NotDrained::Open { records: 2, transactions: vec![] },
+            "nor without a commit"
+        );
     }
 
     /// L11: what retention ate is reported, not taken for read.
@@ -401,6 +411,27 @@ mod tests {
             words(&required(None), &seen(20, 20, Some(15), Tail::NotRead)),
             ["group billing, topic orders, partition 3: retention deleted 5 records before they were read"]
         );
+    }
+
+    /// L11: a group that stands at the start of the log has lost nothing.
+    #[test]
+    fn a_commit_at_the_start_is_none() {
+        let verdict = prove(&required(None), &seen(20, 30, Some(20), Tail::Data));
+        assert_eq!(verdict.remaining[0].why, NotDrained::Unread { records: 10 });
+        assert_eq!((verdict.pairs, verdict.unread), (1, 10));
+    }
+
+    /// L11, L12: what no waiting mends is told from what it does.
+    #[test]
+    fn a_broken_end_is_told_from_what_is_yet_to_be_read() {
+        let broken = |required, seen| prove(&required, &seen).broken_end();
+        let lost = broken(required(None), seen(20, 20, Some(15), Tail::NotRead));
+        assert!(lost.is_some_and(|why| why.contains("retention deleted 5 records")));
+        let past = broken(required(Some(100)), seen(0, 101, Some(101), Tail::NotRead));
+        assert!(past.is_some_and(|why| why.contains("goes on to 101")));
+        let short = broken(required(Some(100)), seen(0, 99, Some(99), Tail::NotRead));
+        assert!(short.is_some_and(|why| why.contains("ends at 99")));
+        assert_eq!(broken(required(None), seen(0, 100, Some(59), Tail::Data)), None);
     }
 
     /// L12: records past a closed end re-open it as a hold.

@@ -387,6 +387,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_chosen_says_what_it_does() {
+        let said = |topics: &[&str]| {
+            Choice::Acl { allow_read: topics.iter().map(|topic| (*topic).into()).collect() }.to_string()
+        };
+        assert_eq!(said(&[]), "ACLs deny writing");
+        assert_eq!(said(&["bare"]), "ACLs deny writing; 1 topics without any ACL allow reading first");
+    }
+
+    #[test]
     fn a_waiver_is_taken_at_its_word() {
         assert_eq!(
             choose(&Facts { authorizer: Ok(false), request: Request::Waived, ..facts() }),

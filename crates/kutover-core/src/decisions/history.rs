@@ -241,6 +241,7 @@ mod tests {
     #[test]
     fn what_has_expired_is_no_history() {
         assert_eq!(one(&topic("short", "delete", 1_000), &settings()), Fate::Expired);
+        assert_eq!(one(&topic("at-once", "delete", 0), &settings()), Fate::Expired, "-1 alone is for ever");
         assert_eq!(one(&topic("both", "compact, delete", 1_000), &settings()), Fate::Expired);
         let empty = TopicHistory { records: Some(0), ..topic("ledger", "delete", -1) };
         assert_eq!(one(&empty, &settings()), Fate::Expired);

@@ -138,7 +138,7 @@ impl Highest for AckMarks {
 }
 
 fn tag(topic: TopicKey, partition: i32) -> u64 {
-    u64::from(topic.0) << 32 | u64::from(partition.cast_unsigned().wrapping_add(1))
+    (u64::from(topic.0) << 32) + u64::from(partition.cast_unsigned().wrapping_add(1))
 }
 
 /// Reports come mostly in order and from one thread, so a look before the write saves most of the atomic maxima.
@@ -184,6 +184,45 @@ mod tests {
             assert!(highest.0 > u64::try_from(partition).unwrap());
         }
         assert_eq!(marks.in_topic(TopicKey::of("other")), Some(Sequence(100)));
+    }
+
+    /// A table has the room that was asked for: no mark spills over to other partitions.
+    #[test]
+    fn a_table_has_room_for_what_was_asked_for() {
+        for partitions in [1_u32, 3, 8, 64, 100] {
+            let marks = AckMarks::with_room_for(partitions as usize);
+            assert!(
+                marks.cells.len() >= 2 * partitions as usize,
+                "half of it stays free, so that looks are short"
+            );
+            let orders = TopicKey::of("orders");
+            for partition in 0..partitions {
+                marks.note(orders, partition.cast_signed(), Sequence(u64::from(partition) + 1));
+            }
+            for partition in 0..partitions {
+                let highest = marks.in_partition(orders, partition.cast_signed());
+                assert_eq!(highest, Some(Sequence(u64::from(partition) + 1)), "{partition} of {partitions}");
+            }
+        }
+    }
+
+    /// L3: of a client that is not settled any record may yet be acknowledged.
+    #[test]
+    fn anything_may_come_later_from_a_client_that_is_not_settled() {
+        let latest = Some(Sequence(u64::MAX));
+        assert_eq!((AnyLater.in_partition(TopicKey(1), 0), AnyLater.in_topic(TopicKey(1))), (latest, latest));
+    }
+
+    /// No bit of a name is lost on the way to its key.
+    #[test]
+    fn names_that_differ_in_one_bit_have_other_keys() {
+        let name = *b"a-rather-long-topic-name.1";
+        let key = |name: &[u8]| TopicKey::of(std::str::from_utf8(name).unwrap());
+        for (at, bit) in (0..name.len()).flat_map(|at| (0..7).map(move |bit| (at, bit))) {
+            let mut other = name;
+            other[at] ^= 1 << bit;
+            assert_ne!(key(&other), key(&name), "bit {bit} of byte {at}");
+        }
     }
 
     #[test]

@@ -195,3 +195,6 @@ impl<L> DerefMut for Parked<'_, L> {
         &mut self.parking
     }
 }
+
+#[cfg(all(test, not(feature = "threads")))]
+mod tests;

@@ -115,7 +115,21 @@ mod tests {
         drop(second);
         assert_eq!(gate.entries(), 0);
         gate.open();
+        assert!(!gate.is_closed());
         assert!(gate.enter().is_some());
+    }
+
+    /// L2: a seal waits for whoever is inside, and lets nobody in meanwhile.
+    #[test]
+    fn a_seal_counts_out_those_inside() {
+        let gate = Gate::closed();
+        gate.open();
+        let mut inside = gate.enter();
+        gate.seal(|| {
+            assert!(gate.enter().is_none());
+            inside = None;
+        });
+        assert!(inside.is_none() && gate.is_closed());
     }
 
     /// L2: after close and a count of zero nobody is inside, whoever was on the way in.

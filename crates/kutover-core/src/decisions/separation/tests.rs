@@ -65,6 +65,32 @@ fn too_far_is_refused_with_a_number() {
     assert!(!judge(&given("g", 0, &[0]), &[top], NOBODY, ROOM).is_separated(), "no overflow");
 }
 
+/// What is told is an upper bound of what has to be used up, broker by broker, and as much as is accepted is done.
+#[test]
+fn only_brokers_that_are_behind_have_ids_to_use_up() {
+    let blue = [given("b", 0, &[0])];
+    let green = given("g", 0, &[3_000, 2_999]);
+    let burn = Separation::Burn { mark: 3_000, behind: [1].into(), ids: 1_001 };
+    assert_eq!(judge(&green, &blue, NOBODY, Room { most: 1_001, ..ROOM }), burn);
+    let too_far = Separation::TooFar { mark: 3_000, ids: 1_001, most: 1_000 };
+    assert_eq!(judge(&green, &blue, NOBODY, Room { most: 1_000, ..ROOM }), too_far);
+}
+
+/// Every text names what is known and what to do.
+#[test]
+fn it_says_where_ids_stand() {
+    let far = judge(&given("g", 0, &[0]), &[given("b", 0, &[9_000_000])], NOBODY, ROOM).to_string();
+    assert!(
+        far.starts_with("passing producer id 9003000 takes up to 9004000 ids, about 1638 s, more than"),
+        "{far}"
+    );
+    let blue = || given("b", 0, &[0]);
+    let nobody = judge(&given("g", 0, &[]), &[blue()], NOBODY, ROOM).to_string();
+    assert_eq!(nobody, "cluster g has no broker that says where its producer ids stand");
+    let silent = judge(&silent(given("g", 0, &[0])), &[blue()], NOBODY, ROOM).to_string();
+    assert_eq!(silent, "where producer ids of cluster g stand is not known: broker 9: timed out");
+}
+
 /// Q wrote to green under id 0 before the ids were separated: P, who brings blue's id 0, loses two records there.
 #[test]
 fn state_under_a_foreign_id_is_a_clash_that_no_burning_mends() {
