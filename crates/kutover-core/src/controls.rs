@@ -73,6 +73,7 @@ controls! {
     HistoryIgnored, 18, "history-ignored", "history that nobody waived dies with the old cluster";
     EarlyMembersIgnored, 19, "early-members-ignored", "members of a group that are early on the new cluster are not seen";
     SkipTerm, 20, "skip-term", "the term in the owner record is not compared";
+    BlindSwap, 20, "blind-swap", "a record of DNS is replaced whatever stands there";
     ClaimsIgnored, 20, "claims-ignored", "control messages of a lower term count after a claim";
     MarkLate, 20, "mark-late", "the old cluster is removed before the mark stands in the owner record";
     OldProof, 20, "old-proof", "a proof from before a restart, an approval or the isolation is good enough";
