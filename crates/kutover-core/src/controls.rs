@@ -58,6 +58,7 @@ controls! {
     StartsForgotten, 7, "starts-forgotten", "start offsets are not set again while the switch and the drain last";
     ReceiptsClose, 8, "receipts-close", "receipts of all known producers count as a closed segment; no fence is raised";
     StragglersIgnored, 8, "stragglers-ignored", "a producer id that no receipt claims is nobody";
+    LivingIgnored, 8, "living-ignored", "clients are shut out of the old cluster while members are seen to live there";
     UnansweredIsZero, 9, "unanswered-is-zero", "a partition or group without an answer counts as drained";
     ExpiredIsDrained, 9, "expired-is-drained", "a group whose commits are gone counts as drained";
     LateGroupsIgnored, 9, "late-groups-ignored", "groups that appear after the switch are not waited for";

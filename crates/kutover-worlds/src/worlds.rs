@@ -37,6 +37,7 @@ pub const CATCHES: &[(Control, &str)] = &[
     (Control::ReuseClient, "switch"),
     (Control::IgnoreLaterAcks, "switch-fences"),
     (Control::TrustDns, "switch-trouble"),
+    (Control::LivingIgnored, "members"),
     (Control::SkipTerm, "takeover"),
     (Control::ClaimsIgnored, "takeover"),
     (Control::LateActsStay, "rollback-takeover"),
@@ -76,10 +77,20 @@ const CUTOVER: CutoverWorld = CutoverWorld {
     from: Some(StateName::Redirecting),
     controllers: 1,
     remove_old: true,
-    budget: Budget { takeovers: 0, crashes: 0, unknowns: 0, strangers: 0, rollbacks: 0, deaths: 0 },
+    budget: Budget {
+        takeovers: 0,
+        crashes: 0,
+        unknowns: 0,
+        strangers: 0,
+        rollbacks: 0,
+        deaths: 0,
+        kills: 0,
+        beats: 0,
+    },
     producers: &[],
     late: false,
     movers: &[],
+    members: false,
     faults: NONE,
 };
 
@@ -217,6 +228,16 @@ pub const WORLDS: &[World] = &[
             let budget = Budget { deaths: 1, ..CUTOVER.budget };
             let movers = LATE;
             check(name, &CutoverWorld { from: GOING_BACK, budget, movers, ..ROLLBACK }, threads)
+        },
+    },
+    World {
+        name: "members",
+        about: "two producers that say where they are and that they live, one of which dies anywhere; to the removal",
+        least: 160_000,
+        run: |name, threads| {
+            let budget = Budget { kills: 1, beats: 1, ..CUTOVER.budget };
+            let from = Some(StateName::Converging);
+            check(name, &CutoverWorld { from, budget, movers: TWO, members: true, ..CUTOVER }, threads)
         },
     },
     World {

@@ -44,6 +44,8 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("receipts-close", Suite::Controller, "a_leader_that_does_not_refuse_holds_with_its_name"),
     proof("receipts-close", Suite::Sim, "0..14"),
     proof("stragglers-ignored", Suite::Core, "an_id_that_nobody_claims_is_a_straggler"),
+    proof("living-ignored", Suite::Worlds, "members"),
+    proof("living-ignored", Suite::Core, "a_live_producer_on_the_old_cluster_holds_the_isolation"),
     proof("unanswered-is-zero", Suite::Core, "unanswered_is_not_drained"),
     proof("unanswered-is-zero", Suite::Sim, "0..14"),
     proof("expired-is-drained", Suite::Core, "a_group_whose_commits_expired_is_not_drained"),

@@ -57,7 +57,7 @@ impl Cutover {
                     .filter(|(key, beat)| before.iter().any(|(known, then)| known == key && then < beat))
                     .map(|(key, _)| key.as_str())
                     .collect();
-                if !alive.is_empty() {
+                if !alive.is_empty() && !without(Control::LivingIgnored) {
                     let why = format!("still alive elsewhere than on the new cluster: {}", alive.join(", "));
                     self.progress.state = State::Isolating(closed, Isolation::Members(on_old));
                     return Next::HoldFor(why, HEARTBEAT_LOOKS_APART_MS);

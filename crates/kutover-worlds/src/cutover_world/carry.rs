@@ -42,6 +42,7 @@ impl Place {
             Command::Publish { target, to, nonce } => self.publish(term, target, to, nonce, scratch),
             Command::MarkRemoval { mark, nonce } => self.mark(term, mark, nonce, scratch),
             Command::Tidy { nonce, .. } => self.tidy(term, nonce, scratch),
+            Command::Isolate { old, nonce } => self.isolate(old, nonce, broken),
             Command::Destroy { colour, mark } => self.destroy(*colour, mark, broken),
             Command::Claim { nonce, target, on, .. } => {
                 let claim = ControlBody::Claim { nonce: nonce.clone() };
@@ -333,6 +334,21 @@ impl Place {
             _ => return done(),
         }
         Ok(Went::More)
+    }
+
+    /// Shuts clients out of a cluster: here it is seen whether somebody is known to live there.
+    fn isolate(
+        &mut self,
+        old: &Incarnation,
+        nonce: &Nonce,
+        broken: &mut Option<Broken>,
+    ) -> ProviderResult<Went> {
+        if self.members.iter().any(|member| member.lives_on(old.colour)) {
+            let seen = format!("{} is shut off, and a member was just seen to live there", old.colour);
+            broken.get_or_insert(Broken::new(Promise::G4, seen));
+        }
+        self.infra(old.colour).isolations.insert(nonce.clone());
+        Ok(Went::Done(Answer::Isolated { shut_out: true }))
     }
 
     /// Removes what the mark names: here it is seen whether it may go.

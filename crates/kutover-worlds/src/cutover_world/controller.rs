@@ -2,7 +2,7 @@
 
 use kutover_core::cutover::{Answer, Command, CommandId, Cutover, Event, Input, Output, Plan, Record, Stop};
 use kutover_core::error::{ErrorKind, ProviderError};
-use kutover_core::words::{Nonce, Term};
+use kutover_core::words::{Millis, Nonce, Term};
 
 use super::place::{Dns, Place, looked_for};
 use crate::kept::Kept;
@@ -12,8 +12,8 @@ use crate::promise::{Broken, Promise};
 /// What a controller is in the middle of.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Doing {
-    /// It waits; `true` if the instant has come.
-    Waiting(bool),
+    /// It waits, for this instant or for an input alone.
+    Waiting(Option<Millis>),
     /// It writes to the journal.
     Journal(Term, Record),
     /// It carries out a command.
@@ -58,7 +58,7 @@ impl Controller {
         if over {
             machine = machine.adopting();
         }
-        let doing = Doing::Waiting(true);
+        let doing = Doing::Waiting(None);
         let mut controller = Self { machine, doing, journal_is_ours: true, broken: None };
         controller.input(Input::Start);
         controller
@@ -77,6 +77,13 @@ impl Controller {
 
     pub(crate) fn input(&mut self, input: Input) {
         self.machine.handle(NOW, input);
+        self.poll();
+    }
+
+    /// The instant that it waits for has come: time stands still, and each deadline is a choice.
+    pub(crate) fn tick(&mut self) {
+        let Doing::Waiting(Some(due)) = self.doing else { return };
+        self.machine.handle(due.max(NOW), Input::Tick);
         self.poll();
     }
 
@@ -106,7 +113,7 @@ impl Controller {
                 }
                 Output::Wait(due) => {
                     self.machine.renumber();
-                    Doing::Waiting(due.is_some_and(|due| due <= NOW))
+                    Doing::Waiting(due)
                 }
                 Output::Stop(stop) => Doing::Stopped(stop),
             };

@@ -21,6 +21,8 @@ pub(crate) enum Mode {
     Sealed(Colour),
     /// It was refused, and waits.
     Parked,
+    /// Its process is gone.
+    Dead,
 }
 
 /// A producer.
@@ -52,12 +54,18 @@ impl Mover {
     }
 
     pub(super) fn is_done(&self, active: Colour) -> bool {
-        self.next == self.of && self.mode == Mode::Serving && self.at == active
+        self.mode == Mode::Dead || self.next == self.of && self.mode == Mode::Serving && self.at == active
+    }
+
+    /// How many records there will ever be of it.
+    fn due(&self) -> u8 {
+        if self.mode == Mode::Dead { self.next } else { self.of }
     }
 
     pub(super) fn moves(&self, place: &Place, moves: &mut Vec<Move>) {
         let newer = |target: &Target| target.generation.0 > self.known;
         match self.mode {
+            Mode::Dead => return,
             Mode::Serving if self.next < self.of => moves.push(Move::Send),
             Mode::Parked if self.may_write(place) => moves.push(Move::Again),
             Mode::Sealed(to) if place.is_open(to) => moves.push(Move::Go),
@@ -138,7 +146,9 @@ impl Reader {
     pub(super) fn has_all(&self, movers: &[Mover], place: &Place) -> bool {
         let dead = Colour::BOTH.into_iter().any(|colour| place.ground.at(colour).dead);
         let read = self.at(place) == place.ground.at(self.colour).log.len();
-        !self.fetched && read && (dead || self.next.iter().zip(movers).all(|(next, mover)| *next == mover.of))
+        !self.fetched
+            && read
+            && (dead || self.next.iter().zip(movers).all(|(next, mover)| *next == mover.due()))
     }
 
     /// The end of its segment, and the segment after it, as the control topic of a cluster has them.

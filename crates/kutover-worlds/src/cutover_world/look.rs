@@ -52,7 +52,7 @@ impl Place {
             }
             Command::ReadMembers { on } => {
                 on.iter().try_for_each(|incarnation| self.reach(incarnation))?;
-                Answer::Members { by_cluster: vec![vec![]; on.len()] }
+                Answer::Members { by_cluster: self.read_members(on) }
             }
             Command::ProveFence { old, .. } => {
                 self.proven(old)?;
@@ -71,10 +71,6 @@ impl Place {
             Command::FreshenStarts { starts, .. } => {
                 let silent = self.reach(&starts.on).err().map(|error| error.to_string());
                 Answer::StartsFresh { silent }
-            }
-            Command::Isolate { old, nonce } => {
-                self.infra(old.colour).isolations.insert(nonce.clone());
-                Answer::Isolated { shut_out: true }
             }
             Command::Reprove { old, new, fence_too, .. } => {
                 return self.reprove(old, new, *fence_too, scratch);

@@ -5,6 +5,7 @@ mod controller;
 mod followers;
 mod judge;
 mod look;
+mod members;
 mod place;
 
 use kutover_core::cutover::{Input, Rollback, State, StateName, Stop};
@@ -12,7 +13,8 @@ use kutover_core::switch::Order;
 use kutover_core::words::Colour;
 
 use self::controller::{Controller, Doing, KeptController};
-use self::followers::{Hand, Move, Reader};
+use self::followers::{Hand, Mode, Move, Reader};
+use self::members::Member;
 use self::place::{Dns, Infra, Journal, Place, plan};
 use crate::check::SmallWorld;
 use crate::ground::{Faults, Ground};
@@ -37,6 +39,10 @@ pub(crate) struct Budget {
     pub(crate) rollbacks: u8,
     /// Deaths of the new cluster.
     pub(crate) deaths: u8,
+    /// Producers whose process dies.
+    pub(crate) kills: u8,
+    /// Heartbeats, beside each producer's first word on a cluster.
+    pub(crate) beats: u8,
 }
 
 /// See the [module](self).
@@ -53,6 +59,8 @@ pub(crate) struct CutoverWorld {
     pub(crate) late: bool,
     /// Producers as small as they can be; with any, the group is a reader that follows the chain.
     pub(crate) movers: &'static [Mover],
+    /// Whether they say as members where they are, and that they live.
+    pub(crate) members: bool,
     pub(crate) faults: Faults,
 }
 
@@ -88,6 +96,8 @@ pub(crate) enum Step {
     Die,
     Producer(usize, Act),
     Mover(usize, Move),
+    Say(usize),
+    Kill(usize),
     Reader(Hand),
 }
 
@@ -113,7 +123,13 @@ impl CutoverWorld {
         ground.clusters[0].log = vec![];
         let blue = Infra { present: true, topic: true, ..Infra::default() };
         let dns = Dns { owner: None, endpoint: Colour::Blue };
-        let place = Place { ground, dns, infra: [blue, Infra::default()], journal: Journal::default() };
+        let place = Place {
+            ground,
+            dns,
+            infra: [blue, Infra::default()],
+            journal: Journal::default(),
+            members: vec![],
+        };
         Stand {
             place: Kept::new(place),
             controllers: vec![None; self.controllers],
@@ -130,8 +146,8 @@ impl CutoverWorld {
     /// What a controller does next by itself.
     fn onwards(stand: &Stand, n: usize) -> Option<Step> {
         match &stand.controllers[n].as_ref()?.doing {
-            Doing::Waiting(true) => Some(Step::Tick(n)),
-            Doing::Waiting(false) | Doing::Stopped(_) => None,
+            Doing::Waiting(Some(_)) => Some(Step::Tick(n)),
+            Doing::Waiting(None) | Doing::Stopped(_) => None,
             Doing::Journal(..) => Some(Step::Journal(n)),
             Doing::Command(..) => Some(Step::Carry(n)),
         }
@@ -210,6 +226,11 @@ impl SmallWorld for CutoverWorld {
             })
             .collect();
         stand.movers = self.movers.to_vec();
+        if self.members {
+            let mut place = Place::clone(&stand.place);
+            place.members = self.movers.iter().map(|mover| Member::new(mover.at)).collect();
+            stand.place = Kept::new(place);
+        }
         stand.reader = (!self.movers.is_empty()).then(|| Reader::first(self.movers.len()));
         stand
     }
@@ -243,6 +264,7 @@ impl SmallWorld for CutoverWorld {
             mover.moves(&stand.place, &mut moves);
             steps.extend(moves.drain(..).map(|step| Step::Mover(name, step)));
         }
+        stand.member_steps(steps);
         if let Some(reader) = &stand.reader {
             reader.hands(&stand.place, &mut hands);
             steps.extend(hands.drain(..).map(Step::Reader));
@@ -272,7 +294,7 @@ impl SmallWorld for CutoverWorld {
                 next.budget.unknowns -= 1;
                 next.controller(*controller, |controller| controller.lose_answer(*done, &mut place));
             }
-            Step::Tick(n) => next.controller(*n, |controller| controller.input(Input::Tick)),
+            Step::Tick(n) => next.controller(*n, Controller::tick),
             Step::RollBack(n) => {
                 // Not spent: who asked a controller that was killed before it wrote that down asks again.
                 next.controller(*n, |controller| controller.word(Input::RollBack));
@@ -293,6 +315,15 @@ impl SmallWorld for CutoverWorld {
                 next.producers[*name] = Kept::new(producer);
             }
             Step::Mover(name, step) => next.movers[*name].take(*name as u8, step, &mut place),
+            Step::Say(name) => {
+                let (at, member) = (next.movers[*name].at, &mut place.members[*name]);
+                next.budget.beats -= u8::from(member.is_at() == at);
+                member.say(at);
+            }
+            Step::Kill(name) => {
+                next.budget.kills -= 1;
+                next.movers[*name].mode = Mode::Dead;
+            }
             Step::Reader(hand) => {
                 next.broken = next.reader.as_mut().and_then(|reader| reader.take(hand, &mut place));
             }
@@ -358,6 +389,8 @@ impl SmallWorld for CutoverWorld {
                 let told = followers::tell(step, &stand.movers[*name], &stand.place);
                 format!("producer {name} {told}")
             }
+            Step::Say(name) => format!("producer {name} says that it is on {}", stand.movers[*name].at),
+            Step::Kill(name) => format!("producer {name} dies"),
             Step::Reader(hand) => stand.reader.as_ref().map_or_else(String::new, |reader| {
                 format!("the reader {}", followers::tell_reader(hand, &stand.place, reader))
             }),
@@ -372,6 +405,19 @@ impl SmallWorld for CutoverWorld {
 }
 
 impl Stand {
+    /// What producers do as members: each says once that it is on a cluster, and now and then that it lives.
+    fn member_steps(&self, steps: &mut Vec<Step>) {
+        let living = self.movers.iter().zip(&self.place.members).enumerate();
+        for (name, (mover, member)) in living.filter(|(_, (mover, _))| mover.mode != Mode::Dead) {
+            if self.place.is_open(mover.at) && (member.is_at() != mover.at || self.budget.beats > 0) {
+                steps.push(Step::Say(name));
+            }
+            if self.budget.kills > 0 {
+                steps.push(Step::Kill(name));
+            }
+        }
+    }
+
     /// With one controller that is not killed, nobody can tell when it journals.
     fn journal_unseen(&mut self, place: &mut Place) {
         if self.movers.is_empty() || self.controllers.len() > 1 || self.budget.crashes > 0 {

@@ -8,6 +8,7 @@ use kutover_core::cutover::{
 use kutover_core::owner::OwnerRecord;
 use kutover_core::words::{Colour, GroupId, Nonce, Term};
 
+use super::members::Member;
 use crate::ground::Ground;
 use crate::kept::Kept;
 use crate::names::index;
@@ -79,6 +80,8 @@ pub(crate) struct Place {
     pub(crate) dns: Dns,
     pub(crate) infra: [Infra; 2],
     pub(crate) journal: Journal,
+    /// The producers as members, where they say anything.
+    pub(crate) members: Vec<Member>,
 }
 
 impl Place {
