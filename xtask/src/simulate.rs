@@ -94,6 +94,8 @@ fn kutover(run: &Value) -> Vec<String> {
     let fields = ["events", "cutovers", "rollbacks", "crashes", "pauses", "accepted", "aged_out", "returned"];
     let [events, cutovers, rollbacks, crashes, pauses, accepted, aged_out, returned] =
         fields.map(|field| grouped(&run[field]));
+    let longest = ["longest_wait_ms", "longest_room_ms", "longest_calm_wait_ms", "longest_seal_ms"];
+    let [wait, room, calm, seal] = longest.map(|field| grouped(&run[field]));
     vec![
         format!("{events} events in"),
         format!("{cutovers} cutovers, {rollbacks} of them rolled back"),
@@ -101,6 +103,8 @@ fn kutover(run: &Value) -> Vec<String> {
         format!("{accepted} records accepted, **0 lost"),
         format!("Retention took {aged_out} records"),
         format!("returned {returned} of {accepted}"),
+        format!("{wait} ms at a switch, {room} ms of it for room, {calm} ms while nothing went wrong"),
+        format!("{seal} ms until a client was settled"),
     ]
 }
 

@@ -45,6 +45,7 @@ controls! {
     NoFlush, 1, "no-flush", "the old client is dropped without a flush";
     FlushNotReports, 1, "flush-not-reports", "the flush is believed at its deadline; delivery reports are not counted";
     ReuseClient, 1, "reuse-client", "a client that was left is gone back to instead of a new one";
+    SealUnbounded, 1, "seal-unbounded", "a flush that runs out of time is waited for, however long senders wait";
     OpenGate, 2, "open-gate", "the gate stays open during the flush";
     EntriesUncounted, 2, "entries-uncounted", "the flush begins while sends are still inside the gate";
     IgnoreLaterAcks, 3, "ignore-later-acks", "what came back is offered again although a later record was acknowledged";

@@ -76,6 +76,14 @@ pub struct Sums {
     pub producers: u64,
     /// Groups.
     pub groups: u64,
+    /// The longest that a send waited at a switch, in milliseconds.
+    pub longest_wait_ms: u64,
+    /// The longest that one waited for room, in milliseconds.
+    pub longest_room_ms: u64,
+    /// The longest that one waited while a controller was awake and nothing went wrong, in milliseconds.
+    pub longest_calm_wait_ms: u64,
+    /// The longest that a client took to be settled behind its closed gate, in milliseconds.
+    pub longest_seal_ms: u64,
     /// Broken promises.
     pub violations: u64,
 }
@@ -97,6 +105,10 @@ impl Sums {
         self.never_moved += outcome.count.never_moved;
         self.producers += outcome.count.producers;
         self.groups += outcome.count.groups;
+        self.longest_wait_ms = self.longest_wait_ms.max(outcome.count.longest_wait_ms);
+        self.longest_room_ms = self.longest_room_ms.max(outcome.count.longest_room_ms);
+        self.longest_calm_wait_ms = self.longest_calm_wait_ms.max(outcome.count.longest_calm_wait_ms);
+        self.longest_seal_ms = self.longest_seal_ms.max(outcome.count.longest_seal_ms);
         self.violations += outcome.violations.len() as u64;
     }
 }
@@ -235,6 +247,10 @@ impl Batch {
             "out_of_order": sums.out_of_order,
             "aged_out": sums.aged_out,
             "never_moved": sums.never_moved,
+            "longest_wait_ms": sums.longest_wait_ms,
+            "longest_room_ms": sums.longest_room_ms,
+            "longest_calm_wait_ms": sums.longest_calm_wait_ms,
+            "longest_seal_ms": sums.longest_seal_ms,
             "violations": sums.violations,
             "failed_seeds": self.failed.iter().map(|failed| failed.seed).collect::<Vec<_>>(),
             "faults": self.faults,
@@ -249,7 +265,8 @@ impl Batch {
         format!(
             "{} seeds, {} events in {:.1} s ({} per s)\n{} cutovers, {} rolled back; controllers: {} died, {} slept, {} \
              went on\n{} records of {} producers: {} lost, {} returned, {} duplicated, {} out of order, {} \
-             deleted by retention before a group had read them; {} producers never moved\n{} broken promises\nfaults: {}",
+             deleted by retention before a group had read them; {} producers never moved\nat a switch a send \
+             waited for {} ms at most, of it {} ms for room; {} ms while nothing went wrong; {} ms until a client was settled\n{} broken promises\nfaults: {}",
             self.seeds,
             sums.events,
             self.took.as_secs_f64(),
@@ -267,6 +284,10 @@ impl Batch {
             sums.out_of_order,
             sums.aged_out,
             sums.never_moved,
+            sums.longest_wait_ms,
+            sums.longest_room_ms,
+            sums.longest_calm_wait_ms,
+            sums.longest_seal_ms,
             sums.violations,
             faults.join(", ")
         )

@@ -49,8 +49,40 @@ pub struct Record {
     pub unknown: bool,
     /// Its producer's process died with it.
     pub died: bool,
-    /// How long it waited behind a closed gate, in milliseconds.
-    pub stalled_ms: u64,
+}
+
+/// A send that waited at a switch, until a client had its record or its caller had it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Whose.
+    pub producer: usize,
+    /// From when, in milliseconds since the world began.
+    pub from_ms: u64,
+    /// Until when.
+    pub until_ms: u64,
+    /// How much of it was for room: before the record was accepted, in milliseconds.
+    pub room_ms: u64,
+}
+
+/// A client that was settled behind its closed gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sealed {
+    /// Whose.
+    pub producer: usize,
+    /// How long it took, in milliseconds.
+    pub took_ms: u64,
+}
+
+/// What the policies say of how long a send waits at a switch, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WaitBounds {
+    /// Behind a closed gate: after its delivery time-out a record is returned. For room: after as long one that was there
+    /// before has made some.
+    pub parked_ms: u64,
+    /// Until a client is settled: then what is left is purged.
+    pub seal_ms: u64,
+    /// In all, while a controller is awake and nothing goes wrong.
+    pub switch_ms: u64,
 }
 
 /// A record in a log.
@@ -253,8 +285,16 @@ pub struct Observed {
     pub groups: Vec<Group>,
     /// Every producer.
     pub producers: Vec<Producer>,
-    /// Milliseconds after which an accepted record must have ended.
-    pub stall_bound_ms: u64,
+    /// Every send that waited.
+    pub waits: Vec<Wait>,
+    /// Every client that was settled.
+    pub seals: Vec<Sealed>,
+    /// How long that may take.
+    pub bounds: WaitBounds,
+    /// When the last fault had ended, in milliseconds since the world began.
+    pub calm_ms: Option<u64>,
+    /// From when until when some controller was awake, in order.
+    pub controlled: Vec<(u64, u64)>,
     /// The TTL of the endpoint while it is switched, in milliseconds.
     pub ttl_ms: u64,
     /// What a machine said of itself.

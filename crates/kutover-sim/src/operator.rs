@@ -18,7 +18,7 @@ use crate::observed::Act;
 use crate::ports::Ports;
 use crate::weather::{Fault, mostly_short, shaped};
 use crate::witness::note;
-use crate::world::{Flag, World};
+use crate::world::{Awake, Flag, World};
 
 /// What a whole run of cutovers came to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,7 @@ struct Mortal<F> {
     world: Arc<World>,
     by: usize,
     asleep: Option<Pin<Box<Sleep>>>,
+    awake: Option<Awake>,
     tally: Arc<Mutex<Tally>>,
 }
 
@@ -55,6 +56,7 @@ impl<F: Future<Output = Result<Finished, DriveError>>> Future for Mortal<F> {
                 return Poll::Pending;
             }
             self.asleep = None;
+            self.awake = Some(self.world.awake());
             note!(self.world.witness, "controller {} wakes", self.by);
         }
         if self.world.weather.strikes(Fault::ControllerCrash).is_some() {
@@ -69,6 +71,7 @@ impl<F: Future<Output = Result<Finished, DriveError>>> Future for Mortal<F> {
             // Registers the waking.
             let _ = asleep.as_mut().poll(context);
             self.asleep = Some(asleep);
+            self.awake = None;
             return Poll::Pending;
         }
         self.running.as_mut().poll(context).map(|ended| Ran::Ended(Box::new(ended)))
@@ -175,7 +178,8 @@ impl Operator {
         let back = tokio::spawn(say_back(Arc::clone(course), words));
         let running = Box::pin(controller.run(heard, events));
         let (tally, world) = (Arc::clone(&self.tally), Arc::clone(world));
-        let ran = Mortal { running, world, by, asleep: None, tally }.await;
+        let awake = Some(world.awake());
+        let ran = Mortal { running, world, by, asleep: None, awake, tally }.await;
         back.abort();
         let done = self.ended(by, course, ran);
         if done {

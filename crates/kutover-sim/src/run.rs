@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kutover_core::ports::ClusterProvisioner as _;
+use kutover_core::switch::SwitchPolicy;
 use kutover_core::words::{Colour, GroupId, Nonce, Offset, TopicPartition};
 use kutover_memory::MemoryCluster;
 use tokio::task::JoinSet;
 
 use crate::data::{SimFactory, SimLinks, SimWatch, resolvers};
 use crate::invariants::{self, Violation};
-use crate::observed::{Act, End, Group, Observed, Producer};
+use crate::observed::{Act, End, Group, Observed, Producer, WaitBounds};
 use crate::operator::{Operator, Tally};
 use crate::panics;
 use crate::producer::{self, Reach};
@@ -174,7 +175,17 @@ async fn first_cluster(world: &Arc<World>) {
         })
         .collect();
     observed.ttl_ms = u64::from(world.scene.plan.timings.ttl_s) * 1_000;
-    observed.stall_bound_ms = world.scene.delivery_timeout_ms;
+    observed.bounds = wait_bounds(&world.scene);
+}
+
+/// What the policies of producers and plan come to.
+fn wait_bounds(scene: &Scene) -> WaitBounds {
+    let (switch, plan) = (SwitchPolicy::default(), &scene.plan.timings);
+    WaitBounds {
+        parked_ms: scene.delivery_timeout_ms,
+        seal_ms: switch.purge_ms,
+        switch_ms: switch.purge_ms + plan.barrier_ms,
+    }
 }
 
 fn start(world: &Arc<World>, actors: &mut JoinSet<()>) {
@@ -291,6 +302,7 @@ fn befall_groups(world: &World, cluster: &MemoryCluster) {
 fn heal(world: &Arc<World>) {
     crate::witness::note!(world.witness, "all faults end");
     world.weather.calm();
+    world.witness.observed().calm_ms = Some(world.now_ms());
     for known in world.known() {
         world.set_out(&known.cluster.cluster_id(), false);
         known.cluster.speak();

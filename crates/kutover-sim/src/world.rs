@@ -49,6 +49,20 @@ impl Flag {
     }
 }
 
+/// One controller that is awake.
+pub(crate) struct Awake(Arc<World>);
+
+impl Drop for Awake {
+    fn drop(&mut self) {
+        let mut awake = self.0.awake.lock();
+        awake.0 -= 1;
+        if awake.0 == 0 {
+            let until_ms = self.0.now_ms();
+            self.0.witness.observed().controlled.push((awake.1, until_ms));
+        }
+    }
+}
+
 /// See the [module](self).
 pub(crate) struct World {
     pub(crate) scene: Scene,
@@ -61,6 +75,8 @@ pub(crate) struct World {
     first: Mutex<Option<ClusterId>>,
     /// Processes of producers that were started, by the key of what they say as members.
     pub(crate) producers: Mutex<BTreeMap<String, Weak<Shared>>>,
+    /// How many controllers are awake, and since when there was one.
+    awake: Mutex<(u32, u64)>,
     /// What the last controller stopped at.
     pub(crate) last_stop: Mutex<Option<String>>,
     /// Set once traffic is to end. No watch channel: it wakes its receivers in a random order.
@@ -78,9 +94,20 @@ impl World {
             out: Mutex::default(),
             first: Mutex::default(),
             producers: Mutex::default(),
+            awake: Mutex::default(),
             last_stop: Mutex::default(),
             ending: Flag::default(),
         })
+    }
+
+    /// A controller is awake, until what is given is dropped.
+    pub(crate) fn awake(self: &Arc<Self>) -> Awake {
+        let mut awake = self.awake.lock();
+        if awake.0 == 0 {
+            awake.1 = self.now_ms();
+        }
+        awake.0 += 1;
+        Awake(Arc::clone(self))
     }
 
     /// Whether a producer's process lives and is elsewhere than where the owner record leads.

@@ -28,6 +28,7 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("flush-not-reports", Suite::Worlds, "switch"),
     proof("flush-not-reports", Suite::Sim, "0..2"),
     proof("reuse-client", Suite::Worlds, "switch"),
+    proof("seal-unbounded", Suite::Sim, "20..40"),
     proof("open-gate", Suite::Threads, "no_send_slips_past_a_seal_and_none_is_stranded"),
     proof("entries-uncounted", Suite::Threads, "no_send_slips_past_a_seal_and_none_is_stranded"),
     proof("ignore-later-acks", Suite::Worlds, "switch-fences"),

@@ -280,7 +280,8 @@ impl Switch {
                 Seal::Settled
             }
             (Seal::Flushing { id, began }, Input::Flushed { seal, .. }) if id == *seal => {
-                let purge_at = began.plus(self.policy.purge_ms);
+                let since = if without(Control::SealUnbounded) { now } else { began };
+                let purge_at = since.plus(self.policy.purge_ms);
                 if now < purge_at {
                     return Seal::Flushing { id: self.flush(lane.id, purge_at), began };
                 }

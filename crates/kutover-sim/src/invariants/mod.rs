@@ -102,6 +102,14 @@ pub struct Count {
     pub producers: u64,
     /// Groups.
     pub groups: u64,
+    /// The longest that a send waited at a switch, in milliseconds.
+    pub longest_wait_ms: u64,
+    /// The longest that one waited for room, in milliseconds.
+    pub longest_room_ms: u64,
+    /// The longest that one waited while a controller was awake and nothing went wrong, in milliseconds.
+    pub longest_calm_wait_ms: u64,
+    /// The longest that a client took to be settled behind its closed gate, in milliseconds.
+    pub longest_seal_ms: u64,
 }
 
 impl Count {
@@ -125,6 +133,16 @@ impl Count {
             count.lost += u64::from(copies == 0 && !record.died && (acknowledged || unheard));
             count.returned += u64::from(!record.endings.is_empty() && !acknowledged);
         }
+        // How long a thread sleeps inside a send is no measure of a switch.
+        let awake =
+            |producer: usize| observed.producers.get(producer).is_some_and(|known| known.slept_ms == 0);
+        let waits = observed.waits.iter().filter(|wait| awake(wait.producer));
+        count.longest_wait_ms = waits.clone().map(|wait| wait.until_ms - wait.from_ms).max().unwrap_or(0);
+        count.longest_room_ms = waits.clone().map(|wait| wait.room_ms).max().unwrap_or(0);
+        let calm = waits.map(|wait| stall_is_bounded::cared_for_ms(observed, wait));
+        count.longest_calm_wait_ms = calm.max().unwrap_or(0);
+        let seals = observed.seals.iter().filter(|seal| awake(seal.producer));
+        count.longest_seal_ms = seals.map(|seal| seal.took_ms).max().unwrap_or(0);
         count.aged_out = no_silent_loss::aged_out(observed);
         let active = observed.end.published.owner.as_ref().map(|owner| &owner.target.cluster_id);
         let stays = |moves: &[(u64, _)]| {

@@ -54,6 +54,8 @@ pub(super) struct Driver {
     owner_intent: Option<Intent>,
     view: ControlView,
     announced: Fences,
+    /// Since when a client is being settled behind its closed gate.
+    pub(super) sealing_ms: Option<u64>,
     failed: bool,
 }
 
@@ -172,6 +174,7 @@ impl Driver {
             owner_intent: None,
             view: ControlView::default(),
             announced: Fences::default(),
+            sealing_ms: None,
             failed: false,
             shared: Arc::clone(shared),
         }
@@ -239,6 +242,7 @@ impl Driver {
     }
 
     pub(super) async fn follow(&mut self, outputs: Vec<Output>, result: Result<(), Violation>) {
+        self.watch_seal();
         let lanes: Vec<_> = self.shared.core.lock().lanes.values().cloned().collect();
         for lane in lanes {
             if let Some(fenced) = self.switch.is_under_fence(lane.id) {

@@ -8,6 +8,7 @@ mod driver;
 mod lane;
 mod member;
 mod replay;
+mod waits;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -43,6 +44,8 @@ struct Slot {
     held: Option<RecordBody>,
     accepted: Millis,
     parked_ms: Option<u64>,
+    /// How long it waited for room before it was accepted.
+    room_ms: u64,
     ended: bool,
 }
 
@@ -58,6 +61,8 @@ struct Core {
     current: Option<LaneId>,
     lanes: BTreeMap<LaneId, Arc<Lane>>,
     open: u64,
+    /// Since when its sender waits for room.
+    roomless_ms: Option<u64>,
 }
 
 /// See the [module](self).
@@ -78,6 +83,9 @@ pub(crate) struct Shared {
 
 /// Why a record was not accepted.
 enum NotAccepted {
+    /// The client's queue is full.
+    Busy,
+    /// The park is full, or shut for a moment.
     Full,
     Refused,
     Ended,
@@ -105,6 +113,7 @@ impl Shared {
             current: None,
             lanes: BTreeMap::new(),
             open: 0,
+            roomless_ms: None,
         };
         Arc::new(Self {
             world: Arc::clone(world),
@@ -149,9 +158,19 @@ impl Shared {
         loop {
             match self.accept(topic, key).await {
                 Ok(()) => return true,
-                Err(NotAccepted::Refused) => return true,
-                Err(NotAccepted::Ended) => return false,
-                Err(NotAccepted::Full) => {
+                Err(NotAccepted::Refused) => {
+                    self.stopped_waiting();
+                    return true;
+                }
+                Err(NotAccepted::Ended) => {
+                    self.stopped_waiting();
+                    return false;
+                }
+                Err(why @ (NotAccepted::Busy | NotAccepted::Full)) => {
+                    if matches!(why, NotAccepted::Full) {
+                        let now_ms = self.world.now_ms();
+                        self.core.lock().roomless_ms.get_or_insert(now_ms);
+                    }
                     let _ = tokio::time::timeout(Duration::from_millis(20), self.changed.notified()).await;
                 }
             }
@@ -206,6 +225,7 @@ impl Shared {
             held: None,
             accepted: self.now(),
             parked_ms: None,
+            room_ms: core.roomless_ms.take().map_or(0, |since| at_ms - since),
             ended: false,
         };
         core.slots.push(slot);
@@ -219,7 +239,10 @@ impl Shared {
         let slot = &mut core.slots[token.0 as usize];
         slot.ended = true;
         let at_ms = self.world.now_ms();
-        self.world.witness.observed().records[slot.record].endings.push((at_ms, None));
+        let (record, room_ms) = (slot.record, slot.room_ms);
+        // Its sender waits on.
+        core.roomless_ms = (room_ms > 0).then(|| at_ms - room_ms);
+        self.world.witness.observed().records[record].endings.push((at_ms, None));
         drop(core);
         self.changed.notify_waiters();
     }
@@ -253,10 +276,14 @@ impl Shared {
             (token, body)
         };
         let input = match lane.client.try_send(offered(&body), token) {
-            Ok(()) => return Ok(()),
+            Ok(()) => {
+                let room_ms = std::mem::take(&mut self.core.lock().slots[token.0 as usize].room_ms);
+                self.saw_wait(self.world.now_ms() - room_ms, room_ms);
+                return Ok(());
+            }
             Err(Refusal::QueueFull) => {
                 self.unaccept(token);
-                return Err(NotAccepted::Full);
+                return Err(NotAccepted::Busy);
             }
             Err(Refusal::Refused(code)) if !lane.is_fence_like(&code) => {
                 self.unaccept(token);
@@ -344,7 +371,7 @@ impl Shared {
         let mut core = self.core.lock();
         let slot = &mut core.slots[token.0 as usize];
         let (record, again) = (slot.record, std::mem::replace(&mut slot.ended, true));
-        let stalled_ms = slot.parked_ms.map_or(0, |parked| at_ms.saturating_sub(parked));
+        self.waited(slot);
         if !again {
             core.open -= 1;
         }
@@ -353,7 +380,6 @@ impl Shared {
         let mut observed = self.world.witness.observed();
         let seen = &mut observed.records[record];
         seen.unknown |= ending == Ending::Unknown;
-        seen.stalled_ms = seen.stalled_ms.max(stalled_ms);
         seen.endings.push((at_ms, Some(ending)));
         drop(observed);
         self.changed.notify_waiters();
@@ -378,6 +404,7 @@ impl Shared {
     /// The process is gone, and with it whatever it held.
     fn killed(&self) {
         note!(self.world.witness, "producer {} is killed", self.number);
+        self.stopped_waiting();
         let mut core = self.core.lock();
         core.ended = true;
         core.open = 0;

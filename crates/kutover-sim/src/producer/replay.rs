@@ -143,13 +143,10 @@ impl Driver {
         let slot = &mut core.slots[offer.token.0 as usize];
         let record = slot.record;
         if taken.is_ok() {
-            let stalled_ms = slot.parked_ms.take().map_or(0, |at| shared.world.now_ms().saturating_sub(at));
+            shared.waited(slot);
             core.hand_over.took(offer);
             drop(core);
             note!(shared.world.witness, "producer {}: record {record} to lane {}", shared.number, lane.0);
-            let mut observed = shared.world.witness.observed();
-            let seen = &mut observed.records[record];
-            seen.stalled_ms = seen.stalled_ms.max(stalled_ms);
         } else {
             slot.held = Some(body);
         }
