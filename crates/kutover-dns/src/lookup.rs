@@ -265,7 +265,7 @@ pub(crate) fn describe(name: &Name, kind: RecordType, error: &NetError) -> Strin
 }
 
 /// The code as name servers' logs and tools write it.
-fn mnemonic(code: ResponseCode) -> String {
+pub(crate) fn mnemonic(code: ResponseCode) -> String {
     match code {
         ResponseCode::ServFail => "SERVFAIL".into(),
         ResponseCode::Refused => "REFUSED".into(),
@@ -276,7 +276,7 @@ fn mnemonic(code: ResponseCode) -> String {
 }
 
 /// The owner record among the TXT records at its name.
-fn owner_of(records: &[Record]) -> Result<Option<OwnerRecord>, String> {
+pub(crate) fn owner_of(records: &[Record]) -> Result<Option<OwnerRecord>, String> {
     let texts: Vec<_> = records
         .iter()
         .filter_map(|record| match &record.data {

@@ -14,13 +14,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hickory_proto::rr::{Name, RData, Record, RecordType};
+use hickory_proto::rr::{Name, Record, RecordType};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_server::Server;
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::owner::OwnerRecord;
-use kutover_core::ports::{DnsProvider, Published, RecordData, RecordSet};
+use kutover_core::ports::{DnsProvider, Published};
 use kutover_core::words::DnsName;
 use parking_lot::Mutex;
 use tokio::net::{TcpListener, UdpSocket};
@@ -29,10 +29,11 @@ pub use faults::{Fault, Faults, Lost, QueryCounts, Scope};
 
 use crate::lookup::{Resolvers, describe, question, served_owner};
 use crate::name::{normal, to_wire};
+use crate::published::{check_name, invalid_owner, normal_published, record_set};
 use faults::Shared;
 use handler::Handler;
 use kept::ZoneFile;
-use zone::{Zone, invalid_owner, normal_published};
+use zone::Zone;
 
 /// How long a TCP connection may be idle.
 const TCP_IDLE: Duration = Duration::from_secs(10);
@@ -225,7 +226,7 @@ impl DnsProvider for LocalServer {
     async fn read(&self, endpoint: &DnsName) -> ProviderResult<Published> {
         let what = format!("read {endpoint}");
         let zones = self.shared.zones.read();
-        zones.stored.check_name(endpoint, &what)?;
+        check_name(zones.stored.apex(), endpoint, &what)?;
         zones.check_kept(&what)?;
         zones.stored.read(endpoint).map_err(|error| invalid_owner(&what, &error))
     }
@@ -254,7 +255,7 @@ impl DnsProvider for LocalServer {
 
     async fn is_visible(&self, endpoint: &DnsName, published: &Published) -> ProviderResult<bool> {
         let what = format!("check what is served for {endpoint}");
-        self.shared.zones.read().stored.check_name(endpoint, &what)?;
+        check_name(self.shared.zones.read().stored.apex(), endpoint, &what)?;
         match tokio::time::timeout(VISIBLE_LIMIT, self.serves(endpoint, published, &what)).await {
             Ok(result) => result,
             Err(_) => {
@@ -263,28 +264,6 @@ impl DnsProvider for LocalServer {
             }
         }
     }
-}
-
-/// The record set that some answers make up; answers with different TTLs make up none that anybody published.
-fn record_set(records: &[Record]) -> Option<RecordSet> {
-    let ttl_s = records.first()?.ttl;
-    if records.iter().any(|record| record.ttl != ttl_s) {
-        return None;
-    }
-    let cname = records.iter().find_map(|record| match &record.data {
-        RData::CNAME(target) => Some(crate::name::from_wire(&target.0)),
-        _ => None,
-    });
-    let data = match cname {
-        Some(target) => RecordData::Cname(target),
-        None => {
-            let mut addresses: Vec<IpAddr> =
-                records.iter().filter_map(|record| record.data.ip_addr()).collect();
-            addresses.sort_unstable();
-            RecordData::Addresses(addresses)
-        }
-    };
-    Some(RecordSet { ttl_s, data })
 }
 
 /// UDP and TCP on the same port.

@@ -13,19 +13,15 @@ use kutover_core::ports::{Published, RecordData, RecordSet};
 use kutover_core::words::DnsName;
 
 use crate::name::{is_below, is_in_zone, normal, to_wire};
+use crate::published::{
+    OWNER_LABEL, PLAIN_TTL_S, check_desired, check_name, invalid_owner, normal_published, owner_ttl_s,
+};
 
-/// The TTL of an owner record without a record set beside it, and of the zone's own records, in seconds.
-const PLAIN_TTL_S: u32 = 60;
 /// The SOA minimum, in seconds: for how long resolvers may keep "there is nothing" (RFC 2308, 4). Short, so that a
 /// name that was asked for too early is found soon.
 const NEGATIVE_TTL_S: u32 = 1;
-/// The highest TTL there is (RFC 2181, 8).
-const MAX_TTL_S: u32 = i32::MAX.unsigned_abs();
-/// An owner record has to fit into one message over TCP (64 KiB) with room for names and other records.
-const MAX_OWNER_BYTES: usize = 60_000;
 /// How many CNAMEs are followed inside the zone.
 const MAX_CNAMES: usize = 8;
-const OWNER_LABEL: &str = "_kutover.";
 
 /// A zone's content. Every name in it is in its normal spelling.
 #[derive(Clone, Debug)]
@@ -91,7 +87,7 @@ impl Zone {
         desired: &Published,
     ) -> Result<(), ProviderError> {
         let what = format!("publish {endpoint}");
-        self.check_name(endpoint, &what)?;
+        check_name(&self.apex, endpoint, &what)?;
         let desired = normal_published(desired);
         check_desired(&self.apex, endpoint, &desired)
             .map_err(|reason| ProviderError::new(ErrorKind::Refused, &what, reason))?;
@@ -110,16 +106,6 @@ impl Zone {
             self.published.insert(normal(endpoint), desired);
         }
         self.serial = self.serial.wrapping_add(1);
-        Ok(())
-    }
-
-    /// Refuses names that are none of this zone's.
-    pub(super) fn check_name(&self, endpoint: &DnsName, what: &str) -> Result<(), ProviderError> {
-        to_wire(endpoint).map_err(|reason| ProviderError::new(ErrorKind::Invalid, what, reason))?;
-        if !is_in_zone(&normal(endpoint), &self.apex) {
-            let reason = format!("the server's zone is `{}`; choose a name in it", self.apex);
-            return Err(ProviderError::new(ErrorKind::NotFound, what, reason));
-        }
         Ok(())
     }
 
@@ -206,7 +192,7 @@ impl Zone {
             Some(strings) => strings.clone(),
             None => published?.owner.as_ref()?.to_txt(),
         };
-        let ttl_s = published.and_then(|at| at.endpoint.as_ref()).map_or(PLAIN_TTL_S, |set| set.ttl_s);
+        let ttl_s = published.map_or(PLAIN_TTL_S, owner_ttl_s);
         record(node, ttl_s, RData::TXT(TXT::new(strings)))
     }
 
@@ -225,69 +211,7 @@ impl Zone {
     }
 }
 
-/// The error for a text that should be an owner record and is none.
-pub(super) fn invalid_owner(what: &str, error: &OwnerRecordError) -> ProviderError {
-    ProviderError::new(
-        ErrorKind::Invalid,
-        what,
-        format!("{error}; somebody else wrote there, mend or remove it"),
-    )
-}
-
 fn record(node: &DnsName, ttl_s: u32, data: RData) -> Option<Record> {
     let name: Name = to_wire(node).ok()?;
     Some(Record::from_rdata(name, ttl_s, data))
-}
-
-/// The one form of a record set: addresses ascending and once each, names in normal spelling.
-pub(super) fn normal_published(published: &Published) -> Published {
-    let mut published = published.clone();
-    if let Some(set) = &mut published.endpoint {
-        match &mut set.data {
-            RecordData::Addresses(addresses) => {
-                addresses.sort_unstable();
-                addresses.dedup();
-            }
-            RecordData::Cname(target) => *target = normal(target),
-        }
-    }
-    published
-}
-
-/// What no DNS server should be made to hold.
-fn check_desired(apex: &DnsName, endpoint: &DnsName, desired: &Published) -> Result<(), String> {
-    let endpoint = normal(endpoint);
-    if endpoint.as_str().starts_with(OWNER_LABEL) {
-        return Err(format!("`{endpoint}` is the place of an owner record, not an endpoint"));
-    }
-    if let Some(set) = &desired.endpoint {
-        if set.ttl_s > MAX_TTL_S {
-            return Err(format!("a TTL of {} s is above {MAX_TTL_S} s (RFC 2181, 8)", set.ttl_s));
-        }
-        match &set.data {
-            RecordData::Addresses(addresses) if addresses.is_empty() => {
-                return Err("a record set without addresses is none; give one, or no record set".into());
-            }
-            RecordData::Cname(_) if endpoint == *apex => {
-                return Err("a zone's apex cannot be a CNAME (RFC 1034, 3.6.2); use addresses".into());
-            }
-            RecordData::Cname(target) if *target == endpoint => {
-                return Err("a CNAME to itself leads nowhere".into());
-            }
-            RecordData::Cname(target) => {
-                to_wire(target)?;
-            }
-            RecordData::Addresses(_) => {}
-        }
-    }
-    if let Some(owner) = &desired.owner {
-        to_wire(&OwnerRecord::name_for(&endpoint))?;
-        let bytes: usize = owner.to_txt().iter().map(|string| string.len() + 1).sum();
-        if bytes > MAX_OWNER_BYTES {
-            return Err(format!(
-                "the owner record has {bytes} bytes, and at most {MAX_OWNER_BYTES} fit into an answer; name fewer bootstrap servers"
-            ));
-        }
-    }
-    Ok(())
 }

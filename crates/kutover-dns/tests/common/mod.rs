@@ -1,6 +1,9 @@
 //! What the tests against a real server share.
 #![allow(dead_code, reason = "each test file is a crate of its own and uses a part")]
 
+pub(crate) mod name_servers;
+pub(crate) mod proxy;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
