@@ -12,6 +12,7 @@ mod docs;
 mod lint;
 mod mutants;
 mod simulate;
+mod terraform;
 mod test;
 mod worlds;
 

@@ -1,7 +1,7 @@
 //! Which sections there are. A new section, or a new crate, is one line in [`SECTIONS`].
 
 use super::{check::Check, purity, setup};
-use crate::{controls, docs, lint, mutants, simulate, worlds};
+use crate::{controls, docs, lint, mutants, simulate, terraform, worlds};
 
 /// One named part of the test run.
 pub(crate) struct Section {
@@ -86,8 +86,9 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "dns",
-        about: "the resolver watch and the authoritative server",
+        about: "the resolver watch, dynamic updates on BIND, Knot and PowerDNS, the local authoritative server",
         packages: &["kutover-dns"],
+        needs: setup::NAME_SERVERS,
         ..PLAIN
     },
     Section {
@@ -115,7 +116,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "e2e",
         about: "the program and whole cutovers, on embedded clusters and on Apache Kafka",
         packages: &["kutover", "kutover-tests"],
-        needs: setup::REAL_KAFKA,
+        needs: setup::WHOLE_CUTOVERS,
         ..PLAIN
     },
     Section {
@@ -123,6 +124,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "links, the commands that the documents show, documentation examples",
         doc_tests: true,
         checks: docs::CHECKS,
+        ..PLAIN
+    },
+    Section {
+        name: "terraform",
+        about: "the provisioner's example on Terraform itself, which is built (with --nightly)",
+        checks: terraform::CHECKS,
+        only_nightly: true,
         ..PLAIN
     },
     Section {

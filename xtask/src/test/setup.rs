@@ -2,6 +2,8 @@
 //! that need it skip.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
@@ -16,6 +18,8 @@ pub(crate) enum Need {
     Maven,
     /// OpenSSL's headers and pkg-config, which librdkafka takes to be built with TLS.
     OpenSsl,
+    /// BIND, Knot and PowerDNS, which take dynamic updates.
+    NameServers,
 }
 
 /// What Apache Kafka on this machine takes.
@@ -23,6 +27,12 @@ pub(crate) const REAL_KAFKA: &[Need] = &[Need::Java, Need::Maven];
 
 /// The same, for clients that speak TLS.
 pub(crate) const SECURED_KAFKA: &[Need] = &[Need::Java, Need::Maven, Need::OpenSsl];
+
+/// What whole cutovers take: clusters, and a name server.
+pub(crate) const WHOLE_CUTOVERS: &[Need] = &[Need::Java, Need::Maven, Need::NameServers];
+
+/// The name servers that kutover-dns is tested against.
+pub(crate) const NAME_SERVERS: &[Need] = &[Need::NameServers];
 
 /// The oldest Java that Kafka 4 starts on.
 const JAVA: u32 = 17;
@@ -46,6 +56,9 @@ impl Need {
                 name: "OpenSSL's headers and pkg-config",
                 run: |context| Self::OpenSsl.provide(context),
             },
+            Self::NameServers => {
+                Check { name: "BIND, Knot and PowerDNS", run: |context| Self::NameServers.provide(context) }
+            }
         }
     }
 
@@ -54,6 +67,15 @@ impl Need {
             Self::Java => &["openjdk-17-jre-headless"],
             Self::Maven => &["maven"],
             Self::OpenSsl => &["libssl-dev", "pkg-config"],
+            Self::NameServers => &["bind9", "knot", "pdns-server", "pdns-backend-sqlite3", "sqlite3"],
+        }
+    }
+
+    /// Services that the packages bring and that Debian would start and go on starting; the tests start their own.
+    fn services(self) -> &'static [&'static str] {
+        match self {
+            Self::NameServers => &["named", "knot", "pdns"],
+            Self::Java | Self::Maven | Self::OpenSsl => &[],
         }
     }
 
@@ -63,6 +85,7 @@ impl Need {
             Self::Java => java_version(context),
             Self::Maven => maven(context),
             Self::OpenSsl => openssl(context),
+            Self::NameServers => name_servers(),
         };
         found.err().map(|error| format!("{error:#}"))
     }
@@ -73,7 +96,7 @@ impl Need {
         if let Some(cannot) = cannot_install(context) {
             return Ok(Ran::Skipped(format!("{why}; {cannot}: install {packages} or its like")));
         }
-        install(context, self.packages())?;
+        install(context, self.packages(), self.services())?;
         match self.missing(context) {
             None => Ok(Ran::Passed),
             Some(why) => bail!("{packages} is installed, and still: {why}"),
@@ -83,7 +106,7 @@ impl Need {
 
 fn java_version(context: &Context) -> Result<()> {
     let java = match std::env::var_os("JAVA_HOME").filter(|home| !home.is_empty()) {
-        Some(home) => std::path::Path::new(&home).join("bin/java"),
+        Some(home) => Path::new(&home).join("bin/java"),
         None => "java".into(),
     };
     let output = context.sh.cmd(&java).arg("-version").quiet().ignore_status().output();
@@ -109,6 +132,17 @@ fn maven(context: &Context) -> Result<()> {
 fn openssl(context: &Context) -> Result<()> {
     let asked = context.sh.cmd("pkg-config").args(["--modversion", "openssl"]).quiet().ignore_stderr().read();
     asked.context("pkg-config finds no OpenSSL").map(drop)
+}
+
+/// Servers stand in `sbin`, which is not on everybody's path.
+fn name_servers() -> Result<()> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places: Vec<PathBuf> =
+        std::env::split_paths(&path).chain(["/usr/sbin".into(), "/usr/local/sbin".into()]).collect();
+    for program in ["named", "knotd", "pdns_server", "pdnsutil", "sqlite3"] {
+        ensure!(places.iter().any(|place| place.join(program).is_file()), "{program} is not there");
+    }
+    Ok(())
 }
 
 /// `openjdk version "17.0.15" 2025-04-15` is 17, `java version "1.8.0_392"` is 8.
@@ -138,13 +172,55 @@ fn is_debian(os_release: &str) -> bool {
         .any(|ids| ids.trim_matches('"').split(' ').any(|id| id == "debian"))
 }
 
-fn install(context: &Context, packages: &[&str]) -> Result<()> {
+fn install(context: &Context, packages: &[&str], services: &[&str]) -> Result<()> {
     let names = packages.join(" ");
     println!("setup: {names} is missing and will be installed with apt-get");
     let apt = || context.sh.cmd("apt-get").env("DEBIAN_FRONTEND", "noninteractive");
     apt().args(["update", "-q"]).run().context("apt-get update failed")?;
     let args = ["install", "-q", "-y", "--no-install-recommends"];
-    apt().args(args).args(packages).run().with_context(|| format!("apt-get could not install {names}"))
+    let kept_down = if services.is_empty() { None } else { KeptDown::new()? };
+    apt().args(args).args(packages).run().with_context(|| format!("apt-get could not install {names}"))?;
+    drop(kept_down);
+    // Nor at the next start of the machine. Where systemd does not run, nothing starts them.
+    if !services.is_empty() && Path::new("/run/systemd/system").is_dir() {
+        context
+            .sh
+            .cmd("systemctl")
+            .arg("disable")
+            .args(services)
+            .run()
+            .context("systemctl disable failed")?;
+    }
+    Ok(())
+}
+
+/// While it lives, a package that is installed starts none of its services: they would take ports of this machine. The
+/// file is Debian's own means for that (invoke-rc.d(8)).
+struct KeptDown;
+
+impl KeptDown {
+    const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+    /// Nothing where the machine has a policy of its own.
+    fn new() -> Result<Option<Self>> {
+        if Path::new(Self::POLICY).exists() {
+            return Ok(None);
+        }
+        // 101: forbidden.
+        std::fs::write(Self::POLICY, "#!/bin/sh\nexit 101\n").context(Self::POLICY)?;
+        let kept = Self;
+        std::fs::set_permissions(Self::POLICY, std::fs::Permissions::from_mode(0o755))
+            .context(Self::POLICY)?;
+        Ok(Some(kept))
+    }
+}
+
+impl Drop for KeptDown {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(Self::POLICY) {
+            println!("setup: {} could not be removed: {error}", Self::POLICY);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""kutover's `exec` provisioner over Terraform (docs/provisioners.md): one JSON object in, one out.
+
+The Terraform configuration is beside this file. State, variables and logs of each colour are in
+$KUTOVER_TERRAFORM/DEPLOYMENT-COLOUR. $TERRAFORM names the program, `terraform` if it is not set; `tofu` will do.
+
+An apply can take longer than kutover waits for one command, and must not be killed half way. So it runs in the
+background under a lock, and until it has ended the reply is `pending`: kutover asks again.
+"""
+
+import fcntl
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+CONFIGURATION = pathlib.Path(__file__).resolve().parent
+TERRAFORM = os.environ.get("TERRAFORM", "terraform")
+
+
+def reply(**words):
+    print(json.dumps(words))
+    sys.exit(0)
+
+
+def fail(why):
+    print(why, file=sys.stderr)
+    sys.exit(1)
+
+
+class Colour:
+    """One colour's directory."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+
+    def path(self, name):
+        return self.directory / name
+
+    def load(self, name):
+        try:
+            return json.loads(self.path(name).read_text())
+        except FileNotFoundError:
+            return None
+
+    def save(self, name, value):
+        whole = self.path(name + ".new")
+        whole.write_text(json.dumps(value))
+        whole.replace(self.path(name))
+
+    def terraform(self, *words):
+        environment = dict(os.environ, TF_DATA_DIR=str(self.path("data")), TF_IN_AUTOMATION="1")
+        return subprocess.run(
+            [TERRAFORM, f"-chdir={CONFIGURATION}", *words],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        )
+
+    def output(self):
+        """The incarnation as Terraform's state has it."""
+        done = self.terraform("output", "-json", f"-state={self.path('state')}")
+        if done.returncode != 0:
+            fail(done.stderr.strip())
+        return json.loads(done.stdout).get("incarnation", {}).get("value")
+
+    def carry_out(self, act, variables):
+        """Terraform's `act` with these variables: returns when it has been carried out, else replies."""
+        lock = open(self.path("lock"), "w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            reply(pending=f"terraform runs in {self.directory}")
+        job = {"act": act, "variables": variables}
+        ended = self.load("ended")
+        if ended and ended["job"] == job:
+            self.path("ended").unlink()
+            if ended["status"] == 0:
+                return
+            fail(f"terraform {act}: {ended['said']}")
+        # The lock goes on to the process that is started: there is no moment in which nobody holds it.
+        with open(self.path("log"), "a") as log:
+            subprocess.Popen(
+                [sys.executable, __file__, "--background", str(self.directory), json.dumps(job)],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True,
+            )
+        reply(pending=f"terraform {act} was begun in {self.directory}")
+
+    def background(self, job):
+        self.save("variables.tfvars.json", job["variables"])
+        done = self.terraform("init", "-input=false", "-no-color")
+        if done.returncode == 0:
+            done = self.terraform(
+                job["act"], "-auto-approve", "-input=false", "-no-color",
+                f"-state={self.path('state')}", f"-var-file={self.path('variables.tfvars.json')}",
+            )
+        print(done.stdout, done.stderr, flush=True)
+        errors = [line.strip("╷│╵ ") for line in done.stderr.splitlines()]
+        said = " ".join(line for line in errors if line) or "it said nothing"
+        self.save("ended", {"job": job, "status": done.returncode, "said": said[-400:]})
+
+
+def main():
+    if sys.argv[1:2] == ["--background"]:
+        Colour(pathlib.Path(sys.argv[2])).background(json.loads(sys.argv[3]))
+        return
+    asked = json.load(sys.stdin)
+    if asked["schema"] != "kutover.provisioner/1":
+        fail(f"schema {asked['schema']} is not known here")
+    names = {name: asked[name] for name in ("deployment", "colour", "suffix")}
+    home = pathlib.Path(os.environ.get("KUTOVER_TERRAFORM", CONFIGURATION / "clusters"))
+    colour = Colour(home / f"{asked['deployment']}-{asked['colour']}")
+    # What stands there, from when it was made until it is gone: {"request", "incarnation", "isolations"}.
+    there = colour.load("there")
+
+    match asked["act"]:
+        case "provision":
+            if there and there["request"] != asked["request"]:
+                reply(refused=f"{there['incarnation']['id']} stands there, made by request {there['request']}")
+            if not there:
+                colour.carry_out("apply", {**names, "isolations": []})
+                there = {"request": asked["request"], "incarnation": colour.output(), "isolations": []}
+                colour.save("there", there)
+            reply(incarnation=there["incarnation"])
+        case "describe":
+            reply(incarnation=there and there["incarnation"])
+        case "isolate" | "put-back":
+            if not there or there["incarnation"]["id"] != asked["incarnation"]:
+                fail(f"{asked['incarnation']} is not there")
+            wanted = set(there["isolations"]) - {asked["nonce"]}
+            if asked["act"] == "isolate":
+                wanted.add(asked["nonce"])
+            if sorted(wanted) != there["isolations"]:
+                colour.carry_out("apply", {**names, "isolations": sorted(wanted)})
+                colour.save("there", {**there, "isolations": sorted(wanted)})
+            reply()
+        case "destroy":
+            if there and there["incarnation"]["id"] == asked["incarnation"]:
+                colour.carry_out("destroy", {**names, "isolations": there["isolations"]})
+                colour.path("there").unlink()
+            reply()
+        case act:
+            fail(f"no such act: {act}")
+
+
+main()
