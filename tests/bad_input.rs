@@ -28,6 +28,7 @@ fn unknown_options_and_values() {
     refused(&["demo", "--kafka", "apache", "--trouble", "broker-dies"], &["--trouble", "embedded"]);
     refused(&["up"], &["FILE"]);
     refused(&["plan"], &["FILE"]);
+    refused(&["check"], &["FILE"]);
     refused(&["plan", "orders.toml", "--watch", "0"], &["--watch", "from 1 to 3600"]);
 }
 
@@ -57,7 +58,7 @@ fn up_with(text: &str, words: &[&str]) {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("orders.toml");
     std::fs::write(&path, text).expect("written");
-    for command in ["up", "plan"] {
+    for command in ["up", "plan", "check"] {
         refused(&[command, path.to_str().expect("UTF-8")], words);
     }
 }
@@ -82,6 +83,51 @@ fn bad_configuration_names_the_field() {
     up_with(&format!("{FILE}\n[plan]\nwaive_unread = [\"a b\"]\n"), &["plan.waive_unread", "a b"]);
     let weak = format!("{FILE}\n[clusters.green.properties]\nacks = \"1\"\n");
     up_with(&weak, &["clusters.green.properties", "acks"]);
+}
+
+/// All of it at once where it can be told: from the file's tables, and then from what stands elsewhere.
+#[test]
+fn a_check_names_more_than_the_first_fault() {
+    let tables = FILE.replace("ttl_s = 1", "ttl_s = 0") + "\n[plan]\nsoak = \"20 days\"\n";
+    let secrets = FILE.replace(
+        "kind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:0\"",
+        "kind = \"rfc2136\"\nzone = \"orders.test\"\nserver = \"127.0.0.1:1\"\nkey_name = \"k\"\n\
+         secret = { file = \"no-such-file\" }",
+    ) + "\n[clusters.green.properties]\nacks = \"1\"\n";
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("orders.toml");
+    let path = path.to_str().expect("UTF-8");
+    for (text, fields) in
+        [(tables, ["dns.ttl_s", "plan.soak"]), (secrets, ["clusters.green.properties", "dns.secret"])]
+    {
+        std::fs::write(path, text).expect("written");
+        let run = kutover(&["check", path, "--json"]);
+        assert_eq!(run.status, Some(2), "{}", run.stderr);
+        let report: serde_json::Value = serde_json::from_str(run.stdout.trim()).expect("a report");
+        let faults = report["faults"].as_array().expect("faults");
+        let named: Vec<_> = faults.iter().filter_map(|fault| fault["field"].as_str()).collect();
+        assert_eq!(named, fields, "{report}");
+        for field in fields {
+            assert!(run.stderr.contains(field), "{}", run.stderr);
+        }
+    }
+}
+
+/// Offline nothing is asked for; online each part is said for itself, and nothing is left behind.
+#[test]
+fn a_check_online_names_what_does_not_answer() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("orders.toml");
+    std::fs::write(&path, FILE).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    let run = kutover(&["check", path]);
+    assert_eq!((run.status, run.stdout.as_str()), (Some(0), ""), "{}", run.stderr);
+    let run = kutover(&["check", path, "--online"]);
+    assert_eq!(run.status, Some(4), "{}", run.stderr);
+    for line in ["ok      journal: ", "ok      dns: ", "FAILED  cluster blue: ", "FAILED  cluster green: "] {
+        assert!(run.stderr.contains(line), "`{line}` is not in: {}", run.stderr);
+    }
+    assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1, "nothing is left behind");
 }
 
 /// Nothing listens where the configuration says: the plan says so of each colour, and makes no file.

@@ -34,37 +34,42 @@
 //! misspelt safety option is never a silent default. Every error names the field, its line and the fix.
 
 mod check;
+mod dns;
 mod error;
 mod names;
 mod properties;
 mod provisioner;
+mod schema;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kutover_core::decisions::separation::Room;
 use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use check::WATCHED;
+pub use dns::{DnsConfig, DnsKind, Rfc2136Config};
 pub use error::ConfigError;
 pub use names::{NameSelection, Selection, TopicSelection};
 pub use properties::{Properties, PropertyValue, SecretText};
 pub use provisioner::{LabKafka, ProvisionerConfig};
+pub use schema::json_schema;
 
 /// A deployment and the cutover that is wanted of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The deployment's name; must be the owner record's.
     #[serde(deserialize_with = "names::deployment")]
+    #[schemars(with = "String")]
     pub deployment: DeploymentName,
     /// The journal's file. A relative path is taken from the directory of the configuration file.
     pub journal: PathBuf,
@@ -80,41 +85,19 @@ pub struct Config {
 }
 
 /// A name that clients bootstrap from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Endpoint {
     /// The DNS name.
     #[serde(deserialize_with = "names::dns_name")]
+    #[schemars(with = "String")]
     pub name: DnsName,
     /// The port that clients use with it.
     pub port: NonZeroU16,
 }
 
-/// Where the endpoints' records are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DnsConfig {
-    /// What keeps them.
-    pub kind: DnsKind,
-    /// The zone that every endpoint lies in.
-    #[serde(deserialize_with = "names::dns_name")]
-    pub zone: DnsName,
-    /// Where the authoritative server of kind `local` listens, UDP and TCP. Port 0 takes a free one.
-    pub listen: SocketAddr,
-    /// The records' time to live in ordinary times, in seconds: how long a client may go on using an old answer.
-    pub ttl_s: u32,
-}
-
-/// What keeps the records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DnsKind {
-    /// kutover's own authoritative server, run by the controller.
-    Local,
-}
-
 /// The two colours.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Clusters {
     /// The blue one.
@@ -134,7 +117,7 @@ impl Clusters {
 }
 
 /// One colour.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ClusterConfig {
     /// Where its cluster comes from.
@@ -156,7 +139,7 @@ pub struct ClusterConfig {
 }
 
 /// What makes a cluster refuse records. An embedded cluster has a hook of its own, and this is not looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
 pub enum FenceConfig {
     /// Deny Write for everyone on each topic: needs an authorizer, and binds no super users.
@@ -178,25 +161,31 @@ impl FenceConfig {
 }
 
 /// What the cutover does and how patient it is. Durations are texts with a unit, as in `"1m 30s"`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Plan {
     /// The colour that is active when kutover sees the deployment for the first time. Default blue. Later the owner
     /// record says it, and this is not looked at.
+    #[schemars(schema_with = "schema::colour")]
     pub active: Colour,
     /// The colour that is to be active in the end: where it is already, there is nothing to do. Default: the other one
     /// than `active`. The next cutover, back again, is asked for by changing this.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::colour")]
     pub to: Option<Colour>,
     /// The topics that are moved: `"*"` (default) or a list. Reserved topics never are.
+    #[schemars(schema_with = "schema::selection")]
     pub topics: TopicSelection,
     /// Groups that must have drained the old cluster: every topic that moves. Where a cluster can list its groups, those are
     /// added, each for the topics on which it has commits.
+    #[schemars(with = "BTreeSet<String>")]
     pub groups: BTreeSet<GroupId>,
     /// Groups that need not have drained it, although a cluster lists them. Default: none.
+    #[schemars(with = "BTreeSet<String>")]
     pub waive_groups: BTreeSet<GroupId>,
     /// Groups that read uncommitted records (`isolation.level=read_uncommitted`), where topics are written in
     /// transactions: what was aborted is data to them. All others are taken to read committed ones. Default: none.
+    #[schemars(with = "BTreeSet<String>")]
     pub read_uncommitted: BTreeSet<GroupId>,
     /// Who says yes before the switch and before the removal. Default automatic.
     pub approve: Approve,
@@ -214,49 +203,65 @@ pub struct Plan {
     pub separation_limit: u64,
     /// Topics whose history may die with the old cluster (L18): nothing (default), a list, or `"*"`, which takes in neither
     /// `_schemas` nor topics that do not move.
+    #[schemars(schema_with = "schema::selection")]
     pub waive_history: TopicSelection,
     /// Streams applications that somebody moves by hand, by application id. Default none.
+    #[schemars(schema_with = "schema::selection")]
     pub waive_streams: NameSelection,
     /// Transactional ids whose producers somebody moves by hand. Default none.
+    #[schemars(schema_with = "schema::selection")]
     pub waive_transactions: NameSelection,
     /// Topics that no group needs to have read. Default none.
+    #[schemars(schema_with = "schema::selection")]
     pub waive_unread: TopicSelection,
     /// Topics of which retention may delete what is unread. Default none.
+    #[schemars(schema_with = "schema::selection")]
     pub waive_retention: TopicSelection,
     /// Super users of the old cluster that do not produce, as in `"User:admin"`. Default none.
+    #[schemars(schema_with = "schema::selection")]
     pub waive_super_users: NameSelection,
     /// Advertised addresses that clients reach although this machine does not, as `host:port`. Default none.
+    #[schemars(schema_with = "schema::selection")]
     pub waive_unreachable: NameSelection,
     /// For how long groups and producers are watched before a cutover begins, to tell their pace: longer than groups take
     /// between two commits, at most half of `command_timeout`. Default 10 s, or that half.
     #[serde(with = "values::duration_option", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
     pub watch: Option<Duration>,
     /// Whether the old cluster is removed at the end. Default true.
     pub remove_old: bool,
     /// The records' time to live around the switch, in whole seconds and not above `dns.ttl_s`. Default: `dns.ttl_s`.
     #[serde(with = "values::duration_option", skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::duration")]
     pub ttl: Option<Duration>,
     /// How long producers have to hand in their receipts before the fence decides. Default 60 s.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "schema::duration")]
     pub converge_deadline: Duration,
     /// For how long an unfenced old cluster must have taken no record before it counts as quiet. Default 60 s.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "schema::duration")]
     pub quiet_window: Duration,
     /// How long a rollback tries to fence a cluster that does not answer before it goes back without a barrier. Default
     /// 10 s.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "schema::duration")]
     pub barrier_deadline: Duration,
     /// How long the new cluster must have served, drained and undisturbed, before the old one is isolated. Default 30 s.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "schema::duration")]
     pub soak: Duration,
     /// How long a hold may last before the cutover gives up waiting and takes the safe way out. Default 15 m.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "schema::duration")]
     pub hold_limit: Duration,
     /// How long one command may take before its outcome counts as unknown. Default 30 s.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "schema::duration")]
     pub command_timeout: Duration,
     /// The pause between two looks at the lag. Default 1 s.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "schema::duration")]
     pub drain_poll: Duration,
 }
 
@@ -296,7 +301,7 @@ impl Default for Plan {
 }
 
 /// Who says yes before the switch and before the removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Approve {
     /// The proofs alone.
@@ -306,7 +311,7 @@ pub enum Approve {
 }
 
 /// Whether the old cluster must be made to refuse records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FencePolicy {
     /// Without a proven fence nothing is removed.
@@ -316,7 +321,7 @@ pub enum FencePolicy {
 }
 
 /// Whether producer ids are separated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Separation {
     /// Nobody is pointed at the new cluster before its ids are above all others.
@@ -326,18 +331,34 @@ pub enum Separation {
 }
 
 impl Config {
-    /// Reads a file. A relative `journal` becomes a path beside it, and so do the files that properties stand in.
+    /// Reads a file. A relative `journal` becomes a path beside it, and so do the files that secrets stand in.
     ///
     /// # Errors
     /// The file cannot be read, or as [`Config::parse`].
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::unreadable(path, &error))?;
-        let mut config = Self::parse(&text).map_err(|error| error.in_file(path))?;
+        Self::load_whole(path).map_err(|mut faults| faults.swap_remove(0))
+    }
+
+    /// As [`Config::load`], with more than the first fault where more can be told: one for each table.
+    ///
+    /// # Errors
+    /// At least one.
+    pub fn load_whole(path: &Path) -> Result<Self, Vec<ConfigError>> {
+        let text =
+            std::fs::read_to_string(path).map_err(|error| vec![ConfigError::unreadable(path, &error)])?;
+        let mut config = Self::parse_whole(&text)
+            .map_err(|faults| faults.into_iter().map(|fault| fault.in_file(path)).collect::<Vec<_>>())?;
         if let Some(directory) = path.parent() {
             config.journal = directory.join(&config.journal);
+            if let DnsKind::Rfc2136(at) = &mut config.dns.kind {
+                at.secret.beside(directory);
+            }
             for cluster in [&mut config.clusters.blue, &mut config.clusters.green] {
                 cluster.properties.beside(directory);
                 cluster.scram_users.beside(directory);
+                if let ProvisionerConfig::Exec { environment, .. } = &mut cluster.provisioner {
+                    environment.beside(directory);
+                }
                 cluster.token_file = cluster.token_file.take().map(|path| directory.join(path));
             }
         }
@@ -349,13 +370,21 @@ impl Config {
     /// # Errors
     /// The text is no TOML, a field is missing, unknown or of the wrong form, or two fields contradict each other.
     pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        Self::parse_whole(text).map_err(|mut faults| faults.swap_remove(0))
+    }
+
+    /// At least one fault, in the file's order of tables, or none.
+    fn parse_whole(text: &str) -> Result<Self, Vec<ConfigError>> {
         let deserializer =
-            toml::Deserializer::parse(text).map_err(|error| ConfigError::syntax(text, &error))?;
+            toml::Deserializer::parse(text).map_err(|error| vec![ConfigError::syntax(text, &error)])?;
         let config: Self = serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            ConfigError::at(text, &error.path().to_string(), error::with_fix(error.inner().message()))
+            vec![ConfigError::at(text, &error.path().to_string(), error::with_fix(error.inner().message()))]
         })?;
-        check::check(&config).map_err(|(field, message)| ConfigError::at(text, &field, message))?;
-        Ok(config)
+        let faults: Vec<ConfigError> = check::check(&config)
+            .into_iter()
+            .map(|(field, message)| ConfigError::at(text, &field, message))
+            .collect();
+        if faults.is_empty() { Ok(config) } else { Err(faults) }
     }
 
     /// The configuration as a TOML file, secrets included: give the file to its owner alone.

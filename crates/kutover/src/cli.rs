@@ -27,6 +27,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run a whole cutover in a world of its own on this machine, under live traffic, and count what was lost.
     Demo(DemoOptions),
+    /// Say what is wrong with a configuration file, and with --online whether all that it names can be reached. Changes
+    /// nothing.
+    Check(CheckOptions),
     /// Say what the cutover that a configuration file describes would do, and what it is refused over. Changes nothing.
     Plan(PlanOptions),
     /// Run the cutover that a configuration file describes.
@@ -47,9 +50,28 @@ impl Command {
                  from there",
                 options.file.display()
             ),
-            Command::Plan(_) | Command::Drain(_) | Command::WaitGroup(_) => "nothing was changed".to_owned(),
+            Command::Check(_) | Command::Plan(_) | Command::Drain(_) | Command::WaitGroup(_) => {
+                "nothing was changed".to_owned()
+            }
         }
     }
+}
+
+/// Options of `kutover check`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct CheckOptions {
+    /// The configuration, as TOML.
+    #[arg(required_unless_present = "schema")]
+    pub file: Option<PathBuf>,
+    /// Reach each part: the journal's file, the DNS server and its leave to update, both colours' provisioners and clusters.
+    #[arg(long)]
+    pub online: bool,
+    /// Print what was found as one JSON object, as the last line on stdout.
+    #[arg(long)]
+    pub json: bool,
+    /// Print the JSON schema of configurations, and nothing else.
+    #[arg(long, exclusive = true)]
+    pub schema: bool,
 }
 
 /// Options of `kutover drain`.

@@ -4,7 +4,6 @@ use std::io::Write;
 use std::sync::Arc;
 
 use anyhow::Context;
-use kutover_controller::config::DnsKind;
 use kutover_controller::driver::Operator;
 use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
 use serde::Serialize;
@@ -54,7 +53,6 @@ struct UpReport {
 pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let config = cutover::load(&options.file)?;
     let ui = Ui::new();
-    let DnsKind::Local = config.dns.kind;
     let (zone, kept) = (&config.dns.zone, zone_path(&config));
     let mut hosts = Hosts::default();
     // Told with the first event: by then it is so.

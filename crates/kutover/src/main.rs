@@ -1,9 +1,10 @@
-//! The program: `kutover plan` says what a cutover would do, `kutover up` runs the one that a file describes, `kutover demo`
+//! The program: `kutover check` looks at a configuration, `kutover plan` says what a cutover would do, `kutover up` runs the one that a file describes, `kutover demo`
 //! makes a world and runs one in it.
 //!
 //! What machines read goes to stdout, as its last line and only with `--json`; all else goes to stderr.
 
 mod audit;
+mod check;
 mod cli;
 mod command;
 mod consumers;
@@ -12,6 +13,7 @@ mod drain;
 mod failure;
 mod plan;
 mod report;
+mod rfc2136;
 mod traffic;
 mod ui;
 mod up;
@@ -58,6 +60,7 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> Result<u8, Failure> {
     match command {
         Command::Demo(options) => command::demo(options).await.map(status),
+        Command::Check(options) => check::run(&options).await,
         Command::Plan(options) => plan::run(&options).await,
         Command::Up(options) => command::up(options).await.map(status),
         Command::Drain(options) => command::drain(options).await.map(status),

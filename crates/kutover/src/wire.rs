@@ -21,9 +21,12 @@ use kutover_core::words::{Colour, DeploymentName, DnsName};
 use kutover_dns::LocalServer;
 use kutover_kafka::{ClientHooks, ClientProperties, FileTokens, KafkaRegistry};
 use kutover_lab::LabProvisioner;
-use kutover_provision::{ExecFence, ExistingCluster, FenceSubject, StaticProvisioner};
+use kutover_provision::{
+    ExecFence, ExecProvisioner, ExecSubject, ExistingCluster, FenceSubject, StaticProvisioner,
+};
 
 use crate::failure::Failure;
+use crate::rfc2136;
 
 /// How long one call to kutover's own topics may take.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,22 +62,39 @@ pub(crate) fn provisioners(
     config: &Config,
     hosts: &Hosts,
 ) -> Result<[Arc<dyn ClusterProvisioner>; 2], Failure> {
-    let make = |colour: Colour| -> Result<Arc<dyn ClusterProvisioner>, Failure> {
-        match &config.clusters.get(colour).provisioner {
-            ProvisionerConfig::Static { bootstrap, endpoint } => {
-                let cluster = ExistingCluster { bootstrap: bootstrap.clone(), endpoint: endpoint.clone() };
-                Ok(Arc::new(StaticProvisioner::new().with(colour, cluster)))
-            }
-            ProvisionerConfig::Lab { .. } => match &hosts.lab {
-                Some(lab) => Ok(Arc::clone(lab) as Arc<dyn ClusterProvisioner>),
-                None => Err(Failure::Input(anyhow!(
-                    "field `clusters.{colour}.provisioner.kind`: a cluster of kind `lab` lives in the process that \
-                     made its world; run `kutover demo`, or describe a cluster that exists with kind = \"static\""
-                ))),
-            },
+    Ok([provisioner(config, hosts, Colour::Blue)?, provisioner(config, hosts, Colour::Green)?])
+}
+
+/// Where a colour's cluster comes from.
+///
+/// # Errors
+/// A lab's cluster without its world, a secret that cannot be had: by the field.
+pub(crate) fn provisioner(
+    config: &Config,
+    hosts: &Hosts,
+    colour: Colour,
+) -> Result<Arc<dyn ClusterProvisioner>, Failure> {
+    match &config.clusters.get(colour).provisioner {
+        ProvisionerConfig::Static { bootstrap, endpoint } => {
+            let cluster = ExistingCluster { bootstrap: bootstrap.clone(), endpoint: endpoint.clone() };
+            Ok(Arc::new(StaticProvisioner::new().with(colour, cluster)))
         }
-    };
-    Ok([make(Colour::Blue)?, make(Colour::Green)?])
+        ProvisionerConfig::Exec { command, environment } => {
+            let environment = environment.read().map_err(|(name, reason)| {
+                Failure::Input(anyhow!("field `clusters.{colour}.provisioner.environment.{name}`: {reason}"))
+            })?;
+            let subject = ExecSubject { deployment: config.deployment.clone(), colour };
+            let by = ExecProvisioner::new(command.clone(), subject, config.plan.command_timeout);
+            Ok(Arc::new(by.with_environment(environment)))
+        }
+        ProvisionerConfig::Lab { .. } => match &hosts.lab {
+            Some(lab) => Ok(Arc::clone(lab) as Arc<dyn ClusterProvisioner>),
+            None => Err(Failure::Input(anyhow!(
+                "field `clusters.{colour}.provisioner.kind`: a cluster of kind `lab` lives in the process that \
+                 made its world; run `kutover demo`, or describe a cluster that exists with kind = \"static\""
+            ))),
+        },
+    }
 }
 
 /// What stands behind a colour, and the controller's connections to it, for a program that only looks.
@@ -82,9 +102,10 @@ pub(crate) fn provisioners(
 /// # Errors
 /// The colour lives in another process; unreachable.
 pub(crate) async fn look_at(config: &Config, colour: Colour) -> Result<(Incarnation, KafkaAdmin), Failure> {
-    let [blue, green] = provisioners(config, &Hosts::default())?;
-    let provisioner = if colour == Colour::Blue { blue } else { green };
-    let found = provisioner.describe(colour).await.map_err(anyhow::Error::from)?;
+    let found = provisioner(config, &Hosts::default(), colour)?
+        .describe(colour)
+        .await
+        .map_err(anyhow::Error::from)?;
     let there = found.ok_or_else(|| Failure::Run(anyhow!("there is no cluster behind {colour}")))?;
     let admin = Connector::new(config, None).map_err(Failure::Input)?.admin(&there).await;
     Ok((there, admin.map_err(anyhow::Error::from)?))
@@ -100,12 +121,14 @@ pub(crate) fn zone_path(config: &Config) -> PathBuf {
 /// The authoritative side. A `local` one is started here if nobody has. Endpoints that its zone does not know yet are
 /// led to the active colour; what a cutover has published stays.
 async fn name_server(config: &Config, hosts: &mut Hosts) -> Result<Arc<dyn DnsProvider>, Failure> {
-    let DnsKind::Local = config.dns.kind;
     if let Some(dns) = &hosts.dns {
         return Ok(Arc::clone(dns) as Arc<dyn DnsProvider>);
     }
-    let started =
-        LocalServer::start_kept(config.dns.listen, config.dns.zone.clone(), &zone_path(config)).await;
+    let listen = match &config.dns.kind {
+        DnsKind::Local { listen } => *listen,
+        DnsKind::Rfc2136(at) => return Ok(Arc::new(rfc2136::provider(&config.dns.zone, at)?)),
+    };
+    let started = LocalServer::start_kept(listen, config.dns.zone.clone(), &zone_path(config)).await;
     let server = started.map_err(|error| match error.kind {
         ErrorKind::Refused => Failure::Input(anyhow!("field `dns.listen`: {error}")),
         _ => Failure::of_file(error),
@@ -136,6 +159,14 @@ pub(crate) async fn point(
     dns.compare_and_set(endpoint, &found, &wanted).await.with_context(|| format!("pointing {endpoint}"))
 }
 
+/// Checks the client properties of a colour, and what goes with them.
+///
+/// # Errors
+/// A property that is not accepted, by its field.
+pub(crate) fn check_clients(config: &Config, colour: Colour) -> anyhow::Result<()> {
+    Clients::of(config, colour).map(drop)
+}
+
 /// Connects a controller to incarnations by its own path.
 pub(crate) struct Connector {
     deployment: DeploymentName,
@@ -158,6 +189,11 @@ struct Clients {
 }
 
 impl Clients {
+    fn of(config: &Config, colour: Colour) -> anyhow::Result<Self> {
+        Self::new(config.clusters.get(colour))
+            .with_context(|| format!("field `clusters.{colour}.properties`"))
+    }
+
     fn new(config: &ClusterConfig) -> anyhow::Result<Self> {
         let read = config.properties.read();
         let plain = read.map_err(|(name, reason)| anyhow!("client property `{name}`: {reason}"))?;
@@ -196,9 +232,7 @@ impl Connector {
     pub(crate) fn new(config: &Config, lab: Option<Arc<LabProvisioner>>) -> anyhow::Result<Self> {
         let mut colours = BTreeMap::new();
         for colour in Colour::BOTH {
-            let clients = Clients::new(config.clusters.get(colour))
-                .with_context(|| format!("field `clusters.{colour}.properties`"))?;
-            colours.insert(colour, clients);
+            colours.insert(colour, Clients::of(config, colour)?);
         }
         let fences = Colour::BOTH.map(|colour| (colour, config.clusters.get(colour).fence.clone()));
         let (deployment, command_limit) = (config.deployment.clone(), config.plan.command_timeout);

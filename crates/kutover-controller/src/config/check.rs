@@ -13,12 +13,10 @@ type Fault = (String, String);
 /// RFC 2181, 8: a TTL has 31 bits. A day is more than anybody waits out at a cutover.
 const LONGEST_TTL_S: u32 = 86_400;
 
-pub(super) fn check(config: &Config) -> Result<(), Fault> {
-    paths(config)?;
-    endpoints(config)?;
-    dns(config)?;
-    clusters(config)?;
-    plan(config)
+/// The first fault of each table.
+pub(super) fn check(config: &Config) -> Vec<Fault> {
+    let tables = [paths, endpoints, dns, clusters, plan];
+    tables.into_iter().filter_map(|table| table(config).err()).collect()
 }
 
 fn fault<T>(field: impl Into<String>, message: impl Into<String>) -> Result<T, Fault> {

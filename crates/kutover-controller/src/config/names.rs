@@ -25,6 +25,10 @@ pub(super) fn dns_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dns
     parse_dns_name(&text).map_err(D::Error::custom)
 }
 
+pub(super) fn some_dns_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DnsName>, D::Error> {
+    dns_name(deserializer).map(Some)
+}
+
 /// Lower case, without the trailing dot. Labels as RFC 1035, 2.3.4, bounds them.
 pub(super) fn parse_dns_name(text: &str) -> Result<DnsName, String> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();

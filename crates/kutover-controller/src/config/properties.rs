@@ -1,9 +1,11 @@
 //! Client properties: their values are never shown, and may stand elsewhere than in the file.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -65,7 +67,7 @@ impl PropertyValue {
     }
 
     /// Takes a relative path from this directory.
-    fn beside(&mut self, directory: &Path) {
+    pub(super) fn beside(&mut self, directory: &Path) {
         if let Self::File(path) = self {
             *path = directory.join(&*path);
         }
@@ -131,8 +133,33 @@ impl<'de> Deserialize<'de> for PropertyValue {
     }
 }
 
+impl JsonSchema for PropertyValue {
+    fn schema_name() -> Cow<'static, str> {
+        "Value".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let place = |name: &str, what: &str| {
+            json_schema!({
+                "type": "object",
+                "properties": { name: { "type": "string", "description": what } },
+                "required": [name],
+                "additionalProperties": false,
+            })
+        };
+        json_schema!({
+            "description": "A value, which may be a secret, or where it stands. Read at the start, never shown.",
+            "anyOf": [
+                { "type": ["string", "number", "boolean"] },
+                place("env", "The environment variable of kutover's that holds it."),
+                place("file", "The file that holds it; a line's end at its end is not part of it."),
+            ],
+        })
+    }
+}
+
 /// Client properties by librdkafka's names. Any of the values can be a secret, so none is ever shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Properties(BTreeMap<String, PropertyValue>);
 

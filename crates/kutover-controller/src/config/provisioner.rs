@@ -6,9 +6,12 @@ use std::num::NonZeroU16;
 use std::path::PathBuf;
 
 use kutover_core::ports::RecordData;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::names::parse_dns_name;
+use super::properties::Properties;
+use super::schema;
 
 /// Where a colour's cluster comes from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +23,13 @@ pub enum ProvisionerConfig {
         bootstrap: Vec<String>,
         /// What the endpoints must point at to lead there.
         endpoint: RecordData,
+    },
+    /// A command makes it, describes it, isolates it and removes it: Terraform, Ansible, a script.
+    Exec {
+        /// The program and its arguments. It is told what to do on its standard input.
+        command: Vec<String>,
+        /// Variables for its environment, which may be secrets; its arguments are no place for these.
+        environment: Properties,
     },
     /// kutover-lab makes it on this machine.
     Lab {
@@ -71,30 +81,52 @@ impl std::str::FromStr for LabKafka {
     }
 }
 
-/// The table as it stands in the file, all kinds in one: so an error can name a field that belongs to another kind.
-#[derive(Clone, Default, Serialize, Deserialize)]
+schema::as_in_the_file!(ProvisionerConfig, Raw);
+
+/// Where a colour's cluster comes from.
+// The table as it stands in the file, all kinds in one: so an error can name a field that belongs to another kind.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Provisioner")]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
+    /// `static`: it exists already, and somebody else manages it. `exec`: a command makes it. `lab`: made on this machine by
+    /// `kutover demo`.
     kind: String,
+    /// `static`: `host:port` of its bootstrap servers.
     #[serde(skip_serializing_if = "Option::is_none")]
     bootstrap: Option<Vec<String>>,
+    /// `lab`: what it runs, `"embedded"` or `"apache:VERSION"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     kafka: Option<String>,
+    /// `lab`: how many brokers, 1 to 9. Default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     brokers: Option<u8>,
+    /// `lab`: the colour's own loopback address. Default: a fresh one.
     #[serde(skip_serializing_if = "Option::is_none")]
     address: Option<IpAddr>,
+    /// `lab`: the directory for data and state. Default: the lab picks one.
     #[serde(skip_serializing_if = "Option::is_none")]
     directory: Option<PathBuf>,
+    /// `static`: what the endpoints must point at to lead there.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<RawEndpoint>,
+    /// `exec`: the program and its arguments. It is told what to do on its standard input.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    command: Option<Vec<String>>,
+    /// `exec`: variables for its environment, which may be secrets. Never shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    environment: Option<Properties>,
 }
 
-#[derive(Clone, Default, Serialize, Deserialize)]
+/// What endpoints point at: one of the two.
+#[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "LeadsTo")]
 #[serde(deny_unknown_fields, default)]
 struct RawEndpoint {
+    /// Addresses, for A and AAAA records.
     #[serde(skip_serializing_if = "Option::is_none")]
     addresses: Option<Vec<IpAddr>>,
+    /// Another name, such as a load balancer's.
     #[serde(skip_serializing_if = "Option::is_none")]
     cname: Option<String>,
 }
@@ -105,10 +137,11 @@ impl TryFrom<Raw> for ProvisionerConfig {
     fn try_from(raw: Raw) -> Result<Self, String> {
         match raw.kind.as_str() {
             "static" => raw.into_static(),
+            "exec" => raw.into_exec(),
             "lab" => raw.into_lab(),
             "" => Err("`kind` is missing; write kind = \"static\"".into()),
             other => Err(format!(
-                "`kind`: `{other}` is unknown; write \"static\" (\"lab\" is for what `kutover demo` makes)"
+                "`kind`: `{other}` is unknown; write \"static\" or \"exec\" (\"lab\" is for what `kutover demo` makes)"
             )),
         }
     }
@@ -123,6 +156,8 @@ impl Raw {
                 ("brokers", self.brokers.is_some()),
                 ("address", self.address.is_some()),
                 ("directory", self.directory.is_some()),
+                ("command", self.command.is_some()),
+                ("environment", self.environment.is_some()),
             ],
         )?;
         let bootstrap = self.bootstrap.ok_or("`bootstrap` is missing; add bootstrap = [\"host:port\"]")?;
@@ -151,8 +186,35 @@ impl Raw {
         Ok(ProvisionerConfig::Static { bootstrap, endpoint })
     }
 
+    fn into_exec(self) -> Result<ProvisionerConfig, String> {
+        refuse(
+            "exec",
+            &[
+                ("bootstrap", self.bootstrap.is_some()),
+                ("endpoint", self.endpoint.is_some()),
+                ("kafka", self.kafka.is_some()),
+                ("brokers", self.brokers.is_some()),
+                ("address", self.address.is_some()),
+                ("directory", self.directory.is_some()),
+            ],
+        )?;
+        let command = self.command.unwrap_or_default();
+        if command.first().is_none_or(String::is_empty) {
+            return Err("`command` is missing; write the program and its arguments".into());
+        }
+        Ok(ProvisionerConfig::Exec { command, environment: self.environment.unwrap_or_default() })
+    }
+
     fn into_lab(self) -> Result<ProvisionerConfig, String> {
-        refuse("lab", &[("bootstrap", self.bootstrap.is_some()), ("endpoint", self.endpoint.is_some())])?;
+        refuse(
+            "lab",
+            &[
+                ("bootstrap", self.bootstrap.is_some()),
+                ("endpoint", self.endpoint.is_some()),
+                ("command", self.command.is_some()),
+                ("environment", self.environment.is_some()),
+            ],
+        )?;
         let kafka =
             self.kafka.ok_or("`kafka` is missing; write kafka = \"embedded\" or kafka = \"apache:3.9.2\"")?;
         let kafka = kafka.parse().map_err(|reason| format!("`kafka`: {reason}"))?;
@@ -164,7 +226,7 @@ impl Raw {
     }
 }
 
-fn refuse(kind: &str, fields: &[(&str, bool)]) -> Result<(), String> {
+pub(super) fn refuse(kind: &str, fields: &[(&str, bool)]) -> Result<(), String> {
     match fields.iter().find(|(_, present)| *present) {
         Some((field, _)) => {
             Err(format!("`{field}` does not belong to kind `{kind}`; delete it or change the kind"))
@@ -202,6 +264,12 @@ impl From<ProvisionerConfig> for Raw {
                 let (bootstrap, endpoint) = (Some(bootstrap), Some(endpoint));
                 Self { kind: "static".into(), bootstrap, endpoint, ..Self::default() }
             }
+            ProvisionerConfig::Exec { command, environment } => Self {
+                kind: "exec".into(),
+                command: Some(command),
+                environment: (!environment.is_empty()).then_some(environment),
+                ..Self::default()
+            },
             ProvisionerConfig::Lab { kafka, brokers, address, directory } => Self {
                 kind: "lab".into(),
                 kafka: Some(kafka.to_string()),

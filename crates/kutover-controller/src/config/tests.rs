@@ -35,6 +35,10 @@ soak = "1m 30s"
 ttl = "5s"
 "#;
 
+const LOCAL: &str = "kind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:5353\"";
+const RFC2136: &str = "kind = \"rfc2136\"\nzone = \"orders.test\"\nserver = \"127.0.0.1:53\"\n\
+    key_name = \"kutover\"\nsecret = \"hunter2\"\nvisible_at = [\"127.0.0.1:53\", \"[::1]:53\"]";
+
 /// `GOOD` with one text put in place of another.
 fn with(from: &str, to: &str) -> String {
     assert!(GOOD.contains(from), "the good file has no `{from}`");
@@ -73,7 +77,12 @@ fn a_written_configuration_reads_back_the_same() {
         r#"topics = ["orders", "audit"]"#,
         "topics = \"*\"\nwaive_history = [\"*\"]\nremove_old = false",
     );
-    for text in [GOOD, &plain, &cname, &lab, &selections] {
+    let rfc2136 = with(LOCAL, RFC2136);
+    let exec = with(
+        "kind = \"lab\"\nkafka = \"apache:4.3.1\"\nbrokers = 3",
+        "kind = \"exec\"\ncommand = [\"make-cluster\", \"-v\"]\nenvironment = { TOKEN = { env = \"T\" } }",
+    );
+    for text in [GOOD, &plain, &cname, &lab, &selections, &rfc2136, &exec] {
         let config = Config::parse(text).unwrap();
         let written = config.to_toml().unwrap();
         assert_eq!(Config::parse(&written).unwrap(), config, "{written}");
@@ -129,7 +138,7 @@ fn a_file_is_named_in_its_errors_and_its_journal_lies_beside_it() {
 
 #[test]
 fn no_secret_is_ever_shown() {
-    let config = Config::parse(GOOD).unwrap();
+    let config = Config::parse(&with(LOCAL, RFC2136)).unwrap();
     let shown = format!("{config:?} {:#?}", config.clusters.blue);
     assert!(shown.contains("sasl.password") && !shown.contains("hunter2"), "{shown}");
     for broken in [
@@ -138,6 +147,8 @@ fn no_secret_is_ever_shown() {
         with(r#""hunter2""#, r#""hunter2"#),
         with(r#""hunter2""#, "hunter2"),
         with("ttl_s = 30", "ttl_s = 0"),
+        with(LOCAL, &RFC2136.replace("\"hunter2\"", "[\"hunter2\"]")),
+        with(LOCAL, &RFC2136.replace("\"hunter2\"", "{ hunter2 = 1 }")),
     ] {
         let error = Config::parse(&broken).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
@@ -183,12 +194,33 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         "kind = \"local\"",
         "kind = \"route54\"",
-        "line 7: field `dns.kind`: unknown variant `route54`, expected `local`; write one of those",
+        "line 7: field `dns.kind`: unknown variant `route54`, expected `local` or `rfc2136`; write one",
     ),
     (
         "listen = \"127.0.0.1:5353\"",
         "listen = \"127.0.0.1\"",
         "line 9: field `dns.listen`: invalid socket address syntax; write address and port, as in 127.0.0.1:5353",
+    ),
+    ("listen = \"127.0.0.1:5353\"\n", "", "field `dns`: `listen` is missing; write listen = "),
+    (
+        "listen = \"127.0.0.1:5353\"",
+        "listen = \"127.0.0.1:5353\"\nserver = \"127.0.0.1:53\"",
+        "field `dns`: `server` does not belong to kind `local`; delete it or change the kind",
+    ),
+    (
+        "kind = \"local\"",
+        "kind = \"rfc2136\"",
+        "field `dns`: `listen` does not belong to kind `rfc2136`; delete it",
+    ),
+    (
+        "kind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:5353\"",
+        "kind = \"rfc2136\"\nzone = \"orders.test\"\nserver = \"127.0.0.1:53\"\nkey_name = \"k\"",
+        "field `dns`: `secret` is missing; write secret = { file = ",
+    ),
+    (
+        "kind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:5353\"",
+        "kind = \"rfc2136\"\nzone = \"orders.test\"\nserver = \"ns.orders.test\"",
+        "line 9: field `dns.server`: invalid socket address syntax; write address and port",
     ),
     (
         "ttl_s = 30",
@@ -214,6 +246,16 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "kind = \"static\"",
         "kind = \"static\"\nkafka = \"embedded\"",
         "`kafka` does not belong to kind `static`; delete it or change",
+    ),
+    (
+        "kind = \"static\"",
+        "kind = \"exec\"",
+        "field `clusters.blue.provisioner`: `bootstrap` does not belong to kind `exec`; delete it",
+    ),
+    (
+        "kind = \"lab\"\nkafka = \"apache:4.3.1\"\nbrokers = 3",
+        "kind = \"exec\"\ncommand = [\"\"]",
+        "field `clusters.green.provisioner`: `command` is missing; write the program",
     ),
     ("\"10.0.0.1:9092\", ", "\"10.0.0.1\", ", "`bootstrap`: `10.0.0.1` is no server; write host:port"),
     (

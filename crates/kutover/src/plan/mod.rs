@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::time::Duration;
 
-use kutover_controller::config::{Config, DnsKind};
+use kutover_controller::config::{Config, DnsKind, Endpoint};
 use kutover_controller::driver::{ClusterConnector as _, Gate};
 use kutover_controller::survey::{SurveyLinks, SurveyRequest, survey};
 use kutover_core::error::ProviderResult;
-use kutover_core::ports::{ClusterProvisioner, Item};
+use kutover_core::ports::{ClusterProvisioner, DnsProvider as _, Item, Published};
 use kutover_core::survey::{Assessment, EndpointSeen, Outcome, assess};
 use kutover_core::words::{Colour, DnsName};
 use kutover_dns::LocalServer;
@@ -19,6 +19,7 @@ use kutover_dns::LocalServer;
 use crate::cli::PlanOptions;
 use crate::command::print_json;
 use crate::failure::Failure;
+use crate::rfc2136;
 use crate::up;
 use crate::wire::{Connector, Hosts, provisioners, zone_path};
 
@@ -57,7 +58,7 @@ async fn make(config: &Config, gate: &Gate) -> Result<Assessment, Failure> {
     let [blue, green] = provisioners(config, &Hosts::default())?;
     let connector = Connector::new(config, None).map_err(Failure::Input)?;
     let plan = config.cutover_plan();
-    let endpoints = endpoints(config);
+    let endpoints = endpoints(config).await?;
     let owner = endpoints.get(&config.term_endpoint().name);
     let owner = owner.and_then(|seen| seen.as_ref().ok()?.owner.as_ref());
     let from = owner.map_or(config.plan.active, |owner| owner.target.colour);
@@ -99,13 +100,28 @@ async fn connect(
 }
 
 /// What is published. A zone of kind `local` is read where it is kept, whether it is served just now or not.
-fn endpoints(config: &Config) -> BTreeMap<DnsName, Item<EndpointSeen>> {
-    let DnsKind::Local = config.dns.kind;
-    let kept = LocalServer::kept(&config.dns.zone, &zone_path(config)).map_err(|error| error.to_string());
-    let seen = |name: &DnsName| {
-        let published = kept.as_ref().map_err(Clone::clone)?.get(name).cloned().unwrap_or_default();
-        let record = published.endpoint.map(|set| (set.data, set.ttl_s));
-        Ok(EndpointSeen { record, owner: published.owner })
-    };
-    config.endpoints.iter().map(|endpoint| (endpoint.name.clone(), seen(&endpoint.name))).collect()
+async fn endpoints(config: &Config) -> Result<BTreeMap<DnsName, Item<EndpointSeen>>, Failure> {
+    let mut seen = BTreeMap::new();
+    match &config.dns.kind {
+        DnsKind::Local { .. } => {
+            let kept =
+                LocalServer::kept(&config.dns.zone, &zone_path(config)).map_err(|error| error.to_string());
+            for Endpoint { name, .. } in &config.endpoints {
+                let published = kept.as_ref().map(|kept| kept.get(name).cloned().unwrap_or_default());
+                seen.insert(name.clone(), published.map(endpoint).map_err(Clone::clone));
+            }
+        }
+        DnsKind::Rfc2136(at) => {
+            let dns = rfc2136::provider(&config.dns.zone, at)?;
+            for Endpoint { name, .. } in &config.endpoints {
+                let published = dns.read(name).await;
+                seen.insert(name.clone(), published.map(endpoint).map_err(|error| error.to_string()));
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn endpoint(published: Published) -> EndpointSeen {
+    EndpointSeen { record: published.endpoint.map(|set| (set.data, set.ttl_s)), owner: published.owner }
 }
