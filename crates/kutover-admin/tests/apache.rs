@@ -1,5 +1,8 @@
-//! krafka's admin client on real Apache Kafka, through kutover-lab: one broker of 3.9.2 on ZooKeeper, one of 4.3.1.
+//! krafka's admin client on real Apache Kafka, through kutover-lab: one broker of 3.9.2 on ZooKeeper, one and three of
+//! 4.3.1.
 
+#[path = "support/leaders.rs"]
+mod leaders;
 #[path = "support/apache.rs"]
 mod scenarios;
 mod support;
@@ -8,6 +11,7 @@ use kutover_core::error::ErrorKind;
 use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::Colour;
 use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Tools};
+use leaders::Leaders;
 
 const ON_ZOOKEEPER: KafkaVersion = KafkaVersion::new(3, 9, 2);
 const KRAFT: KafkaVersion = KafkaVersion::new(4, 3, 1);
@@ -53,16 +57,22 @@ async fn everything_holds_on_kraft() {
     everything("everything_holds_on_kraft", KRAFT).await;
 }
 
-/// L16: each broker gives ids out of a block of its own, and all of them must pass a mark.
+/// What one broker of three says is not what all say. L16: each gives ids out of a block of its own, and all of them must
+/// pass a mark. L8: a fence is up when every leader refuses.
 #[tokio::test]
-async fn every_broker_passes_a_mark() {
-    let Some((tools, _turn)) = ready("every_broker_passes_a_mark", KRAFT).await else { return };
+async fn every_broker_is_asked() {
+    let Some((tools, _turn)) = ready("every_broker_is_asked", KRAFT).await else { return };
     let dir = tempfile::tempdir().expect("a directory");
-    let spec = ClusterSpec::apache(KRAFT).brokers(2);
+    let spec = ClusterSpec::apache(KRAFT).brokers(3);
     let mut options = LabOptions::new(dir.path(), spec, ClusterSpec::embedded());
-    options.tools = tools;
+    options.tools = tools.clone();
     options.is_disposable = true;
     let lab = LabProvisioner::new(options).await.expect("a world");
     let cluster = lab.provision(Colour::Blue, &"r1".into()).await.expect("a cluster");
     scenarios::every_broker_passes_a_mark(&cluster).await;
+    let leaders = Leaders::new(&cluster, &lab, dir.path(), &tools, KRAFT).await;
+    leaders.all_refuse().await;
+    leaders.one_is_silent().await;
+    leaders.one_takes_records().await;
+    leaders.all_refuse_again_and_it_is_lifted().await;
 }

@@ -1,0 +1,178 @@
+//! Three brokers, each the leader of a partition: what two of three say is no proof. Half of it by the fence that a
+//! command makes, with Kafka's own tools as the command.
+
+#![allow(unreachable_pub)]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
+use kutover_core::error::ErrorKind;
+use kutover_core::ports::{ClusterAdmin, FenceKind, Incarnation, NewTopic};
+use kutover_core::words::{Colour, Offset, TopicName, TopicPartition};
+use kutover_lab::{ApacheCluster, KafkaVersion, LabProvisioner, Tools};
+use kutover_provision::{ExecFence, FenceSubject};
+use kutover_testkit::until;
+
+use super::support::*;
+
+/// What an operator would write: it reads the request and leaves the rest to `kafka-acls`, as this machine has it. `$0`
+/// is the Java launcher, `$1` the class path.
+const COMMAND: &str = r#"
+set -e
+request=$(cat)
+text() { printf %s "$request" | sed "s/.*\"$1\":\"\([^\"]*\)\".*/\1/"; }
+list() { printf %s "$request" | sed "s/.*\"$1\":\[\([^]]*\)\].*/\1/" | tr -d '"'; }
+topics=$(list topics | sed 's/,/ --topic /g')
+acls() {
+    "$java" -Xmx96m -XX:TieredStopAtLevel=1 -cp "$jars" org.apache.kafka.tools.AclCommand \
+        --bootstrap-server "$(list bootstrap)" --force --topic $topics "$@" >&2
+}
+java=$0 jars=$1
+case $(text act) in
+raise)
+    acls --add --allow-principal 'User:*' --operation Read --operation Describe
+    acls --add --deny-principal 'User:*' --operation Write
+    ;;
+lift) acls --remove ;;
+esac
+"#;
+
+/// A cluster of three brokers, a fence of each kind on it.
+pub struct Leaders {
+    cluster: Arc<ApacheCluster>,
+    config: AdminConfig,
+    properties: std::path::PathBuf,
+    by_acl: KafkaAdmin,
+    by_command: KafkaAdmin,
+}
+
+/// The broker that does not do as the others do.
+const ODD: i32 = 2;
+
+fn topics(kind: FenceKind) -> [TopicName; 1] {
+    [TopicName::new(if kind == FenceKind::Exec { "by-command" } else { "by-acl" })]
+}
+
+impl Leaders {
+    /// Makes a topic for each fence, one partition on each broker, and writes to all of them.
+    pub async fn new(
+        incarnation: &Incarnation,
+        lab: &LabProvisioner,
+        dir: &Path,
+        tools: &Tools,
+        version: KafkaVersion,
+    ) -> Self {
+        let config = config(&incarnation.bootstrap.join(","));
+        let class_path = tools.class_path(version).await.expect("the tools");
+        let java = tools.java.to_str().expect("UTF-8").to_owned();
+        let command = ["sh".to_owned(), "-c".to_owned(), COMMAND.to_owned(), java, class_path];
+        let subject = FenceSubject {
+            deployment: "orders".into(),
+            colour: Colour::Blue,
+            bootstrap: incarnation.bootstrap.clone(),
+        };
+        let switch = Arc::new(ExecFence::new(command.into(), subject, BOUND));
+        let by_command = AdminConfig { fence: FenceWith::Switch(switch), ..config.clone() };
+        let by_command = KafkaAdmin::connect(by_command).await.expect("connect");
+        let by_acl = KafkaAdmin::connect(config.clone()).await.expect("connect");
+        for kind in [FenceKind::Exec, FenceKind::Acl] {
+            let [name] = topics(kind);
+            let topic = NewTopic { name, partitions: 3, replication: 1, configs: [].into() };
+            by_acl.create_topic(&topic).await.expect("made");
+        }
+        let cluster = lab.apache(Colour::Blue).expect("it runs");
+        let properties = dir.join(incarnation.id.as_str()).join(format!("broker-{ODD}.properties"));
+        let it = Self { cluster, config, properties, by_acl, by_command };
+        it.write_everywhere().await;
+        it
+    }
+
+    fn admin(&self, kind: FenceKind) -> &KafkaAdmin {
+        if kind == FenceKind::Exec { &self.by_command } else { &self.by_acl }
+    }
+
+    async fn write_everywhere(&self) {
+        let sender = producer(&ordinary(&self.config.bootstrap.join(",")).await).await;
+        for kind in [FenceKind::Exec, FenceKind::Acl] {
+            let [topic] = topics(kind);
+            for partition in 0..3 {
+                let place = TopicPartition::new(topic.clone(), partition);
+                write(&sender, &place, 2).await.expect("an open cluster takes records");
+            }
+        }
+    }
+
+    /// All three refuse: proven, and readers read on.
+    pub async fn all_refuse(&self) {
+        for kind in [FenceKind::Exec, FenceKind::Acl] {
+            let topics = topics(kind);
+            assert_eq!(self.admin(kind).raise_fence(&topics).await.expect("raised"), kind);
+            let proof = self.admin(kind).prove_fence(&topics).await.expect("proven");
+            let ends: Vec<Offset> = proof.ends.iter().map(|end| end.high_watermark).collect();
+            assert_eq!((proof.kind, ends), (kind, vec![Offset(2); 3]));
+            let kafka = ordinary(&self.config.bootstrap.join(",")).await;
+            assert_eq!(read(&reader(&kafka, &topics[0]).await, 2).await, 2, "readers read under {kind:?}");
+        }
+    }
+
+    /// One leader cannot be asked: what the other two say is no proof.
+    pub async fn one_is_silent(&self) {
+        self.cluster.kill_broker(ODD).await;
+        for kind in [FenceKind::Exec, FenceKind::Acl] {
+            let topics = topics(kind);
+            let error = self.admin(kind).prove_fence(&topics).await.expect_err("nobody answers for a third");
+            assert!(
+                matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Unreachable),
+                "{kind:?}: {error}"
+            );
+        }
+    }
+
+    /// One leader takes records, because whoever configured its broker made everybody a super user there: what the other
+    /// two say is no proof, and it is named.
+    pub async fn one_takes_records(&self) {
+        let before = std::fs::read_to_string(&self.properties).expect("its configuration");
+        let everybody = "\nsuper.users=User:kutover-quorum;User:ANONYMOUS\n";
+        std::fs::write(&self.properties, before.clone() + everybody).expect("written");
+        self.cluster.restart_broker(ODD).await.expect("it starts");
+        for kind in [FenceKind::Exec, FenceKind::Acl] {
+            let topics = topics(kind);
+            let answers = async || {
+                let answers = self.by_acl.probe(&topics).await.ok()?;
+                let is_clear = answers.values().all(|answer| !matches!(answer, ProbeAnswer::Unclear(_)));
+                is_clear.then_some(answers)
+            };
+            let answers = until("every leader's answer", BOUND, answers).await;
+            let open = answers.iter().filter(|(_, answer)| **answer == ProbeAnswer::Open);
+            let open: Vec<&TopicPartition> = open.map(|(place, _)| place).collect();
+            assert!(answers.len() == 3 && open.len() == 1, "two refuse, one does not: {answers:?}");
+            let error = self.admin(kind).prove_fence(&topics).await.expect_err("two of three are no proof");
+            assert_eq!(error.kind, ErrorKind::Refused, "{kind:?}: {error}");
+            assert!(error.to_string().contains(&open[0].to_string()), "{kind:?}: {error}");
+            // And it is true.
+            let kafka = ordinary(&self.config.bootstrap.join(",")).await;
+            write(&producer(&kafka).await, open[0], 1).await.expect("it is acknowledged");
+        }
+        self.cluster.kill_broker(ODD).await;
+        std::fs::write(&self.properties, before).expect("written");
+        self.cluster.restart_broker(ODD).await.expect("it starts");
+    }
+
+    /// It is proven again once the third refuses, with the record that came meanwhile, and lifted whole by whoever comes
+    /// later.
+    pub async fn all_refuse_again_and_it_is_lifted(&self) {
+        for kind in [FenceKind::Exec, FenceKind::Acl] {
+            let topics = topics(kind);
+            let proven = async || self.admin(kind).prove_fence(&topics).await.ok();
+            let proof = until("the proof", BOUND, proven).await;
+            let records: i64 = proof.ends.iter().map(|end| end.high_watermark.0).sum();
+            assert_eq!(records, 7, "{proof:?}");
+            self.admin(kind).lift_fence(&topics).await.expect("lifted");
+            self.admin(kind).prove_open(&topics).await.expect("every leader takes records again");
+            let kafka = ordinary(&self.config.bootstrap.join(",")).await;
+            assert!(acls(&kafka, &topics[0]).await.is_empty(), "nothing is left behind by {kind:?}");
+        }
+        self.write_everywhere().await;
+    }
+}
