@@ -5,9 +5,9 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use krafka::admin::{
-    AclBinding, AclPatternType, AlterClientQuotasOptions, AlterConsumerGroupOffsetsOptions,
-    AlterUserScramCredentialsOptions, ClientQuotaAlteration, ClientQuotaEntity, ConfigOp, ConfigResource,
-    CreateAclsOptions, CreateTopicsOptions, IncrementalAlterConfigsOptions, NewTopic, TopicPartition,
+    AclBinding, AclPatternType, AlterClientQuotasOptions, AlterUserScramCredentialsOptions,
+    ClientQuotaAlteration, ClientQuotaEntity, ConfigOp, ConfigResource, CreateAclsOptions,
+    IncrementalAlterConfigsOptions,
 };
 use krafka::consumer::{AutoOffsetReset, GroupProtocol};
 use krafka::{Kafka, Record};
@@ -16,6 +16,7 @@ use kutover_core::ports::{ClusterAdmin as _, Incarnation};
 use kutover_core::words::TopicName;
 use kutover_testkit::conformance::survey;
 use kutover_tests::kutover;
+use kutover_tests_kafka::clients::{commit, make_topics, write};
 use kutover_tests_kafka::raw::RawBroker;
 use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::Value;
@@ -48,41 +49,6 @@ fn unknown(plan: &Value) -> Vec<&str> {
 
 fn named(pairs: &[(&str, &str)]) -> BTreeSet<(String, String)> {
     pairs.iter().map(|(code, subject)| ((*code).to_owned(), (*subject).to_owned())).collect()
-}
-
-/// Name, partitions, configs.
-type Topic<'a> = (&'a str, i32, &'a [(&'a str, &'a str)]);
-
-async fn make_topics(kafka: &Kafka, topics: &[Topic<'_>]) {
-    let topics = topics.iter().map(|(name, partitions, configs)| {
-        let topic = NewTopic::new(*name, *partitions, 1).expect("a topic");
-        configs.iter().fold(topic, |topic, (config, value)| topic.with_config(*config, *value))
-    });
-    let made = kafka.admin().create_topics(topics, CreateTopicsOptions::default()).await.expect("an answer");
-    for (topic, answer) in made {
-        answer.unwrap_or_else(|error| panic!("{topic}: {error}"));
-    }
-}
-
-async fn commit(kafka: &Kafka, group: &str, topic: &str, partitions: i32, offset: i64) {
-    let offsets = (0..partitions).map(|partition| (TopicPartition::new(topic, partition), offset));
-    let options = AlterConsumerGroupOffsetsOptions::default();
-    let answers =
-        kafka.admin().alter_consumer_group_offsets(group, offsets, options).await.expect("an answer");
-    for answer in answers.into_values() {
-        answer.expect("the commit is taken");
-    }
-}
-
-async fn write(kafka: &Kafka, topic: &str, partitions: i32, count: usize) {
-    let producer = kafka.producer().metrics_push(false).build().await.expect("a producer");
-    for partition in 0..partitions {
-        for n in 0..count {
-            let record = Record::new(topic, format!("{n}")).key(format!("{n}")).partition(partition);
-            let _stored = producer.send(record).await.expect("stored");
-        }
-    }
-    producer.close().await.expect("closed");
 }
 
 /// Quota, SCRAM user and an ACL on a topic of its own, so that nobody else is bound by it.

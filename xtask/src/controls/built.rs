@@ -75,22 +75,48 @@ impl Built {
 
     /// What kutover-core's example `controls` prints.
     pub(super) fn list_of_controls(&self) -> Result<String> {
-        let is_it = |program: &&Program| program.kind == "example" && program.target == "controls";
-        let program =
-            self.programs.iter().find(is_it).context("kutover-core's example `controls` was not built")?;
-        let ended = process::run(program, &[], None, process::LONG)?;
-        ensure!(ended.is_success(), "{} failed", program.path.display());
-        Ok(ended.output)
+        list_of_controls(&self.programs)
     }
 }
 
+/// What kutover-core's example `controls` prints, if it is among these programs.
+fn list_of_controls(programs: &[Program]) -> Result<String> {
+    let is_it = |program: &&Program| program.kind == "example" && program.target == "controls";
+    let program = programs.iter().find(is_it).context("kutover-core's example `controls` was not built")?;
+    let ended = process::run(program, &[], None, process::LONG)?;
+    ensure!(ended.is_success(), "{} failed", program.path.display());
+    Ok(ended.output)
+}
+
+/// The scenes on real Kafka, and the list of controls. Not optimised: the brokers take the time, and what the other tests
+/// of real Kafka are built on is built already.
+pub(super) fn on_kafka(context: &Context) -> Result<(Program, String)> {
+    println!("building the scenes on real Kafka with the feature `controls`");
+    let packages = ["--package", "kutover-tests-kafka", "--package", "kutover-core"];
+    let targets = ["--test", "losses", "--example", "controls", "--features", "kutover-tests-kafka/controls"];
+    let programs = build_as(context, &["test", "--no-run"], &[], packages.into_iter().chain(targets))?;
+    let list = list_of_controls(&programs)?;
+    let scenes = programs.into_iter().find(|program| program.is_test && program.target == "losses");
+    Ok((scenes.context("kutover-tests-kafka has no test `losses`")?, list))
+}
+
+/// Builds with debug assertions, optimised.
 fn build<'a>(
     context: &Context,
     command: &[&str],
     what: impl Iterator<Item = &'a str>,
 ) -> Result<Vec<Program>> {
-    let how = ["--profile", "sim", "--quiet", "--message-format", "json"];
-    let said = context.cargo(command).args(how).args(what).quiet().read()?;
+    build_as(context, command, &["--profile", "sim"], what)
+}
+
+fn build_as<'a>(
+    context: &Context,
+    command: &[&str],
+    profile: &[&str],
+    what: impl Iterator<Item = &'a str>,
+) -> Result<Vec<Program>> {
+    let how = ["--quiet", "--message-format", "json"];
+    let said = context.cargo(command).args(profile).args(how).args(what).quiet().read()?;
     let mut programs = Vec::new();
     for line in said.lines().filter(|line| line.starts_with('{')) {
         let message: Value = serde_json::from_str(line).context("cargo's messages are no JSON")?;

@@ -6,6 +6,7 @@
 
 mod built;
 mod judge;
+mod kafka;
 mod process;
 mod proofs;
 mod report;
@@ -19,6 +20,7 @@ use serde_json::Value;
 
 use self::{
     built::Built,
+    kafka::Staged,
     proofs::{PROOFS, Proof},
     report::{Catch, Report, Row},
     suite::{Outcome, Suite, Suites},
@@ -34,6 +36,9 @@ pub(crate) struct ControlsArgs {
     /// Tries every control on every suite, not on its proof alone, and names all that notice (long)
     #[arg(long)]
     all: bool,
+    /// Takes out those whose loss shows on real Apache Kafka, there (needs Java and Maven)
+    #[arg(long, conflicts_with = "all")]
+    kafka: bool,
     /// Prints one JSON object as the last line on stdout
     #[arg(long)]
     json: bool,
@@ -57,10 +62,30 @@ pub(crate) const CHECKS: &[Check] = &[Check {
     },
 }];
 
+/// What the section of real Kafka runs.
+pub(crate) const CHECKS_ON_KAFKA: &[Check] = &[Check {
+    name: "what a defence stops is let in without it",
+    run: |context: &Context| match kafka::take_out_each(context, &[])? {
+        Staged::Missing(what) => Ok(Ran::Skipped(what)),
+        Staged::Played(report) => {
+            print!("{report}");
+            ensure!(report.survived().next().is_none(), "nothing is let in when a defence is missing");
+            Ok(Ran::Passed)
+        }
+    },
+}];
+
 /// Runs what `args` ask for; a control that survives is a failure.
 pub(crate) fn run(args: &ControlsArgs) -> Result<ExitCode> {
     let context = Context::new(false)?;
-    let report = take_out_each(&context, &args.only, args.all)?;
+    let report = if args.kafka {
+        match kafka::take_out_each(&context, &args.only)? {
+            Staged::Missing(what) => bail!("{what} is missing"),
+            Staged::Played(report) => report,
+        }
+    } else {
+        take_out_each(&context, &args.only, args.all)?
+    };
     print!("{report}");
     if args.json {
         println!("{}", report.json());
@@ -70,7 +95,7 @@ pub(crate) fn run(args: &ControlsArgs) -> Result<ExitCode> {
 
 fn take_out_each(context: &Context, only: &[String], all: bool) -> Result<Report> {
     let built = Built::new(context)?;
-    let controls = controls(&built)?;
+    let controls = controls(&built.list_of_controls()?)?;
     for name in only.iter().map(String::as_str).chain(PROOFS.iter().map(|proof| proof.control)) {
         ensure!(controls.iter().any(|control| control.name == name), "{name} is no control");
     }
@@ -118,9 +143,8 @@ fn attempt(suites: &mut Suites<'_>, row: &mut Row, suite: Suite, only: Option<&'
     Ok(true)
 }
 
-/// Asks kutover-core which controls there are.
-fn controls(built: &Built) -> Result<Vec<Control>> {
-    let said = built.list_of_controls()?;
+/// Which controls there are, as kutover-core's example `controls` says.
+fn controls(said: &str) -> Result<Vec<Control>> {
     let controls = said.lines().map(read_control).collect::<Result<Vec<_>>>()?;
     let modes: BTreeSet<u64> = controls.iter().map(|control| control.loss_mode).collect();
     if controls.is_empty() || modes != (1..=20).collect() {

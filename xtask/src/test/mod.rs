@@ -12,6 +12,7 @@ mod tally;
 mod threads;
 
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
@@ -116,6 +117,13 @@ fn run_section(context: &Context, section: &Section) -> Tally {
     if !section.packages.is_empty() {
         let mut args = vec!["--all-targets"];
         args.extend(section.packages.iter().flat_map(|package| ["--package", package]));
+        tally.add(cargo_test::run(context, section.name, &args));
+    }
+    let shared: BTreeSet<&str> = section.targets.iter().map(|(package, _)| *package).collect();
+    for package in shared {
+        let tests = section.targets.iter().filter(|(of, _)| *of == package);
+        let mut args = vec!["--package", package];
+        args.extend(tests.flat_map(|(_, test)| ["--test", *test]));
         tally.add(cargo_test::run(context, section.name, &args));
     }
     for (package, test) in section.tls {

@@ -11,6 +11,8 @@ pub(crate) struct Section {
     pub(crate) about: &'static str,
     /// Packages whose test targets are run.
     pub(crate) packages: &'static [&'static str],
+    /// Test targets of packages that are shared among sections, each with its package.
+    pub(crate) targets: &'static [(&'static str, &'static str)],
     /// Test targets, each with its package, that are built with the feature `tls`: librdkafka once more, so that
     /// nobody else's build pays for it.
     pub(crate) tls: &'static [(&'static str, &'static str)],
@@ -29,6 +31,7 @@ const PLAIN: Section = Section {
     name: "",
     about: "",
     packages: &[],
+    targets: &[],
     tls: &[],
     doc_tests: false,
     needs: &[],
@@ -88,15 +91,22 @@ pub(crate) const SECTIONS: &[Section] = &[
         name: "dns",
         about: "the resolver watch, dynamic updates on BIND, Knot and PowerDNS, the local authoritative server",
         packages: &["kutover-dns"],
+        targets: &[("kutover-tests", "bind")],
         needs: setup::NAME_SERVERS,
         ..PLAIN
     },
     Section {
         name: "kafka",
-        about: "the data path and all that is done to a cluster, on real Kafka; stock clients; secured clusters",
+        about: "all that is done to and seen of a cluster, and whole cutovers, on real Kafka; stock clients; secured clusters",
         packages: &["kutover-admin", "kutover-clash", "kutover-kafka", "kutover-tests-kafka"],
+        targets: &[
+            ("kutover-tests", "apache"),
+            ("kutover-tests", "stragglers"),
+            ("kutover-tests", "wait_group"),
+        ],
         tls: &[("kutover-tests", "secured")],
         needs: setup::SECURED_KAFKA,
+        checks: controls::CHECKS_ON_KAFKA,
         ..PLAIN
     },
     Section {
@@ -114,9 +124,13 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "e2e",
-        about: "the program and whole cutovers, on embedded clusters and on Apache Kafka",
-        packages: &["kutover", "kutover-tests"],
-        needs: setup::WHOLE_CUTOVERS,
+        about: "the program and whole cutovers, on embedded clusters",
+        packages: &["kutover"],
+        targets: &[
+            ("kutover-tests", "bad_input"),
+            ("kutover-tests", "embedded"),
+            ("kutover-tests", "resume"),
+        ],
         ..PLAIN
     },
     Section {
@@ -149,19 +163,35 @@ mod tests {
     use super::SECTIONS;
     use crate::test::Context;
 
-    /// A crate that no section names would never be tested.
+    /// A crate, or a test of a shared one, that no section names would never be run; one that two name, twice.
     #[test]
-    fn every_package_of_the_workspace_is_in_exactly_one_section() {
+    fn every_package_or_test_of_the_workspace_is_in_exactly_one_section() {
         let context = Context::new(false).unwrap();
         let args = ["metadata", "--no-deps", "--offline", "--format-version", "1"];
         let metadata = context.cargo(args).quiet().read().unwrap();
         let metadata: serde_json::Value = serde_json::from_str(&metadata).unwrap();
-        let packages = metadata["packages"].as_array().unwrap();
-        let members: BTreeSet<&str> =
-            packages.iter().filter_map(|package| package["name"].as_str()).collect();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        let packages: BTreeSet<String> =
+            SECTIONS.iter().flat_map(|section| section.packages).map(|name| (*name).to_owned()).collect();
+        let mut members = BTreeSet::new();
+        for package in metadata["packages"].as_array().unwrap() {
+            let name = text(&package["name"]);
+            if packages.contains(&name) {
+                members.insert((name, None));
+                continue;
+            }
+            let targets = package["targets"].as_array().unwrap().iter();
+            let tests = targets.filter(|target| target["kind"][0] == "test");
+            members.extend(tests.map(|test| (name.clone(), Some(text(&test["name"])))));
+        }
         let mut named = BTreeSet::new();
-        for package in SECTIONS.iter().flat_map(|section| section.packages) {
-            assert!(named.insert(*package), "{package} is in two sections");
+        for section in SECTIONS {
+            let whole = section.packages.iter().map(|package| (*package, None));
+            let shared = section.targets.iter().chain(section.tls);
+            for (package, test) in whole.chain(shared.map(|(package, test)| (*package, Some(*test)))) {
+                let this = (package.to_owned(), test.map(str::to_owned));
+                assert!(named.insert(this), "{package} {test:?} is in two sections");
+            }
         }
         assert_eq!(
             named, members,

@@ -28,10 +28,7 @@ pub(crate) const REAL_KAFKA: &[Need] = &[Need::Java, Need::Maven];
 /// The same, for clients that speak TLS.
 pub(crate) const SECURED_KAFKA: &[Need] = &[Need::Java, Need::Maven, Need::OpenSsl];
 
-/// What whole cutovers take: clusters, and a name server.
-pub(crate) const WHOLE_CUTOVERS: &[Need] = &[Need::Java, Need::Maven, Need::NameServers];
-
-/// The name servers that kutover-dns is tested against.
+/// The name servers that kutover-dns is tested against, and whole cutovers.
 pub(crate) const NAME_SERVERS: &[Need] = &[Need::NameServers];
 
 /// The oldest Java that Kafka 4 starts on.

@@ -1,0 +1,152 @@
+//! One cutover there and back, steered by a controller in this process.
+
+use krafka::admin::{
+    AclBinding, AclFilter, AclOperation, AclPatternType, CreateAclsOptions, DeleteAclsOptions,
+};
+use krafka::consumer::GroupProtocol;
+use kutover_admin::AdminConfig;
+use kutover_controller::driver::Operator;
+use kutover_core::controls::Control;
+use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
+use kutover_core::decisions::separation::BLOCK;
+use kutover_core::ports::{ClusterAdmin as _, NewTopic, ProducerIds as _};
+use kutover_core::words::{Colour, TopicName};
+use kutover_testkit::until;
+use kutover_tests_kafka::clients::{BOUND, commit, make_topics, read_as, try_write, write};
+use kutover_tests_kafka::controller::{Deployed, Running};
+use kutover_tests_kafka::world::client;
+
+use super::{Stage, admin, stopped};
+
+const PLAN: &str = "approve = \"manual\"\nconverge_deadline = \"10s\"\nsoak = \"0s\"\nhold_limit = \"2m\"\n\
+                    drain_poll = \"200ms\"\nseparation_head_room = 1000\n";
+
+/// Nobody reads it and nothing was ever written to it.
+const EMPTY: &str = "empty";
+
+fn holds(event: &Event, why: &str) -> bool {
+    matches!(event, Event::Hold { reason, .. } if reason.contains(why))
+}
+
+fn leads_to(event: &Event, colour: Colour) -> bool {
+    matches!(event, Event::Published { target } if target.colour == colour)
+}
+
+async fn awaits(run: &mut Running, wanted: ApprovalGate) {
+    let is_it = |event: &Event| matches!(event, Event::AwaitingApproval { gate, .. } if *gate == wanted);
+    assert!(run.event(is_it).await.is_some(), "it waits for a person");
+}
+
+/// A cutover whose every step is looked at from outside, and its rollback. `history`: what dies with blue is not waived at
+/// first.
+pub(super) async fn there_and_back(stage: &Stage, history: bool) {
+    make_topics(&stage.kafka, &[("orders", 1, &[]), (EMPTY, 1, &[])]).await;
+    write(&stage.kafka, "orders", 1, 5).await;
+    for group in ["billing", "sleeper"] {
+        commit(&stage.kafka, group, "orders", 1, 0).await;
+    }
+    let deployed = Deployed::new(&stage.world).await;
+    if history {
+        history_holds(stage, &deployed).await;
+    }
+    let mut run = deployed.start(&stage.world, &format!("{PLAN}waive_history = \"*\"\n")).await;
+    awaits(&mut run, ApprovalGate::Redirect).await;
+    ids_are_apart(stage).await;
+    run.say(Operator::Approve(ApprovalGate::Redirect));
+    assert!(run.event(|event| leads_to(event, Colour::Green)).await.is_some());
+    let green = client(&stage.world.green).await;
+    write(&green, "orders", 1, 2).await;
+    // From classic to KIP-848, as a new cluster has it.
+    let modern = ("billing", GroupProtocol::Consumer);
+    assert_eq!(read_as(&green, modern, "orders", 2).await, [0, 1], "it starts where green's segment does");
+    closed_is_closed(stage, &mut run).await;
+    let classic = ("billing", GroupProtocol::Classic);
+    assert_eq!(read_as(&stage.kafka, classic, "orders", 5).await, [0, 1, 2, 3, 4], "readers are let in");
+    commit(&stage.kafka, "sleeper", "orders", 1, 5).await;
+    awaits(&mut run, ApprovalGate::Removal).await;
+    a_topic_made_anew_holds(stage, &mut run).await;
+    back(stage, &green, run).await;
+}
+
+/// L18: nothing is removed over history that nobody waived.
+async fn history_holds(stage: &Stage, deployed: &Deployed) {
+    let mut run = deployed.start(&stage.world, PLAN).await;
+    let why = "would die with the old cluster";
+    let goes_on = |event: &Event| matches!(event, Event::Entered { state } if *state == StateName::Preparing);
+    let event = run.event(|event| holds(event, why) || goes_on(event)).await;
+    let held = event.as_ref().is_some_and(|event| holds(event, why));
+    stopped(held, Control::HistoryIgnored, format!("five records of orders would go with blue: {event:?}"));
+    run.say(Operator::Abort);
+    let end = run.end().await;
+    assert!(matches!(end.stop, Stop::Aborted(_)), "{:?}", end.stop);
+}
+
+/// L16: before anybody is led to green, an id that it gives out is above all that blue gives out and the head-room.
+async fn ids_are_apart(stage: &Stage) {
+    let green = admin(&stage.world.green, AdminConfig::default()).await;
+    let (old, new) = (stage.admin.newest().await.expect("ids"), green.newest().await.expect("ids"));
+    let ids = |newest: std::collections::BTreeMap<i32, Result<u64, String>>| {
+        newest.into_values().map(|id| id.expect("an id")).collect::<Vec<u64>>()
+    };
+    let (old, new) = (ids(old), ids(new));
+    let apart = new.iter().min() > old.iter().max().map(|highest| highest + BLOCK).as_ref();
+    stopped(apart, Control::NoSeparation, format!("blue gives out {old:?} and green {new:?}"));
+}
+
+/// L8: once a segment is closed, who stayed behind is refused.
+async fn closed_is_closed(stage: &Stage, run: &mut Running) {
+    let closed = run.event(|event| matches!(event, Event::Closed { .. })).await;
+    let late = try_write(&stage.kafka, "orders", 1, 1).await;
+    let what = format!("a record was acknowledged behind {closed:?}");
+    stopped(late.is_err(), Control::ReceiptsClose, what);
+}
+
+/// L12: somebody deletes a topic on blue and makes it again, as empty as it was, while a person is asked.
+async fn a_topic_made_anew_holds(stage: &Stage, run: &mut Running) {
+    let name = TopicName::new(EMPTY);
+    // Under the fence that takes a right of its own, for as long as it is made use of.
+    let right = AclBinding {
+        operation: AclOperation::Delete,
+        // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
+        ..AclBinding::allow_read_topic(EMPTY, "User:*").with_pattern_type(AclPatternType::from_i8(3))
+    };
+    let kafka = stage.kafka.admin();
+    let made = kafka.create_acls(vec![right], CreateAclsOptions::default()).await.expect("an answer");
+    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    stage.admin.delete_topics(std::slice::from_ref(&name)).await.expect("deleted");
+    let taken = AclFilter::all().resource_name(EMPTY).operation(AclOperation::Delete);
+    let taken = kafka.delete_acls(vec![taken], DeleteAclsOptions::default()).await.expect("an answer");
+    assert!(taken.iter().all(|(_, result)| result.is_ok()), "{taken:?}");
+    let gone = async || {
+        let topics = stage.admin.topics().await.expect("topics");
+        topics.iter().all(|topic| topic.name != name).then_some(())
+    };
+    until("the topic to be gone", BOUND, gone).await;
+    let again = NewTopic { name: name.clone(), partitions: 1, replication: 1, configs: [].into() };
+    stage.admin.create_topic(&again).await.expect("made again");
+    let led = async || stage.admin.ends(std::slice::from_ref(&name)).await.ok();
+    until("its leader", BOUND, led).await;
+    run.say(Operator::Approve(ApprovalGate::Removal));
+    let why = "re-created on the old cluster";
+    let is_over = |event: &Event| matches!(event, Event::Removed { .. });
+    let event = run.event(|event| holds(event, why) || is_over(event)).await;
+    let held = event.as_ref().is_some_and(|event| holds(event, why));
+    stopped(held, Control::ReCreatedIgnored, format!("blue went with a topic that nobody proved: {event:?}"));
+}
+
+/// L7 on the way back: a group that lived on green and one that never came there both go on where blue's new segment
+/// starts, although they would begin at the end.
+async fn back(stage: &Stage, green: &krafka::Kafka, mut run: Running) {
+    run.say(Operator::RollBack);
+    assert!(run.event(|event| leads_to(event, Colour::Blue)).await.is_some());
+    assert!(try_write(green, "orders", 1, 1).await.is_err(), "green is fenced");
+    write(&stage.kafka, "orders", 1, 3).await;
+    for group in ["billing", "sleeper"] {
+        let read = read_as(&stage.kafka, (group, GroupProtocol::Classic), "orders", 3).await;
+        assert_eq!(read, [5, 6, 7], "{group}");
+    }
+    // The one that never came has green's two records to read yet.
+    commit(green, "sleeper", "orders", 1, 2).await;
+    let end = run.end().await;
+    assert!(matches!(end.stop, Stop::RolledBack(_)), "{:?}", end.stop);
+}

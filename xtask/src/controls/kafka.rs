@@ -1,0 +1,108 @@
+//! Controls on real Apache Kafka: what is let in there when a defence is missing.
+//!
+//! The scenes are one test program, which plays all of them with every defence in place, and otherwise the one of the
+//! defence that is taken out. Only its own words count as noticing: a broker that does not start has shown nothing.
+
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+
+use super::{
+    Control, built, controls,
+    process::{self, Ended},
+    report::{Catch, Report, Row},
+};
+use crate::test::Context;
+
+/// The loss modes that depend on what real brokers do.
+const LOSS_MODES: [u64; 7] = [8, 10, 11, 12, 16, 17, 18];
+
+/// What the scenes are called in a report.
+const SUITE: &str = "kafka";
+
+/// What became of the scenes.
+pub(super) enum Staged {
+    /// They were played.
+    Played(Report),
+    /// They could not be, for want of this.
+    Missing(String),
+}
+
+/// Takes out the controls of [`LOSS_MODES`], or `only` some of them, one after the other.
+pub(super) fn take_out_each(context: &Context, only: &[String]) -> Result<Staged> {
+    let (scenes, list) = built::on_kafka(context)?;
+    let all = controls(&list)?;
+    let staged: Vec<&Control> =
+        all.iter().filter(|control| LOSS_MODES.contains(&control.loss_mode)).collect();
+    for name in only {
+        ensure!(staged.iter().any(|control| control.name == *name), "{name} has no scene on real Kafka");
+    }
+    let play = |without| process::run(&scenes, &[], without, process::LONG);
+    let started = Instant::now();
+    let usual = play(None)?;
+    if let Some(what) = missing(&usual.output) {
+        return Ok(Staged::Missing(what.to_owned()));
+    }
+    ensure!(usual.is_success(), "{SUITE}: fails with every defence in place:\n{}", usual.output);
+    println!("green with every defence: {SUITE}: {:.1} s", started.elapsed().as_secs_f64());
+    let mut report = Report::default();
+    for control in staged.into_iter().filter(|control| only.is_empty() || only.contains(&control.name)) {
+        let started = Instant::now();
+        let caught = let_in(&play(Some(control.name.as_str()))?)?;
+        let row = Row {
+            loss_mode: control.loss_mode,
+            control: control.name.clone(),
+            what: control.what.clone(),
+            tried: vec![SUITE],
+            caught: caught.into_iter().map(|by| Catch { suite: SUITE, by, after: None }).collect(),
+            unproven: Vec::new(),
+            elapsed: started.elapsed(),
+        };
+        println!("{row}");
+        report.rows.push(row);
+    }
+    Ok(Staged::Played(report))
+}
+
+/// What a test says that a part of its world is missing.
+fn missing(output: &str) -> Option<&str> {
+    output.lines().find_map(|line| line.split_once("SKIPPED: ")).map(|(_, what)| what)
+}
+
+/// What was let in, in the scene's own words; nothing if all of it held.
+fn let_in(ended: &Ended) -> Result<Option<String>> {
+    if ended.is_success() {
+        return Ok(None);
+    }
+    match ended.output.lines().find_map(|line| line.strip_prefix("LET IN: ")) {
+        Some(what) => Ok(Some(what.to_owned())),
+        None => bail!("{SUITE}: it failed, and not over what was let in:\n{}", ended.output),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn ended(code: u8, output: &str) -> Ended {
+        let status = Command::new("/bin/sh").args(["-c", &format!("exit {code}")]).status().unwrap();
+        Ended { status: Some(status), output: output.to_owned() }
+    }
+
+    #[test]
+    fn only_what_was_let_in_counts_as_noticing() {
+        let said = "thread 'a' panicked at losses/main.rs:1:1:\nLET IN: L10 tail-unread: for ever\nnote: run";
+        assert_eq!(let_in(&ended(101, said)).unwrap().as_deref(), Some("L10 tail-unread: for ever"));
+        assert_eq!(let_in(&ended(0, "test a ... ok")).unwrap(), None);
+        assert!(let_in(&ended(101, "a broker does not start")).is_err());
+        assert!(let_in(&Ended { status: None, output: String::new() }).is_err(), "nor does hanging");
+    }
+
+    #[test]
+    fn a_world_that_is_not_here_is_seen() {
+        assert_eq!(missing("running 1 test\nSKIPPED: a_test: Java 17\n"), Some("a_test: Java 17"));
+        assert_eq!(missing("test a ... ok"), None);
+    }
+}
