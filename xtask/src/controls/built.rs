@@ -49,6 +49,9 @@ impl Built {
         let features = ["--features", features.as_str()];
         let packages = PROGRAMS.iter().flat_map(|package| ["--package", package]);
         programs.extend(build(context, &["build", "--bins"], packages.chain(features))?);
+        // Not optimised: librdkafka takes the time to build, and everybody else has it like this.
+        let switch = ["--package", "kutover-producer", "--features", "controls", "--test", "switch"];
+        programs.extend(build_as(context, &["test", "--no-run"], &[], switch.into_iter())?);
         let threads = ["--package", "kutover-core", "--lib", "--features", "controls,threads"];
         let threads = build(context, &["test", "--no-run"], threads.into_iter())?;
         let threads = threads.into_iter().find(|program| program.is_test);

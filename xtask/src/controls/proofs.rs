@@ -30,6 +30,7 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("reuse-client", Suite::Worlds, "switch"),
     proof("seal-unbounded", Suite::Sim, "20..40"),
     proof("open-gate", Suite::Threads, "no_send_slips_past_a_seal_and_none_is_stranded"),
+    proof("open-gate", Suite::Producer, "switches_under_load_lose_nothing_and_keep_order"),
     proof("entries-uncounted", Suite::Threads, "no_send_slips_past_a_seal_and_none_is_stranded"),
     proof("ignore-later-acks", Suite::Worlds, "switch-fences"),
     proof("purged-not-written", Suite::Worlds, "switch"),

@@ -21,6 +21,8 @@ pub(super) enum Suite {
     Threads,
     /// kutover-controller's tests: whole cutovers in memory.
     Controller,
+    /// A producer with its real threads and clients, between two embedded clusters.
+    Producer,
     /// Every interleaving of small worlds.
     Worlds,
     /// Seeds of the simulation.
@@ -33,7 +35,7 @@ const SEEDS: &str = "0..40";
 impl Suite {
     /// All of them, the quickest first.
     pub(super) const ALL: &'static [Suite] =
-        &[Suite::Core, Suite::Threads, Suite::Controller, Suite::Worlds, Suite::Sim];
+        &[Suite::Core, Suite::Threads, Suite::Controller, Suite::Producer, Suite::Worlds, Suite::Sim];
 
     /// Its name.
     pub(super) fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl Suite {
             Suite::Core => "core",
             Suite::Threads => "threads",
             Suite::Controller => "controller",
+            Suite::Producer => "producer",
             Suite::Worlds => "worlds",
             Suite::Sim => "sim",
         }
@@ -52,6 +55,7 @@ impl Suite {
             Suite::Core => built.tests_of("kutover-core"),
             Suite::Threads => vec![built.threads()],
             Suite::Controller => built.tests_of("kutover-controller"),
+            Suite::Producer => built.tests_of("kutover-producer"),
             Suite::Worlds => built.program_of("kutover-worlds").into_iter().collect(),
             Suite::Sim => built.program_of("kutover-sim").into_iter().collect(),
         }
@@ -60,7 +64,7 @@ impl Suite {
     /// What a program of it is run with: all of it, or `only` a test, a world or some seeds.
     fn args<'a>(self, only: Option<&'a str>, without: Option<&'a str>) -> Vec<&'a str> {
         match self {
-            Suite::Core | Suite::Controller => only.into_iter().collect(),
+            Suite::Core | Suite::Controller | Suite::Producer => only.into_iter().collect(),
             Suite::Threads => vec![only.unwrap_or(THREADS)],
             Suite::Worlds => {
                 let only = only.into_iter().flat_map(|world| ["--only", world]);
@@ -75,14 +79,16 @@ impl Suite {
     /// What `ended` says about the defence that was missing.
     fn judge(self, program: &Program, ended: &process::Ended) -> Result<Outcome> {
         match self {
-            Suite::Core | Suite::Threads | Suite::Controller => Ok(judge::tests(&program.target, ended)),
+            Suite::Core | Suite::Threads | Suite::Controller | Suite::Producer => {
+                Ok(judge::tests(&program.target, ended))
+            }
             Suite::Worlds => judge::worlds(ended),
             Suite::Sim => judge::sim(ended),
         }
     }
 
     fn is_tests(self) -> bool {
-        matches!(self, Suite::Core | Suite::Threads | Suite::Controller)
+        matches!(self, Suite::Core | Suite::Threads | Suite::Controller | Suite::Producer)
     }
 }
 
