@@ -70,7 +70,6 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("any-fence", Suite::Core, "a_size_fence_needs_a_request_and_no_transactions"),
     proof("history-ignored", Suite::Core, "what_outlives_the_old_cluster_is_named"),
     proof("early-members-ignored", Suite::Core, "who_is_there_before_the_release_is_named"),
-    proof("skip-term", Suite::Controller, "a_controller_that_slept_writes_nothing_over_its_successor"),
     proof("skip-term", Suite::Controller, "a_record_of_a_newer_term_is_never_written"),
     proof("skip-term", Suite::Worlds, "takeover"),
     proof("blind-swap", Suite::Controller, "a_controller_that_slept_writes_nothing_over_its_successor"),
