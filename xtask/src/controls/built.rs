@@ -95,12 +95,13 @@ fn list_of_controls(programs: &[Program]) -> Result<String> {
 /// of real Kafka are built on is built already.
 pub(super) fn on_kafka(context: &Context) -> Result<(Program, String)> {
     println!("building the scenes on real Kafka with the feature `controls`");
-    let packages = ["--package", "kutover-tests-kafka", "--package", "kutover-core"];
-    let targets = ["--test", "losses", "--example", "controls", "--features", "kutover-tests-kafka/controls"];
-    let programs = build_as(context, &["test", "--no-run"], &[], packages.into_iter().chain(targets))?;
-    let list = list_of_controls(&programs)?;
-    let scenes = programs.into_iter().find(|program| program.is_test && program.target == "losses");
-    Ok((scenes.context("kutover-tests-kafka has no test `losses`")?, list))
+    let features = ["--features", "kutover-tests-kafka/controls"];
+    let both = ["--package", "kutover-tests-kafka", "--package", "kutover-core"];
+    let what = |target: [&'static str; 2]| both.into_iter().chain(features).chain(target);
+    let list = build_as(context, &["build"], &[], what(["--example", "controls"]))?;
+    let tests = build_as(context, &["test", "--no-run"], &[], what(["--test", "losses"]))?;
+    let scenes = tests.into_iter().find(|program| program.is_test && program.target == "losses");
+    Ok((scenes.context("kutover-tests-kafka has no test `losses`")?, list_of_controls(&list)?))
 }
 
 /// Builds with debug assertions, optimised.
