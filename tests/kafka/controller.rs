@@ -1,5 +1,6 @@
 //! A controller in this process that steers two real clusters: what a test needs that acts between its steps.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,8 +69,8 @@ impl Deployed {
     /// If no name server can be had.
     pub async fn new(world: &TwoClusters) -> Self {
         let config = config(world, "");
-        let dns =
-            LocalServer::start(config.dns.listen, config.dns.zone.clone()).await.expect("a name server");
+        let listen = (Ipv4Addr::LOCALHOST, 0).into();
+        let dns = LocalServer::start(listen, config.dns.zone.clone()).await.expect("a name server");
         let name = &config.endpoints[0].name;
         let set = RecordSet { ttl_s: config.dns.ttl_s, data: existing(&config, Colour::Blue).endpoint };
         let to_blue = Published { endpoint: Some(set), owner: None };
@@ -167,6 +168,6 @@ fn existing(config: &Config, colour: Colour) -> ExistingCluster {
         ProvisionerConfig::Static { bootstrap, endpoint } => {
             ExistingCluster { bootstrap: bootstrap.clone(), endpoint: endpoint.clone() }
         }
-        ProvisionerConfig::Lab { .. } => panic!("the configuration describes clusters that exist"),
+        other => panic!("the configuration describes clusters that exist: {other:?}"),
     }
 }
