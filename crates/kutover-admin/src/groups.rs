@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use krafka::admin::{
-    AlterConsumerGroupOffsetsOptions, DescribeConsumerGroupsOptions, DescribeShareGroupOffsetsOptions,
-    GroupOffset, GroupType, ListConsumerGroupOffsetsOptions, ListConsumerGroupsOptions,
+    AlterConsumerGroupOffsetsOptions, ConsumerGroupDescription, DescribeConsumerGroupsOptions,
+    DescribeShareGroupOffsetsOptions, GroupOffset, GroupType, ListConsumerGroupOffsetsOptions,
+    ListConsumerGroupsOptions,
 };
 use krafka::error::{ErrorCode, KrafkaError};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
@@ -30,6 +31,16 @@ pub(crate) fn place_of(place: &TopicPartition) -> krafka::admin::TopicPartition 
 /// Our name of a partition.
 pub(crate) fn our_place(place: &krafka::admin::TopicPartition) -> TopicPartition {
     TopicPartition::new(place.topic.as_str(), place.partition)
+}
+
+/// What the members of a group have subscribed to or been given.
+pub(crate) fn topics_of_members(group: &ConsumerGroupDescription) -> BTreeSet<TopicName> {
+    let topics = group.members.iter().flat_map(|member| {
+        let named = member.subscribed_topic_names.iter().flatten().map(String::as_str);
+        let given = member.assignment.iter().flatten().map(|given| given.topic_name.as_str());
+        named.chain(given)
+    });
+    topics.filter(|topic| !topic.is_empty()).map(TopicName::new).collect()
 }
 
 impl KafkaAdmin {
@@ -95,15 +106,7 @@ impl KafkaAdmin {
                     Err(error) if code(&error) == Some(ErrorCode::GroupIdNotFound) => continue,
                     Err(error) => return Err(provider(format!("describe group {group}"), &error)),
                 };
-                let members = group.members.iter();
-                let topics = members.flat_map(|member| {
-                    let named = member.subscribed_topic_names.iter().flatten().map(String::as_str);
-                    let given = member.assignment.iter().flatten().map(|given| given.topic_name.as_str());
-                    named.chain(given)
-                });
-                let topics: BTreeSet<TopicName> =
-                    topics.filter(|topic| !topic.is_empty()).map(TopicName::new).collect();
-                subscribed.insert(GroupId::new(group.group_id.as_str()), topics);
+                subscribed.insert(GroupId::new(group.group_id.as_str()), topics_of_members(&group));
             }
         }
         Ok(subscribed)
@@ -112,12 +115,7 @@ impl KafkaAdmin {
     async fn topics_of(&self, group: &GroupId, shares: bool) -> ProviderResult<BTreeSet<TopicName>> {
         let what = format!("read the offsets of group {group}");
         if shares {
-            let answers = self
-                .admin
-                .describe_share_group_offsets(group.as_str(), DescribeShareGroupOffsetsOptions::default())
-                .await
-                .map_err(|error| provider(what, &error))?;
-            return Ok(answers.keys().map(|place| TopicName::new(place.topic.as_str())).collect());
+            return self.topics_of_share_group(group).await.map_err(|error| provider(what, &error));
         }
         let mut topics = BTreeSet::new();
         let commits = self.offsets(group, None, false).await.map_err(|error| provider(&what, &error))?;
@@ -131,6 +129,16 @@ impl KafkaAdmin {
             }
         }
         Ok(topics)
+    }
+
+    /// The topics on which a share group has a start offset.
+    pub(crate) async fn topics_of_share_group(
+        &self,
+        group: &GroupId,
+    ) -> Result<BTreeSet<TopicName>, KrafkaError> {
+        let options = DescribeShareGroupOffsetsOptions::default();
+        let answers = self.admin.describe_share_group_offsets(group.as_str(), options).await?;
+        Ok(answers.keys().map(|place| TopicName::new(place.topic.as_str())).collect())
     }
 
     /// A group's commits: all of them, or those on some partitions. `None` if the cluster knows no such group.

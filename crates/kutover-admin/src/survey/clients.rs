@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use krafka::admin::{
-    ConsumerGroupDescription, DescribeConsumerGroupsOptions, DescribeShareGroupOffsetsOptions,
-    DescribeStreamsGroupsOptions, GroupType, ListConsumerGroupsOptions, ListTransactionsOptions,
+    ConsumerGroupDescription, DescribeConsumerGroupsOptions, DescribeStreamsGroupsOptions, GroupType,
+    ListConsumerGroupsOptions, ListTransactionsOptions,
 };
 use kutover_core::decisions::early_members::Member;
 use kutover_core::error::{ErrorKind, ProviderResult};
@@ -13,6 +13,7 @@ use kutover_core::words::{GroupId, TopicName};
 
 use crate::admin::KafkaAdmin;
 use crate::errors::{is_unsupported, provider, reason};
+use crate::groups::topics_of_members;
 
 /// Where coordinators keep transactions; there is no such topic until somebody begins one.
 const TRANSACTIONS: &str = "__transaction_state";
@@ -99,12 +100,8 @@ impl KafkaAdmin {
     }
 
     async fn share_group(&self, group: &GroupId, listed: Listed) -> Item<GroupDescription> {
-        let answers = self
-            .admin
-            .describe_share_group_offsets(group.as_str(), DescribeShareGroupOffsetsOptions::default())
-            .await
-            .map_err(|error| reason(&error))?;
-        Ok(plain(listed, answers.keys().map(|place| TopicName::new(place.topic.as_str())).collect()))
+        let topics = self.topics_of_share_group(group).await.map_err(|error| reason(&error))?;
+        Ok(plain(listed, topics))
     }
 
     /// Where coordinators cannot be asked (before 3.0), nobody has ever begun a transaction if there is no topic for
@@ -150,10 +147,6 @@ fn described(group: ConsumerGroupDescription) -> GroupDescription {
         .members
         .iter()
         .map(|member| Member { client_id: member.client_id.clone(), host: member.client_host.clone() });
-    let subscribed =
-        group.members.iter().filter_map(|member| member.subscribed_topic_names.as_ref()).flatten();
-    let assigned = group.members.iter().filter_map(|member| member.assignment.as_ref()).flatten();
-    let topics = subscribed.map(String::as_str).chain(assigned.map(|one| one.topic_name.as_str()));
     GroupDescription {
         protocol: match &group.group_type {
             GroupType::Consumer => GroupProtocol::Consumer,
@@ -163,7 +156,7 @@ fn described(group: ConsumerGroupDescription) -> GroupDescription {
         protocol_type: group.protocol_type.clone().unwrap_or_else(|| "consumer".to_owned()),
         assignor: group.assignor.clone().filter(|assignor| !assignor.is_empty()),
         members: Some(members.collect()),
-        topics: topics.filter(|topic| !topic.is_empty()).map(TopicName::new).collect(),
+        topics: topics_of_members(&group),
         state: group.state,
     }
 }
