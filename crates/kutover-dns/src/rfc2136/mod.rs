@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use hickory_proto::rr::{RData, RecordType};
-use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
+use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult, Retry};
 use kutover_core::ports::{DnsProvider, Published, RecordData};
 use kutover_core::words::DnsName;
 
@@ -322,7 +322,9 @@ impl DnsProvider for Rfc2136 {
         let wanted = normal_published(wanted);
         for authority in self.authorities(&names, &what).await? {
             let link = Connection::open(authority, None, self.options.limit, &what).await?;
-            if link.stored(&names).await?.published().as_ref() != Ok(&wanted) {
+            // A secondary that has not got the zone yet says that it is not authoritative.
+            let stored = link.stored(&names).await.map_err(|error| error.with_retry(Retry::Later))?;
+            if stored.published().as_ref() != Ok(&wanted) {
                 tracing::debug!(%authority, %endpoint, "a name server does not serve the change yet");
                 return Ok(false);
             }

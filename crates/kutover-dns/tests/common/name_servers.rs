@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use kutover_core::ports::DnsProvider as _;
 use kutover_core::words::DnsName;
 use kutover_dns::{Rfc2136, Rfc2136Options, TsigKey};
 use kutover_testkit::until;
@@ -115,7 +116,7 @@ impl NameServer {
                 .spawn()
                 .expect("the server starts");
             let mut server = Self { child, address, _directory: directory };
-            if server.serves().await {
+            if server.serves(primary.is_none()).await {
                 return server;
             }
             said = fs::read_to_string(&log).unwrap_or_default();
@@ -125,15 +126,20 @@ impl NameServer {
         panic!("{kind:?} did not start in {STARTS} attempts; at last it said: {said}");
     }
 
-    /// Waits until it takes connections; false if it ended.
-    async fn serves(&mut self) -> bool {
+    /// Waits until it serves the zone, or at least takes connections; false if it ended.
+    async fn serves(&mut self, the_zone: bool) -> bool {
+        let provider = self.provider();
         let Self { child, address, .. } = self;
         until(&format!("a name server on {address}"), BOUND, || {
             let ended = child.try_wait().expect("our own child").is_some();
-            let address = *address;
+            let (address, provider) = (*address, &provider);
             async move {
-                let taken = tokio::net::TcpStream::connect(address).await.is_ok();
-                if ended { Some(false) } else { taken.then_some(true) }
+                // It takes connections before it has read its zone.
+                let ready = match the_zone {
+                    true => provider.read(&DnsName::new(ZONE)).await.is_ok(),
+                    false => tokio::net::TcpStream::connect(address).await.is_ok(),
+                };
+                if ended { Some(false) } else { ready.then_some(true) }
             }
         })
         .await
