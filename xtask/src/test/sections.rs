@@ -89,7 +89,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "dns",
-        about: "the resolver watch, dynamic updates on BIND, Knot and PowerDNS, the local authoritative server",
+        about: "the resolver watch, dynamic updates on BIND, Knot and PowerDNS, a cutover on BIND, the local server",
         packages: &["kutover-dns"],
         targets: &[("kutover-tests", "bind")],
         needs: setup::NAME_SERVERS,
