@@ -1,5 +1,8 @@
-//! A producer outside the library that stays on the old cluster, from 3.9.2 to 4.3.1: L8 as an operator meets it.
+//! What is not where it should be, from 3.9.2 to 4.3.1, as an operator meets it: a producer outside the library that stays on
+//! the old cluster (L8), consumers that come to the new one too early (L19), a fence that an earlier life left behind. And
+//! retention, which is raised meanwhile (L11).
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,10 +10,16 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use kutover_admin::{AdminConfig, KafkaAdmin};
-use kutover_core::ports::{ClusterAdmin as _, ClusterProvisioner as _, Incarnation, NewTopic};
-use kutover_core::words::{Colour, Offset, TopicPartition};
+use kutover_core::ports::{
+    ClusterAdmin as _, ClusterProvisioner as _, Incarnation, NewTopic, TopicDescription,
+};
+use kutover_core::words::{Colour, Offset, TopicPartition, is_reserved_topic};
 use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, Tools};
 use kutover_tests::{Run, kutover, number};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{Consumer as _, StreamConsumer};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
 use serde_json::Value;
 
 const BLUE: KafkaVersion = KafkaVersion::new(3, 9, 2);
@@ -102,12 +111,68 @@ fn entry<'a>(timeline: &'a [Value], text: &str) -> (usize, &'a Value) {
     (place, &timeline[place])
 }
 
+/// Topic `orders` has a retention of its own, `ledger` has none.
+const RETENTION_MS: (&str, &str) = ("retention.ms", "1209600000");
+
 async fn read_by_nobody(admin: &KafkaAdmin) {
-    let topic = NewTopic { name: "orders".into(), partitions: 1, replication: 1, configs: [].into() };
+    let configs = [(RETENTION_MS.0.to_owned(), RETENTION_MS.1.to_owned())].into();
+    let topic = NewTopic { name: "orders".into(), partitions: 1, replication: 1, configs };
     admin.create_topic(&topic).await.expect("the topic is made");
     let start = [(TopicPartition::new("orders", 0), Offset(0))];
     let kept = admin.set_start_offsets(&"billing".into(), &start.into()).await.expect("set");
     assert!(kept.is_empty());
+}
+
+/// Topic `ledger`, which group `readers` has read, and on which somebody has left a fence that no journal knows.
+async fn fenced_by_an_earlier_life(blue: &Incarnation, admin: &KafkaAdmin) {
+    let topic = NewTopic { name: "ledger".into(), partitions: 1, replication: 1, configs: [].into() };
+    admin.create_topic(&topic).await.expect("the topic is made");
+    let servers = blue.bootstrap.join(",");
+    let producer: FutureProducer =
+        ClientConfig::new().set("bootstrap.servers", servers).create().expect("a producer");
+    for _ in 0..3 {
+        let record = FutureRecord::<(), _>::to("ledger").payload("entry");
+        producer.send(record, Timeout::Never).await.expect("it is written");
+    }
+    let read = [(TopicPartition::new("ledger", 0), Offset(3))];
+    admin.set_start_offsets(&"readers".into(), &read.into()).await.expect("a commit");
+    admin.raise_fence(&["ledger".into()]).await.expect("a fence");
+}
+
+/// What topics have set themselves of retention, on one cluster.
+async fn retention(admin: &KafkaAdmin) -> BTreeMap<String, BTreeMap<String, String>> {
+    let all = admin.topics().await.expect("topics");
+    let of = |topic: TopicDescription| {
+        let mut own = topic.configs.expect("Kafka tells configs");
+        own.retain(|config, _| config.starts_with("retention."));
+        (topic.name.to_string(), own)
+    };
+    all.into_iter().filter(|topic| !is_reserved_topic(topic.name.as_str())).map(of).collect()
+}
+
+fn own(bytes: Option<&str>, ms: Option<&str>) -> BTreeMap<String, String> {
+    let set = [("retention.bytes", bytes), ("retention.ms", ms)];
+    set.into_iter().filter_map(|(config, value)| Some((config.to_owned(), value?.to_owned()))).collect()
+}
+
+/// Waits until retention is raised on both clusters, and until groups have start offsets on green. Then a consumer of
+/// `readers` comes up there, as one does that bears the producers' name.
+async fn comes_early(green: &Incarnation, blue: &KafkaAdmin) -> StreamConsumer {
+    let config = AdminConfig { bootstrap: green.bootstrap.clone(), ..AdminConfig::default() };
+    let admin = KafkaAdmin::connect(config).await.expect("connect");
+    let raised =
+        BTreeMap::from(["ledger", "orders"].map(|topic| (topic.to_owned(), own(Some("-1"), Some("-1")))));
+    let prepared = async || {
+        let on_both = retention(blue).await == raised && retention(&admin).await == raised;
+        let groups = admin.groups().await.expect("groups");
+        (on_both && groups.listed().contains_key(&"readers".into())).then_some(())
+    };
+    kutover_testkit::until("raised retention, and start offsets", Duration::from_secs(120), prepared).await;
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", green.bootstrap.join(",")).set("group.id", "readers");
+    let consumer: StreamConsumer = client.set("client.id", "early-reader").create().expect("a consumer");
+    consumer.subscribe(&["ledger"]).expect("subscribed");
+    consumer
 }
 
 /// Must be shown: a console producer that is left on blue is named within two quiet windows, with topic and rate; the
@@ -133,6 +198,7 @@ async fn a_console_producer_left_on_blue_is_named_held_for_and_fenced() {
     let config = AdminConfig { bootstrap: blue.bootstrap.clone(), ..AdminConfig::default() };
     let admin = KafkaAdmin::connect(config).await.expect("connect");
     read_by_nobody(&admin).await;
+    fenced_by_an_earlier_life(&blue, &admin).await;
 
     let class_path = tools.class_path(GREEN).await.expect("the tools");
     let console = Console::start(&tools, &class_path, &blue.bootstrap.join(","), directory.path());
@@ -156,9 +222,20 @@ async fn a_console_producer_left_on_blue_is_named_held_for_and_fenced() {
     assert_eq!((row["group"].as_str(), row["zero"]["estimate"].as_str()), (Some("billing"), Some("never")));
     assert!(row["unread"].as_i64() > Some(3) && looked.stderr.contains("records unread"), "{drain}");
 
-    let waived = "waive_groups = [\"billing\"]\nwaive_unread = [\"orders\"]\n";
-    std::fs::write(&path, configuration(&blue, &green, waived)).expect("written");
-    let run = tokio::task::spawn_blocking(move || kutover(&["up", "--json", &file])).await.expect("it ran");
+    let more = "waive_groups = [\"billing\"]\nwaive_unread = [\"orders\"]\nraise_retention = \"*\"\n";
+    std::fs::write(&path, configuration(&blue, &green, more)).expect("written");
+    let planned = tokio::task::spawn_blocking({
+        let file = file.clone();
+        move || kutover(&["plan", "--watch", "1", "--json", &file])
+    });
+    let plan = report(&planned.await.expect("it ran"));
+    assert_eq!(plan["left_fence"], Value::from(vec!["ledger"]), "{plan}");
+    assert_eq!(plan["raised_retention"], Value::from(vec!["ledger", "orders"]), "{plan}");
+
+    let running = tokio::task::spawn_blocking(move || kutover(&["up", "--json", &file]));
+    let early = comes_early(&green, &admin).await;
+    let run = running.await.expect("it ran");
+    drop(early);
     let told = report(&run);
     assert_eq!(
         (told["outcome"].as_str(), run.status),
@@ -167,6 +244,20 @@ async fn a_console_producer_left_on_blue_is_named_held_for_and_fenced() {
         run.stderr
     );
     let timeline = told["timeline"].as_array().expect("a timeline");
+    let (left, _) =
+        entry(timeline, "a left-over fence stands on blue, where producers belong: ledger; it is lifted");
+    let (lifted, _) = entry(timeline, "the left-over fence is lifted, and every leader takes records again");
+    let (begun, _) = entry(timeline, "provisioning");
+    assert!(left < lifted && lifted < begun, "{timeline:#?}");
+    let (_, early) =
+        entry(timeline, "group readers must still read the old cluster, but is on the new one: early-reader");
+    assert_eq!(early["state"], "converging");
+    // Blue was released, not removed: it is somebody else's, and as it was.
+    let config = AdminConfig { bootstrap: green.bootstrap.clone(), ..AdminConfig::default() };
+    let on_green = KafkaAdmin::connect(config).await.expect("connect");
+    let before = [("ledger", own(None, None)), ("orders", own(None, Some(RETENTION_MS.1)))];
+    let before = BTreeMap::from(before.map(|(topic, own)| (topic.to_owned(), own)));
+    assert_eq!((retention(&admin).await, retention(&on_green).await), (before.clone(), before));
     let (_, converging) = entry(timeline, "converging");
     let (first, named) = entry(timeline, "still writing to the old cluster: producer id");
     let said = named["event"].as_str().unwrap_or_default();

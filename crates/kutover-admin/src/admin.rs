@@ -11,7 +11,7 @@ use krafka::{Kafka, MetadataRecoveryStrategy};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
     Access, ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, GroupListing, LagBatch, LagQuery,
-    LagSource, NewAccess, NewTopic, PartitionEnd, ScramUsers, TopicDescription,
+    LagSource, NewAccess, NewTopic, PartitionEnd, ScramUsers, TopicConfigs, TopicDescription,
 };
 use kutover_core::words::{
     CONTROLLER_CLIENT_ID, GroupId, Offset, PROBE_CLIENT_ID, TopicName, TopicPartition, is_reserved_topic,
@@ -49,14 +49,6 @@ impl KafkaAdmin {
         let admin = Arc::new(kafka.admin().default_api_timeout(config.timeouts.call));
         let fence = Fence::new(&config.fence, &admin);
         Ok(Self { config, kafka, admin, fence })
-    }
-
-    /// The topics on which anything of a fence of Kafka's own kinds stands, whole or half lifted, whoever raised it.
-    ///
-    /// # Errors
-    /// `Unsupported` where the fence in use is another one or the cluster has no authorizer; unreachable.
-    pub async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
-        self.fence.traces().await
     }
 
     /// A new client under the probe's name, by the ordinary clients' path.
@@ -152,7 +144,15 @@ impl ClusterAdmin for KafkaAdmin {
     }
 
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.fence.switch().lift(&fenceable(topics)).await
+        self.fence.lift(&fenceable(topics)).await
+    }
+
+    async fn alter_configs(&self, configs: &TopicConfigs) -> ProviderResult<()> {
+        self.change_configs(configs).await
+    }
+
+    async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        self.fence.traces().await
     }
 
     async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {

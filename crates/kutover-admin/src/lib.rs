@@ -10,6 +10,7 @@
 mod access;
 mod admin;
 mod config;
+mod configs;
 mod ends;
 mod errors;
 mod fence;

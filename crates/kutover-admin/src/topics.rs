@@ -6,8 +6,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use krafka::admin::{
-    AdminClient, ConfigResource, CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions,
-    DescribeConfigsOptions, DescribeTopicsOptions, ListTopicsOptions,
+    CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions, DescribeConfigsOptions,
+    DescribeTopicsOptions, ListTopicsOptions,
 };
 use krafka::error::ErrorCode;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
@@ -16,10 +16,9 @@ use kutover_core::words::{TopicId, TopicName};
 use tokio::time::Instant;
 
 use crate::admin::KafkaAdmin;
-use crate::errors::{code, is_unsupported, provider};
+use crate::configs::own_configs;
+use crate::errors::{code, provider};
 
-/// Where DescribeConfigs says that a value was set on the topic itself (KIP-226).
-const SOURCE_TOPIC: i8 = 1;
 /// How often a new topic is looked at until every partition has a leader.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long brokers may take to agree on which topics there are.
@@ -30,36 +29,6 @@ const CHUNK: usize = 500;
 /// Kafka's own writing of a topic id; all zeros mean that the cluster knows none.
 pub(crate) fn topic_id(bytes: [u8; 16]) -> Option<TopicId> {
     (bytes != [0; 16]).then(|| TopicId::new(URL_SAFE_NO_PAD.encode(bytes)))
-}
-
-/// The configs set on topics themselves, as far as the options ask for them. `None` where the cluster has no such call.
-pub(crate) async fn own_configs(
-    admin: &AdminClient,
-    topics: &[TopicName],
-    options: DescribeConfigsOptions,
-) -> ProviderResult<Option<BTreeMap<TopicName, BTreeMap<String, String>>>> {
-    let mut configs = BTreeMap::new();
-    for chunk in topics.chunks(CHUNK) {
-        let resources = chunk.iter().map(|topic| ConfigResource::topic(topic.as_str()));
-        let answers = admin
-            .describe_configs(resources, options.clone())
-            .await
-            .map_err(|error| provider("describe topic configs", &error))?;
-        for (resource, answer) in answers {
-            match answer {
-                Ok(entries) => {
-                    let set = entries.into_iter().filter(|entry| entry.config_source == SOURCE_TOPIC);
-                    let set = set.filter_map(|entry| Some((entry.name, entry.value?))).collect();
-                    configs.insert(TopicName::new(resource.name), set);
-                }
-                Err(error) if is_unsupported(&error) => return Ok(None),
-                Err(error) => {
-                    return Err(provider(format!("describe the configs of topic {}", resource.name), &error));
-                }
-            }
-        }
-    }
-    Ok(Some(configs))
 }
 
 impl KafkaAdmin {

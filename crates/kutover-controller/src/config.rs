@@ -217,6 +217,9 @@ pub struct Plan {
     /// Topics of which retention may delete what is unread. Default none.
     #[schemars(schema_with = "schema::selection")]
     pub waive_retention: TopicSelection,
+    /// Topics whose retention kutover raises: on both clusters they are kept without limit while the cutover runs, whatever
+    /// that takes on disk, and what stood before is restored at its end. Default none.
+    pub raise_retention: TopicSelection,
     /// Super users of the old cluster that do not produce, as in `"User:admin"`. Default none.
     #[schemars(schema_with = "schema::selection")]
     pub waive_super_users: NameSelection,
@@ -284,6 +287,7 @@ impl Default for Plan {
             waive_transactions: NameSelection::none(),
             waive_unread: TopicSelection::none(),
             waive_retention: TopicSelection::none(),
+            raise_retention: TopicSelection::none(),
             waive_super_users: NameSelection::none(),
             waive_unreachable: NameSelection::none(),
             watch: None,

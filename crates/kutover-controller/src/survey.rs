@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use kutover_core::cutover::Plan;
 use kutover_core::decisions::stragglers::{Look, PartitionWriters};
 use kutover_core::drain::{Observation, OpenTransaction};
-use kutover_core::error::ProviderResult;
+use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::ports::{ClusterSurvey, ConfigSource, Item, LagQuery, ProducerSurvey};
 use kutover_core::survey::{ClusterSeen, EndpointSeen, Survey, Traffic, partitions, required};
 use kutover_core::words::{Colour, DnsName, GroupId, MEMBERS_TOPIC, Offset, TopicName, TopicPartition};
@@ -83,11 +83,12 @@ async fn look_at(links: &Item<SurveyLinks>) -> Item<ClusterSeen> {
     let (identity, topics, groups) = tokio::try_join!(admin.identity(), admin.topics(), admin.groups())
         .map_err(|error| error.to_string())?;
     let names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
-    let (described, topic_configs, brokers, access, reach) = tokio::join!(
+    let (described, topic_configs, brokers, access, fence, reach) = tokio::join!(
         look.describe_groups(),
         look.topic_configs(&names),
         look.broker_configs(),
         admin.access(),
+        admin.fence_traces(),
         look.reach(&identity.brokers),
     );
     Ok(ClusterSeen {
@@ -97,6 +98,11 @@ async fn look_at(links: &Item<SurveyLinks>) -> Item<ClusterSeen> {
         topic_configs: told(topic_configs),
         brokers: told(brokers),
         access: told(access),
+        fence: match fence {
+            // What cannot be asked for one has hardly been given one.
+            Err(error) if error.kind == ErrorKind::Unsupported => Ok(BTreeSet::new()),
+            fence => told(fence),
+        },
         reach,
         identity,
     })

@@ -4,7 +4,9 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{CONFIG, backends, controller, group, holds, place, reached, record, run, world};
+use common::{
+    CONFIG, assert_restored, backends, controller, group, holds, place, reached, record, run, world,
+};
 use kutover_controller::config::Config;
 use kutover_controller::driver::{Controller, DriveError, Finished, Operator};
 use kutover_core::chain::ClosedBy;
@@ -29,6 +31,7 @@ fn assert_complete(world: &MemoryWorld, finished: &Finished, about: &str) {
     assert_eq!(owner.removal, None, "{about}: the mark is still there");
     assert_eq!(published.endpoint.unwrap().ttl_s, 30, "{about}: the TTL was not restored");
     assert!(green.fenced().is_empty(), "{about}: a fence stands on the active cluster");
+    assert_restored(&green, about);
     let generations = world.dns.history().into_iter().filter_map(|(_, p)| Some(p.owner?.target.generation));
     assert!(generations.is_sorted(), "{about}: a generation went back");
 }
@@ -158,6 +161,7 @@ async fn an_abort_leaves_nothing_behind() {
     assert!(world.cluster(Colour::Green).is_none(), "green is still there");
     let blue = world.cluster(Colour::Blue).unwrap();
     assert!(blue.fenced().is_empty() && !blue.is_isolated());
+    assert_restored(&blue, "after the abort");
     blue.produce(&place(0), record("after")).unwrap();
     blue.read_all(&group());
     let published = world.dns.published(&"kafka.orders.test".into());

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{CONFIG, controller, group, holds, place, reached, record, run, world};
+use common::{CONFIG, assert_restored, controller, group, holds, place, reached, record, run, world};
 use kutover_controller::driver::{DriveError, Finished, Operator};
 use kutover_core::chain::{ClosedBy, SegmentEnd};
 use kutover_core::cutover::{Event, StateName, Stop};
@@ -59,6 +59,8 @@ async fn assert_back(world: &MemoryWorld, finished: &Finished, about: &str) {
     blue.prove_open(&["orders".into()]).await.unwrap();
     assert!(green.fenced().contains(&"orders".into()), "{about}: green takes records");
     assert!(world.provisioner.destroyed().is_empty(), "{about}");
+    assert_restored(&blue, about);
+    assert_restored(&green, about);
     let chain = &finished.progress.chain;
     for partition in 0..2 {
         let segments = chain.segments(&place(partition));

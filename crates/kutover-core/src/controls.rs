@@ -65,6 +65,8 @@ controls! {
     LateGroupsIgnored, 9, "late-groups-ignored", "groups that appear after the switch are not waited for";
     TailUnread, 10, "tail-unread", "the tail of a log is not read: a transaction marker holds the drain for ever";
     RetentionIgnored, 11, "retention-ignored", "retention is not compared with the drain's time; eaten records count as read";
+    RetentionNotRaised, 11, "retention-not-raised", "retention that the plan wants raised is left as it is";
+    RetentionNotRestored, 11, "retention-not-restored", "retention that was raised stays so when the cutover is over";
     PastEndIgnored, 12, "past-end-ignored", "records past a closed end are not looked for";
     ReCreatedIgnored, 12, "re-created-ignored", "a topic that was made anew since it was closed counts as the closed one";
     RemoveByColour, 13, "remove-by-colour", "removal takes whatever stands behind the colour";
@@ -73,7 +75,7 @@ controls! {
     NoSeparation, 16, "no-separation", "the new cluster's producer ids may overlap the old one's";
     AnyFence, 17, "any-fence", "the kind of fence is chosen without looking at transactions and principals";
     HistoryIgnored, 18, "history-ignored", "history that nobody waived dies with the old cluster";
-    EarlyMembersIgnored, 19, "early-members-ignored", "members of a group that are early on the new cluster are not seen";
+    EarlyMembersIgnored, 19, "early-members-ignored", "the new cluster is not asked for groups that are there too early";
     SkipTerm, 20, "skip-term", "the term in the owner record is not compared";
     BlindSwap, 20, "blind-swap", "a record of DNS is replaced whatever stands there";
     ClaimsIgnored, 20, "claims-ignored", "control messages of a lower term count after a claim";

@@ -44,4 +44,5 @@ async fn the_fence_keeps_its_contract_but_for_names() {
     fence::a_later_process_takes_it_away(&earlier, &later, writes, &"orders".into()).await;
     let reads = async |_: &TopicName| read(&blue.bootstrap, 1).await.contains("x");
     fence::readers_keep_reading(&later, reads, &"orders".into()).await;
+    fence::where_it_stands_is_told(&later, &"orders".into()).await;
 }

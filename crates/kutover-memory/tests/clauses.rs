@@ -54,6 +54,7 @@ async fn a_fence() {
     fence::a_later_process_takes_it_away(&blue, &blue.clone(), writes, &"t".into()).await;
     let reads = async |name: &TopicName| !blue.log(&place(name), Offset(0)).is_empty();
     fence::readers_keep_reading(&blue, reads, &"t".into()).await;
+    fence::where_it_stands_is_told(&blue, &"t".into()).await;
 }
 
 #[tokio::test]

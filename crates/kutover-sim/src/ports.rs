@@ -16,7 +16,8 @@ use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{
     Access, ClusterAdmin, ClusterIdentity, ClusterProvisioner, DnsProvider, FenceKind, FenceProof,
     GroupListing, Incarnation, Journal, JournalEntry, LagBatch, LagQuery, LagSource, NewAccess, NewTopic,
-    NewestIds, PartitionEnd, ProducerIds, ProducerSurvey, Published, Registry, ScramUsers, TopicDescription,
+    NewestIds, PartitionEnd, ProducerIds, ProducerSurvey, Published, Registry, ScramUsers, TopicConfigs,
+    TopicDescription,
 };
 use kutover_core::words::{
     Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
@@ -281,6 +282,17 @@ impl ClusterAdmin for ClusterPorts {
 
     async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
         self.ports.call("prove_open", self.cluster.prove_open(topics)).await
+    }
+
+    async fn alter_configs(&self, configs: &TopicConfigs) -> ProviderResult<()> {
+        let (cluster, configs) = (self.cluster.clone(), configs.clone());
+        self.ports
+            .change("alter_configs", async move { Ok((cluster.alter_configs(&configs).await?, None)) })
+            .await
+    }
+
+    async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        self.ports.call("fence_traces", self.cluster.fence_traces()).await
     }
 
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {

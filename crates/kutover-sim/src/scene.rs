@@ -243,6 +243,7 @@ fn plan(dice: &mut SmallRng, groups: &[GroupScene], waived: bool) -> Plan {
             .collect(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
+        raised_retention: Topics::none(),
         fence: if waived { FencePolicy::Waived } else { FencePolicy::Required },
         separation: SeparationPolicy::Required(Room { head_room: 1_000, most: 100_000 }),
         approve_redirect,

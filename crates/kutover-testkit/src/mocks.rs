@@ -20,7 +20,7 @@ use kutover_core::ports::{
     GroupDescription, GroupListing, Incarnation, Item, Journal, JournalEntry, LagBatch, LagQuery, LagSource,
     MemberLink, MemberLinks, NewAccess, NewTopic, NewestIds, PartitionEnd, ProducerClient, ProducerFactory,
     ProducerIds, ProducerSurvey, Published, RecordRef, Refusal, Registry, ScramUsers, Token, TokenProvider,
-    TopicDescription,
+    TopicConfigs, TopicDescription,
 };
 use kutover_core::words::{
     ClusterId, Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
@@ -101,6 +101,8 @@ mock! {
         async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind>;
         async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof>;
         async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()>;
+        async fn alter_configs(&self, configs: &TopicConfigs) -> ProviderResult<()>;
+        async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>>;
         async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()>;
     }
 }
@@ -140,6 +142,7 @@ mock! {
         fn kind(&self) -> FenceKind;
         async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()>;
         async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()>;
+        async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>>;
     }
 }
 

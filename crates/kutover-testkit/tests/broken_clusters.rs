@@ -40,6 +40,8 @@ enum Flaw {
     FencesControl,
     ShowsItsFence,
     ReplacesAccess,
+    TakesNothingAway,
+    HidesItsFence,
 }
 
 struct Flawed {
@@ -125,6 +127,16 @@ impl ClusterAdmin for Flawed {
     async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
         if self.flaw == Flaw::AlwaysOpen { Ok(()) } else { self.inner.prove_open(topics).await }
     }
+    async fn alter_configs(&self, configs: &TopicConfigs) -> ProviderResult<()> {
+        let mut configs = configs.clone();
+        if self.flaw == Flaw::TakesNothingAway {
+            configs.values_mut().for_each(|set| set.retain(|_, value| value.is_some()));
+        }
+        self.inner.alter_configs(&configs).await
+    }
+    async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        if self.flaw == Flaw::HidesItsFence { Ok(BTreeSet::new()) } else { self.inner.fence_traces().await }
+    }
 }
 
 #[async_trait]
@@ -157,6 +169,8 @@ async fn admins_that_break_a_clause_are_rejected() {
         (Flaw::FencesControl, "ClusterAdmin, clause 7"),
         (Flaw::ShowsItsFence, "ClusterAdmin, clause 8"),
         (Flaw::ReplacesAccess, "ClusterAdmin, clause 9"),
+        (Flaw::TakesNothingAway, "ClusterAdmin, clause 10"),
+        (Flaw::HidesItsFence, "ClusterAdmin, clause 11"),
     ] {
         let cluster = Flawed::new(flaw).await;
         rejected(by, admin::check_all(&cluster, &cluster, "t")).await;
@@ -198,6 +212,10 @@ impl FenceSwitch for Names {
         }
         Ok(())
     }
+    async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        let standing = self.standing.lock().clone();
+        Ok(if self.forgets_others { self.own.lock().clone() } else { standing })
+    }
 }
 
 #[tokio::test]
@@ -217,6 +235,9 @@ async fn fences_that_break_a_clause_are_rejected() {
     let writes = async |topic: &TopicName| honest.writes(topic).await;
     let suite = fence::a_later_process_takes_it_away(&honest, &forgetful, writes, &named);
     rejected("FenceSwitch, clause 2", suite).await;
+
+    fence::where_it_stands_is_told(&honest, &other).await;
+    rejected("FenceSwitch, clause 4", fence::where_it_stands_is_told(&forgetful, &named)).await;
 
     // An ACL on all operations instead of writing.
     let reads = async |topic: &TopicName| honest.writes(topic).await;

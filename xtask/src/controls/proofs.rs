@@ -55,6 +55,22 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("tail-unread", Suite::Core, "markers_and_empty_partitions_count_as_drained"),
     proof("retention-ignored", Suite::Core, "a_commit_below_the_start_is_a_loss"),
     proof("retention-ignored", Suite::Core, "retention_is_raised_to_what_the_drain_takes"),
+    proof("retention-not-raised", Suite::Core, "retention_is_raised_while_it_runs_and_restored_at_its_end"),
+    proof(
+        "retention-not-raised",
+        Suite::Controller,
+        "retention_is_raised_while_it_runs_and_restored_exactly",
+    ),
+    proof(
+        "retention-not-restored",
+        Suite::Core,
+        "what_was_raised_is_restored_from_every_prefix_of_the_journal",
+    ),
+    proof(
+        "retention-not-restored",
+        Suite::Controller,
+        "retention_is_raised_while_it_runs_and_restored_exactly",
+    ),
     proof("past-end-ignored", Suite::Core, "a_closed_end_must_stand"),
     proof("past-end-ignored", Suite::Core, "what_opens_a_closed_segment_again"),
     proof("re-created-ignored", Suite::Core, "a_topic_made_anew_holds_the_removal"),
@@ -69,7 +85,8 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("no-separation", Suite::Core, "ids_are_used_up_before_the_switch"),
     proof("any-fence", Suite::Core, "a_size_fence_needs_a_request_and_no_transactions"),
     proof("history-ignored", Suite::Core, "what_outlives_the_old_cluster_is_named"),
-    proof("early-members-ignored", Suite::Core, "who_is_there_before_the_release_is_named"),
+    proof("early-members-ignored", Suite::Core, "who_is_early_on_the_new_cluster_is_named_once"),
+    proof("early-members-ignored", Suite::Controller, "a_group_that_is_early_on_the_new_cluster_is_named"),
     proof("skip-term", Suite::Controller, "a_record_of_a_newer_term_is_never_written"),
     proof("skip-term", Suite::Worlds, "takeover"),
     proof("blind-swap", Suite::Controller, "a_controller_that_slept_writes_nothing_over_its_successor"),
@@ -81,4 +98,5 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("publish-first", Suite::Worlds, "rollback"),
     proof("lift-first", Suite::Worlds, "rollback"),
     proof("late-acts-stay", Suite::Controller, "late_acts_on_the_active_cluster_are_undone"),
+    proof("late-acts-stay", Suite::Controller, "a_fence_that_no_journal_knows_is_lifted"),
 ];

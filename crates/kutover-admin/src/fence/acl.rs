@@ -180,13 +180,6 @@ impl AclFence {
         Self { admin }
     }
 
-    /// The topics that carry anything of ours: a fence that stands, or what a half-lifted one left behind.
-    pub(crate) async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
-        let acls = self.read().await?;
-        let marked = acls.0.iter().filter(|binding| rules().any(|rule| rule.is(binding, MARKER_PRINCIPAL)));
-        Ok(marked.map(|binding| TopicName::new(binding.resource_name.as_str())).collect())
-    }
-
     /// The topics of these on which no deny stands.
     pub(crate) async fn unfenced(&self, topics: &[TopicName]) -> ProviderResult<Vec<TopicName>> {
         let acls = self.read().await?;
@@ -320,6 +313,13 @@ impl FenceSwitch for AclFence {
             }
         }
         self.settled("lift the fence", |acls| topics.iter().all(|topic| acls.ours(topic).is_empty())).await
+    }
+
+    /// A deny that stands, or an allowance alone that a half-lifted fence left behind: each has its marker.
+    async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        let acls = self.read().await?;
+        let marked = acls.0.iter().filter(|binding| rules().any(|rule| rule.is(binding, MARKER_PRINCIPAL)));
+        Ok(marked.map(|binding| TopicName::new(binding.resource_name.as_str())).collect())
     }
 }
 

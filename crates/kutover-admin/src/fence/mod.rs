@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use krafka::admin::AdminClient;
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::ports::FenceSwitch;
 use kutover_core::words::TopicName;
 
@@ -40,49 +40,82 @@ impl fmt::Debug for FenceWith {
     }
 }
 
-/// The fence in use. Kafka's own kinds are looked at beyond what the port says: their traces are part of the proof.
-pub(crate) enum Fence {
-    Acl(AclFence),
-    Size(SizeFence),
-    Switch(Arc<dyn FenceSwitch>),
+/// What a cluster can be fenced with. Kafka's own kinds are all looked at, since another may be in use now than the one that
+/// was left over.
+pub(crate) struct Fence {
+    with: FenceWith,
+    acl: AclFence,
+    size: SizeFence,
 }
 
 impl Fence {
     pub(crate) fn new(with: &FenceWith, admin: &Arc<AdminClient>) -> Self {
-        match with {
-            FenceWith::Acl => Fence::Acl(AclFence::new(Arc::clone(admin))),
-            FenceWith::Size => Fence::Size(SizeFence::new(Arc::clone(admin))),
-            FenceWith::Switch(switch) => Fence::Switch(Arc::clone(switch)),
-        }
+        let (acl, size) = (AclFence::new(Arc::clone(admin)), SizeFence::new(Arc::clone(admin)));
+        Self { with: with.clone(), acl, size }
     }
 
+    /// The one in use.
     pub(crate) fn switch(&self) -> &dyn FenceSwitch {
-        match self {
-            Fence::Acl(acl) => acl,
-            Fence::Size(size) => size,
-            Fence::Switch(switch) => &**switch,
+        match &self.with {
+            FenceWith::Acl => &self.acl,
+            FenceWith::Size => &self.size,
+            FenceWith::Switch(switch) => &**switch,
         }
     }
 
-    /// The topics that carry anything of ours: a fence that stands, or what a half-lifted one left behind.
+    /// Kafka's own kinds that are not in use.
+    fn others(&self) -> impl Iterator<Item = &dyn FenceSwitch> {
+        let used = self.switch().kind();
+        let own: [&dyn FenceSwitch; 2] = [&self.acl, &self.size];
+        own.into_iter().filter(move |switch| switch.kind() != used)
+    }
+
+    /// The topics that carry anything of a fence: one that stands, or what a half-lifted one left behind. What is not in use,
+    /// and cannot be asked, was hardly raised either.
     pub(crate) async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
-        match self {
-            Fence::Acl(acl) => acl.traces().await,
-            Fence::Size(size) => size.traces().await,
-            Fence::Switch(_) => {
-                let reason = "the fence in use is not Kafka's own";
-                Err(ProviderError::new(ErrorKind::Unsupported, "look for traces of a fence", reason))
+        let used = self.switch().traces().await;
+        let mut found = BTreeSet::new();
+        for other in self.others() {
+            found.extend(have_it(other.traces().await)?);
+        }
+        match used {
+            Ok(traces) => found.extend(traces),
+            Err(error) if error.kind == ErrorKind::Unsupported && !found.is_empty() => {}
+            Err(error) => return Err(error),
+        }
+        Ok(found)
+    }
+
+    /// Takes all of it away, whatever kind it is of.
+    pub(crate) async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.switch().lift(topics).await?;
+        for other in self.others() {
+            let left = have_it(other.traces().await)?;
+            let left: Vec<TopicName> = topics.iter().filter(|topic| left.contains(*topic)).cloned().collect();
+            if !left.is_empty() {
+                other.lift(&left).await?;
             }
         }
+        Ok(())
     }
 
     /// The topics of these on which nothing of Kafka's own refuses everybody. A refusal says that the probe may not
     /// write; this says that nobody may.
     pub(crate) async fn unfenced(&self, topics: &[TopicName]) -> ProviderResult<Vec<TopicName>> {
-        match self {
-            Fence::Acl(acl) => acl.unfenced(topics).await,
-            Fence::Size(size) => size.unfenced(topics).await,
-            Fence::Switch(_) => Ok(Vec::new()),
+        match self.with {
+            FenceWith::Acl => self.acl.unfenced(topics).await,
+            FenceWith::Size => self.size.unfenced(topics).await,
+            FenceWith::Switch(_) => Ok(Vec::new()),
         }
+    }
+}
+
+/// Traces of a kind of fence; none where the cluster has no such thing, or the controller may not ask.
+fn have_it(traces: ProviderResult<BTreeSet<TopicName>>) -> ProviderResult<BTreeSet<TopicName>> {
+    match traces {
+        Err(error) if matches!(error.kind, ErrorKind::Unsupported | ErrorKind::NotAuthorised) => {
+            Ok(BTreeSet::new())
+        }
+        traces => traces,
     }
 }

@@ -9,24 +9,20 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use krafka::admin::{
-    AdminClient, ConfigOp, ConfigResource, DescribeConfigsOptions, IncrementalAlterConfigsOptions,
-    ListTopicsOptions, ListTransactionsOptions,
+    AdminClient, ConfigOp, DescribeConfigsOptions, ListTopicsOptions, ListTransactionsOptions,
 };
-use krafka::error::ErrorCode;
 use kutover_core::decisions::fence::{Facts, Means, Request, TopicAcls, Transactions, choose};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{FenceKind, FenceSwitch};
 use kutover_core::words::TopicName;
 
 use crate::admin::fenceable;
-use crate::errors::{code, is_unsupported, provider};
-use crate::topics::own_configs;
+use crate::configs::{alter, own_configs};
+use crate::errors::{is_unsupported, provider};
 
 const LIMIT: &str = "max.message.bytes";
 /// Nothing fits, and nobody else would set it.
 const NOTHING_FITS: &str = "0";
-/// Topics in one request.
-const CHUNK: usize = 400;
 /// Where Kafka keeps transactions; there since somebody first began one.
 const TRANSACTION_STATE: &str = "__transaction_state";
 /// What a transaction's state says when it is over (Kafka's `TransactionState`).
@@ -40,17 +36,6 @@ pub(crate) struct SizeFence {
 impl SizeFence {
     pub(crate) fn new(admin: Arc<AdminClient>) -> Self {
         Self { admin }
-    }
-
-    /// Every topic whose limit is ours.
-    pub(crate) async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
-        let listed = self
-            .admin
-            .list_topics(ListTopicsOptions::default())
-            .await
-            .map_err(|error| provider("list topics", &error))?;
-        let names: Vec<TopicName> = listed.into_iter().map(TopicName::new).collect();
-        self.ours(&fenceable(&names)).await
     }
 
     /// The topics of these that take records.
@@ -78,24 +63,8 @@ impl SizeFence {
     }
 
     async fn alter(&self, what: &str, topics: &[TopicName], op: &ConfigOp) -> ProviderResult<()> {
-        for chunk in topics.chunks(CHUNK) {
-            let changes = chunk.iter().map(|topic| (ConfigResource::topic(topic.as_str()), vec![op.clone()]));
-            let answers = self
-                .admin
-                .incremental_alter_configs(changes, IncrementalAlterConfigsOptions::default())
-                .await
-                .map_err(|error| provider(what, &error))?;
-            for (resource, answer) in answers {
-                answer.map_err(|error| match code(&error) {
-                    Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed) => {
-                        let reason = "the controller's principal needs AlterConfigs on the topic";
-                        ProviderError::new(ErrorKind::NotAuthorised, what, reason)
-                    }
-                    _ => provider(format!("{what} on topic {}", resource.name), &error),
-                })?;
-            }
-        }
-        Ok(())
+        let changes: Vec<_> = topics.iter().map(|topic| (topic.clone(), vec![op.clone()])).collect();
+        alter(&self.admin, what, &changes).await
     }
 
     /// What is known of transactions. A coordinator that does not answer leaves it unknown.
@@ -181,5 +150,16 @@ impl FenceSwitch for SizeFence {
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let ours: Vec<TopicName> = self.ours(&fenceable(topics)).await?.into_iter().collect();
         self.alter("lift the fence", &ours, &ConfigOp::Delete { name: LIMIT.into() }).await
+    }
+
+    /// Every topic whose limit is ours.
+    async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        let listed = self
+            .admin
+            .list_topics(ListTopicsOptions::default())
+            .await
+            .map_err(|error| provider("list topics", &error))?;
+        let names: Vec<TopicName> = listed.into_iter().map(TopicName::new).collect();
+        self.ours(&fenceable(&names)).await
     }
 }

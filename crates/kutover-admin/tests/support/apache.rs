@@ -4,7 +4,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use krafka::admin::{AclBinding, AclOperation, AclPatternType, CreateAclsOptions};
+use krafka::Kafka;
+use krafka::admin::{
+    AclBinding, AclFilter, AclOperation, AclPatternType, AclPermissionType, AclResourceType,
+    CreateAclsOptions, DeleteAclsOptions,
+};
 use krafka::error::{ErrorCode, KrafkaError};
 use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
 use kutover_core::decisions::separation::BLOCK;
@@ -40,6 +44,8 @@ pub async fn contracts(cluster: &Incarnation) {
     assert!(proof.ends.iter().all(|end| end.leader_end.is_some()), "{proof:?}");
     conformance::admin::the_fence_is_no_access(&admin, &"access".into()).await;
     conformance::admin::what_is_granted_stays(&admin).await;
+    conformance::admin::configs_are_set_and_taken_away(&admin, &"configured".into()).await;
+    conformance::admin::what_is_left_of_a_fence_is_named(&admin, &"traced".into()).await;
     let access = admin.access().await.expect("access");
     assert_eq!(access.auto_creates_topics, Some(false), "{access:?}");
     let places = [TopicPartition::new("starts", 0), TopicPartition::new("starts", 1)];
@@ -288,6 +294,44 @@ pub async fn fence_beside_acls(cluster: &Incarnation) {
     assert_eq!(left.len(), 2, "what was there before stays: {left:?}");
     assert!(admin.fence_traces().await.expect("traces").is_empty());
     admin.delete_topics(&topics).await.expect("deleted");
+    half_lifted(cluster, &admin, &kafka).await;
+}
+
+/// An allowance that a half-lifted fence left behind is found and taken away, also where another kind of fence is in use by
+/// now; what is somebody else's stays, however much it looks like it.
+async fn half_lifted(cluster: &Incarnation, admin: &KafkaAdmin, kafka: &Kafka) {
+    let (left, theirs) = (make_topic(admin, "half-lifted", 1).await, make_topic(admin, "denied", 1).await);
+    admin.raise_fence(std::slice::from_ref(&left)).await.expect("raised");
+    let literal = AclPatternType::from_i8(3);
+    let denies = AclFilter::for_resource(AclResourceType::Topic, left.as_str()).pattern_type(literal);
+    let denies = denies.permission_type(AclPermissionType::Deny);
+    let gone =
+        kafka.admin().delete_acls(vec![denies], DeleteAclsOptions::default()).await.expect("an answer");
+    assert!(gone.iter().all(|(_, answer)| answer.is_ok()), "{gone:?}");
+    let allow = AclBinding::allow_read_topic(theirs.as_str(), "User:*").with_pattern_type(literal);
+    let deny = AclBinding {
+        operation: AclOperation::Write,
+        permission_type: AclPermissionType::Deny,
+        ..allow.clone()
+    };
+    let made =
+        kafka.admin().create_acls(vec![allow, deny], CreateAclsOptions::default()).await.expect("made");
+    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    let known = async {
+        while acls(kafka, &theirs).await.len() < 2 || acls(kafka, &left).await.len() > 4 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, known).await.expect("the broker knows of them");
+    let sized = AdminConfig { fence: FenceWith::Size, ..config_of(cluster) };
+    let sized = KafkaAdmin::connect(sized).await.expect("connect");
+    assert_eq!(sized.fence_traces().await.expect("traces"), [left.clone()].into());
+    let both = [left.clone(), theirs.clone()];
+    sized.lift_fence(&both).await.expect("lifted");
+    assert!(sized.fence_traces().await.expect("traces").is_empty());
+    assert_eq!((acls(kafka, &left).await.len(), acls(kafka, &theirs).await.len()), (0, 2));
+    sized.prove_open(&both[..1]).await.expect("every leader takes records");
+    admin.delete_topics(&both).await.expect("deleted");
 }
 
 /// L17: a size fence binds everybody and is lifted whole; it is not raised where a transaction could be left open.

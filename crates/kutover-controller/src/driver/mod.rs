@@ -1,7 +1,9 @@
 //! The driver: carries out the cutover machine's outputs, in order, through the ports.
 
+mod early;
 mod owner;
 mod proofs;
+mod retention;
 mod rollback;
 mod topics;
 mod verify;

@@ -82,6 +82,23 @@ impl World {
         Ok(())
     }
 
+    /// Topics on which a fence stands. What was found while the term was ours was raised before anybody else had it: a fence
+    /// of a newer term is not left over.
+    pub(super) async fn look_for_fence(&self, on: &Incarnation, term: Term) -> ProviderResult<Answer> {
+        let (topics, blind) = match self.links(on).await?.admin.fence_traces().await {
+            Ok(topics) => (topics, None),
+            Err(error) if error.kind == ErrorKind::Unsupported => (BTreeSet::new(), None),
+            Err(error) if error.kind == ErrorKind::NotAuthorised => {
+                (BTreeSet::new(), Some(error.to_string()))
+            }
+            Err(error) => return Err(error),
+        };
+        if !topics.is_empty() {
+            self.still_ours(term).await?;
+        }
+        Ok(Answer::FenceTraces { topics, blind })
+    }
+
     pub(super) async fn reopen(
         &self,
         on: &Incarnation,

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use kutover_core::controls::{Control, without};
 use kutover_core::cutover::{Answer, Command, StartOffsets};
+use kutover_core::decisions::raise::Raised;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::parity::{access_plan, create_with_known_configs, parity_plan};
 use kutover_core::ports::{ClusterAdmin, GroupListing, Incarnation};
 use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
 
+use super::retention::as_before;
 use super::world::{World, list};
 
 /// Groups with the topics they have offsets on.
@@ -23,11 +25,12 @@ impl World {
         new: &Incarnation,
         topics: &BTreeSet<TopicName>,
         strict: bool,
+        raised: &[Raised],
     ) -> ProviderResult<Answer> {
         let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
-        let on_old = old_admin.topics().await?;
+        let on_old = as_before(old_admin.topics().await?, old, raised);
         let wanted: Vec<_> = on_old.iter().filter(|topic| topics.contains(&topic.name)).cloned().collect();
-        let there = new_admin.topics().await?;
+        let there = as_before(new_admin.topics().await?, new, raised);
         let plan = parity_plan(&wanted, &there);
         if let Some(refusal) = plan.refusals().next().filter(|_| strict) {
             return Err(ProviderError::new(ErrorKind::Refused, "match topics", refusal));
@@ -140,12 +143,12 @@ impl World {
     }
 
     pub(super) async fn recheck(&self, command: &Command) -> ProviderResult<Answer> {
-        let Command::Recheck { old, new, topics, groups, starts } = command else {
+        let Command::Recheck { old, new, topics, groups, starts, raised } = command else {
             return Err(ProviderError::new(ErrorKind::Invalid, "check again", "another command was given"));
         };
         let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
         let (old_identity, new_identity) = (old_admin.identity().await?, new_admin.identity().await?);
-        self.match_topics(old, new, topics, true).await?;
+        self.match_topics(old, new, topics, true, raised).await?;
         self.start_offsets(new, groups, starts).await?;
         let there = old_admin.topics().await?;
         // A topic that was deleted meanwhile has no ends; the answer's topics say that it is gone.

@@ -65,7 +65,7 @@ impl World {
 
     async fn survey_links(&self, on: &Incarnation) -> ProviderResult<SurveyLinks> {
         let links = self.links(on).await?;
-        Ok(SurveyLinks { links, look: self.backends.clusters.survey(on).await? })
+        Ok(SurveyLinks { links, look: self.look(on).await? })
     }
 }
 

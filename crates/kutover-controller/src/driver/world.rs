@@ -2,14 +2,14 @@
 //! outcome is looked up by doing it again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kutover_core::controls::{Control, without};
 use kutover_core::cutover::{Answer, Command, Plan};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlBody, ControlMessage, ControlView};
 use kutover_core::owner::{RemovalMark, Target};
-use kutover_core::ports::{ClusterAdmin, ClusterProvisioner, Incarnation};
+use kutover_core::ports::{ClusterAdmin, ClusterProvisioner, ClusterSurvey, Incarnation};
 use kutover_core::words::{ClusterId, Colour, IncarnationId, Nonce, Term, TopicName};
 
 use super::{Backends, ClusterLinks, Deployment, Gate, missing};
@@ -22,11 +22,14 @@ pub(super) struct World {
     pub(super) gate: Option<(Plan, Gate)>,
     /// Connections that have worked, by incarnation.
     links: Mutex<BTreeMap<IncarnationId, ClusterLinks>>,
+    /// The same for what only a plan asks otherwise.
+    looks: Mutex<BTreeMap<IncarnationId, Arc<dyn ClusterSurvey>>>,
 }
 
 impl World {
     pub(super) fn new(deployment: Deployment, backends: Backends, gate: Option<(Plan, Gate)>) -> Self {
-        Self { deployment, backends, gate, links: Mutex::new(BTreeMap::new()) }
+        let (links, looks) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::new()));
+        Self { deployment, backends, gate, links, looks }
     }
 
     /// Carries out one command under a term.
@@ -35,7 +38,8 @@ impl World {
         let Err(error) = &result else { return result };
         if error.kind == ErrorKind::Unreachable {
             // A connection that has seen an outage is made anew.
-            self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+            locked(&self.links).clear();
+            locked(&self.looks).clear();
         }
         // What fails may fail because another controller has gone on without us (L20).
         self.still_ours(term).await?;
@@ -48,8 +52,8 @@ impl World {
             claim @ Command::Claim { .. } => self.claim(claim, term).await,
             Command::Provision { colour, request } => self.provision(*colour, request).await,
             Command::Verify { old, new, ttl_s } => self.verify(old, new, term, *ttl_s).await,
-            Command::MatchTopics { old, new, topics, strict } => {
-                self.match_topics(old, new, topics, *strict).await
+            Command::MatchTopics { old, new, topics, strict, raised } => {
+                self.match_topics(old, new, topics, *strict, raised).await
             }
             Command::ListGroups { old } => {
                 let (listed, complete) = self.groups(old).await?;
@@ -61,6 +65,9 @@ impl World {
             Command::ProducerIds { old, new, writers_of, mark } => {
                 self.producer_ids(old, new, writers_of.as_ref(), *mark).await
             }
+            Command::ReadConfigs { old, new } => self.read_configs(old, new).await,
+            Command::RaiseRetention { raised } => self.raise_retention(raised).await,
+            Command::RestoreRetention { raised } => self.restore_retention(raised).await,
             Command::SetTtl { ttl_s } => self.set_ttl(term, *ttl_s).await,
             recheck @ Command::Recheck { .. } => self.recheck(recheck).await,
             Command::WriteChain { on, chain } => {
@@ -100,6 +107,9 @@ impl World {
                 let ends = self.links(old).await?.admin.ends(&list(topics)).await?;
                 Ok(Answer::Ends { ends })
             }
+            Command::LookForEarly { new, groups, starts } => {
+                Ok(self.look_for_early(new, groups, starts).await)
+            }
             Command::FreshenStarts { groups, starts } => {
                 Ok(Answer::StartsFresh { silent: self.freshen(starts, groups).await })
             }
@@ -126,6 +136,7 @@ impl World {
             }
             Command::Tidy { ttl_s, nonce } => self.tidy(term, *ttl_s, nonce).await,
             intent @ Command::WriteIntent { .. } => self.write_intent(intent, term).await,
+            Command::LookForFence { on } => self.look_for_fence(on, term).await,
             Command::Reopen { on, topics, isolations, prove } => {
                 self.reopen(on, topics.as_ref(), isolations, *prove).await
             }
@@ -152,17 +163,24 @@ impl World {
 
     /// Connections to an incarnation, made once.
     pub(super) async fn links(&self, incarnation: &Incarnation) -> ProviderResult<ClusterLinks> {
-        let known = {
-            let links = self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            links.get(&incarnation.id).cloned()
-        };
+        let known = locked(&self.links).get(&incarnation.id).cloned();
         if let Some(links) = known {
             return Ok(links);
         }
         let links = self.backends.clusters.connect(incarnation).await?;
-        let mut all = self.links.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        all.insert(incarnation.id.clone(), links.clone());
+        locked(&self.links).insert(incarnation.id.clone(), links.clone());
         Ok(links)
+    }
+
+    /// What a plan asks of an incarnation, connected once.
+    pub(super) async fn look(&self, incarnation: &Incarnation) -> ProviderResult<Arc<dyn ClusterSurvey>> {
+        let known = locked(&self.looks).get(&incarnation.id).cloned();
+        if let Some(look) = known {
+            return Ok(look);
+        }
+        let look = self.backends.clusters.survey(incarnation).await?;
+        locked(&self.looks).insert(incarnation.id.clone(), Arc::clone(&look));
+        Ok(look)
     }
 
     /// Writes one control message on several clusters.
@@ -311,14 +329,21 @@ impl World {
     }
 
     /// Who lives in an incarnation.
-    async fn who(&self, incarnation: &Incarnation) -> ProviderResult<(ClusterId, Arc<dyn ClusterAdmin>)> {
+    pub(super) async fn who(
+        &self,
+        incarnation: &Incarnation,
+    ) -> ProviderResult<(ClusterId, Arc<dyn ClusterAdmin>)> {
         let admin = self.links(incarnation).await?.admin;
         Ok((admin.identity().await?.cluster_id, admin))
     }
 }
 
+fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Nothing is written to, or taken from, another cluster than the one that was verified there.
-fn same_cluster(
+pub(super) fn same_cluster(
     what: &str,
     there: &Incarnation,
     found: &ClusterId,

@@ -46,7 +46,17 @@ converge_deadline = "5s"
 command_timeout = "5s"
 hold_limit = "60s"
 separation_head_room = 1000
+raise_retention = "*"
 "#;
+
+/// What topic `orders` keeps.
+pub const RETENTION_MS: &str = "3600000";
+
+/// That what was raised is restored: topic `orders` has the one config that its users have set.
+pub fn assert_restored(cluster: &MemoryCluster, about: &str) {
+    let own = [("retention.ms".to_owned(), RETENTION_MS.to_owned())];
+    assert_eq!(cluster.configs_of("orders"), own.into(), "{about}: of cluster {}", cluster.cluster_id());
+}
 
 pub fn group() -> GroupId {
     GroupId::new("billing")
@@ -87,6 +97,7 @@ pub async fn world() -> MemoryWorld {
     world.provisioner.provision(Colour::Blue, &Nonce::new("first")).await.unwrap();
     let blue = world.cluster(Colour::Blue).unwrap();
     blue.add_topic("orders", 2);
+    blue.set_config("orders", "retention.ms", RETENTION_MS);
     for n in 0..20 {
         let payload = format!("record {n}");
         blue.produce(&place(n % 2), record(&payload)).unwrap();

@@ -1,20 +1,15 @@
-//! What the machine asks of the world, and what the world answers: data, comparable and printable.
+//! What the machine asks of the world: data, comparable and printable.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::StartOffsets;
 use crate::chain::Chain;
-use crate::decisions::stragglers::{LastRecord, PartitionWriters};
-use crate::drain::Observation;
-use crate::messages::MemberState;
-use crate::owner::{Intent, OwnerRecord, RemovalMark, Target};
-use crate::ports::{
-    ClusterIdentity, FenceKind, FenceProof, Incarnation, NewestIds, PartitionEnd, TopicDescription,
-};
-use crate::words::{
-    ClusterId, Colour, GroupId, IncarnationId, Nonce, Offset, Term, TopicName, TopicPartition,
-};
+use crate::decisions::raise::Raised;
+use crate::owner::{Intent, RemovalMark, Target};
+use crate::ports::Incarnation;
+use crate::words::{ClusterId, Colour, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition};
 
 /// Names one command; answers carry it. A result with an id that nobody waits for is counted and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -73,6 +68,9 @@ pub enum Command {
         topics: BTreeSet<TopicName>,
         /// Whether what cannot be made alike is refused; on the way back, which is not to wait for it, it is noted.
         strict: bool,
+        /// Where retention is raised for the time being: topics are compared, and made, as they were before.
+        #[serde(default)]
+        raised: Vec<Raised>,
     },
     /// Look which groups the old cluster has.
     ListGroups {
@@ -100,6 +98,23 @@ pub enum Command {
         /// The mark that every broker of the new one is to pass; `None`: they are only looked at.
         mark: Option<u64>,
     },
+    /// Look what both clusters' topics have set themselves, before their retention is raised.
+    ReadConfigs {
+        /// The old one.
+        old: Incarnation,
+        /// The new one.
+        new: Incarnation,
+    },
+    /// Raise retention (L11). What stood before is in here, and so in the journal before it is changed.
+    RaiseRetention {
+        /// What is to be raised, by cluster.
+        raised: Vec<Raised>,
+    },
+    /// Set on one cluster what stood before retention was raised there; what somebody has changed meanwhile stays.
+    RestoreRetention {
+        /// Where, and what stood before.
+        raised: Raised,
+    },
     /// Set the endpoints' TTL. Answered with the one that stood before.
     SetTtl {
         /// Seconds; `None` is the one of ordinary times.
@@ -117,6 +132,9 @@ pub enum Command {
         groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
         /// As in [`Command::SetStartOffsets`].
         starts: Vec<(TopicPartition, Offset)>,
+        /// As in [`Command::MatchTopics`].
+        #[serde(default)]
+        raised: Vec<Raised>,
     },
     /// Write the chain to the control topics of these clusters.
     WriteChain {
@@ -187,6 +205,15 @@ pub enum Command {
         /// The partitions.
         partitions: Vec<TopicPartition>,
     },
+    /// Look whether groups that must still read the old cluster are on the new one already (L19).
+    LookForEarly {
+        /// The new one.
+        new: Incarnation,
+        /// Each group with its topics.
+        groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        /// Where groups start there.
+        starts: Vec<(TopicPartition, Offset)>,
+    },
     /// Set start offsets again on the new cluster where a group has none: those that were set before expire if the switch
     /// or the drain takes long (L7). A group that lives there already refuses, which is no harm.
     FreshenStarts {
@@ -253,6 +280,11 @@ pub enum Command {
         /// The cluster that is left, told if it answers.
         also: Incarnation,
     },
+    /// Look whether anything of a fence of kutover's own make stands on a cluster, whoever raised it.
+    LookForFence {
+        /// The cluster.
+        on: Incarnation,
+    },
     /// Make sure that a cluster takes clients and records: nothing of kutover's shuts them out.
     Reopen {
         /// The cluster.
@@ -294,6 +326,9 @@ impl Command {
             self,
             Command::Verify { .. }
                 | Command::ListGroups { .. }
+                | Command::ReadConfigs { .. }
+                | Command::LookForEarly { .. }
+                | Command::LookForFence { .. }
                 | Command::ProducerIds { mark: None, .. }
                 | Command::ReadMembers { .. }
                 | Command::Survey { .. }
@@ -318,6 +353,9 @@ impl Command {
             Command::SetStartOffsets { .. } => "set start offsets",
             Command::ProducerIds { mark: None, .. } => "read producer ids",
             Command::ProducerIds { mark: Some(_), .. } => "use up producer ids",
+            Command::ReadConfigs { .. } => "read configs",
+            Command::RaiseRetention { .. } => "raise retention",
+            Command::RestoreRetention { .. } => "restore retention",
             Command::SetTtl { .. } => "set the TTL",
             Command::Recheck { .. } => "check again",
             Command::WriteChain { .. } => "write the chain",
@@ -329,6 +367,7 @@ impl Command {
             Command::ProveFence { .. } => "prove the fence",
             Command::ReadEnds { .. } => "read ends",
             Command::ObserveDrain { .. } => "observe the drain",
+            Command::LookForEarly { .. } => "look for early members",
             Command::FreshenStarts { .. } => "freshen start offsets",
             Command::Isolate { .. } => "isolate",
             Command::Reprove { .. } => "prove once more",
@@ -336,158 +375,9 @@ impl Command {
             Command::Destroy { .. } => "destroy",
             Command::Tidy { .. } => "tidy up",
             Command::WriteIntent { .. } => "write the intent",
+            Command::LookForFence { .. } => "look for a left-over fence",
             Command::Reopen { .. } => "reopen",
             Command::Discard { .. } => "discard",
         }
     }
-}
-
-/// Where groups start on a cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct StartOffsets {
-    /// The cluster.
-    pub on: Incarnation,
-    /// The start of the segments there.
-    pub at: Vec<(TopicPartition, Offset)>,
-}
-
-/// What the world answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// To any mutation that gives nothing back.
-    Done,
-    /// To [`Command::TakeTerm`].
-    TermTaken {
-        /// The term that is now in force.
-        term: Term,
-        /// The owner record as it now stands.
-        owner: OwnerRecord,
-        /// The incarnation that the endpoints point at.
-        active: Incarnation,
-    },
-    /// To [`Command::Provision`].
-    Provisioned {
-        /// The old one.
-        old: Incarnation,
-        /// The new one.
-        new: Incarnation,
-        /// Whether this cutover's request made it; otherwise it was there before.
-        made: bool,
-    },
-    /// To [`Command::Verify`].
-    Verified {
-        /// Who the old one is.
-        old: ClusterIdentity,
-        /// Who the new one is.
-        new: ClusterIdentity,
-        /// The old one's topics.
-        topics: Vec<TopicDescription>,
-        /// The longest TTL of the endpoints, in seconds.
-        old_ttl_s: u32,
-    },
-    /// To [`Command::MatchTopics`].
-    TopicsMatched {
-        /// Topics that were made on the new one.
-        created: BTreeSet<TopicName>,
-        /// What differs, for people.
-        notes: Vec<String>,
-        /// The topics of the old one.
-        there: Vec<TopicDescription>,
-    },
-    /// To [`Command::ListGroups`]: the groups, and whether the cluster could list them at all.
-    Groups {
-        /// Each group with the topics it has offsets on.
-        listed: BTreeMap<GroupId, BTreeSet<TopicName>>,
-        /// Whether the cluster can list groups.
-        complete: bool,
-    },
-    /// To [`Command::SetStartOffsets`]: partitions that were left alone because of a commit, by group.
-    StartOffsetsSet {
-        /// The partitions left alone.
-        kept: BTreeMap<GroupId, Vec<TopicPartition>>,
-    },
-    /// To [`Command::ProducerIds`].
-    ProducerIds {
-        /// The old cluster's newest ids.
-        old: NewestIds,
-        /// The new cluster's newest ids.
-        new: NewestIds,
-        /// The ids by which the new cluster's partitions know their writers, if they were asked for.
-        live: Option<BTreeSet<u64>>,
-    },
-    /// To [`Command::SetTtl`].
-    TtlSet {
-        /// Seconds that stood before.
-        old_ttl_s: u32,
-    },
-    /// To [`Command::Recheck`].
-    Rechecked {
-        /// Who the old one is.
-        old: ClusterIdentity,
-        /// Who the new one is.
-        new: ClusterIdentity,
-        /// The old one's ends.
-        old_ends: Vec<PartitionEnd>,
-        /// The new one's ends: where its segments start.
-        new_ends: Vec<PartitionEnd>,
-        /// Topics that move (one may have been born since).
-        topics: Vec<TopicDescription>,
-    },
-    /// To [`Command::ReadMembers`]: the members that each cluster's topic names, in the command's order.
-    Members {
-        /// One list per cluster.
-        by_cluster: Vec<Vec<MemberState>>,
-    },
-    /// To [`Command::Survey`].
-    Surveyed {
-        /// Who writes, by partition; why the cluster cannot tell, where it cannot.
-        partitions: Result<BTreeMap<TopicPartition, Result<PartitionWriters, String>>, String>,
-        /// The last records, as far as they could be read.
-        records: BTreeMap<TopicPartition, Vec<LastRecord>>,
-    },
-    /// To [`Command::RaiseFence`].
-    FenceRaised {
-        /// Which fence.
-        kind: FenceKind,
-    },
-    /// To [`Command::ProveFence`].
-    FenceProven {
-        /// The proof.
-        proof: FenceProof,
-    },
-    /// To [`Command::ReadEnds`].
-    Ends {
-        /// The ends.
-        ends: Vec<PartitionEnd>,
-    },
-    /// To [`Command::ObserveDrain`].
-    Drain {
-        /// What was observed.
-        seen: Observation,
-        /// Groups that the cluster lists now.
-        listed: BTreeMap<GroupId, BTreeSet<TopicName>>,
-    },
-    /// To [`Command::FreshenStarts`].
-    StartsFresh {
-        /// Why the new cluster does not answer, if it does not.
-        silent: Option<String>,
-    },
-    /// To [`Command::Isolate`].
-    Isolated {
-        /// Whether clients are really shut out; a provisioner that cannot do it says no.
-        shut_out: bool,
-    },
-    /// To [`Command::Reprove`].
-    Reproved {
-        /// The target that owner record and every endpoint agree on.
-        published: Target,
-        /// Who the new one is; every leader there would take a record.
-        new: ClusterIdentity,
-        /// What was observed.
-        seen: Observation,
-        /// Groups that the cluster lists now.
-        listed: BTreeMap<GroupId, BTreeSet<TopicName>>,
-        /// The topics that the cluster has now.
-        topics: Vec<TopicDescription>,
-    },
 }

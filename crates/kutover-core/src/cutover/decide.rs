@@ -77,6 +77,13 @@ pub(crate) fn nothing_moves(plan: &Plan, there: &[TopicDescription]) -> Option<S
             "the old cluster has no topic to move: there is nothing to switch, change the record by hand";
         return Some(why.into());
     }
+    if let Topics::Named(names) = &plan.raised_retention
+        && let Some(stays) = names.iter().find(|name| !moving.contains_key(*name))
+    {
+        return Some(format!(
+            "plan.raise_retention names {stays}, which is not among the topics that move: correct the name"
+        ));
+    }
     plan.groups.iter().find_map(|(group, read)| {
         let stays = read.iter().flatten().find(|topic| !moving.contains_key(*topic))?;
         Some(format!(

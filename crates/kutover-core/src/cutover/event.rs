@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::command::{Command, CommandId};
 use super::state::{Progress, StateName};
+use crate::decisions::early_members::Early;
 use crate::decisions::stragglers::Straggler;
 use crate::owner::Target;
 use crate::ports::FenceKind;
-use crate::words::{ClusterId, Colour, Generation, IncarnationId, Nonce, Term};
+use crate::words::{ClusterId, Colour, Generation, IncarnationId, Nonce, Term, TopicName};
 
 /// A step that a person may have to approve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -99,6 +100,21 @@ pub enum Event {
         silent: usize,
         /// Partitions that did not answer.
         unanswered: usize,
+    },
+    /// A group that must still read the old cluster is on the new one already, or it cannot be told (L19). Once for each, as
+    /// long as it stays there.
+    EarlyMembers {
+        /// Which, and who.
+        early: Early,
+    },
+    /// A fence stands on the cluster that producers belong to, where nobody means it to. It is lifted.
+    FenceLeft {
+        /// The cluster's colour.
+        colour: Colour,
+        /// Its topics; at most ten.
+        topics: Vec<TopicName>,
+        /// How many more there are.
+        more: usize,
     },
     /// The fence stands and is proven.
     FenceProven {
@@ -225,6 +241,19 @@ impl fmt::Display for Event {
                     write!(f, " ({unanswered} partitions did not answer)")?;
                 }
                 Ok(())
+            }
+            Event::EarlyMembers { early } => write!(f, "{early}"),
+            Event::FenceLeft { colour, topics, more } => {
+                let named: Vec<&str> = topics.iter().map(TopicName::as_str).collect();
+                write!(
+                    f,
+                    "a left-over fence stands on {colour}, where producers belong: {}",
+                    named.join(", ")
+                )?;
+                if *more > 0 {
+                    write!(f, " and {more} more topics")?;
+                }
+                f.write_str("; it is lifted")
             }
             Event::FenceProven { kind, partitions } => {
                 let kind = match kind {

@@ -20,6 +20,7 @@ pub(super) fn plan() -> Plan {
         groups: [(GroupId::new("billing"), None)].into(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
+        raised_retention: Topics::none(),
         fence: FencePolicy::Required,
         separation: SeparationPolicy::Required(Room { head_room: 1_000, most: 100_000 }),
         approve_redirect: Approval::Automatic,
@@ -159,6 +160,10 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         Command::ListGroups { .. } => Answer::Groups { listed: BTreeMap::new(), complete: true },
         Command::SetStartOffsets { .. } => Answer::StartOffsetsSet { kept: BTreeMap::new() },
         Command::ProducerIds { .. } => ids(7, 5_007),
+        Command::ReadConfigs { .. } => Answer::Configs { old: topics(), new: topics() },
+        Command::RestoreRetention { .. } => Answer::RetentionRestored { left: vec![] },
+        Command::LookForEarly { .. } => Answer::EarlyLooked { there: Ok(BTreeMap::new()) },
+        Command::LookForFence { .. } => Answer::FenceTraces { topics: BTreeSet::new(), blind: None },
         Command::SetTtl { .. } => Answer::TtlSet { old_ttl_s: 60 },
         Command::Recheck { .. } => Answer::Rechecked {
             old: identity(Colour::Blue),
@@ -193,6 +198,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             topics: topics(),
         },
         Command::Claim { .. }
+        | Command::RaiseRetention { .. }
         | Command::WriteChain { .. }
         | Command::Publish { .. }
         | Command::Announce { .. }
@@ -322,9 +328,10 @@ impl<'a> World<'a> {
     }
 }
 
-pub(super) const FORWARD: [&str; 28] = [
+pub(super) const FORWARD: [&str; 30] = [
     "take the term",
     "claim the control topics",
+    "look for a left-over fence",
     "provision",
     "verify both clusters",
     "match topics",
@@ -339,6 +346,7 @@ pub(super) const FORWARD: [&str; 28] = [
     "reopen",
     "publish the target",
     "announce the target",
+    "look for early members",
     "read members",
     "look who writes",
     "raise the fence",

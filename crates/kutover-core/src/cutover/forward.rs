@@ -43,6 +43,7 @@ impl Cutover {
                 topics: prepared.verified.topic_names(),
                 starts: self.starts_on(&prepared.verified.new.identity.cluster_id),
                 groups: prepared.draft.groups,
+                raised: prepared.draft.raised,
             }),
             (Redirection::Recheck, Cause::Answer(answer)) => self.rechecked(prepared, published, answer),
             (Redirection::Chain(_), Cause::Enter) => {
@@ -332,6 +333,7 @@ impl Cutover {
                     return Next::Goto(State::Draining(closed));
                 }
                 let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
+                self.note_released(&verdict);
                 if verdict.is_drained() {
                     Next::Goto(State::Soaking(closed))
                 } else {

@@ -6,6 +6,7 @@ use super::fixtures::*;
 use super::*;
 use crate::drain::LogRange;
 use crate::error::Outcome;
+use crate::owner::Intent;
 use crate::ports::{FenceKind, FenceProof};
 use crate::words::{Colour, Generation, GroupId, Offset, TopicName};
 
@@ -15,7 +16,7 @@ fn an_abort_before_redirecting_undoes_everything() {
     machine.machine.handle(Millis(0), Input::Abort);
     let (stop, world) = machine.run();
     assert!(matches!(stop, Stop::Aborted(_)));
-    assert_eq!(world.commands, ["take the term", "claim the control topics"], "nothing without the term");
+    assert_eq!(world.commands, FORWARD[..3], "nothing without the term");
 
     let mut plan = plan();
     plan.approve_redirect = Approval::Manual;
@@ -365,7 +366,7 @@ fn a_finished_cutover_is_not_begun_again() {
     again.published = target(2, Colour::Green);
     let (stop, again) = again.run();
     assert_eq!(stop, Stop::Complete);
-    assert_eq!(again.commands, ["take the term", "claim the control topics"]);
+    assert_eq!(again.commands, FORWARD[..3]);
 }
 
 #[test]
@@ -374,7 +375,7 @@ fn adopting_stops_once_the_deployment_is_ours() {
     world.machine = world.machine.adopting();
     let (stop, world) = world.run();
     assert_eq!(stop, Stop::Adopted);
-    assert_eq!(world.commands, ["take the term", "claim the control topics"]);
+    assert_eq!(world.commands, FORWARD[..3]);
     let mut next = World::new(plan(), world.journal);
     next.term = 2;
     assert_eq!(next.run().0, Stop::Complete);
@@ -384,4 +385,65 @@ fn adopting_stops_once_the_deployment_is_ours() {
 fn errors_of_the_world_say_whether_they_may_have_happened() {
     assert_eq!(failure(ErrorKind::Unreachable).outcome, Outcome::Unknown);
     assert_eq!(failure(ErrorKind::Conflict).outcome, Outcome::NotDone);
+}
+
+/// A start that finds a fence on the cluster that producers belong to names it, lifts it whole and has it proven that records
+/// are taken, before it does anything else; one that the journal has forgotten too.
+#[test]
+fn a_start_lifts_what_is_left_of_a_fence() {
+    let found: BTreeSet<TopicName> = (0..12).map(|n| TopicName::new(format!("t{n:02}"))).collect();
+    let mut fails = true;
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, n| match command {
+            Command::LookForFence { on } => {
+                assert_eq!(*on, incarnation(Colour::Blue));
+                Some(Ok(Answer::FenceTraces { topics: found.clone(), blind: None }))
+            }
+            Command::Reopen { on, topics, prove, .. } if n < 5 => {
+                assert_eq!((on, topics, *prove), (&incarnation(Colour::Blue), &Some(found.clone()), true));
+                std::mem::take(&mut fails).then(|| Err(failure(ErrorKind::Refused)))
+            }
+            _ => None,
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete, "what is not proven yet is tried again");
+    assert_eq!(world.commands[2..6], ["look for a left-over fence", "reopen", "reopen", "provision"]);
+    let told: Vec<String> = world.events.iter().map(ToString::to_string).collect();
+    let named =
+        told.iter().filter(|text| text.starts_with("a left-over fence stands on blue")).collect::<Vec<_>>();
+    assert!(named.len() == 1 && named[0].ends_with("t09 and 2 more topics; it is lifted"), "{named:?}");
+    assert!(told.iter().any(|text| text.contains("every leader takes records again")), "{told:?}");
+}
+
+/// Where it cannot be looked for, that is said, and nothing waits for it.
+#[test]
+fn a_start_that_may_not_look_for_a_fence_goes_on() {
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| {
+            let blind = Some("not authorised".to_owned());
+            let told = Answer::FenceTraces { topics: BTreeSet::new(), blind };
+            matches!(command, Command::LookForFence { .. }).then_some(Ok(told))
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete);
+    assert!(world.events.iter().any(|event| event.to_string().ends_with("cannot be told: not authorised")));
+}
+
+/// A rollback's fence is meant, and the owner record may know of one that this journal does not.
+#[test]
+fn a_fence_is_not_looked_for_while_a_rollback_is_under_way() {
+    let (_, whole) = World::new(plan(), vec![]).run();
+    let draining = whole.journal.iter().position(|record| match record {
+        Record::Checkpoint { progress } => matches!(progress.state, State::Draining(_)),
+        _ => false,
+    });
+    let mut world = World::new(plan(), whole.journal[..=draining.unwrap()].to_vec()).but(|command, _| {
+        let mut owner = owner(2, target(2, Colour::Green));
+        owner.intent = Some(Intent { closing: Generation(2), opening: Generation(3), colour: Colour::Blue });
+        let taken = Answer::TermTaken { term: Term(2), owner, active: incarnation(Colour::Green) };
+        matches!(command, Command::TakeTerm { .. }).then_some(Ok(taken))
+    });
+    (world.term, world.published) = (2, target(2, Colour::Green));
+    let (_, world) = world.run();
+    assert!(!world.commands.contains(&"look for a left-over fence"), "{:?}", world.commands);
 }

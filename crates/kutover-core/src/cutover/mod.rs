@@ -11,13 +11,16 @@
 // Commands, answers and states differ much in size; one of each lives at a time, and boxing would only hide the data.
 #![allow(clippy::large_enum_variant)]
 
+mod answer;
 mod command;
 pub(crate) mod decide;
+mod early;
 mod event;
 mod forward;
 mod invariants;
 mod next;
 mod plan;
+mod raise;
 mod release;
 mod retire;
 mod rollback;
@@ -42,6 +45,8 @@ mod guards;
 #[cfg(test)]
 mod last_home;
 #[cfg(test)]
+mod raise_tests;
+#[cfg(test)]
 mod removal_tests;
 #[cfg(test)]
 mod rollback_tests;
@@ -52,7 +57,8 @@ mod tests;
 
 use std::collections::{BTreeSet, VecDeque};
 
-pub use command::{Answer, Command, CommandId, StartOffsets};
+pub use answer::{Answer, StartOffsets};
+pub use command::{Command, CommandId};
 pub use event::{ApprovalGate, Event, Record};
 pub use plan::{Approval, FencePolicy, Plan, SeparationPolicy, Timings, Topics};
 pub use release::Release;
@@ -64,7 +70,8 @@ pub use way_back::{Barrier, Rollback, WayBack};
 
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
-use crate::words::{Millis, Nonce, Term};
+use crate::words::{Millis, Nonce, Term, TopicName};
+use early::EarlyWatch;
 use next::{Cause, Hold, Next};
 use shut::Shut;
 use unmoved::Unmoved;
@@ -134,6 +141,8 @@ enum Boot {
     TakeTerm,
     Claim,
     Reconcile,
+    /// With the topics on which a fence was found.
+    Reopen(BTreeSet<TopicName>),
     Running,
 }
 
@@ -170,6 +179,10 @@ pub struct Cutover {
     freshened: Option<Millis>,
     /// Who still writes to the old cluster.
     watch: Watch,
+    /// Which groups were early on the new cluster.
+    early: EarlyWatch,
+    /// Whether the owner record says that a rollback is under way: what is fenced is not left over then.
+    going_back: bool,
     approved: BTreeSet<ApprovalGate>,
     /// Who may still write to what is to be removed.
     unmoved: Unmoved,
@@ -222,6 +235,8 @@ impl Cutover {
             hold: None,
             freshened: None,
             watch: Watch::default(),
+            early: EarlyWatch::default(),
+            going_back: false,
             approved: BTreeSet::new(),
             unmoved: Unmoved::default(),
             asked: None,
@@ -309,8 +324,8 @@ impl Cutover {
     fn failed(&mut self, now: Millis, error: &ProviderError) {
         match error.kind {
             ErrorKind::Superseded => self.stop(Stop::Superseded(error.to_string())),
-            // Before it runs, nothing is waited for: what is refused then is for a person to put right.
-            ErrorKind::Refused | ErrorKind::Invalid if self.boot != Boot::Running => {
+            // Before the deployment is ours nothing is waited for: what is refused then is for a person to put right.
+            ErrorKind::Refused | ErrorKind::Invalid if matches!(self.boot, Boot::TakeTerm | Boot::Claim) => {
                 self.stop(Stop::Refused(error.to_string()));
             }
             _ => {
@@ -324,6 +339,7 @@ impl Cutover {
                     hold.marking |= marking;
                 }
                 self.give_up_barrier(now, error);
+                self.give_up_restoring(now, error);
             }
         }
     }

@@ -32,12 +32,15 @@ pub(super) enum Cause {
 }
 
 /// Whether a step is looked at because of an answer, and if so, whether that was to a question beside the step's own: who
-/// writes, who has moved, or whether groups' start offsets stand.
+/// writes, who has moved, whether groups' start offsets stand, or who is early.
 pub(super) fn answered(cause: &Cause) -> Option<bool> {
     match cause {
         Cause::Answer(answer) => Some(matches!(
             answer,
-            Answer::Surveyed { .. } | Answer::StartsFresh { .. } | Answer::Members { .. }
+            Answer::Surveyed { .. }
+                | Answer::StartsFresh { .. }
+                | Answer::EarlyLooked { .. }
+                | Answer::Members { .. }
         )),
         Cause::Enter => None,
     }

@@ -20,6 +20,11 @@ pub enum Topics {
 }
 
 impl Topics {
+    /// No topic at all.
+    pub fn none() -> Self {
+        Topics::Named(BTreeSet::new())
+    }
+
     /// Whether the rule is about this topic.
     pub fn includes(&self, topic: &TopicName) -> bool {
         match self {
@@ -100,6 +105,8 @@ pub struct Plan {
     pub waived_groups: BTreeSet<GroupId>,
     /// Topics whose history may die with the old cluster.
     pub waived_history: Topics,
+    /// Topics whose retention is without limit on both clusters while the cutover runs (L11).
+    pub raised_retention: Topics,
     /// What stands between a late producer and the old cluster.
     pub fence: FencePolicy,
     /// Whether producer ids are separated.
@@ -150,6 +157,11 @@ impl Plan {
             required.entry(group.clone()).or_default().extend(topics);
         }
         required.retain(|group, _| !self.waived_groups.contains(group));
+    }
+
+    /// The topics that move whose retention is to be raised.
+    pub fn raising(&self, moving: &BTreeMap<TopicName, i32>) -> BTreeSet<TopicName> {
+        moving.keys().filter(|topic| self.raised_retention.includes(topic)).cloned().collect()
     }
 
     /// Topics of the old cluster that do not move and would die with it, without the operator having named each: a waiver

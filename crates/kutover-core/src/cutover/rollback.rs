@@ -124,7 +124,8 @@ impl Cutover {
         let to = |way, step| Next::Goto(State::RollingBack(way, step));
         match (step, cause) {
             (Rollback::Topics, Cause::Enter) => {
-                Next::Run(Command::MatchTopics { old: away, new: home, topics, strict: false })
+                let raised = way.redirected.prepared.draft.raised;
+                Next::Run(Command::MatchTopics { old: away, new: home, topics, strict: false, raised })
             }
             (Rollback::Topics, Cause::Answer(Answer::TopicsMatched { notes, there, .. })) => {
                 let known = &mut way.redirected.prepared.verified.topics;

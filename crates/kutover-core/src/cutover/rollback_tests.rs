@@ -419,7 +419,7 @@ fn a_start_reopens_nothing_that_nobody_shut() {
     let (_, back) = rolled_back_after("isolate").run();
     assert_eq!(
         reopened(back.journal.clone(), target(3, Colour::Blue)),
-        Some(2),
+        Some(3),
         "blue was, before the way back"
     );
     let mut isolations = back.journal.iter().filter_map(|record| match record {

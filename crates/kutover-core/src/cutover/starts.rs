@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::{Answer, Cause, Command, Cutover, Event, Next, Prepared, Redirection, StartOffsets, State};
 use crate::controls::{Control, without};
 use crate::owner::Target;
-use crate::words::Millis;
+use crate::words::{Millis, Offset, TopicPartition};
 
 /// How often start offsets are looked after. No broker forgets a commit sooner than after a minute
 /// (`offsets.retention.minutes` is at least 1).
@@ -14,7 +14,7 @@ const FRESH_EVERY_MS: u64 = 30_000;
 impl State {
     /// What groups are on their way to, in the states in which their start offsets must stand: from the publication, which
     /// may be tried for long, until everything is drained.
-    fn leading(&self) -> Option<(&Prepared, &Target)> {
+    pub(super) fn leading(&self) -> Option<(&Prepared, &Target)> {
         match self {
             State::Redirecting(prepared, Redirection::Publish(target)) => Some((prepared, target)),
             State::Converging(redirected) | State::Fencing(redirected, _) => {
@@ -51,14 +51,20 @@ impl Cutover {
             return None;
         }
         let (prepared, target) = self.progress.state.leading()?;
+        let at = self.starts_of(target);
+        let starts = StartOffsets { on: prepared.verified.new.incarnation.clone(), at };
+        let groups = prepared.draft.groups.clone();
+        self.freshened = self.now;
+        Some(Command::FreshenStarts { groups, starts })
+    }
+
+    /// Where the segments of a generation start.
+    pub(super) fn starts_of(&self, target: &Target) -> Vec<(TopicPartition, Offset)> {
         let opened = self.progress.chain.iter().filter_map(|(place, segments)| {
             let segment = segments.iter().find(|segment| segment.generation == target.generation)?;
             Some((place.clone(), segment.start))
         });
-        let starts = StartOffsets { on: prepared.verified.new.incarnation.clone(), at: opened.collect() };
-        let groups = prepared.draft.groups.clone();
-        self.freshened = self.now;
-        Some(Command::FreshenStarts { groups, starts })
+        opened.collect()
     }
 
     /// Nobody is led to a cluster that does not answer. Where they were led there already, the old one is closed and read
@@ -92,7 +98,7 @@ mod tests {
     use super::super::{Plan, Stop};
     use super::*;
     use crate::error::{ErrorKind, ProviderError};
-    use crate::words::{Colour, Offset};
+    use crate::words::Colour;
 
     /// A back-off that outlives every start offset.
     fn stalling() -> Plan {

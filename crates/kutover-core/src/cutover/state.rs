@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::way_back::{Rollback, WayBack};
 use crate::chain::{Chain, ClosedBy};
+use crate::decisions::raise::Raised;
 use crate::decisions::separation::Given;
 use crate::owner::{RemovalMark, Target};
 use crate::ports::{ClusterIdentity, Incarnation};
@@ -67,6 +68,9 @@ pub struct Draft {
     /// The mark that the new cluster's producer ids have passed; `None` where they were not separated.
     #[serde(default)]
     pub id_mark: Option<u64>,
+    /// Where retention is raised, or may be, with what stood before.
+    #[serde(default)]
+    pub raised: Vec<Raised>,
 }
 
 /// A new cluster that is ready to take over.
@@ -131,6 +135,9 @@ pub struct Undo {
     pub created: BTreeSet<TopicName>,
     /// Topics that stay fenced there, if it has served before.
     pub fence: BTreeSet<TopicName>,
+    /// Where retention was raised, or may have been.
+    #[serde(default)]
+    pub raised: Vec<Raised>,
     /// Whether the TTL may have been changed.
     pub ttl: bool,
     /// The TTL that stood before; 0 if that was not learnt.
@@ -153,6 +160,10 @@ pub enum Preparation {
     StartOffsets,
     /// The new cluster's producer ids pass all that others gave out.
     Ids,
+    /// What retention is set to is looked at.
+    Retention,
+    /// Retention is raised.
+    Raise,
     /// The TTL is lowered.
     Ttl,
     /// The old TTL is waited out.
@@ -229,7 +240,7 @@ pub enum Undoing {
     Chain,
     /// A new cluster that has served before is fenced again.
     Fence,
-    /// The TTL is restored.
+    /// Retention and TTL are restored.
     Ttl,
     /// The new cluster goes.
     Discard,
@@ -381,6 +392,7 @@ impl State {
             chain_on: None,
             created: BTreeSet::new(),
             fence: BTreeSet::new(),
+            raised: Vec::new(),
             ttl: false,
             old_ttl_s: 0,
             reason: reason.to_owned(),
@@ -391,6 +403,7 @@ impl State {
             new: Some(verified.new.incarnation.clone()),
             cluster_id: Some(verified.new.identity.cluster_id.clone()),
             created: draft.created.clone(),
+            raised: draft.raised.clone(),
             ttl: draft.old_ttl_s > 0,
             old_ttl_s: draft.old_ttl_s,
             ..nothing.clone()

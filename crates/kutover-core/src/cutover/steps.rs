@@ -1,5 +1,6 @@
 //! What each state does: the one match over the machine's states, and the states up to Ready.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::{
@@ -10,7 +11,10 @@ use super::{
 use crate::controls::{Control, without};
 use crate::owner::{OwnerRecord, Target};
 use crate::ports::{Incarnation, TopicDescription};
-use crate::words::{Nonce, Term};
+use crate::words::{Nonce, Term, TopicName};
+
+/// Topics that an event names.
+const NAMED: usize = 10;
 
 impl Cutover {
     /// Looks at the current step: what it is waiting for, or what its answer leads to.
@@ -21,10 +25,13 @@ impl Cutover {
         let Some(published) = self.progress.published.clone() else {
             return Next::Stop(Stop::Broken("running without a published target".into()));
         };
-        let cause = match self.starts_fresh(cause) {
-            ControlFlow::Continue(cause) => cause,
-            ControlFlow::Break(next) => return next,
-        };
+        let mut cause = cause;
+        for aside in [Self::starts_fresh, Self::early_named, Self::retention_restored] {
+            cause = match aside(self, cause) {
+                ControlFlow::Continue(cause) => cause,
+                ControlFlow::Break(next) => return next,
+            };
+        }
         match self.progress.state.clone() {
             State::Planned if published.colour == self.plan.to => {
                 self.notify(Event::Note { text: format!("{} is active already", self.plan.to) });
@@ -84,9 +91,18 @@ impl Cutover {
                 }
                 self.claim(on)
             }
-            (Boot::Claim, Cause::Answer(Answer::Done)) => self.reconcile(),
-            (Boot::Reconcile, Cause::Enter) => self.reconcile(),
-            (Boot::Reconcile, Cause::Answer(Answer::Done)) => self.running(),
+            (Boot::Claim, Cause::Answer(Answer::Done)) | (Boot::Reconcile, Cause::Enter) => self.reconcile(),
+            (Boot::Reconcile, Cause::Answer(Answer::FenceTraces { topics, blind })) => {
+                self.fence_looked_for(topics, blind)
+            }
+            (Boot::Reopen(found), Cause::Enter) => self.reopening(found.clone()),
+            (Boot::Reopen(found), Cause::Answer(Answer::Done)) => {
+                if !found.is_empty() {
+                    let text = "the left-over fence is lifted, and every leader takes records again";
+                    self.notify(Event::Note { text: text.into() });
+                }
+                self.running()
+            }
             (_, Cause::Answer(other)) => unexpected(&other),
             (Boot::Running, Cause::Enter) => Next::Stop(Stop::Broken("booted twice".into())),
         }
@@ -103,6 +119,7 @@ impl Cutover {
             )));
         }
         self.term = term;
+        self.going_back = owner.intent.is_some() && !matches!(self.progress.state, State::RollingBack(..));
         self.take_up(&owner);
         self.progress.published = Some(owner.target);
         if fresh || self.progress.state == State::Planned {
@@ -160,25 +177,55 @@ impl Cutover {
         }
     }
 
-    /// A fence or an isolation that a late act of an older term left on the active cluster is taken away, if there ever was
-    /// such an act: whoever reopens a cluster needlessly may do it late, and open what a newer term has shut. While a
-    /// rollback closes the active cluster, a fence there is meant.
-    fn reconcile(&mut self) -> Next {
-        self.boot = Boot::Reconcile;
-        let active = match (&self.progress.state, &self.progress.published) {
-            _ if without(Control::LateActsStay) => None,
+    /// The cluster that producers belong to, as record, intent and chain say; `None` while a rollback closes it, and a fence
+    /// there is meant.
+    fn active_now(&self) -> Option<Incarnation> {
+        match (&self.progress.state, &self.progress.published) {
+            _ if without(Control::LateActsStay) || self.going_back => None,
             _ if self.way_back_wanted().is_some() => None,
             (State::RollingBack(way, _), Some(published)) if way.target != *published => None,
             (state, Some(published)) => state.serving(published.colour).or(self.progress.active.clone()),
             (_, None) => None,
-        };
-        match active.filter(|active| self.shut.touched(&active.id)) {
-            Some(on) => {
-                let isolations = self.shut.isolations(&on.id);
-                Next::Run(Command::Reopen { on, topics: None, isolations, prove: false })
-            }
+        }
+    }
+
+    /// What a late act of an older term left on the active cluster, or one that no journal knows any more, is taken away.
+    fn reconcile(&mut self) -> Next {
+        self.boot = Boot::Reconcile;
+        match self.active_now() {
+            Some(on) => Next::Run(Command::LookForFence { on }),
             None => self.running(),
         }
+    }
+
+    fn fence_looked_for(&mut self, found: BTreeSet<TopicName>, blind: Option<String>) -> Next {
+        if let Some(why) = blind {
+            let text =
+                format!("whether a left-over fence stands on the active cluster cannot be told: {why}");
+            self.notify(Event::Note { text });
+        }
+        if let Some(on) = self.active_now().filter(|_| !found.is_empty()) {
+            self.notify(Event::FenceLeft {
+                colour: on.colour,
+                topics: found.iter().take(NAMED).cloned().collect(),
+                more: found.len().saturating_sub(NAMED),
+            });
+        }
+        self.reopening(found)
+    }
+
+    /// Opens the active cluster where a fence was found, or where there ever was an act that may land late: whoever reopens
+    /// a cluster needlessly may do it late, and open what a newer term has shut.
+    fn reopening(&mut self, found: BTreeSet<TopicName>) -> Next {
+        let Some(on) = self.active_now() else { return self.running() };
+        let touched = self.shut.touched(&on.id);
+        if found.is_empty() && !touched {
+            return self.running();
+        }
+        self.boot = Boot::Reopen(found.clone());
+        let isolations = self.shut.isolations(&on.id);
+        let prove = !found.is_empty();
+        Next::Run(Command::Reopen { on, topics: (!touched).then_some(found), isolations, prove })
     }
 
     fn running(&mut self) -> Next {
@@ -290,7 +337,8 @@ impl Cutover {
         let to = |draft, step| Next::Goto(State::Preparing(verified.clone(), draft, step));
         match (step, cause) {
             (Preparation::Topics, Cause::Enter) => {
-                Next::Run(Command::MatchTopics { old, new, topics: verified.topic_names(), strict: true })
+                let (topics, raised) = (verified.topic_names(), draft.raised);
+                Next::Run(Command::MatchTopics { old, new, topics, strict: true, raised })
             }
             (Preparation::Topics, Cause::Answer(Answer::TopicsMatched { created, notes, .. })) => {
                 notes.into_iter().for_each(|text| self.notify(Event::Note { text }));
@@ -326,12 +374,17 @@ impl Cutover {
                     let text = format!("group {group} already has offsets on {} partitions", places.len());
                     self.notify(Event::Note { text });
                 }
-                to(draft, if self.separates() { Preparation::Ids } else { Preparation::Ttl })
+                let onwards = if self.separates() { Preparation::Ids } else { self.after_ids(&verified) };
+                to(draft, onwards)
             }
             (Preparation::Ids, cause) => match self.separate_ids(&verified, draft.id_mark, cause) {
-                ControlFlow::Continue(mark) => to(Draft { id_mark: mark, ..draft }, Preparation::Ttl),
+                ControlFlow::Continue(mark) => {
+                    to(Draft { id_mark: mark, ..draft }, self.after_ids(&verified))
+                }
                 ControlFlow::Break(next) => next,
             },
+            (Preparation::Retention, cause) => self.knowing_retention(verified, draft, cause),
+            (Preparation::Raise, cause) => self.raising_retention(verified, draft, cause),
             (Preparation::Ttl, Cause::Enter) => {
                 Next::Run(Command::SetTtl { ttl_s: Some(self.plan.timings.ttl_s) })
             }

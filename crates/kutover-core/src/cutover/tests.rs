@@ -68,7 +68,7 @@ fn after_failing(command: &'static str) -> &'static str {
     match command {
         "mark the removal" => "prove once more",
         // Who has moved meanwhile is heard first.
-        "look who writes" => "read members",
+        "look who writes" | "look for early members" => "read members",
         same => same,
     }
 }
@@ -96,7 +96,9 @@ fn every_command_may_time_out() {
         world.silent = Some(silent);
         let (stop, world) = world.run();
         assert_eq!(stop, Stop::Complete, "command {silent}");
-        assert_eq!(world.commands[silent + 1], after_failing(world.commands[silent]));
+        // It may be time again to look for early members first.
+        let mut after = world.commands[silent + 1..].iter().filter(|name| **name != "look for early members");
+        assert_eq!(after.next(), Some(&after_failing(world.commands[silent])));
         assert_eq!(world.holds().len(), 1, "command {silent}");
         assert!(world.holds()[0].contains("no answer within 10000 ms"), "{:?}", world.holds());
     }

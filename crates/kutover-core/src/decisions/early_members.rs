@@ -6,7 +6,6 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::controls::{Control, without};
 use crate::words::{GroupId, TopicPartition};
 
 /// One live member of a group, as the coordinator describes it.
@@ -55,6 +54,15 @@ pub enum Early {
     },
 }
 
+impl Early {
+    /// Which group it is about.
+    pub fn group(&self) -> &GroupId {
+        match self {
+            Early::There { group, .. } | Early::Unknown { group, .. } => group,
+        }
+    }
+}
+
 impl fmt::Display for Early {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -85,9 +93,6 @@ pub fn early_members(
     released: &BTreeSet<GroupId>,
     there: &BTreeMap<GroupId, Result<GroupThere, String>>,
 ) -> Vec<Early> {
-    if without(Control::EarlyMembersIgnored) {
-        return Vec::new();
-    }
     let unreleased = required.difference(released).filter_map(|group| Some((group, there.get(group)?)));
     unreleased
         .filter_map(|(group, answer)| match answer {
@@ -157,9 +162,7 @@ mod tests {
                 _ => Err("silent".to_owned()),
             })).collect();
             let early = early_members(&pick(|kind| kind.0), &pick(|kind| kind.1), &there);
-            let named: Vec<&GroupId> = early.iter().map(|early| match early {
-                Early::There { group, .. } | Early::Unknown { group, .. } => group,
-            }).collect();
+            let named: Vec<&GroupId> = early.iter().map(Early::group).collect();
             let expected = pick(|kind| kind.0 && !kind.1 && kind.2 > 0);
             prop_assert_eq!(named, expected.iter().collect::<Vec<_>>());
         }

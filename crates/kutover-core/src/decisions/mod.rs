@@ -9,6 +9,7 @@ pub mod closing;
 pub mod early_members;
 pub mod fence;
 pub mod history;
+pub mod raise;
 pub mod retention;
 pub mod separation;
 pub mod stragglers;

@@ -185,7 +185,8 @@ impl fmt::Display for Verdict {
             Verdict::Raise { colour, topic, config, from, to } => {
                 write!(
                     f,
-                    "topic {topic}: raise {config} on {colour} from {from} to {to} until the drain is over"
+                    "topic {topic}: raise {config} on {colour} from {from} to {to} until the drain is over, or name the topic \
+                     in plan.raise_retention"
                 )
             }
             Verdict::Stopped { group, place, records } => write!(
@@ -351,8 +352,8 @@ mod tests {
         assert_eq!(
             words(&pace(limits(249_999), limits(199_999))),
             [
-                "topic orders: raise retention.ms on blue from 249999 to 250000 until the drain is over",
-                "topic orders: raise retention.ms on green from 199999 to 200000 until the drain is over",
+                "topic orders: raise retention.ms on blue from 249999 to 250000 until the drain is over, or name the topic in plan.raise_retention",
+                "topic orders: raise retention.ms on green from 199999 to 200000 until the drain is over, or name the topic in plan.raise_retention",
             ]
         );
         assert!(words(&pace(FOR_EVER, FOR_EVER)).is_empty());
@@ -366,8 +367,8 @@ mod tests {
         assert_eq!(
             words(&pace(limits(99_999), limits(199_999))),
             [
-                "topic orders: raise retention.bytes on blue from 99999 to 100000 until the drain is over",
-                "topic orders: raise retention.bytes on green from 199999 to 200000 until the drain is over",
+                "topic orders: raise retention.bytes on blue from 99999 to 100000 until the drain is over, or name the topic in plan.raise_retention",
+                "topic orders: raise retention.bytes on green from 199999 to 200000 until the drain is over, or name the topic in plan.raise_retention",
             ]
         );
         let small = Bounds { largest_bytes: 150_000, ..bounds() };

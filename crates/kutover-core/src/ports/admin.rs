@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use super::{Access, NewAccess, ScramUsers};
-use crate::error::ProviderResult;
+use crate::error::{ErrorKind, ProviderError, ProviderResult};
 use crate::words::{ClusterId, GroupId, Offset, TopicId, TopicName, TopicPartition};
 
 /// Who a cluster is.
@@ -47,6 +47,9 @@ pub struct NewTopic {
     /// Configs to set.
     pub configs: BTreeMap<String, String>,
 }
+
+/// Values for topics' configs, by topic and config; `None` takes away what a topic has set itself.
+pub type TopicConfigs = BTreeMap<TopicName, BTreeMap<String, Option<String>>>;
 
 /// The groups of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -128,6 +131,11 @@ pub struct PartitionEnd {
 /// 7. kutover's own topics and Kafka's internal ones are never fenced, whatever is asked.
 /// 8. `access` tells each part whole, or that the cluster has no such thing; the fence's own rules are no part of it.
 /// 9. `grant` adds what it is given, is repeatable, and takes nothing away that was there before.
+/// 10. `alter_configs` sets and takes away exactly what it is given and is repeatable, also where there is nothing to take
+///     away; once it is `Ok`, `topics` tells so.
+/// 11. `fence_traces` names the topics on which anything stands that a `raise_fence` adds, whole or half lifted, whoever
+///     raised it and whatever kind of fence is in use by now; what only looks like it is not named. `lift_fence` takes all
+///     that is named away.
 #[async_trait]
 pub trait ClusterAdmin: Send + Sync {
     /// Who the cluster is.
@@ -207,6 +215,18 @@ pub trait ClusterAdmin: Send + Sync {
     /// Unreachable, not authorised.
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()>;
 
+    /// Sets configs on topics, or takes them away.
+    ///
+    /// # Errors
+    /// `Unsupported` where the cluster has none; not authorised; `NotFound` for a topic that is not there.
+    async fn alter_configs(&self, configs: &TopicConfigs) -> ProviderResult<()>;
+
+    /// The topics on which anything of a fence stands.
+    ///
+    /// # Errors
+    /// Unreachable, not authorised; `Unsupported` where the fence in use cannot tell.
+    async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>>;
+
     /// Proves that ordinary clients can write.
     ///
     /// # Errors
@@ -221,6 +241,7 @@ pub trait ClusterAdmin: Send + Sync {
 /// 1. `raise` and `lift` are repeatable and touch the named topics only, never kutover's own or Kafka's internal ones.
 /// 2. `lift` takes away all that `raise` ever added, also by an earlier process that died half way.
 /// 3. Readers keep reading while it is up.
+/// 4. `traces` names the topics on which anything stands that a `raise` added, also one of an earlier process.
 #[async_trait]
 pub trait FenceSwitch: Send + Sync {
     /// Which fence this is.
@@ -237,4 +258,13 @@ pub trait FenceSwitch: Send + Sync {
     /// # Errors
     /// Unreachable, not authorised.
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()>;
+
+    /// The topics on which anything of it stands.
+    ///
+    /// # Errors
+    /// `Unsupported` where it cannot be asked, which is so if this is not implemented; unreachable, not authorised.
+    async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        let reason = "this fence cannot be asked where it stands";
+        Err(ProviderError::new(ErrorKind::Unsupported, "look for traces of a fence", reason))
+    }
 }

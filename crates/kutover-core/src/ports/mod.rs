@@ -20,7 +20,7 @@ mod writers;
 pub use access::{Access, AclRule, NewAccess, QuotaEntity, Quotas, ScramUsers};
 pub use admin::{
     ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewTopic, PartitionEnd,
-    TopicDescription,
+    TopicConfigs, TopicDescription,
 };
 pub use dns::{DnsProvider, EndpointAnswer, EndpointWatch, Published, RecordData, RecordSet};
 pub use journal::{Journal, JournalEntry};

@@ -8,7 +8,7 @@ use super::access::{self, AccessReport};
 use super::configs::{self, BrokerSetting, ConfigDifference, in_force};
 use super::estimate::{Estimates, estimate};
 use super::groups::{self, GroupReport, left};
-use super::refusals::{Facets, gather};
+use super::refusals::{Facets, deletes, gather};
 use super::traffic::{OpenReport, TopicWriters, by_topic, open, unanswered};
 use super::{ClusterSeen, Refusal, Survey, Waivers, partitions, required};
 use crate::cutover::Plan;
@@ -134,6 +134,10 @@ pub struct Assessment {
     pub transactions: Vec<OpenReport>,
     /// Kafka Connect.
     pub connect: ConnectReport,
+    /// Topics whose retention is without limit on both clusters while the cutover runs.
+    pub raised_retention: BTreeSet<TopicName>,
+    /// Topics of the cluster that serves on which a fence is left over, or a part of one: the next start lifts it.
+    pub left_fence: BTreeSet<TopicName>,
     /// What becomes of each topic's history.
     pub history: Vec<TopicHistoryReport>,
     /// How long it would take. Rates are from the two looks.
@@ -156,6 +160,7 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
     assessment.producers = by_topic(&survey.traffic);
     assessment.connect = connect(old);
     assessment.brokers = configs::broker_settings(old, new);
+    assessment.left_fence = left_fence(survey, old);
     if assessment.nothing_to_do {
         return assessment;
     }
@@ -174,6 +179,8 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
     assessment.groups = groups::report(old, plan, &moving, &required, &survey.traffic, &unread);
     assessment.transactions = open(survey, longest_transaction_ms(old));
     assessment.history = histories(survey, plan, old, &moving);
+    assessment.raised_retention = plan.raising(&moving);
+    assessment.raised_retention.retain(|topic| deletes(old, topic));
     assessment.estimates = estimate(survey, plan, &assessment.groups, (old, new));
     let fates: Vec<TopicFate> = assessment.history.iter().map(|one| one.fate.clone()).collect();
     let found = gather(&Facets {
@@ -239,6 +246,8 @@ fn blank(survey: &Survey, plan: &Plan) -> Assessment {
         members: survey.traffic.members.as_ref().and_then(|members| members.as_ref().ok().copied()),
         transactions: Vec::new(),
         connect: ConnectReport::default(),
+        raised_retention: BTreeSet::new(),
+        left_fence: BTreeSet::new(),
         history: Vec::new(),
         estimates: Estimates::default(),
         measured_over_ms: survey.traffic.over_ms,
@@ -280,6 +289,7 @@ fn unknown(survey: &Survey, old: &ClusterSeen, new: Option<&ClusterSeen>) -> Vec
             ("configs of topics", seen.topic_configs.as_ref().err()),
             ("configs of brokers", seen.brokers.as_ref().err()),
             ("ACLs, quotas and SCRAM users", seen.access.as_ref().err()),
+            ("fences that are left over", seen.fence.as_ref().err()),
         ];
         for (what, reason) in parts {
             if let Some(reason) = reason {
@@ -318,6 +328,15 @@ fn unknown(survey: &Survey, old: &ClusterSeen, new: Option<&ClusterSeen>) -> Vec
         put("which configs the new cluster refuses".into(), reason);
     }
     found
+}
+
+/// A fence on the cluster that serves is meant only while a rollback closes it, which its owner record says.
+fn left_fence(survey: &Survey, old: &ClusterSeen) -> BTreeSet<TopicName> {
+    let mut owners = survey.endpoints.values().filter_map(|seen| seen.as_ref().ok()?.owner.as_ref());
+    match owners.any(|owner| owner.intent.is_some()) {
+        true => BTreeSet::new(),
+        false => old.fence.clone().unwrap_or_default(),
+    }
 }
 
 fn connect(old: &ClusterSeen) -> ConnectReport {

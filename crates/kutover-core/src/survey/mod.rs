@@ -71,6 +71,8 @@ pub struct ClusterSeen {
     pub brokers: Item<BTreeMap<i32, Item<ConfigMap>>>,
     /// Who may do what on it.
     pub access: Item<Access>,
+    /// Topics on which anything of a fence stands.
+    pub fence: Item<BTreeSet<TopicName>>,
     /// Whether each address that it advertises takes connections.
     pub reach: BTreeMap<String, Item<()>>,
 }

@@ -292,13 +292,18 @@ fn retention(facets: &Facets<'_>, found: &mut Found) {
         });
         let pace = TopicPace {
             topic: topic.clone(),
-            deletes: in_force(old, topic, "cleanup.policy").is_none_or(|policy| policy.contains("delete")),
+            deletes: deletes(old, topic),
             old: ours,
             new: theirs,
             written: written(&survey.traffic, topic, *partitions),
             unread: unread.map(|(_, answer)| weighed(&survey.traffic, answer, by_size)).collect(),
         };
+        let raised = plan.raised_retention.includes(topic);
         for verdict in retention::judge(&pace, &bounds) {
+            // Without limit it is enough, whatever it was and however long it takes; a group that has stopped has stopped.
+            if raised && matches!(verdict, Verdict::Raise { .. } | Verdict::Unknown { .. }) {
+                continue;
+            }
             let subject = match &verdict {
                 Verdict::Stopped { group, .. } | Verdict::TooSlow { group, .. } => group.to_string(),
                 _ => topic.to_string(),
@@ -308,6 +313,11 @@ fn retention(facets: &Facets<'_>, found: &mut Found) {
             found.put(waived, Code::Retention, &subject, verdict.to_string(), Some(waiver));
         }
     }
+}
+
+/// Whether a topic loses records by age or size at all.
+pub(super) fn deletes(cluster: &ClusterSeen, topic: &TopicName) -> bool {
+    in_force(cluster, topic, "cleanup.policy").is_none_or(|policy| policy.contains("delete"))
 }
 
 /// What is unread, if all is known that retention is judged by.

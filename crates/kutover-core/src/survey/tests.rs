@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::troubles::{Trouble, history, topics, troubles};
 use super::world::{World, places, progress, set};
 use super::*;
-use crate::cutover::FencePolicy;
+use crate::cutover::{FencePolicy, Topics};
 use crate::decisions::fence::Means;
 use crate::drain::{Coordinated, Tail};
+use crate::owner::Intent;
 use crate::ports::{AclRule, ConfigSource};
+use crate::words::Generation;
 
 fn found(assessment: &Assessment) -> Vec<(Code, &str)> {
     assessment.refusals.iter().map(|refusal| (refusal.code, refusal.subject.as_str())).collect()
@@ -319,4 +321,47 @@ fn a_group_that_keeps_up_has_not_stopped() {
         answer.as_mut().unwrap().tail = Tail::Open;
     }
     assert_eq!(found(&world.assess()), []);
+}
+
+/// L11: where the plan raises it, retention is no reason to refuse, and it is said what will be raised. A group that does not
+/// read would never be done all the same.
+#[test]
+fn retention_that_will_be_raised_is_no_refusal() {
+    let spoilt = |subject: &str| {
+        let mut world = World::sound();
+        let trouble = troubles().into_iter().find(|trouble| trouble.subject == subject).unwrap();
+        (trouble.spoil)(&mut world);
+        world
+    };
+    let mut short = spoilt("ticks");
+    let refused = short.assess();
+    assert!(refused.refusals[0].reason.contains("plan.raise_retention"), "{:?}", refused.refusals);
+    short.plan.raised_retention = topics(&["ticks"]);
+    let raised = short.assess();
+    assert_eq!((raised.outcome, found(&raised)), (Outcome::Ready, vec![]));
+    assert_eq!(raised.raised_retention, ["ticks".into()].into());
+    let mut stopped = spoilt("slow");
+    stopped.plan.raised_retention = Topics::All;
+    assert_eq!(found(&stopped.assess()), [(Code::Retention, "slow")]);
+    let mut compacted = World::sound();
+    compacted.add_topic("ledger", &[("cleanup.policy", "compact")]);
+    compacted.plan.raised_retention = Topics::All;
+    assert_eq!(compacted.assess().raised_retention, ["orders".into()].into());
+}
+
+/// A fence on the cluster that serves is left over, unless a rollback is closing it.
+#[test]
+fn a_fence_that_is_left_over_is_named() {
+    let mut world = World::sound();
+    world.blue().fence = Ok(["orders".into()].into());
+    world.green().fence = Ok(["payments".into()].into());
+    assert_eq!(world.assess().left_fence, ["orders".into()].into());
+    let intent = Intent { closing: Generation(1), opening: Generation(2), colour: Colour::Green };
+    for seen in world.survey.endpoints.values_mut() {
+        seen.as_mut().unwrap().owner.as_mut().unwrap().intent = Some(intent.clone());
+    }
+    assert!(world.assess().left_fence.is_empty());
+    world.blue().fence = Err("timed out".into());
+    let unknown = world.assess().unknown;
+    assert!(unknown.iter().any(|one| one.what == "fences that are left over of blue"), "{unknown:?}");
 }

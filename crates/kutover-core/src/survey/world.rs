@@ -106,6 +106,7 @@ fn plan() -> Plan {
         groups: BTreeMap::new(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::Named(["orders".into()].into()),
+        raised_retention: Topics::none(),
         fence: FencePolicy::Required,
         separation: SeparationPolicy::Required(Room::default()),
         approve_redirect: Approval::Automatic,
@@ -208,6 +209,7 @@ fn cluster(name: &str, more: &[(&str, &str)]) -> ClusterSeen {
             scram_users: Some(BTreeMap::new()),
             auto_creates_topics: Some(false),
         }),
+        fence: Ok(BTreeSet::new()),
         reach: [(address, Ok(()))].into(),
     }
 }

@@ -1,5 +1,6 @@
 //! The embedded cluster's fence as a port.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -48,5 +49,9 @@ impl FenceSwitch for EmbeddedFence {
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let topics = topics.to_vec();
         self.cluster.change_rules(move |rules| rules.lift_fence(&topics)).await
+    }
+
+    async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        self.cluster.change_rules(|rules| rules.fenced().clone()).await
     }
 }

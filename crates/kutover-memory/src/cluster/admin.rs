@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
     Access, ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewAccess,
-    NewTopic, PartitionEnd, ScramUsers, TopicDescription,
+    NewTopic, PartitionEnd, ScramUsers, TopicConfigs, TopicDescription,
 };
 use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition, is_reserved_topic};
 
@@ -154,6 +154,15 @@ impl ClusterAdmin for MemoryCluster {
         .await
     }
 
+    async fn alter_configs(&self, configs: &TopicConfigs) -> ProviderResult<()> {
+        let configs = configs.clone();
+        self.act("alter_configs", move |state| state.alter(&configs)).await
+    }
+
+    async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        self.act("fence_traces", |state| Ok(state.fenced.clone())).await
+    }
+
     async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let topics = topics.to_vec();
         self.act("prove_open", move |state| state.prove_open(&topics)).await
@@ -174,6 +183,24 @@ impl FenceSwitch for MemoryCluster {
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
         self.lift_fence(topics).await
     }
+
+    async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+        self.fence_traces().await
+    }
+}
+
+impl MemoryCluster {
+    /// Sets a config on a topic, as its users would.
+    pub fn set_config(&self, topic: &str, config: &str, value: &str) {
+        if let Some(topic) = self.state.lock().topics.get_mut(&topic.into()) {
+            topic.configs.insert(config.to_owned(), value.to_owned());
+        }
+    }
+
+    /// What is set on a topic itself.
+    pub fn configs_of(&self, topic: &str) -> BTreeMap<String, String> {
+        self.state.lock().topics.get(&topic.into()).map(|topic| topic.configs.clone()).unwrap_or_default()
+    }
 }
 
 impl State {
@@ -188,6 +215,23 @@ impl State {
         let known = self.topics.get(&topic.name).map_or(0, |known| known.partitions.len() as i32);
         if known < topic.partitions {
             self.add_topic(&topic.name, topic.partitions, topic.replication, topic.configs.clone());
+        }
+        Ok(())
+    }
+
+    fn alter(&mut self, configs: &TopicConfigs) -> ProviderResult<()> {
+        if let Some(missing) = configs.keys().find(|topic| !self.topics.contains_key(*topic)) {
+            let what = format!("alter the configs of topic {missing}");
+            return Err(ProviderError::new(ErrorKind::NotFound, what, "it is not there"));
+        }
+        for (name, changes) in configs {
+            let Some(topic) = self.topics.get_mut(name) else { continue };
+            for (config, value) in changes {
+                match value {
+                    Some(value) => topic.configs.insert(config.clone(), value.clone()),
+                    None => topic.configs.remove(config),
+                };
+            }
         }
         Ok(())
     }

@@ -229,6 +229,49 @@ pub async fn what_is_granted_stays(cluster: &dyn ClusterAdmin) {
     clause.holds(had.is_subset(now.acls.as_ref().unwrap_or(&had)), &now);
 }
 
+/// Clause 10, for clusters that tell their topics' configs.
+pub async fn configs_are_set_and_taken_away(cluster: &dyn ClusterAdmin, name: &TopicName) {
+    let clause =
+        Clause::new(PORT, 10, "`alter_configs` sets and takes away exactly what it is given, repeatably");
+    let own = [("retention.ms".to_owned(), "1000".to_owned()), ("segment.ms".to_owned(), "9000".to_owned())];
+    let wanted = NewTopic { configs: own.into(), ..topic(name, 1) };
+    clause.ok(cluster.create_topic(&wanted).await);
+    let change = |value: Option<&str>, bytes: Option<&str>| {
+        let set = [("retention.ms", value), ("retention.bytes", bytes)];
+        let set = set.map(|(config, value)| (config.to_owned(), value.map(str::to_owned)));
+        [(name.clone(), BTreeMap::from(set))].into()
+    };
+    for (value, bytes) in [(Some("-1"), Some("-1")), (None, Some("7")), (Some("1000"), None)] {
+        for _ in 0..2 {
+            clause.ok(cluster.alter_configs(&change(value, bytes)).await);
+            let found = clause.ok(cluster.topics().await);
+            let found = found.into_iter().find(|found| found.name == *name);
+            let told = found.and_then(|found| found.configs).unwrap_or_default();
+            let mut expected = BTreeMap::from([("segment.ms".to_owned(), "9000".to_owned())]);
+            expected.extend(value.map(|value| ("retention.ms".to_owned(), value.to_owned())));
+            expected.extend(bytes.map(|bytes| ("retention.bytes".to_owned(), bytes.to_owned())));
+            clause.holds(told == expected, told);
+        }
+    }
+    clause.ok(cluster.delete_topics(std::slice::from_ref(name)).await);
+}
+
+/// Clause 11, for clusters that have a fence.
+pub async fn what_is_left_of_a_fence_is_named(cluster: &dyn ClusterAdmin, name: &TopicName) {
+    let clause = Clause::new(PORT, 11, "`fence_traces` names the topics on which anything of a fence stands");
+    clause.ok(cluster.create_topic(&topic(name, 1)).await);
+    let topics = std::slice::from_ref(name);
+    let before = clause.ok(cluster.fence_traces().await);
+    clause.holds(!before.contains(name), before);
+    clause.ok(cluster.raise_fence(topics).await);
+    let under = cluster.fence_traces().await;
+    clause.ok(cluster.lift_fence(topics).await);
+    let under = clause.ok(under);
+    clause.holds(under.contains(name), under);
+    let after = clause.ok(cluster.fence_traces().await);
+    clause.holds(!after.contains(name), after);
+}
+
 /// Every clause that needs nothing but a cluster with a fence. `prefix` begins the names of all topics and groups.
 pub async fn check_all(cluster: &dyn ClusterAdmin, registry: &dyn Registry, prefix: &str) {
     let name = |tail: &str| TopicName::new(format!("{prefix}-{tail}"));
@@ -242,4 +285,6 @@ pub async fn check_all(cluster: &dyn ClusterAdmin, registry: &dyn Registry, pref
     reserved_topics_are_never_fenced(cluster, registry, &name("reserved")).await;
     the_fence_is_no_access(cluster, &name("access")).await;
     what_is_granted_stays(cluster).await;
+    configs_are_set_and_taken_away(cluster, &name("configs")).await;
+    what_is_left_of_a_fence_is_named(cluster, &name("traces")).await;
 }

@@ -49,6 +49,19 @@ pub async fn a_later_process_takes_it_away(
     clause.holds(writes(named).await, "records are refused after it");
 }
 
+/// Clause 4, for fences that can be asked.
+pub async fn where_it_stands_is_told(switch: &dyn FenceSwitch, named: &TopicName) {
+    let clause =
+        Clause::new(PORT, 4, "`traces` names the topics on which anything stands that a `raise` added");
+    clause.ok(switch.raise(std::slice::from_ref(named)).await);
+    let under = switch.traces().await;
+    clause.ok(switch.lift(std::slice::from_ref(named)).await);
+    let under = clause.ok(under);
+    clause.holds(under.contains(named), under);
+    let after = clause.ok(switch.traces().await);
+    clause.holds(!after.contains(named), after);
+}
+
 /// Clause 3. `reads` says whether an ordinary client can read a topic.
 pub async fn readers_keep_reading(
     switch: &dyn FenceSwitch,

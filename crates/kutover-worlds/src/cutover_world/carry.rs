@@ -76,7 +76,7 @@ impl Place {
             }
             Command::WriteIntent { .. } => self.write_intent(command, scratch, term, broken),
             Command::Reopen { on, isolations, prove, .. } => self.reopen(on, isolations, *prove, scratch),
-            _ => self.look(command, scratch),
+            _ => self.look(command, scratch, term),
         }
     }
 

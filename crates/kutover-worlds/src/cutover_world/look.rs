@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use kutover_core::controls::{Control, without};
 use kutover_core::cutover::{Answer, Command};
 use kutover_core::drain::{GroupProgress, LogRange, Observation, Tail};
 use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::ports::{FenceKind, FenceProof, Incarnation, PartitionEnd, TopicDescription};
-use kutover_core::words::{Colour, GroupId, Offset, TopicName};
+use kutover_core::words::{Colour, GroupId, Offset, Term, TopicName};
 
 use super::carry::error;
 use super::controller::{Scratch, Went};
@@ -14,7 +15,12 @@ use super::place::{Place, group};
 use crate::names::{TOPIC, identity, incarnation, index, place};
 
 impl Place {
-    pub(super) fn look(&mut self, command: &Command, scratch: &mut Scratch) -> ProviderResult<Went> {
+    pub(super) fn look(
+        &mut self,
+        command: &Command,
+        scratch: &mut Scratch,
+        term: Term,
+    ) -> ProviderResult<Went> {
         let answer = match command {
             Command::Provision { colour, .. } => {
                 self.infra(*colour).present = true;
@@ -68,6 +74,8 @@ impl Place {
                 self.reach(old)?;
                 Answer::Drain { seen: self.observe(old.colour), listed: listed() }
             }
+            Command::LookForFence { on } => return self.look_for_fence(on, term, scratch),
+            Command::LookForEarly { .. } => Answer::EarlyLooked { there: Ok(BTreeMap::new()) },
             Command::FreshenStarts { starts, .. } => {
                 let silent = self.reach(&starts.on).err().map(|error| error.to_string());
                 Answer::StartsFresh { silent }
@@ -78,6 +86,26 @@ impl Place {
             other => return Err(error(ErrorKind::Unsupported, other.name())),
         };
         Ok(Went::Done(answer))
+    }
+
+    /// Whether the term is still in force is asked after the look.
+    fn look_for_fence(
+        &mut self,
+        on: &Incarnation,
+        term: Term,
+        scratch: &mut Scratch,
+    ) -> ProviderResult<Went> {
+        if scratch.at == 0 {
+            self.reach(on)?;
+            if self.ground.at(on.colour).fenced {
+                return Ok(Went::More);
+            }
+            return Ok(Went::Done(Answer::FenceTraces { topics: Default::default(), blind: None }));
+        }
+        if self.dns.owner.as_ref().is_some_and(|owner| owner.term > term) && !without(Control::SkipTerm) {
+            return Err(error(ErrorKind::Superseded, "another controller has taken over"));
+        }
+        Ok(Went::Done(Answer::FenceTraces { topics: [TopicName::new(TOPIC)].into(), blind: None }))
     }
 
     fn reprove(

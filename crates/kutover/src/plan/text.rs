@@ -12,6 +12,10 @@ const SHOWN: usize = 20;
 pub(super) fn render(plan: &Assessment) -> String {
     let mut text = String::new();
     clusters(plan, &mut text);
+    let left = plan.left_fence.iter().map(ToString::to_string);
+    let title =
+        format!("A fence is left over on {}, which serves; the next start of `up` lifts it", plan.from);
+    list(&mut text, &title, left);
     if plan.nothing_to_do {
         let _ = writeln!(text, "{} is active already: there is nothing to do", plan.to);
         return text;
@@ -22,6 +26,8 @@ pub(super) fn render(plan: &Assessment) -> String {
         return text;
     }
     topics(plan, &mut text);
+    let raised = plan.raised_retention.iter().map(ToString::to_string);
+    list(&mut text, "Retention without limit on both clusters until it is over", raised);
     access(plan, &mut text);
     groups(plan, &mut text);
     producers(plan, &mut text);

@@ -1,0 +1,118 @@
+//! Configs that are set on topics themselves: told, set, taken away.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use krafka::admin::{
+    AdminClient, ConfigOp, ConfigResource, DescribeConfigsOptions, IncrementalAlterConfigsOptions,
+};
+use krafka::error::ErrorCode;
+use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
+use kutover_core::ports::TopicConfigs;
+use kutover_core::words::TopicName;
+use tokio::time::Instant;
+
+use crate::admin::KafkaAdmin;
+use crate::errors::{code, is_unsupported, provider};
+
+/// Where DescribeConfigs says that a value was set on the topic itself (KIP-226).
+const SOURCE_TOPIC: i8 = 1;
+/// Topics in one request.
+const CHUNK: usize = 400;
+/// How long a broker may take to know of a change, and how often it is asked.
+const SETTLE: Duration = Duration::from_secs(10);
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// The configs set on topics themselves, as far as the options ask for them. `None` where the cluster has no such call.
+pub(crate) async fn own_configs(
+    admin: &AdminClient,
+    topics: &[TopicName],
+    options: DescribeConfigsOptions,
+) -> ProviderResult<Option<BTreeMap<TopicName, BTreeMap<String, String>>>> {
+    let mut configs = BTreeMap::new();
+    for chunk in topics.chunks(CHUNK) {
+        let resources = chunk.iter().map(|topic| ConfigResource::topic(topic.as_str()));
+        let answers = admin
+            .describe_configs(resources, options.clone())
+            .await
+            .map_err(|error| provider("describe topic configs", &error))?;
+        for (resource, answer) in answers {
+            match answer {
+                Ok(entries) => {
+                    let set = entries.into_iter().filter(|entry| entry.config_source == SOURCE_TOPIC);
+                    let set = set.filter_map(|entry| Some((entry.name, entry.value?))).collect();
+                    configs.insert(TopicName::new(resource.name), set);
+                }
+                Err(error) if is_unsupported(&error) => return Ok(None),
+                Err(error) => {
+                    return Err(provider(format!("describe the configs of topic {}", resource.name), &error));
+                }
+            }
+        }
+    }
+    Ok(Some(configs))
+}
+
+/// Changes topics' configs (KIP-339): whatever is not named stays.
+pub(crate) async fn alter(
+    admin: &AdminClient,
+    what: &str,
+    changes: &[(TopicName, Vec<ConfigOp>)],
+) -> ProviderResult<()> {
+    for chunk in changes.chunks(CHUNK) {
+        let resources = chunk.iter().map(|(topic, ops)| (ConfigResource::topic(topic.as_str()), ops.clone()));
+        let answers = admin
+            .incremental_alter_configs(resources, IncrementalAlterConfigsOptions::default())
+            .await
+            .map_err(|error| provider(what, &error))?;
+        for (resource, answer) in answers {
+            answer.map_err(|error| match code(&error) {
+                Some(ErrorCode::TopicAuthorizationFailed | ErrorCode::ClusterAuthorizationFailed) => {
+                    let reason = "the controller's principal needs AlterConfigs on the topic";
+                    ProviderError::new(ErrorKind::NotAuthorised, what, reason)
+                }
+                _ => provider(format!("{what} on topic {}", resource.name), &error),
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn op((name, value): (&String, &Option<String>)) -> ConfigOp {
+    match value {
+        Some(value) => ConfigOp::Set { name: name.clone(), value: value.clone() },
+        None => ConfigOp::Delete { name: name.clone() },
+    }
+}
+
+impl KafkaAdmin {
+    /// Changes configs, and waits until the broker that is asked tells so: who looks next must not act on what was.
+    pub(crate) async fn change_configs(&self, configs: &TopicConfigs) -> ProviderResult<()> {
+        const WHAT: &str = "alter configs";
+        let changes: Vec<(TopicName, Vec<ConfigOp>)> =
+            configs.iter().map(|(topic, set)| (topic.clone(), set.iter().map(op).collect())).collect();
+        alter(&self.admin, WHAT, &changes).await?;
+        let topics: Vec<TopicName> = configs.keys().cloned().collect();
+        let names: BTreeSet<&String> = configs.values().flat_map(BTreeMap::keys).collect();
+        let names: Vec<String> = names.into_iter().cloned().collect();
+        let deadline = Instant::now() + SETTLE;
+        loop {
+            let asked = DescribeConfigsOptions::default().config_names(names.clone());
+            let Some(own) = own_configs(&self.admin, &topics, asked).await? else { return Ok(()) };
+            let told = |topic: &TopicName, name: &String| own.get(topic)?.get(name);
+            let is_so = |(topic, set): (&TopicName, &BTreeMap<String, Option<String>>)| {
+                set.iter().all(|(name, value)| told(topic, name) == value.as_ref())
+            };
+            if configs.iter().all(is_so) {
+                return Ok(());
+            }
+            if Instant::now() >= deadline {
+                let reason = "it was accepted, but the brokers do not know of it yet";
+                return Err(
+                    ProviderError::new(ErrorKind::Unavailable, WHAT, reason).with_outcome(Outcome::Unknown)
+                );
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Groups that are on the new cluster before they have read the old one (L19): named at once, from the switch until the
+//! drain is over.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
+use super::{Answer, Cause, Command, Cutover, Event, Next, Redirection, State};
+use crate::controls::{Control, without};
+use crate::decisions::early_members::{Early, early_members};
+use crate::drain::DrainVerdict;
+use crate::words::{GroupId, Millis};
+
+/// How often the new cluster is asked for them.
+const LOOK_EVERY_MS: u64 = 5_000;
+
+/// What is known of them. Not journalled: after a restart they are named once more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct EarlyWatch {
+    looked: Option<Millis>,
+    /// Whether it was said that the new cluster cannot tell.
+    blind: bool,
+    /// Those that were named, as long as they are there.
+    named: BTreeSet<GroupId>,
+    /// Those that have read the old cluster to its closed ends: they may go on.
+    released: BTreeSet<GroupId>,
+}
+
+impl Cutover {
+    /// Looks for them before a step is taken, if it is time to, and then lets the step be taken.
+    pub(super) fn early_named(&mut self, cause: Cause) -> ControlFlow<Next, Cause> {
+        match cause {
+            Cause::Enter => match self.early_look() {
+                Some(command) => ControlFlow::Break(Next::Run(command)),
+                None => ControlFlow::Continue(Cause::Enter),
+            },
+            Cause::Answer(Answer::EarlyLooked { there }) => {
+                match there {
+                    Ok(there) => {
+                        let required = self.must_read();
+                        self.name_early(early_members(&required, &self.early.released, &there));
+                    }
+                    Err(reason) => self.say_blind(&reason),
+                }
+                ControlFlow::Continue(Cause::Enter)
+            }
+            other => ControlFlow::Continue(other),
+        }
+    }
+
+    fn early_look(&mut self) -> Option<Command> {
+        let fresh = |(at, now): (Millis, Millis)| now.since(at) < LOOK_EVERY_MS;
+        if self.early.looked.zip(self.now).is_some_and(fresh) || without(Control::EarlyMembersIgnored) {
+            return None;
+        }
+        let (prepared, target) = self.progress.state.leading()?;
+        if matches!(self.progress.state, State::Redirecting(_, Redirection::Publish(_))) {
+            return None;
+        }
+        let command = Command::LookForEarly {
+            new: prepared.verified.new.incarnation.clone(),
+            groups: prepared.draft.groups.clone(),
+            starts: self.starts_of(target),
+        };
+        self.early.looked = self.now;
+        Some(command)
+    }
+
+    fn must_read(&self) -> BTreeSet<GroupId> {
+        let leading = self.progress.state.leading();
+        leading.map(|(prepared, _)| prepared.draft.groups.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    fn name_early(&mut self, early: Vec<Early>) {
+        let now: BTreeSet<GroupId> = early.iter().map(|one| one.group().clone()).collect();
+        let news = early.into_iter().filter(|one| !self.early.named.contains(one.group()));
+        for early in news.collect::<Vec<_>>() {
+            self.notify(Event::EarlyMembers { early });
+        }
+        self.early.named = now;
+    }
+
+    fn say_blind(&mut self, reason: &str) {
+        if std::mem::replace(&mut self.early.blind, true) {
+            return;
+        }
+        let text = format!(
+            "whether groups are on the new cluster before they have read the old one cannot be told ({reason})"
+        );
+        self.notify(Event::Note { text });
+    }
+
+    /// What a look at the drain says of groups that are done. Where a partition itself is at fault, nothing is known of any.
+    pub(super) fn note_released(&mut self, verdict: &DrainVerdict) {
+        let mut released = self.must_read();
+        for remaining in &verdict.remaining {
+            match &remaining.group {
+                Some(group) => drop(released.remove(group)),
+                None => released.clear(),
+            }
+        }
+        self.early.released = released;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::fixtures::*;
+    use super::super::{Plan, StateName, Stop};
+    use super::*;
+    use crate::decisions::early_members::{GroupThere, Member};
+    use crate::drain::Observation;
+
+    fn there() -> Answer {
+        let member = Member { client_id: "billing-7".into(), host: "/10.0.0.7".into() };
+        let here = GroupThere { members: [member].into(), ..GroupThere::default() };
+        Answer::EarlyLooked { there: Ok([("billing".into(), Ok(here))].into()) }
+    }
+
+    /// A drain that is over at the n-th look.
+    fn slow() -> Plan {
+        let mut plan = plan();
+        plan.timings.poll_ms = LOOK_EVERY_MS;
+        plan
+    }
+
+    fn early(events: &[Event]) -> Vec<String> {
+        let early = events.iter().filter(|event| matches!(event, Event::EarlyMembers { .. }));
+        early.map(ToString::to_string).collect()
+    }
+
+    /// L19: named at once, and once; looked for again and again until the drain is over, and no longer.
+    #[test]
+    fn who_is_early_on_the_new_cluster_is_named_once() {
+        let (mut drains, mut looks) = (0, 0);
+        let (stop, world) = World::new(slow(), vec![])
+            .but(|command, _| match command {
+                Command::LookForEarly { groups, .. } => {
+                    looks += 1;
+                    assert!(groups.contains_key(&"billing".into()));
+                    Some(Ok(there()))
+                }
+                Command::ObserveDrain { .. } if drains < 3 => {
+                    drains += 1;
+                    Some(Ok(Answer::Drain { seen: drained(99), listed: BTreeMap::new() }))
+                }
+                _ => None,
+            })
+            .run();
+        assert_eq!(stop, Stop::Complete);
+        let named = early(&world.events);
+        assert_eq!(named.len(), 1, "{named:?}");
+        assert!(named[0].starts_with("group billing must still read the old cluster, but is on the new one"));
+        let place = |wanted: &dyn Fn(&Event) -> bool| world.events.iter().position(wanted).unwrap();
+        let when = place(&|event| matches!(event, Event::EarlyMembers { .. }));
+        assert_eq!(when, 1 + place(&|event| *event == Event::Entered { state: StateName::Converging }));
+        let last = world.commands.iter().rposition(|name| *name == "look for early members").unwrap();
+        let observed = world.commands.iter().rposition(|name| *name == "observe the drain").unwrap();
+        assert!(last < observed, "{:?}", world.commands);
+        drop(world);
+        assert_eq!(looks, 4, "every time it is observed");
+    }
+
+    /// One that has read the old cluster to its closed ends may go on; one that comes back is named again; and where nothing
+    /// can be told, that is said once.
+    #[test]
+    fn who_may_go_on_is_not_named() {
+        let (_, whole) = World::new(plan(), vec![]).run();
+        let draining = whole.journal.iter().find_map(|record| match record {
+            super::super::Record::Checkpoint { progress } => {
+                matches!(progress.state, State::Draining(_)).then(|| progress.state.clone())
+            }
+            _ => None,
+        });
+        let mut machine = Cutover::new(plan(), "run".into(), []);
+        machine.progress.state = draining.unwrap();
+        let mut look = |machine: &mut Cutover, answer: Answer| {
+            let _enter = machine.early_named(Cause::Answer(answer));
+            let told = std::mem::take(&mut machine.outputs);
+            told.into_iter().count()
+        };
+        let nobody = || Answer::EarlyLooked { there: Ok(BTreeMap::new()) };
+        assert_eq!(look(&mut machine, there()), 1);
+        assert_eq!(look(&mut machine, there()), 0, "it stays");
+        assert_eq!(look(&mut machine, nobody()), 0);
+        assert_eq!(look(&mut machine, there()), 1, "it came back");
+        assert_eq!(look(&mut machine, nobody()), 0);
+        let judge = |machine: &mut Cutover, seen: &Observation| {
+            let State::Draining(closed) = machine.progress.state.clone() else { panic!() };
+            let verdict = machine.judge(closed.redirected.left, &closed.redirected.prepared, seen);
+            machine.note_released(&verdict);
+            machine.outputs.clear();
+        };
+        machine.progress.chain = whole.machine.progress().chain.clone();
+        judge(&mut machine, &Observation { logs: BTreeMap::new(), ..drained(100) });
+        assert_eq!(look(&mut machine, there()), 1, "no log has answered: nobody is known to be done");
+        assert_eq!(look(&mut machine, nobody()), 0);
+        judge(&mut machine, &drained(100));
+        assert_eq!(look(&mut machine, there()), 0, "it may go on");
+        let blind = || Answer::EarlyLooked { there: Err("embedded".into()) };
+        assert_eq!((look(&mut machine, blind()), look(&mut machine, blind())), (1, 0));
+    }
+}
