@@ -25,7 +25,10 @@ use tokio::sync::mpsc;
 async fn a_fence_that_no_journal_knows_is_lifted() {
     let world = world().await;
     let blue = world.cluster(Colour::Blue).unwrap();
-    blue.raise_fence(&["orders".into()]).await.unwrap();
+    // A rule about a topic outlives it.
+    blue.add_topic("gone", 1);
+    blue.raise_fence(&["gone".into(), "orders".into()]).await.unwrap();
+    blue.delete_topics(&["gone".into()]).await.unwrap();
     let (_operator, words) = mpsc::unbounded_channel();
     let (mut events, mut taken) = (vec![], None);
     let finished = controller(&world, CONFIG)
@@ -39,8 +42,13 @@ async fn a_fence_that_no_journal_knows_is_lifted() {
         .await;
     assert_eq!(finished.unwrap().stop, Stop::Complete, "{:?}", holds(&events));
     assert_eq!(taken, Some(true), "blue still refuses records: {events:?}");
-    let left = Event::FenceLeft { colour: Colour::Blue, topics: vec!["orders".into()], more: 0 };
+    let left =
+        Event::FenceLeft { colour: Colour::Blue, topics: vec!["gone".into(), "orders".into()], more: 0 };
     let named = events.iter().position(|event| *event == left).expect("it is named");
+    assert!(
+        blue.fenced().contains(&"orders".into()) && !blue.fenced().contains(&"gone".into()),
+        "fenced in the end"
+    );
     assert!(events[named + 1].to_string().contains("is lifted, and every leader takes records again"));
 }
 

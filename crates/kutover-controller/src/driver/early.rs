@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::StreamExt as _;
 use kutover_core::cutover::Answer;
 use kutover_core::decisions::early_members::GroupThere;
-use kutover_core::error::ProviderResult;
+use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::ports::{Incarnation, Item, LagBatch, LagQuery};
 use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
 
@@ -23,6 +23,9 @@ impl World {
         starts: &[(TopicPartition, Offset)],
     ) -> Answer {
         let there = self.groups_there(new, groups, starts).await;
+        if there.as_ref().is_err_and(|error| error.kind == ErrorKind::Unreachable) {
+            self.forget(new);
+        }
         Answer::EarlyLooked { there: there.map_err(|error| error.to_string()) }
     }
 

@@ -172,6 +172,12 @@ impl World {
         Ok(links)
     }
 
+    /// A connection that has seen an outage is made anew.
+    pub(super) fn forget(&self, incarnation: &Incarnation) {
+        locked(&self.links).remove(&incarnation.id);
+        locked(&self.looks).remove(&incarnation.id);
+    }
+
     /// What a plan asks of an incarnation, connected once.
     pub(super) async fn look(&self, incarnation: &Incarnation) -> ProviderResult<Arc<dyn ClusterSurvey>> {
         let known = locked(&self.looks).get(&incarnation.id).cloned();
