@@ -148,6 +148,11 @@ impl Running {
         found.unwrap_or_else(|_| panic!("waited in vain, and saw: {:#?}", self.seen))
     }
 
+    /// Whether an event was among those that were waited through.
+    pub fn has_seen(&self, is_it: impl Fn(&Event) -> bool) -> bool {
+        self.seen.iter().any(is_it)
+    }
+
     /// Waits for its end and says how it ended.
     ///
     /// # Panics

@@ -1,5 +1,8 @@
 //! One cutover there and back, steered by a controller in this process.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
 use krafka::admin::{
     AclBinding, AclFilter, AclOperation, AclPatternType, CreateAclsOptions, DeleteAclsOptions,
 };
@@ -19,7 +22,12 @@ use kutover_tests_kafka::world::client;
 use super::{Stage, admin, stopped};
 
 const PLAN: &str = "approve = \"manual\"\nconverge_deadline = \"10s\"\nsoak = \"0s\"\nhold_limit = \"2m\"\n\
-                    drain_poll = \"200ms\"\nseparation_head_room = 1000\n";
+                    drain_poll = \"200ms\"\nseparation_head_room = 1000\nraise_retention = [\"orders\"]\n";
+
+/// What users have set on topic `orders`.
+const RETENTION: (&str, &str) = ("retention.ms", "1209600000");
+/// Looks at the drain within which a group that is early has long been seen.
+const LOOKS: u32 = 100;
 
 /// Nobody reads it and nothing was ever written to it.
 const EMPTY: &str = "empty";
@@ -40,7 +48,7 @@ async fn awaits(run: &mut Running, wanted: ApprovalGate) {
 /// A cutover whose every step is looked at from outside, and its rollback. `history`: what dies with blue is not waived at
 /// first.
 pub(super) async fn there_and_back(stage: &Stage, history: bool) {
-    make_topics(&stage.kafka, &[("orders", 1, &[]), (EMPTY, 1, &[])]).await;
+    make_topics(&stage.kafka, &[("orders", 1, &[RETENTION]), (EMPTY, 1, &[])]).await;
     write(&stage.kafka, "orders", 1, 5).await;
     for group in ["billing", "sleeper"] {
         commit(&stage.kafka, group, "orders", 1, 0).await;
@@ -52,6 +60,10 @@ pub(super) async fn there_and_back(stage: &Stage, history: bool) {
     let mut run = deployed.start(&stage.world, &format!("{PLAN}waive_history = \"*\"\n")).await;
     awaits(&mut run, ApprovalGate::Redirect).await;
     ids_are_apart(stage).await;
+    let raised = retention(stage).await;
+    let without_limit = [("retention.bytes", "-1"), ("retention.ms", "-1")];
+    let is_raised = raised.iter().all(|own| *own == set(&without_limit));
+    stopped(is_raised, Control::RetentionNotRaised, format!("blue and green keep {raised:?}"));
     run.say(Operator::Approve(ApprovalGate::Redirect));
     assert!(run.event(|event| leads_to(event, Colour::Green)).await.is_some());
     let green = client(&stage.world.green).await;
@@ -60,6 +72,7 @@ pub(super) async fn there_and_back(stage: &Stage, history: bool) {
     let modern = ("billing", GroupProtocol::Consumer);
     assert_eq!(read_as(&green, modern, "orders", 2).await, [0, 1], "it starts where green's segment does");
     closed_is_closed(stage, &mut run).await;
+    early_is_named(&mut run).await;
     let classic = ("billing", GroupProtocol::Classic);
     assert_eq!(read_as(&stage.kafka, classic, "orders", 5).await, [0, 1, 2, 3, 4], "readers are let in");
     commit(&stage.kafka, "sleeper", "orders", 1, 5).await;
@@ -85,7 +98,7 @@ async fn history_holds(stage: &Stage, deployed: &Deployed) {
 async fn ids_are_apart(stage: &Stage) {
     let green = admin(&stage.world.green, AdminConfig::default()).await;
     let (old, new) = (stage.admin.newest().await.expect("ids"), green.newest().await.expect("ids"));
-    let ids = |newest: std::collections::BTreeMap<i32, Result<u64, String>>| {
+    let ids = |newest: BTreeMap<i32, Result<u64, String>>| {
         newest.into_values().map(|id| id.expect("an id")).collect::<Vec<u64>>()
     };
     let (old, new) = (ids(old), ids(new));
@@ -99,6 +112,37 @@ async fn closed_is_closed(stage: &Stage, run: &mut Running) {
     let late = try_write(&stage.kafka, "orders", 1, 1).await;
     let what = format!("a record was acknowledged behind {closed:?}");
     stopped(late.is_err(), Control::ReceiptsClose, what);
+}
+
+/// L19: a group has begun to read green, and blue's records are unread: it is named while the drain goes on.
+async fn early_is_named(run: &mut Running) {
+    let looks = Cell::new(0);
+    let named =
+        |event: &Event| matches!(event, Event::EarlyMembers { early } if early.group().as_str() == "billing");
+    let in_vain = |event: &Event| {
+        looks.set(looks.get() + u32::from(matches!(event, Event::Draining { .. })));
+        looks.get() > LOOKS
+    };
+    let is_named = run.has_seen(named)
+        || run.event(|event| named(event) || in_vain(event)).await.is_some_and(|event| named(&event));
+    stopped(is_named, Control::EarlyMembersIgnored, "billing reads green, and nobody is told");
+}
+
+/// What `orders` has set itself of retention, on blue and on green.
+async fn retention(stage: &Stage) -> [BTreeMap<String, String>; 2] {
+    let green = admin(&stage.world.green, AdminConfig::default()).await;
+    let mut both = [BTreeMap::new(), BTreeMap::new()];
+    for (own, cluster) in both.iter_mut().zip([&stage.admin, &green]) {
+        let topics = cluster.topics().await.expect("topics");
+        let orders = topics.into_iter().find(|topic| topic.name.as_str() == "orders").expect("orders");
+        *own = orders.configs.expect("Kafka tells configs");
+        own.retain(|config, _| config.starts_with("retention."));
+    }
+    both
+}
+
+fn set(configs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    configs.iter().map(|(config, value)| ((*config).to_owned(), (*value).to_owned())).collect()
 }
 
 /// L12: somebody deletes a topic on blue and makes it again, as empty as it was, while a person is asked.
@@ -149,4 +193,7 @@ async fn back(stage: &Stage, green: &krafka::Kafka, mut run: Running) {
     commit(green, "sleeper", "orders", 1, 2).await;
     let end = run.end().await;
     assert!(matches!(end.stop, Stop::RolledBack(_)), "{:?}", end.stop);
+    let restored = retention(stage).await;
+    let is_restored = restored.iter().all(|own| *own == set(&[RETENTION]));
+    stopped(is_restored, Control::RetentionNotRestored, format!("blue and green keep {restored:?}"));
 }

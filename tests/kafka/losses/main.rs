@@ -1,4 +1,4 @@
-//! What is lost on real Kafka without a defence, from 3.9.2 to 4.3.1 (L8, L10 to L12, L16 to L18).
+//! What is lost on real Kafka without a defence, from 3.9.2 to 4.3.1 (L8, L10 to L12, L16 to L19).
 //!
 //! With every defence in place all scenes are played on one world. `cargo xtask controls --kafka` takes out one defence
 //! after the other: then only that one's scene is played, and what it lets in has to show.
@@ -38,16 +38,19 @@ fn stopped(is_it: bool, control: Control, otherwise: impl std::fmt::Display) {
 }
 
 /// Those that have a scene here.
-const STAGED: [Control; 9] = [
+const STAGED: [Control; 12] = [
     Control::ReceiptsClose,
     Control::StragglersIgnored,
     Control::TailUnread,
     Control::RetentionIgnored,
+    Control::RetentionNotRaised,
+    Control::RetentionNotRestored,
     Control::PastEndIgnored,
     Control::ReCreatedIgnored,
     Control::NoSeparation,
     Control::AnyFence,
     Control::HistoryIgnored,
+    Control::EarlyMembersIgnored,
 ];
 
 /// The scenes that show what these stop. One cutover shows several; it comes first, when nothing else is there.
@@ -58,6 +61,9 @@ async fn play(stage: &Stage, controls: &[Control]) {
         Control::ReceiptsClose,
         Control::NoSeparation,
         Control::ReCreatedIgnored,
+        Control::RetentionNotRaised,
+        Control::RetentionNotRestored,
+        Control::EarlyMembersIgnored,
     ]) {
         cutovers::there_and_back(stage, any(&[Control::HistoryIgnored])).await;
     }
@@ -81,7 +87,7 @@ async fn play(stage: &Stage, controls: &[Control]) {
 /// A control of these loss modes without a scene would go unseen.
 #[test]
 fn every_control_of_these_loss_modes_has_a_scene() {
-    let theirs = |control: &&Control| matches!(control.loss_mode(), 8 | 10..=12 | 16..=18);
+    let theirs = |control: &&Control| matches!(control.loss_mode(), 8 | 10..=12 | 16..=19);
     let all: Vec<Control> = Control::ALL.iter().filter(theirs).copied().collect();
     assert_eq!(STAGED.as_slice(), all);
 }

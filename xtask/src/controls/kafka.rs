@@ -15,7 +15,7 @@ use super::{
 use crate::test::Context;
 
 /// The loss modes that depend on what real brokers do.
-const LOSS_MODES: [u64; 7] = [8, 10, 11, 12, 16, 17, 18];
+const LOSS_MODES: [u64; 8] = [8, 10, 11, 12, 16, 17, 18, 19];
 
 /// What the scenes are called in a report.
 const SUITE: &str = "kafka";

@@ -175,7 +175,7 @@ mod tests {
         });
         let mut machine = Cutover::new(plan(), "run".into(), []);
         machine.progress.state = draining.unwrap();
-        let mut look = |machine: &mut Cutover, answer: Answer| {
+        let look = |machine: &mut Cutover, answer: Answer| {
             let _enter = machine.early_named(Cause::Answer(answer));
             let told = std::mem::take(&mut machine.outputs);
             told.into_iter().count()
