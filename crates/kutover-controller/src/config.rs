@@ -219,6 +219,7 @@ pub struct Plan {
     pub waive_retention: TopicSelection,
     /// Topics whose retention kutover raises: on both clusters they are kept without limit while the cutover runs, whatever
     /// that takes on disk, and what stood before is restored at its end. Default none.
+    #[schemars(schema_with = "schema::selection")]
     pub raise_retention: TopicSelection,
     /// Super users of the old cluster that do not produce, as in `"User:admin"`. Default none.
     #[schemars(schema_with = "schema::selection")]

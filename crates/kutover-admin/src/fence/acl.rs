@@ -53,6 +53,11 @@ const ALLOWANCES: [Rule; 2] = [
     Rule { operation: AclOperation::DescribeConfigs, permission: AclPermissionType::Allow },
 ];
 
+/// What is lent for as long as configs are altered under the fence: a controller that is no super user could do it before,
+/// where the topic had no ACL.
+const ALTER_CONFIGS: Rule =
+    Rule { operation: AclOperation::AlterConfigs, permission: AclPermissionType::Allow };
+
 impl Rule {
     fn binding(self, topic: &TopicName, principal: &str) -> AclBinding {
         AclBinding {
@@ -147,13 +152,17 @@ impl TopicAcls {
 
     /// Whether all that is wanted is there.
     fn stands(&self, topic: &TopicName) -> bool {
-        rules().all(|rule| self.has(topic, rule, EVERYONE) || (rule != DENY_WRITE && self.has_foreign(topic)))
+        let allowed = |rule| self.has(topic, rule, EVERYONE) || self.has_foreign(topic);
+        self.has(topic, DENY_WRITE, EVERYONE) && ALLOWANCES.into_iter().all(allowed)
     }
 
     /// What is ours on the topic, in an order that lets readers in at every step.
     fn ours(&self, topic: &TopicName) -> Vec<AclFilter> {
-        let ours: Vec<Rule> =
-            [DENY_WRITE].into_iter().chain(ALLOWANCES).filter(|rule| self.is_ours(topic, *rule)).collect();
+        let ours: Vec<Rule> = [DENY_WRITE, ALTER_CONFIGS]
+            .into_iter()
+            .chain(ALLOWANCES)
+            .filter(|rule| self.is_ours(topic, *rule))
+            .collect();
         // All markers go before the last allowance does: a marker alone would be an ACL that shuts everybody out.
         let (denies, allows): (Vec<Rule>, Vec<Rule>) =
             ours.iter().copied().partition(|rule| *rule == DENY_WRITE);
@@ -172,7 +181,7 @@ fn marker_filter(topic: &TopicName) -> AclFilter {
 }
 
 fn rules() -> impl Iterator<Item = Rule> {
-    ALLOWANCES.into_iter().chain([DENY_WRITE])
+    ALLOWANCES.into_iter().chain([ALTER_CONFIGS, DENY_WRITE])
 }
 
 impl AclFence {
@@ -184,6 +193,34 @@ impl AclFence {
     pub(crate) async fn unfenced(&self, topics: &[TopicName]) -> ProviderResult<Vec<TopicName>> {
         let acls = self.read().await?;
         Ok(topics.iter().filter(|topic| !acls.has(topic, DENY_WRITE, EVERYONE)).cloned().collect())
+    }
+
+    /// Lets configs be altered on those of the topics on which the fence stands and nothing else does, and gives them. Who
+    /// dies before it is taken back leaves a trace, which goes with the fence.
+    pub(crate) async fn lend(&self, topics: &[TopicName]) -> ProviderResult<Vec<TopicName>> {
+        let acls = self.read().await?;
+        let closed = |topic: &&TopicName| acls.is_ours(topic, DENY_WRITE) && !acls.has_foreign(topic);
+        let closed: Vec<TopicName> = topics.iter().filter(closed).cloned().collect();
+        let lent = |topic: &TopicName| {
+            vec![ALTER_CONFIGS.binding(topic, EVERYONE), ALTER_CONFIGS.binding(topic, MARKER_PRINCIPAL)]
+        };
+        for chunk in chunks(closed.iter().map(lent)) {
+            self.create(chunk).await?;
+        }
+        let knows = |acls: &TopicAcls| closed.iter().all(|topic| acls.has(topic, ALTER_CONFIGS, EVERYONE));
+        self.settled("let configs be altered under the fence", knows).await?;
+        Ok(closed)
+    }
+
+    /// Takes back what [`AclFence::lend`] gave.
+    pub(crate) async fn take_back(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        let lent = |topic: &TopicName| {
+            vec![ALTER_CONFIGS.filter(topic, EVERYONE), ALTER_CONFIGS.filter(topic, MARKER_PRINCIPAL)]
+        };
+        for chunk in chunks(topics.iter().map(lent)) {
+            self.delete(chunk).await?;
+        }
+        Ok(())
     }
 
     async fn read(&self) -> ProviderResult<TopicAcls> {

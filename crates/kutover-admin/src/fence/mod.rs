@@ -5,10 +5,11 @@ mod size;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 
 use krafka::admin::AdminClient;
-use kutover_core::error::{ErrorKind, ProviderResult};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::FenceSwitch;
 use kutover_core::words::TopicName;
 
@@ -97,6 +98,22 @@ impl Fence {
             }
         }
         Ok(())
+    }
+
+    /// Carries out a change of configs that was not authorised, if it was the ACL fence that took the right away.
+    pub(crate) async fn let_through(
+        &self,
+        topics: &[TopicName],
+        denied: ProviderError,
+        change: impl Future<Output = ProviderResult<()>>,
+    ) -> ProviderResult<()> {
+        let lent = match self.acl.lend(topics).await {
+            Ok(lent) if !lent.is_empty() => lent,
+            _ => return Err(denied),
+        };
+        let changed = change.await;
+        self.acl.take_back(&lent).await?;
+        changed
     }
 
     /// The topics of these on which nothing of Kafka's own refuses everybody. A refusal says that the probe may not

@@ -303,12 +303,25 @@ async fn half_lifted(cluster: &Incarnation, admin: &KafkaAdmin, kafka: &Kafka) {
     let (left, theirs) = (make_topic(admin, "half-lifted", 1).await, make_topic(admin, "denied", 1).await);
     admin.raise_fence(std::slice::from_ref(&left)).await.expect("raised");
     let literal = AclPatternType::from_i8(3);
+    // A controller that is no super user may alter configs under its own fence, and leaves nothing behind.
+    let before = acls(kafka, &left).await;
+    let raised = BTreeMap::from([("retention.ms".to_owned(), Some("-1".to_owned()))]);
+    admin.alter_configs(&[(left.clone(), raised)].into()).await.expect("altered under the fence");
+    let forgotten = async {
+        while acls(kafka, &left).await.len() > before.len() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, forgotten).await.expect("what was lent is taken back");
     let denies = AclFilter::for_resource(AclResourceType::Topic, left.as_str()).pattern_type(literal);
     let denies = denies.permission_type(AclPermissionType::Deny);
     let gone =
         kafka.admin().delete_acls(vec![denies], DeleteAclsOptions::default()).await.expect("an answer");
     assert!(gone.iter().all(|(_, answer)| answer.is_ok()), "{gone:?}");
-    let allow = AclBinding::allow_read_topic(theirs.as_str(), "User:*").with_pattern_type(literal);
+    let allow = AclBinding {
+        operation: AclOperation::All,
+        ..AclBinding::allow_read_topic(theirs.as_str(), "User:*").with_pattern_type(literal)
+    };
     let deny = AclBinding {
         operation: AclOperation::Write,
         permission_type: AclPermissionType::Deny,
