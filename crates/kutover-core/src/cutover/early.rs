@@ -177,8 +177,7 @@ mod tests {
         machine.progress.state = draining.unwrap();
         let look = |machine: &mut Cutover, answer: Answer| {
             let _enter = machine.early_named(Cause::Answer(answer));
-            let told = std::mem::take(&mut machine.outputs);
-            told.into_iter().count()
+            std::mem::take(&mut machine.outputs).len()
         };
         let nobody = || Answer::EarlyLooked { there: Ok(BTreeMap::new()) };
         assert_eq!(look(&mut machine, there()), 1);

@@ -155,7 +155,10 @@ mod tests {
         Raised { on, cluster_id: "c".into(), before }
     }
 
-    fn configs(of: &[(&str, &[(&str, Option<&str>)])]) -> TopicConfigs {
+    /// A topic's name, and its configs with their values.
+    type Own<'a> = (&'a str, &'a [(&'a str, Option<&'a str>)]);
+
+    fn configs(of: &[Own<'_>]) -> TopicConfigs {
         let own = |set: &[(&str, Option<&str>)]| {
             set.iter().map(|(name, value)| ((*name).to_owned(), value.map(str::to_owned))).collect()
         };
