@@ -72,13 +72,19 @@ pub struct OwnerRecordError {
 }
 
 const VERSION: &str = "kutover1";
+const LABEL: &str = "_kutover.";
 /// The longest string a TXT record can hold.
 const TXT_STRING_BYTES: usize = 255;
 
 impl OwnerRecord {
     /// The name at which the owner record of an endpoint stands.
     pub fn name_for(endpoint: &DnsName) -> DnsName {
-        DnsName::new(format!("_kutover.{endpoint}"))
+        DnsName::new(format!("{LABEL}{endpoint}"))
+    }
+
+    /// The endpoint whose owner record stands at a name in its normal spelling; `None` if it is the place of none.
+    pub fn endpoint_of(name: &DnsName) -> Option<DnsName> {
+        name.as_str().strip_prefix(LABEL).map(DnsName::new)
     }
 
     /// The record as TXT strings of at most 255 bytes each.

@@ -59,6 +59,24 @@ text_id! {
     Nonce;
 }
 
+impl DnsName {
+    /// The one spelling that names are compared in: lower case (RFC 4343), without the trailing dot.
+    #[must_use]
+    pub fn normal(&self) -> Self {
+        Self(self.0.trim_end_matches('.').to_ascii_lowercase())
+    }
+
+    /// Whether this name is truly below another. Both in their normal spelling.
+    pub fn is_below(&self, above: &Self) -> bool {
+        self.0.strip_suffix(&above.0).is_some_and(|rest| rest.ends_with('.'))
+    }
+
+    /// Whether this name is a zone's apex or below it. Both in their normal spelling.
+    pub fn is_in_zone(&self, zone: &Self) -> bool {
+        self == zone || self.is_below(zone)
+    }
+}
+
 /// Declares a newtype over an integer that only ever counts up.
 macro_rules! counter {
     ($($(#[$doc:meta])* $name:ident;)+) => {$(

@@ -37,6 +37,62 @@ pub struct Published {
     pub owner: Option<OwnerRecord>,
 }
 
+/// The highest TTL there is, in seconds (RFC 2181, 8).
+const MAX_TTL_S: u32 = i32::MAX.unsigned_abs();
+/// The TTL of an owner record without a record set beside it, in seconds.
+const PLAIN_TTL_S: u32 = 60;
+
+impl Published {
+    /// The owner record's TTL, in seconds.
+    pub fn owner_ttl_s(&self) -> u32 {
+        self.endpoint.as_ref().map_or(PLAIN_TTL_S, |set| set.ttl_s)
+    }
+
+    /// The one form that these are compared in: addresses ascending and once each, names in their normal spelling.
+    #[must_use]
+    pub fn normal(&self) -> Self {
+        let mut published = self.clone();
+        if let Some(set) = &mut published.endpoint {
+            match &mut set.data {
+                RecordData::Addresses(addresses) => {
+                    addresses.sort_unstable();
+                    addresses.dedup();
+                }
+                RecordData::Cname(target) => *target = target.normal(),
+            }
+        }
+        published
+    }
+
+    /// What no DNS server should be made to hold at an endpoint, whatever it would take by itself. `apex` is its zone's;
+    /// `None` where the provider answers with addresses in a CNAME's place (an alias), which may stand anywhere.
+    ///
+    /// # Errors
+    /// What is wrong and, where there is one, the fix.
+    pub fn check(&self, endpoint: &DnsName, apex: Option<&DnsName>) -> Result<(), String> {
+        let endpoint = endpoint.normal();
+        if OwnerRecord::endpoint_of(&endpoint).is_some() {
+            return Err(format!("`{endpoint}` is the place of an owner record, not an endpoint"));
+        }
+        let Some(set) = &self.endpoint else { return Ok(()) };
+        if set.ttl_s > MAX_TTL_S {
+            return Err(format!("a TTL of {} s is above {MAX_TTL_S} s (RFC 2181, 8)", set.ttl_s));
+        }
+        match &set.data {
+            RecordData::Addresses(addresses) if addresses.is_empty() => {
+                Err("a record set without addresses is none; give one, or no record set".into())
+            }
+            RecordData::Cname(_) if apex.is_some_and(|apex| endpoint == apex.normal()) => {
+                Err("a zone's apex cannot be a CNAME (RFC 1034, 3.6.2); use addresses".into())
+            }
+            RecordData::Cname(target) if target.normal() == endpoint => {
+                Err("a CNAME to itself leads nowhere".into())
+            }
+            RecordData::Addresses(_) | RecordData::Cname(_) => Ok(()),
+        }
+    }
+}
+
 /// The authoritative side of DNS.
 ///
 /// # Contract

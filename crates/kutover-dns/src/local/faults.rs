@@ -13,7 +13,6 @@ use tokio::sync::watch;
 
 use super::kept::ZoneFile;
 use super::zone::Zone;
-use crate::name::normal;
 
 /// A wrong answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -234,7 +233,7 @@ impl Faults {
 
 fn normal_scope(scope: Scope) -> Scope {
     match scope {
-        Scope::Name(name) => Scope::Name(normal(&name)),
+        Scope::Name(name) => Scope::Name(name.normal()),
         other => other,
     }
 }

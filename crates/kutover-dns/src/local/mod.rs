@@ -28,8 +28,8 @@ use tokio::net::{TcpListener, UdpSocket};
 pub use faults::{Fault, Faults, Lost, QueryCounts, Scope};
 
 use crate::lookup::{Resolvers, describe, question, served_owner};
-use crate::name::{normal, to_wire};
-use crate::published::{check_name, invalid_owner, normal_published, record_set};
+use crate::name::to_wire;
+use crate::published::{check_name, invalid_owner, record_set};
 use faults::Shared;
 use handler::Handler;
 use kept::ZoneFile;
@@ -98,7 +98,7 @@ impl LocalServer {
     /// # Errors
     /// As [`start_kept`](Self::start_kept) for the file.
     pub fn kept(zone: &DnsName, path: &Path) -> ProviderResult<BTreeMap<DnsName, Published>> {
-        let zone = ZoneFile::new(path).load(&normal(zone), IpAddr::V4(Ipv4Addr::LOCALHOST))?;
+        let zone = ZoneFile::new(path).load(&zone.normal(), IpAddr::V4(Ipv4Addr::LOCALHOST))?;
         Ok(zone.published().clone())
     }
 
@@ -109,7 +109,7 @@ impl LocalServer {
     ) -> ProviderResult<Arc<Self>> {
         let what = format!("start a DNS server for `{zone}` on {address}");
         let invalid = |reason: String| ProviderError::new(ErrorKind::Invalid, &what, reason);
-        let zone = normal(&zone);
+        let zone = zone.normal();
         to_wire(&zone).map_err(invalid)?;
         if let Some(top) = zone.as_str().rsplit('.').next().filter(|top| UNASKED_ZONES.contains(top)) {
             return Err(invalid(format!(
@@ -217,7 +217,7 @@ impl LocalServer {
             None => texts.is_empty(),
             wanted => *wanted == served_owner(&texts),
         };
-        Ok(owner_is_served && record_set(&found) == normal_published(published).endpoint)
+        Ok(owner_is_served && record_set(&found) == published.normal().endpoint)
     }
 }
 

@@ -12,14 +12,14 @@ use kutover_core::owner::{OwnerRecord, OwnerRecordError};
 use kutover_core::ports::{Published, RecordData, RecordSet};
 use kutover_core::words::DnsName;
 
-use crate::name::{is_below, is_in_zone, normal, to_wire};
-use crate::published::{
-    OWNER_LABEL, PLAIN_TTL_S, check_desired, check_name, invalid_owner, normal_published, owner_ttl_s,
-};
+use crate::name::to_wire;
+use crate::published::{check_desired, check_name, invalid_owner};
 
 /// The SOA minimum, in seconds: for how long resolvers may keep "there is nothing" (RFC 2308, 4). Short, so that a
 /// name that was asked for too early is found soon.
 const NEGATIVE_TTL_S: u32 = 1;
+/// The TTL of the zone's own records, in seconds.
+const PLAIN_TTL_S: u32 = 60;
 /// How many CNAMEs are followed inside the zone.
 const MAX_CNAMES: usize = 8;
 
@@ -72,7 +72,7 @@ impl Zone {
     /// # Errors
     /// The text that stands there is no owner record.
     pub(super) fn read(&self, endpoint: &DnsName) -> Result<Published, OwnerRecordError> {
-        let endpoint = normal(endpoint);
+        let endpoint = endpoint.normal();
         if let Some(strings) = self.foreign_owner.get(&endpoint) {
             OwnerRecord::from_txt(strings)?;
         }
@@ -88,11 +88,11 @@ impl Zone {
     ) -> Result<(), ProviderError> {
         let what = format!("publish {endpoint}");
         check_name(&self.apex, endpoint, &what)?;
-        let desired = normal_published(desired);
+        let desired = desired.normal();
         check_desired(&self.apex, endpoint, &desired)
             .map_err(|reason| ProviderError::new(ErrorKind::Refused, &what, reason))?;
         let found = self.read(endpoint).map_err(|error| invalid_owner(&what, &error))?;
-        if found != normal_published(expected) && !without(Control::BlindSwap) {
+        if found != expected.normal() && !without(Control::BlindSwap) {
             let holder = found.owner.as_ref().map_or_else(
                 || "no owner record".to_owned(),
                 |owner| format!("generation {}, term {}", owner.target.generation, owner.term),
@@ -101,9 +101,9 @@ impl Zone {
             return Err(ProviderError::new(ErrorKind::Conflict, &what, reason));
         }
         if desired == Published::default() {
-            self.published.remove(&normal(endpoint));
+            self.published.remove(&endpoint.normal());
         } else {
-            self.published.insert(normal(endpoint), desired);
+            self.published.insert(endpoint.normal(), desired);
         }
         self.serial = self.serial.wrapping_add(1);
         Ok(())
@@ -111,16 +111,16 @@ impl Zone {
 
     pub(super) fn put_foreign_owner(&mut self, endpoint: &DnsName, strings: Option<Vec<String>>) {
         match strings {
-            Some(strings) => self.foreign_owner.insert(normal(endpoint), strings),
-            None => self.foreign_owner.remove(&normal(endpoint)),
+            Some(strings) => self.foreign_owner.insert(endpoint.normal(), strings),
+            None => self.foreign_owner.remove(&endpoint.normal()),
         };
         self.serial = self.serial.wrapping_add(1);
     }
 
     /// Answers a question as an authoritative server does (RFC 1034, 4.3.2).
     pub(super) fn answer(&self, name: &DnsName, kind: RecordType) -> ZoneAnswer {
-        let mut node = normal(name);
-        if !is_in_zone(&node, &self.apex) {
+        let mut node = name.normal();
+        if !node.is_in_zone(&self.apex) {
             return ZoneAnswer { code: ResponseCode::Refused, records: Vec::new() };
         }
         let mut records = Vec::new();
@@ -129,7 +129,7 @@ impl Zone {
                 break;
             };
             records.push(cname);
-            if !is_in_zone(&target, &self.apex) {
+            if !target.is_in_zone(&self.apex) {
                 return ZoneAnswer { code: ResponseCode::NoError, records };
             }
             node = target;
@@ -186,13 +186,13 @@ impl Zone {
     }
 
     fn owner_record(&self, node: &DnsName) -> Option<Record> {
-        let endpoint = DnsName::new(node.as_str().strip_prefix(OWNER_LABEL)?);
+        let endpoint = OwnerRecord::endpoint_of(node)?;
         let published = self.published.get(&endpoint);
         let strings = match self.foreign_owner.get(&endpoint) {
             Some(strings) => strings.clone(),
             None => published?.owner.as_ref()?.to_txt(),
         };
-        let ttl_s = published.map_or(PLAIN_TTL_S, owner_ttl_s);
+        let ttl_s = published.map_or(PLAIN_TTL_S, Published::owner_ttl_s);
         record(node, ttl_s, RData::TXT(TXT::new(strings)))
     }
 
@@ -200,7 +200,7 @@ impl Zone {
     fn exists(&self, node: &DnsName) -> bool {
         *node == self.apex
             || *node == self.server_name()
-            || self.names().any(|name| name == *node || is_below(&name, node))
+            || self.names().any(|name| name == *node || name.is_below(node))
     }
 
     fn names(&self) -> impl Iterator<Item = DnsName> {

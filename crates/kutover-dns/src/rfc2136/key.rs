@@ -8,7 +8,7 @@ use hickory_proto::rr::TSigner;
 use hickory_proto::rr::rdata::tsig::TsigAlgorithm;
 use kutover_core::words::DnsName;
 
-use crate::name::{normal, to_wire};
+use crate::name::to_wire;
 
 /// How far the clocks of server and controller may be apart, in seconds: RFC 8945, 10, recommends it.
 pub(super) const FUDGE_S: u16 = 300;
@@ -42,7 +42,7 @@ impl TsigKey {
         }
         let signer = TSigner::new(secret, TsigAlgorithm::HmacSha256, wire, FUDGE_S)
             .map_err(|_| "HMAC-SHA256 is not built in".to_owned())?;
-        Ok(Self { name: normal(name), signer })
+        Ok(Self { name: name.normal(), signer })
     }
 
     /// Its name, which the name server has to know it by.

@@ -17,8 +17,8 @@ use kutover_core::ports::{DnsProvider, Published, RecordData};
 use kutover_core::words::DnsName;
 
 use crate::lookup::{Resolvers, lookup_addresses};
-use crate::name::{from_wire, is_in_zone, normal};
-use crate::published::{check_desired, check_name, normal_published};
+use crate::name::from_wire;
+use crate::published::{check_desired, check_name};
 use connection::Connection;
 use records::{Names, Stored, nothing, swap};
 use reply::Reply;
@@ -73,7 +73,7 @@ impl fmt::Debug for Rfc2136 {
 impl Rfc2136 {
     /// Connects to nothing yet.
     pub fn new(mut options: Rfc2136Options) -> Self {
-        options.zone = normal(&options.zone);
+        options.zone = options.zone.normal();
         Self { options }
     }
 
@@ -129,7 +129,7 @@ impl Rfc2136 {
             let RData::NS(host) = &record.data else { continue };
             let host = &host.0;
             let mut addresses = Vec::new();
-            if is_in_zone(&from_wire(host), zone) {
+            if from_wire(host).is_in_zone(zone) {
                 for kind in [RecordType::A, RecordType::AAAA] {
                     let found = link.ask(host, kind).await?;
                     addresses.extend(found.iter().filter_map(|record| record.data.ip_addr()));
@@ -287,7 +287,7 @@ impl DnsProvider for Rfc2136 {
     ) -> ProviderResult<()> {
         let what = format!("publish {endpoint}");
         let names = self.names(endpoint, &what)?;
-        let (expected, desired) = (normal_published(expected), normal_published(desired));
+        let (expected, desired) = (expected.normal(), desired.normal());
         let refused = |reason: String| ProviderError::new(ErrorKind::Refused, &what, reason);
         check_desired(&self.options.zone, endpoint, &desired).map_err(refused)?;
         let link = self.connect(&what).await?;
@@ -319,7 +319,7 @@ impl DnsProvider for Rfc2136 {
     async fn is_visible(&self, endpoint: &DnsName, wanted: &Published) -> ProviderResult<bool> {
         let what = format!("check what is served for {endpoint}");
         let names = self.names(endpoint, &what)?;
-        let wanted = normal_published(wanted);
+        let wanted = wanted.normal();
         for authority in self.authorities(&names, &what).await? {
             let link = Connection::open(authority, None, self.options.limit, &what).await?;
             // A secondary that has not got the zone yet says that it is not authoritative.

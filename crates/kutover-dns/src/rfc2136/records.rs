@@ -9,7 +9,7 @@ use kutover_core::words::DnsName;
 
 use crate::lookup::owner_of;
 use crate::name::to_wire;
-use crate::published::{owner_ttl_s, record_set};
+use crate::published::record_set;
 
 /// The types that a record set can have.
 const SET_TYPES: [RecordType; 3] = [RecordType::CNAME, RecordType::A, RecordType::AAAA];
@@ -154,7 +154,7 @@ fn records(names: &Names, desired: &Published) -> Result<Vec<Record>, String> {
         }
     }
     if let Some(owner) = &desired.owner {
-        let ttl_s = owner_ttl_s(desired);
+        let ttl_s = desired.owner_ttl_s();
         let mut strings = owner.to_txt();
         strings.push(format!(";ttl={ttl_s}"));
         records.push(Record::from_rdata(names.owner.clone(), ttl_s, RData::TXT(TXT::new(strings))));

@@ -1,0 +1,103 @@
+//! What became of a call, in the ports' words.
+
+use std::error::Error;
+
+use aws_credential_types::provider::error::CredentialsError;
+use aws_sdk_route53::config::http::HttpResponse;
+use aws_sdk_route53::error::{ProvideErrorMetadata, SdkError};
+use kutover_core::error::{ErrorKind, Outcome, ProviderError, Retry};
+
+/// What AWS calls a caller that may not do this, or that it does not know.
+const NOT_AUTHORISED: [&str; 10] = [
+    "AccessDenied",
+    "AccessDeniedException",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidAccessKeyId",
+    "InvalidClientTokenId",
+    "NotAuthorized",
+    "SignatureDoesNotMatch",
+    "UnauthorizedOperation",
+    "UnrecognizedClientException",
+];
+/// What AWS says when it was asked too much or is not able to just now; nothing has been done then.
+const LATER: [&str; 11] = [
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "RequestTimeTooSkewed",
+    "ServiceUnavailable",
+    "SlowDown",
+    "Throttling",
+    "ThrottlingException",
+    "ThrottledException",
+    "TooManyRequestsException",
+];
+
+/// What the SDK's error means. A request that was sent and not answered, or answered with a server's failure, has an
+/// unknown outcome.
+pub(crate) fn failed<E>(what: &str, error: &SdkError<E, HttpResponse>) -> ProviderError
+where
+    E: ProvideErrorMetadata + Error + 'static,
+{
+    if let Some(reason) = credentials_missing(error) {
+        return ProviderError::new(ErrorKind::NotAuthorised, what, reason);
+    }
+    match error {
+        SdkError::ConstructionFailure(_) => ProviderError::new(ErrorKind::Invalid, what, chain(error)),
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().unwrap_or_default();
+            let said = service.err().message().unwrap_or_default();
+            let reason = if said.is_empty() { chain(error) } else { format!("{code}: {said}") };
+            of_code(what, code, service.raw().status().as_u16(), &reason)
+        }
+        // Time-outs, connections that broke, answers that make no sense.
+        _ => ProviderError::new(ErrorKind::Unreachable, what, chain(error)),
+    }
+}
+
+fn of_code(what: &str, code: &str, status: u16, reason: &str) -> ProviderError {
+    if NOT_AUTHORISED.contains(&code) {
+        let reason = format!("{reason}; grant what docs/aws.md lists, or give other credentials");
+        ProviderError::new(ErrorKind::NotAuthorised, what, reason)
+    } else if LATER.contains(&code) {
+        ProviderError::new(ErrorKind::Unavailable, what, reason)
+    } else if status >= 500 {
+        ProviderError::new(ErrorKind::Unavailable, what, reason).with_outcome(Outcome::Unknown)
+    } else if code.starts_with("NoSuch") || status == 404 {
+        ProviderError::new(ErrorKind::NotFound, what, reason)
+    } else {
+        ProviderError::new(ErrorKind::Refused, what, reason)
+    }
+}
+
+/// Whether asking again at once, after a pause, can help.
+pub(crate) fn is_passing(error: &ProviderError) -> bool {
+    error.retry == Retry::Later && error.kind != ErrorKind::Conflict
+}
+
+/// A request without credentials was never sent.
+fn credentials_missing(error: &(dyn Error + 'static)) -> Option<String> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(credentials) = error.downcast_ref::<CredentialsError>() {
+            let fix = "name a profile in `aws.profile`, set AWS_ACCESS_KEY_ID and its like, or give this machine a role";
+            return Some(format!("no credentials for AWS ({}); {fix}", chain(credentials)));
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// An error with what caused it; the SDK's own display names only itself.
+fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,12 @@
+//! kutover's ports on AWS: [`Route53`] keeps the endpoints' records.
+//!
+//! Nothing here retries behind the caller's back where a retry could hide what became of a change: a change whose reply
+//! is lost is looked up, and told from another controller's by the owner record's nonce.
+
+mod connect;
+mod failure;
+mod pace;
+mod route53;
+
+pub use connect::{Aws, AwsOptions};
+pub use route53::{Route53, Route53Options};
