@@ -1,0 +1,214 @@
+//! Records in Route 53.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_route53::Client;
+use aws_sdk_route53::types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType};
+use kutover_aws::{Aws, Route53, Route53Options};
+use kutover_core::error::ErrorKind;
+use kutover_core::ports::{DnsProvider as _, Published, RecordData, RecordSet};
+use kutover_core::words::{DnsName, Term};
+use kutover_testkit::conformance::dns::{self, published};
+
+use crate::proxy::{Lost, Proxy};
+use crate::server::{MiniStack, SECRET, ministack};
+
+/// A hosted zone of a test's own.
+struct Zone {
+    client: Client,
+    id: String,
+    apex: DnsName,
+}
+
+impl Zone {
+    async fn new(server: &MiniStack, apex: &str) -> Self {
+        let client = Client::new(server.aws(None).await.config());
+        let made = client.create_hosted_zone().name(apex).caller_reference(apex).send().await.unwrap();
+        let id = made.hosted_zone.unwrap().id.trim_start_matches("/hostedzone/").to_owned();
+        Self { client, id, apex: apex.into() }
+    }
+
+    fn endpoint(&self) -> DnsName {
+        DnsName::new(format!("kafka.{}", self.apex))
+    }
+
+    /// The quota is the account's, and this is none: what is made here may be asked as fast as it answers.
+    fn provider(&self, aws: &Aws) -> Route53 {
+        Route53::new(
+            aws,
+            Route53Options { gap: Duration::from_millis(5), ..Route53Options::new(self.apex.clone()) },
+        )
+    }
+
+    /// Writes past kutover, as a person does.
+    async fn upsert(&self, name: &str, kind: RrType, ttl: i64, value: &str, weighted: bool) {
+        let record = ResourceRecord::builder().value(value).build().unwrap();
+        let set = ResourceRecordSet::builder().name(name).r#type(kind).ttl(ttl).resource_records(record);
+        let set = if weighted { set.set_identifier("blue").weight(10) } else { set };
+        let change = Change::builder().action(ChangeAction::Upsert).resource_record_set(set.build().unwrap());
+        let batch = ChangeBatch::builder().changes(change.build().unwrap()).build().unwrap();
+        self.client
+            .change_resource_record_sets()
+            .hosted_zone_id(&self.id)
+            .change_batch(batch)
+            .send()
+            .await
+            .unwrap();
+    }
+
+    /// The TTLs of an endpoint's record set and owner record.
+    async fn ttls(&self) -> (u32, u32) {
+        let listed = self.client.list_resource_record_sets().hosted_zone_id(&self.id).send().await.unwrap();
+        let ttl = |name: String| {
+            let set = listed.resource_record_sets.iter().find(|set| set.name == name).unwrap();
+            u32::try_from(set.ttl().unwrap()).unwrap()
+        };
+        (ttl(format!("{}.", self.endpoint())), ttl(format!("_kutover.{}.", self.endpoint())))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn it_keeps_the_contract() {
+    let Some(server) = ministack("it_keeps_the_contract") else { return };
+    let zone = Zone::new(server, "conformance.test").await;
+    let provider = Arc::new(zone.provider(&server.aws(None).await));
+    dns::check_all(provider.clone(), &zone.endpoint()).await;
+    dns::the_owners_ttl_is_the_sets(&*provider, &zone.endpoint(), async || zone.ttls().await).await;
+    // An apex has everything below it, and the owner record may be pages away.
+    for number in 0..150 {
+        zone.upsert(&format!("a{number:03}.conformance.test."), RrType::A, 5, "10.0.0.1", false).await;
+    }
+    dns::ok_means_stored(&*provider, &zone.apex).await;
+    zone.upsert("_kutover.kafka.conformance.test.", RrType::Txt, 5, "\"v=spf1\"", false).await;
+    dns::a_spoilt_owner_record_is_invalid(&*provider, &zone.endpoint()).await;
+}
+
+/// A name goes from addresses to a CNAME and back; the change is waited for by its id, also by a controller that did not
+/// make it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cname_takes_the_place_of_addresses() {
+    let Some(server) = ministack("a_cname_takes_the_place_of_addresses") else { return };
+    let zone = Zone::new(server, "cname.test").await;
+    let aws = server.aws(None).await;
+    let provider = zone.provider(&aws);
+    let endpoint = zone.endpoint();
+    let first = published(1);
+    provider.compare_and_set(&endpoint, &Published::default(), &first).await.unwrap();
+    let data = RecordData::Cname("KafkaB-1.elb.eu-west-1.amazonaws.com.".into());
+    let second = Published { endpoint: Some(RecordSet { ttl_s: 7, data }), ..published(2) };
+    provider.compare_and_set(&endpoint, &first, &second).await.unwrap();
+    assert_eq!(provider.read(&endpoint).await.unwrap(), second.normal());
+    let resumed = zone.provider(&aws);
+    assert!(!resumed.is_visible(&endpoint, &first).await.unwrap(), "it was replaced");
+    let visible = async || resumed.is_visible(&endpoint, &second).await.unwrap();
+    let looks =
+        kutover_testkit::until("INSYNC", Duration::from_secs(30), || async { visible().await.then_some(()) });
+    looks.await;
+    assert_eq!(resumed.read(&endpoint).await.unwrap(), second.normal(), "looking changed nothing");
+    resumed.compare_and_set(&endpoint, &second, &first).await.unwrap();
+    assert_eq!(provider.read(&endpoint).await.unwrap(), first);
+}
+
+/// Thirty-two controllers: one wins, and each loser says who.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_thirty_two_controllers_one_publishes() {
+    let Some(server) = ministack("of_thirty_two_controllers_one_publishes") else { return };
+    let zone = Zone::new(server, "race.test").await;
+    let aws = server.aws(None).await;
+    let endpoint = zone.endpoint();
+    let before = published(1);
+    zone.provider(&aws).compare_and_set(&endpoint, &Published::default(), &before).await.unwrap();
+    let racers: Vec<_> = (2..34)
+        .map(|number| {
+            let (provider, endpoint, before) = (zone.provider(&aws), endpoint.clone(), before.clone());
+            tokio::spawn(async move {
+                (number, provider.compare_and_set(&endpoint, &before, &published(number)).await)
+            })
+        })
+        .collect();
+    let (mut winners, mut losers) = (Vec::new(), Vec::new());
+    for racer in racers {
+        match racer.await.unwrap() {
+            (number, Ok(())) => winners.push(number),
+            (_, Err(error)) => losers.push(error),
+        }
+    }
+    let [winner] = winners[..] else { panic!("{winners:?} won") };
+    assert_eq!(zone.provider(&aws).read(&endpoint).await.unwrap(), published(winner));
+    for error in &losers {
+        let says_who = error.reason.contains(&format!("term {winner}"));
+        assert!(error.kind == ErrorKind::Conflict && says_who, "{error}");
+    }
+    assert_eq!(losers.len(), 31);
+}
+
+/// L14: a change whose reply got lost is found to be ours; one whose request got lost is made again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_became_of_a_change_is_found_out() {
+    let Some(server) = ministack("what_became_of_a_change_is_found_out") else { return };
+    let zone = Zone::new(server, "lossy.test").await;
+    let proxy = Proxy::before(server.address).await;
+    let provider = zone.provider(&server.aws(Some(proxy.address)).await);
+    let endpoint = zone.endpoint();
+    let mut before = Published::default();
+    for (number, part) in [(1, Lost::Reply), (2, Lost::Request), (3, Lost::Reply)] {
+        proxy.lose(part, "ChangeResourceRecordSetsRequest");
+        provider.compare_and_set(&endpoint, &before, &published(number)).await.unwrap();
+        before = published(number);
+        assert_eq!(provider.read(&endpoint).await.unwrap(), before);
+    }
+    assert_eq!(proxy.lost(), [Lost::Reply, Lost::Request, Lost::Reply]);
+    // Somebody else got in between, with the very same record set: that is not ours.
+    let theirs = Published { endpoint: published(4).endpoint, ..published(9) };
+    zone.provider(&server.aws(None).await).compare_and_set(&endpoint, &before, &theirs).await.unwrap();
+    proxy.lose(Lost::Request, "ChangeResourceRecordSetsRequest");
+    let error = provider.compare_and_set(&endpoint, &before, &published(4)).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Conflict && error.reason.contains("term 9"), "{error}");
+}
+
+/// L20, and what a person has set up that kutover does not steer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_not_is_refused_and_told_why() {
+    let Some(server) = ministack("who_may_not_is_refused_and_told_why") else { return };
+    let zone = Zone::new(server, "refused.test").await;
+    let aws = server.aws(None).await;
+    let provider = zone.provider(&aws);
+    let endpoint = zone.endpoint();
+    let with_term = |number: u64, term: u64| {
+        let mut published = published(number);
+        published.owner.as_mut().unwrap().term = Term(term);
+        published
+    };
+    provider.compare_and_set(&endpoint, &Published::default(), &with_term(1, 3)).await.unwrap();
+    provider.compare_and_set(&endpoint, &with_term(1, 3), &with_term(2, 4)).await.unwrap();
+    let older = provider.compare_and_set(&endpoint, &with_term(1, 3), &with_term(3, 3)).await.unwrap_err();
+    assert!(older.kind == ErrorKind::Conflict && older.reason.contains("term 4"), "{older}");
+    assert!(older.reason.contains("a newer one than this"), "{older}");
+    zone.upsert("weighted.refused.test.", RrType::A, 5, "10.0.0.1", true).await;
+    let weighted = provider.read(&"weighted.refused.test".into()).await.unwrap_err();
+    assert!(
+        weighted.kind == ErrorKind::Refused && weighted.reason.contains("one plain record set"),
+        "{weighted}"
+    );
+    let elsewhere = provider.read(&"kafka.elsewhere.test".into()).await.unwrap_err();
+    assert!(
+        elsewhere.kind == ErrorKind::NotFound && elsewhere.reason.contains("`refused.test`"),
+        "{elsewhere}"
+    );
+    // Two zones of one name: it must be said which.
+    let twin =
+        zone.client.create_hosted_zone().name("refused.test").caller_reference("twin").send().await.unwrap();
+    let id = twin.hosted_zone.unwrap().id;
+    let twins = zone.provider(&aws).read(&endpoint).await.unwrap_err();
+    let both = [zone.id.as_str(), id.trim_start_matches("/hostedzone/")];
+    assert!(
+        both.iter().all(|id| twins.reason.contains(id)) && twins.reason.contains("dns.zone_ids"),
+        "{twins}"
+    );
+    let options =
+        Route53Options { zone_ids: vec![zone.id.clone()], ..Route53Options::new("refused.test".into()) };
+    assert_eq!(Route53::new(&aws, options).read(&endpoint).await.unwrap(), with_term(2, 4));
+    let shown = format!("{aws:?} {provider:?} {older:?} {weighted:?} {elsewhere:?} {twins:?}");
+    assert!(!shown.contains(SECRET), "a secret is shown");
+}
