@@ -6,6 +6,7 @@
 mod cargo_test;
 mod check;
 mod purity;
+mod python;
 mod sections;
 mod setup;
 mod tally;

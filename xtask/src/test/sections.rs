@@ -96,6 +96,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         ..PLAIN
     },
     Section {
+        name: "aws",
+        about: "Route 53, S3 and CloudFormation against an emulator; the template, the policy",
+        packages: &["kutover-aws"],
+        needs: setup::AWS,
+        ..PLAIN
+    },
+    Section {
         name: "kafka",
         about: "all that is done to and seen of a cluster, and whole cutovers, on real Kafka; stock clients; secured clusters",
         packages: &["kutover-admin", "kutover-clash", "kutover-kafka", "kutover-tests-kafka"],

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use super::{Check, Context, Ran, sections::Section, tally::Tally};
+use super::{Check, Context, Ran, python, sections::Section, tally::Tally};
 
 /// Something that a section's tests cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,7 +20,12 @@ pub(crate) enum Need {
     OpenSsl,
     /// BIND, Knot and PowerDNS, which take dynamic updates.
     NameServers,
+    /// MiniStack, which stands for AWS, and cfn-lint: Python programs.
+    AwsTools,
 }
+
+/// What stands for AWS on this machine.
+pub(crate) const AWS: &[Need] = &[Need::AwsTools];
 
 /// What Apache Kafka on this machine takes.
 pub(crate) const REAL_KAFKA: &[Need] = &[Need::Java, Need::Maven];
@@ -56,6 +61,9 @@ impl Need {
             Self::NameServers => {
                 Check { name: "BIND, Knot and PowerDNS", run: |context| Self::NameServers.provide(context) }
             }
+            Self::AwsTools => {
+                Check { name: "MiniStack and cfn-lint", run: |context| Self::AwsTools.provide(context) }
+            }
         }
     }
 
@@ -65,6 +73,7 @@ impl Need {
             Self::Maven => &["maven"],
             Self::OpenSsl => &["libssl-dev", "pkg-config"],
             Self::NameServers => &["bind9", "knot", "pdns-server", "pdns-backend-sqlite3", "sqlite3"],
+            Self::AwsTools => &["python3-venv"],
         }
     }
 
@@ -72,7 +81,7 @@ impl Need {
     fn services(self) -> &'static [&'static str] {
         match self {
             Self::NameServers => &["named", "knot", "pdns"],
-            Self::Java | Self::Maven | Self::OpenSsl => &[],
+            Self::Java | Self::Maven | Self::OpenSsl | Self::AwsTools => &[],
         }
     }
 
@@ -83,6 +92,7 @@ impl Need {
             Self::Maven => maven(context),
             Self::OpenSsl => openssl(context),
             Self::NameServers => name_servers(),
+            Self::AwsTools => python::aws_tools(context),
         };
         found.err().map(|error| format!("{error:#}"))
     }

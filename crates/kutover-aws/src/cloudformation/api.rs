@@ -1,0 +1,127 @@
+//! The requests themselves. The SDK's retries are on: each can be made twice.
+
+use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
+use aws_sdk_cloudformation::types::{Capability, OnFailure, Parameter, StackEvent, Tag};
+use kutover_core::error::{ErrorKind, ProviderResult};
+use kutover_core::words::{Colour, Nonce};
+
+use super::stack::{OWNER_TAG, SUFFIX, Seen};
+use super::{CloudFormation, STACK_POLICY};
+use crate::failure::{failed, is_passing};
+
+/// For the role that the template names, and for its loops.
+pub(super) const CAPABILITIES: [Capability; 2] =
+    [Capability::CapabilityNamedIam, Capability::CapabilityAutoExpand];
+/// Events per stack that are read at most: a hundred brokers have some two thousand.
+const MAX_EVENTS: usize = 10_000;
+
+impl CloudFormation {
+    /// A stack by its name or its id. One that is gone is found by its id alone.
+    pub(super) async fn find(&self, name: &str, what: &str) -> ProviderResult<Option<Seen>> {
+        match self.client.describe_stacks().stack_name(name).send().await {
+            Ok(found) => Ok(found.stacks.unwrap_or_default().into_iter().find_map(Seen::new)),
+            // The one way in which it says that there is none.
+            Err(error)
+                if error.as_service_error().is_some_and(|error| {
+                    error.code() == Some("ValidationError")
+                        && error.message().is_some_and(|message| message.contains("does not exist"))
+                }) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(failed(what, &error)),
+        }
+    }
+
+    /// A stack by its id. What is no stack's id is not taken for a stack's name.
+    pub(super) async fn by_id(&self, id: &str, what: &str) -> ProviderResult<Option<Seen>> {
+        if !id.starts_with("arn:") {
+            return Ok(None);
+        }
+        Ok(self.find(id, what).await?.filter(|stack| stack.id == id))
+    }
+
+    /// All that has happened to a stack, the newest first.
+    pub(super) async fn events(&self, id: &str, what: &str) -> ProviderResult<Vec<StackEvent>> {
+        let mut events = Vec::new();
+        let mut next = None;
+        while events.len() < MAX_EVENTS {
+            let request = self.client.describe_stack_events().stack_name(id).set_next_token(next);
+            let page = request.send().await.map_err(|error| failed(what, &error))?;
+            events.extend(page.stack_events.unwrap_or_default());
+            next = page.next_token;
+            if next.is_none() {
+                break;
+            }
+        }
+        Ok(events)
+    }
+
+    /// Asks for a stack. Asked again with the same request, CloudFormation knows it for the same by the token.
+    pub(super) async fn create(&self, colour: Colour, request: &Nonce, what: &str) -> ProviderResult<()> {
+        let options = &self.options;
+        let mut parameters = vec![parameter(SUFFIX, colour.suffix())];
+        parameters.extend(options.parameters.iter().map(|(name, value)| parameter(name, value)));
+        let tag = Tag::builder().key(OWNER_TAG).value(options.deployment.as_str()).build();
+        let asked = self
+            .client
+            .create_stack()
+            .stack_name(self.stack_name(colour))
+            .template_body(&options.template)
+            .stack_policy_body(STACK_POLICY)
+            .set_role_arn(options.role_arn.clone())
+            .set_parameters(Some(parameters))
+            .set_capabilities(Some(CAPABILITIES.to_vec()))
+            .tags(tag)
+            // What was made stays to be looked at until its events have been read; then it is deleted.
+            .on_failure(OnFailure::Rollback)
+            .client_request_token(token(request))
+            .send()
+            .await;
+        match asked {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error.as_service_error().is_some_and(|error| error.is_already_exists_exception()) =>
+            {
+                Ok(())
+            }
+            Err(error) => {
+                let error = failed(what, &error);
+                // It may stand there all the same; the next look says so.
+                if error.kind == ErrorKind::Unreachable && is_passing(&error) {
+                    tracing::debug!(%error, "looked for");
+                    tokio::time::sleep(options.poll).await;
+                    return Ok(());
+                }
+                Err(error)
+            }
+        }
+    }
+
+    pub(super) async fn protect(&self, id: &str, on: bool, what: &str) -> ProviderResult<()> {
+        let request = self.client.update_termination_protection().stack_name(id);
+        let asked = request.enable_termination_protection(on).send().await;
+        asked.map(drop).map_err(|error| failed(what, &error))
+    }
+
+    pub(super) async fn delete(&self, id: &str, what: &str) -> ProviderResult<()> {
+        let asked = self
+            .client
+            .delete_stack()
+            .stack_name(id)
+            .set_role_arn(self.options.role_arn.clone())
+            .send()
+            .await;
+        asked.map(drop).map_err(|error| failed(what, &error))
+    }
+}
+
+pub(super) fn parameter(name: &str, value: &str) -> Parameter {
+    Parameter::builder().parameter_key(name).parameter_value(value).build()
+}
+
+/// Letters, digits and `-`, at most 128 of them, beginning with a letter.
+fn token(request: &Nonce) -> String {
+    let legal = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    format!("kutover-{}", request.as_str().chars().map(legal).take(100).collect::<String>())
+}

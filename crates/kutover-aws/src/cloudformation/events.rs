@@ -1,0 +1,111 @@
+//! What a stack's events say: how far it is, and why it failed. No requests, no clock.
+
+use std::collections::BTreeSet;
+
+use aws_sdk_cloudformation::types::StackEvent;
+
+/// Events that have been told already.
+#[derive(Debug, Default)]
+pub(super) struct Told(BTreeSet<String>);
+
+impl Told {
+    /// Those of a listing, newest first, that have not been told yet, oldest first and as texts.
+    pub(super) fn new_ones(&mut self, events: Vec<StackEvent>) -> Vec<String> {
+        let mut fresh: Vec<_> = events
+            .into_iter()
+            .filter(|event| event.event_id().is_some_and(|id| self.0.insert(id.to_owned())))
+            .map(|event| text(&event))
+            .collect();
+        fresh.reverse();
+        fresh
+    }
+}
+
+fn text(event: &StackEvent) -> String {
+    let status = event.resource_status().map_or("", |status| status.as_str());
+    let name = event.logical_resource_id().unwrap_or_default();
+    let reason = event.resource_status_reason().map_or_else(String::new, |reason| format!(": {reason}"));
+    format!("{name} {status}{reason}")
+}
+
+/// The first resource that failed in the newest operation, with its own reason. Those that fail after it are mostly
+/// cancelled because of it.
+pub(super) fn first_failure(newest_first: &[StackEvent], stack_id: &str) -> Option<String> {
+    let status = |event: &StackEvent| {
+        event.resource_status().map_or(String::new(), |status| status.as_str().to_owned())
+    };
+    let of_stack = |event: &StackEvent| event.physical_resource_id() == Some(stack_id);
+    let begins = |event: &&StackEvent| {
+        let status = status(event);
+        of_stack(event)
+            && ["CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS"].contains(&status.as_str())
+    };
+    // An operation ends where another begins; a rollback belongs to the operation that it undoes.
+    let begun = newest_first.iter().position(|event| begins(&event)).unwrap_or(newest_first.len());
+    let failed = newest_first[..begun].iter().rev().find(|event| {
+        let cancelled =
+            event.resource_status_reason().is_some_and(|reason| reason.to_lowercase().contains("cancelled"));
+        !of_stack(event) && status(event).ends_with("_FAILED") && !cancelled
+    })?;
+    let kind = failed.resource_type().unwrap_or_default();
+    Some(format!("{kind} {}", text(failed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_cloudformation::types::ResourceStatus;
+
+    use super::*;
+
+    const STACK: &str = "arn:aws:cloudformation:eu-west-1:1:stack/KafkaA/1f6c";
+
+    fn event(number: usize, name: &str, status: &str, reason: &str) -> StackEvent {
+        let event = StackEvent::builder().event_id(number.to_string()).logical_resource_id(name);
+        let event = event.resource_status(ResourceStatus::from(status)).resource_type("AWS::EC2::Instance");
+        let event = event.physical_resource_id(if name == "KafkaA" { STACK } else { name });
+        if reason.is_empty() { event.build() } else { event.resource_status_reason(reason).build() }
+    }
+
+    fn newest_first(events: &[(&str, &str, &str)]) -> Vec<StackEvent> {
+        let made = events.iter().enumerate();
+        made.rev().map(|(number, (name, status, reason))| event(number, name, status, reason)).collect()
+    }
+
+    #[test]
+    fn the_first_failure_is_told_and_not_what_it_cancelled() {
+        let events = newest_first(&[
+            ("KafkaA", "CREATE_IN_PROGRESS", "User Initiated"),
+            ("Broker0", "CREATE_IN_PROGRESS", ""),
+            ("Broker1", "CREATE_FAILED", "insufficient capacity"),
+            ("Broker0", "CREATE_FAILED", "Resource creation cancelled"),
+            ("Balancer", "CREATE_FAILED", "Access denied"),
+            ("KafkaA", "ROLLBACK_IN_PROGRESS", "The following resource(s) failed"),
+            ("KafkaA", "ROLLBACK_COMPLETE", ""),
+        ]);
+        let said = first_failure(&events, STACK).unwrap();
+        assert_eq!(said, "AWS::EC2::Instance Broker1 CREATE_FAILED: insufficient capacity");
+    }
+
+    /// An update that failed long ago does not explain a removal that fails today.
+    #[test]
+    fn an_earlier_operations_failure_is_not_this_ones() {
+        let events = newest_first(&[
+            ("KafkaA", "UPDATE_IN_PROGRESS", ""),
+            ("Broker0", "UPDATE_FAILED", "old"),
+            ("KafkaA", "UPDATE_ROLLBACK_COMPLETE", ""),
+            ("KafkaA", "DELETE_IN_PROGRESS", ""),
+            ("ClientGroup", "DELETE_FAILED", "has a dependent object"),
+        ]);
+        assert!(first_failure(&events, STACK).unwrap().contains("dependent object"));
+        assert_eq!(first_failure(&events[1..2], STACK), None);
+    }
+
+    #[test]
+    fn each_event_is_told_once_and_in_order() {
+        let events =
+            newest_first(&[("KafkaA", "CREATE_IN_PROGRESS", ""), ("Balancer", "CREATE_COMPLETE", "")]);
+        let mut told = Told::default();
+        assert_eq!(told.new_ones(events[1..].to_vec()), ["KafkaA CREATE_IN_PROGRESS"]);
+        assert_eq!(told.new_ones(events), ["Balancer CREATE_COMPLETE"]);
+    }
+}

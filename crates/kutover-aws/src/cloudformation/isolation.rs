@@ -1,0 +1,161 @@
+//! Isolation: the parameter that takes the clients' way in out of the security groups.
+//!
+//! It is set by change sets, since these are a compare-and-set: one that was made before somebody else changed the stack
+//! cannot be carried out any more. So a late put-back of an older controller undoes nothing.
+
+use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
+use aws_sdk_cloudformation::types::{ChangeSetStatus, ChangeSetType, Parameter};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::words::IncarnationId;
+use uuid::Uuid;
+
+use super::CloudFormation;
+use super::api::{CAPABILITIES, parameter};
+use super::stack::{ISOLATION, Seen, Standing};
+use crate::failure::failed;
+
+/// How often it is tried anew after somebody else got in between.
+const ATTEMPTS: u32 = 5;
+
+impl CloudFormation {
+    /// Sets the nonce of the isolation in force to `to`, unless what is in force forbids it.
+    pub(super) async fn set_isolation(
+        &self,
+        incarnation: &IncarnationId,
+        what: &str,
+        to: &str,
+        may_replace: impl Fn(&str) -> bool,
+    ) -> ProviderResult<()> {
+        for _ in 0..ATTEMPTS {
+            let Some(stack) = self.by_id(incarnation.as_str(), what).await? else {
+                return self.not_there(to, what);
+            };
+            stack.check_owner(self.options.deployment.as_str(), what)?;
+            let stack = self.settled(&stack.id, what).await?;
+            match stack.standing() {
+                Standing::Serving => {}
+                Standing::Stuck => return Err(stack.stuck(what)),
+                _ => return self.not_there(to, what),
+            }
+            if stack.isolation() == to || !may_replace(stack.isolation()) {
+                return Ok(());
+            }
+            let Some(change_set) = self.prepare(&stack, to, what).await? else { continue };
+            // From here on nobody else's change can go unnoticed; so what was seen is looked at once more.
+            let again = self.by_id(&stack.id, what).await?;
+            let is_same = again.is_some_and(|again| {
+                again.isolation() == stack.isolation() && again.standing() == Standing::Serving
+            });
+            if !is_same {
+                self.discard(&change_set).await;
+                continue;
+            }
+            if self.carry_out(&change_set, what).await? {
+                let changed = self.settled(&stack.id, what).await?;
+                if changed.isolation() != to {
+                    let reason = self.failure(&changed, what).await;
+                    return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+                }
+                return Ok(());
+            }
+        }
+        let reason = "somebody else changes the stack at the same time, again and again";
+        Err(ProviderError::new(ErrorKind::Unavailable, what, reason))
+    }
+
+    /// Clients reach nothing of a stack that is gone, and nothing of it can be put back.
+    fn not_there(&self, to: &str, what: &str) -> ProviderResult<()> {
+        if to.is_empty() {
+            return Ok(());
+        }
+        Err(ProviderError::new(ErrorKind::NotFound, what, "no stack of that id serves"))
+    }
+
+    /// Makes a change set, and returns its id once it can be carried out; `None` if the stack is to be looked at again:
+    /// somebody else changes it, or there is nothing to change.
+    async fn prepare(&self, stack: &Seen, to: &str, what: &str) -> ProviderResult<Option<String>> {
+        let kept = stack.parameters.keys().filter(|name| *name != ISOLATION);
+        let mut parameters: Vec<_> = kept
+            .map(|name| Parameter::builder().parameter_key(name).use_previous_value(true).build())
+            .collect();
+        parameters.push(parameter(ISOLATION, to));
+        let made = self
+            .client
+            .create_change_set()
+            .stack_name(&stack.id)
+            .change_set_name(format!("kutover-{}", Uuid::new_v4().simple()))
+            .change_set_type(ChangeSetType::Update)
+            .use_previous_template(true)
+            .set_parameters(Some(parameters))
+            .set_capabilities(Some(CAPABILITIES.to_vec()))
+            .set_role_arn(self.options.role_arn.clone())
+            .send()
+            .await;
+        let made = match made {
+            Ok(made) => made,
+            // "... is in UPDATE_IN_PROGRESS state and can not be updated".
+            Err(error)
+                if error
+                    .as_service_error()
+                    .and_then(|error| error.message())
+                    .is_some_and(|said| said.contains("_IN_PROGRESS")) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(failed(what, &error)),
+        };
+        let id = made
+            .id
+            .ok_or_else(|| ProviderError::new(ErrorKind::Invalid, what, "the change set has no id"))?;
+        loop {
+            let seen = self.client.describe_change_set().change_set_name(&id).send().await;
+            let seen = match seen {
+                Ok(seen) => seen,
+                // Another one was carried out, which removes the rest.
+                Err(error)
+                    if error
+                        .as_service_error()
+                        .is_some_and(|error| error.is_change_set_not_found_exception()) =>
+                {
+                    return Ok(None);
+                }
+                Err(error) => return Err(failed(what, &error)),
+            };
+            match seen.status {
+                Some(ChangeSetStatus::CreateComplete) => return Ok(Some(id)),
+                Some(ChangeSetStatus::CreatePending | ChangeSetStatus::CreateInProgress) => {
+                    tokio::time::sleep(self.options.poll).await;
+                }
+                _ => {
+                    let reason = seen.status_reason.unwrap_or_default();
+                    self.discard(&id).await;
+                    if reason.contains("didn't contain changes") || reason.contains("No updates") {
+                        return Ok(None);
+                    }
+                    return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+                }
+            }
+        }
+    }
+
+    /// Whether it was begun; `false` if the stack has been changed since it was made.
+    async fn carry_out(&self, change_set: &str, what: &str) -> ProviderResult<bool> {
+        match self.client.execute_change_set().change_set_name(change_set).send().await {
+            Ok(_) => Ok(true),
+            Err(error)
+                if error.as_service_error().is_some_and(|error| {
+                    error.is_invalid_change_set_status_exception()
+                        || error.is_change_set_not_found_exception()
+                }) =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(failed(what, &error)),
+        }
+    }
+
+    /// One that is left behind does no harm: the next change makes it obsolete.
+    async fn discard(&self, change_set: &str) {
+        let _ = self.client.delete_change_set().change_set_name(change_set).send().await;
+    }
+}

@@ -1,0 +1,243 @@
+//! [`ClusterProvisioner`] over CloudFormation: one stack per colour, of one template.
+//!
+//! A stack's id names one incarnation for ever, also when it is gone and another has its name; what is isolated and
+//! destroyed is named by it. That all of a stack is there says that its brokers serve, since the template waits for each
+//! of them to say so.
+
+mod api;
+mod events;
+mod isolation;
+mod stack;
+mod template;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_cloudformation::Client;
+use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
+use kutover_core::owner::RemovalMark;
+use kutover_core::ports::{ClusterProvisioner, Incarnation};
+use kutover_core::words::{ClusterId, Colour, DeploymentName, IncarnationId, Nonce};
+
+use crate::connect::Aws;
+use stack::{ISOLATION, SUFFIX, Seen, Standing};
+pub use template::{STACK_POLICY, template};
+
+/// The pause between two looks at a stack: its steps take minutes.
+const POLL: Duration = Duration::from_secs(5);
+
+/// Asks a cluster for its id. A stack does not know it: it is Kafka's own.
+#[async_trait]
+pub trait ClusterIds: Send + Sync {
+    /// The id of the Kafka cluster behind an incarnation.
+    ///
+    /// # Errors
+    /// It does not answer.
+    async fn cluster_id(&self, incarnation: &Incarnation) -> ProviderResult<ClusterId>;
+}
+
+/// What stacks are made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackOptions {
+    /// The deployment: stacks of another one are left alone.
+    pub deployment: DeploymentName,
+    /// The stacks' name; the colour's suffix is appended, as in `KafkaA`.
+    pub name: String,
+    /// The template's parameters, without `Suffix` and `Isolation`, which kutover sets.
+    pub parameters: BTreeMap<String, String>,
+    /// The template's text. Its outputs are `Bootstrap`, `ControllerBootstrap` and `EndpointName`. Default: [`template`].
+    pub template: String,
+    /// The role with which CloudFormation makes and removes what the template names. Default: the caller's own rights.
+    pub role_arn: Option<String>,
+    /// The pause between two looks at a stack. Default 5 s.
+    pub poll: Duration,
+}
+
+impl StackOptions {
+    /// Stacks of kutover's own template.
+    pub fn new(deployment: DeploymentName, name: impl Into<String>) -> Self {
+        let (name, parameters) = (name.into(), BTreeMap::new());
+        Self { deployment, name, parameters, template: template(), role_arn: None, poll: POLL }
+    }
+}
+
+/// Makes, describes, isolates and removes clusters as CloudFormation stacks.
+pub struct CloudFormation {
+    client: Client,
+    options: StackOptions,
+    ids: Arc<dyn ClusterIds>,
+}
+
+impl fmt::Debug for CloudFormation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CloudFormation").field("stack", &self.options.name).finish_non_exhaustive()
+    }
+}
+
+impl CloudFormation {
+    /// A provisioner; nothing is asked yet.
+    pub fn new(aws: &Aws, options: StackOptions, ids: Arc<dyn ClusterIds>) -> Self {
+        Self { client: Client::new(aws.config()), options, ids }
+    }
+
+    fn stack_name(&self, colour: Colour) -> String {
+        format!("{}{}", self.options.name, colour.suffix())
+    }
+
+    /// The stack of that name, if there is one, and it is this deployment's.
+    async fn ours(&self, name: &str, what: &str) -> ProviderResult<Option<Seen>> {
+        let found = self.find(name, what).await?.filter(|stack| stack.standing() != Standing::Gone);
+        if let Some(stack) = &found {
+            stack.check_owner(self.options.deployment.as_str(), what)?;
+        }
+        Ok(found)
+    }
+
+    /// Looks until nothing is under way any more, and tells what happens meanwhile. Whoever does not want to wait for ever
+    /// drops it: the next look goes on from there.
+    async fn settled(&self, id: &str, what: &str) -> ProviderResult<Seen> {
+        let mut told = events::Told::default();
+        loop {
+            let stack = self.find(id, what).await?;
+            let stack = stack.ok_or_else(|| {
+                ProviderError::new(ErrorKind::NotFound, what, format!("the stack {id} is not there any more"))
+            })?;
+            for event in told.new_ones(self.events(id, what).await?) {
+                tracing::info!(stack = %self.options.name, "{event}");
+            }
+            match stack.standing() {
+                Standing::Changing | Standing::Coming | Standing::Going => {
+                    tokio::time::sleep(self.options.poll).await;
+                }
+                _ => return Ok(stack),
+            }
+        }
+    }
+
+    /// Why the stack's last operation failed: what the first resource that failed says itself.
+    async fn failure(&self, stack: &Seen, what: &str) -> String {
+        match self.events(&stack.id, what).await {
+            Ok(events) => events::first_failure(&events, &stack.id),
+            Err(error) => Some(format!("its events cannot be read: {error}")),
+        }
+        .or_else(|| stack.reason.clone())
+        .unwrap_or_else(|| format!("it is in {}", stack.status.as_str()))
+    }
+
+    /// Removes a stack for good and returns when it is gone.
+    async fn remove(&self, id: &str, what: &str) -> ProviderResult<()> {
+        self.delete(id, what).await?;
+        let left = self.settled(id, what).await?;
+        if left.standing() == Standing::Gone {
+            return Ok(());
+        }
+        let reason = self.failure(&left, what).await;
+        let error = left.stuck(what);
+        Err(ProviderError { reason: format!("{}: {reason}", error.reason), ..error })
+    }
+}
+
+#[async_trait]
+impl ClusterProvisioner for CloudFormation {
+    async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
+        let name = self.stack_name(colour);
+        let what = format!("make the stack {name}");
+        for field in [SUFFIX, ISOLATION] {
+            if self.options.parameters.contains_key(field) {
+                let reason = format!("the parameter `{field}` is set by kutover; delete it");
+                return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+            }
+        }
+        // Whether a making was seen under way: then its failure is this call's. Remains of an earlier one are cleared away.
+        let mut watched = false;
+        loop {
+            let Some(stack) = self.ours(&name, &what).await? else {
+                self.create(colour, request, &what).await?;
+                watched = true;
+                continue;
+            };
+            match stack.standing() {
+                Standing::Serving => {
+                    if !stack.is_protected {
+                        self.protect(&stack.id, true, &what).await?;
+                    }
+                    return stack.incarnation(&what);
+                }
+                Standing::Coming => {
+                    watched = true;
+                    self.settled(&stack.id, &what).await?;
+                }
+                Standing::Changing | Standing::Going => drop(self.settled(&stack.id, &what).await?),
+                Standing::Remains => {
+                    let reason = self.failure(&stack, &what).await;
+                    self.remove(&stack.id, &what).await?;
+                    if watched {
+                        let reason = format!("{reason}; what had been made was removed again");
+                        return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+                    }
+                }
+                Standing::Stuck => return Err(stack.stuck(&what)),
+                // Not among ours.
+                Standing::Gone => {}
+            }
+        }
+    }
+
+    async fn describe(&self, colour: Colour) -> ProviderResult<Option<Incarnation>> {
+        let name = self.stack_name(colour);
+        let what = format!("describe the stack {name}");
+        let Some(stack) = self.ours(&name, &what).await? else { return Ok(None) };
+        match stack.standing() {
+            Standing::Serving | Standing::Changing => stack.incarnation(&what).map(Some),
+            Standing::Stuck if stack.status != aws_sdk_cloudformation::types::StackStatus::DeleteFailed => {
+                Err(stack.stuck(&what))
+            }
+            // Nothing serves there: not yet, or not any more.
+            _ => Ok(None),
+        }
+    }
+
+    async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
+        let what = format!("isolate {incarnation}");
+        self.set_isolation(incarnation, &what, nonce.as_str(), |_| true).await
+    }
+
+    async fn put_back(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
+        let what = format!("put {incarnation} back");
+        self.set_isolation(incarnation, &what, "", |standing| standing == nonce.as_str()).await
+    }
+
+    async fn destroy(&self, mark: &RemovalMark) -> ProviderResult<()> {
+        let id = mark.incarnation.as_str();
+        let what = format!("destroy {id}");
+        let Some(stack) = self.by_id(id, &what).await? else { return Ok(()) };
+        stack.check_owner(self.options.deployment.as_str(), &what)?;
+        if stack.standing() == Standing::Gone {
+            return Ok(());
+        }
+        let stack = self.settled(&stack.id, &what).await?;
+        // What is being removed already was begun under this mark, after the proof; nothing in it need answer any more.
+        if stack.standing() == Standing::Serving {
+            let there = stack.incarnation(&what)?;
+            let found = self.ids.cluster_id(&there).await.map_err(|error| {
+                let fix = "if it is dead, delete its stack by hand";
+                ProviderError { reason: format!("{}; {fix}", error.reason), ..error }
+                    .with_outcome(Outcome::NotDone)
+            })?;
+            if found != mark.cluster_id {
+                let reason = format!(
+                    "the mark of removal names cluster {}, but the cluster there is {found}",
+                    mark.cluster_id
+                );
+                return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+            }
+        }
+        if stack.is_protected {
+            self.protect(&stack.id, false, &what).await?;
+        }
+        self.remove(&stack.id, &what).await
+    }
+}

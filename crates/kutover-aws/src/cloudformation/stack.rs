@@ -1,0 +1,154 @@
+//! A stack as CloudFormation shows it, and what may be done with it: no requests, no clock.
+
+use std::collections::BTreeMap;
+
+use aws_sdk_cloudformation::types::{Stack, StackStatus};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::ports::{Incarnation, RecordData};
+use kutover_core::words::{Colour, DnsName, IncarnationId};
+
+/// The tag that says whose a stack is.
+pub(super) const OWNER_TAG: &str = "kutover:deployment";
+/// The template's parameters that kutover sets by itself.
+pub(super) const SUFFIX: &str = "Suffix";
+pub(super) const ISOLATION: &str = "Isolation";
+
+/// What a stack's status means for kutover (CloudFormation User Guide, "Stack status codes").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It serves, and can be changed. A stack that went back to how it was before an update does too.
+    Serving,
+    /// It serves, and something is being changed.
+    Changing,
+    /// It is being made, or a failed making is being undone.
+    Coming,
+    /// What a failed making has left behind: nothing that serves.
+    Remains,
+    /// It is being removed.
+    Going,
+    /// It is gone; its id names it for ever.
+    Gone,
+    /// Nothing but a person gets it out of there.
+    Stuck,
+}
+
+/// A stack as it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Seen {
+    pub(super) id: String,
+    pub(super) status: StackStatus,
+    pub(super) reason: Option<String>,
+    pub(super) is_protected: bool,
+    /// By whom it was made; `None` for one that kutover did not make.
+    pub(super) deployment: Option<String>,
+    pub(super) parameters: BTreeMap<String, String>,
+    outputs: BTreeMap<String, String>,
+}
+
+impl Seen {
+    pub(super) fn new(stack: Stack) -> Option<Self> {
+        let text = |text: Option<String>| text.unwrap_or_default();
+        let tags = stack.tags.unwrap_or_default();
+        Some(Self {
+            id: stack.stack_id?,
+            status: stack.stack_status?,
+            reason: stack.stack_status_reason,
+            is_protected: stack.enable_termination_protection.unwrap_or_default(),
+            deployment: tags.into_iter().find(|tag| tag.key() == Some(OWNER_TAG)).and_then(|tag| tag.value),
+            parameters: stack
+                .parameters
+                .unwrap_or_default()
+                .into_iter()
+                .map(|parameter| (text(parameter.parameter_key), text(parameter.parameter_value)))
+                .collect(),
+            outputs: stack
+                .outputs
+                .unwrap_or_default()
+                .into_iter()
+                .map(|output| (text(output.output_key), text(output.output_value)))
+                .collect(),
+        })
+    }
+
+    /// The nonce of the isolation in force; empty where there is none.
+    pub(super) fn isolation(&self) -> &str {
+        self.parameters.get(ISOLATION).map_or("", String::as_str)
+    }
+
+    /// The colour that it stands behind.
+    fn colour(&self) -> Option<Colour> {
+        let suffix = self.parameters.get(SUFFIX)?;
+        Colour::BOTH.into_iter().find(|colour| colour.suffix() == suffix)
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        use StackStatus as S;
+        match self.status {
+            S::CreateComplete
+            | S::UpdateComplete
+            | S::UpdateRollbackComplete
+            | S::ImportComplete
+            | S::ImportRollbackComplete => Standing::Serving,
+            S::UpdateInProgress
+            | S::UpdateCompleteCleanupInProgress
+            | S::UpdateRollbackInProgress
+            | S::UpdateRollbackCompleteCleanupInProgress
+            | S::ImportInProgress
+            | S::ImportRollbackInProgress => Standing::Changing,
+            S::CreateInProgress | S::RollbackInProgress => Standing::Coming,
+            S::CreateFailed | S::RollbackComplete | S::RollbackFailed => Standing::Remains,
+            S::DeleteInProgress => Standing::Going,
+            S::DeleteComplete => Standing::Gone,
+            _ => Standing::Stuck,
+        }
+    }
+
+    /// Refuses a stack that is not this deployment's.
+    pub(super) fn check_owner(&self, deployment: &str, what: &str) -> ProviderResult<()> {
+        let whose = match &self.deployment {
+            Some(owner) if owner == deployment => return Ok(()),
+            Some(owner) => format!("belongs to deployment {owner}"),
+            None => format!("was not made by kutover (it has no tag `{OWNER_TAG}`)"),
+        };
+        let reason = format!("the stack {} {whose}; choose another `stack`", self.id);
+        Err(ProviderError::new(ErrorKind::Refused, what, reason))
+    }
+
+    /// What to do about a stack that only a person gets out of there.
+    pub(super) fn stuck(&self, what: &str) -> ProviderError {
+        let fix = match self.status {
+            StackStatus::UpdateRollbackFailed => "continue its update rollback",
+            StackStatus::DeleteFailed => "remove what it could not, and delete it again",
+            StackStatus::ReviewInProgress => "delete it: it holds a change set that was never carried out",
+            _ => "see to it in CloudFormation",
+        };
+        let reason = self.reason.as_deref().map_or_else(String::new, |reason| format!(" ({reason})"));
+        let reason = format!("the stack {} is in {}{reason}; {fix}", self.id, self.status.as_str());
+        ProviderError::new(ErrorKind::Refused, what, reason)
+    }
+
+    /// What clients and controller find there.
+    pub(super) fn incarnation(&self, what: &str) -> ProviderResult<Incarnation> {
+        let colour = self.colour().ok_or_else(|| {
+            let reason = format!("the stack {} has no parameter `{SUFFIX}` of `A` or `B`", self.id);
+            ProviderError::new(ErrorKind::Invalid, what, reason)
+        })?;
+        let output = |name: &str| {
+            self.outputs.get(name).filter(|value| !value.is_empty()).ok_or_else(|| {
+                let reason =
+                    format!("the stack {} has no output `{name}`; its template must give it", self.id);
+                ProviderError::new(ErrorKind::Invalid, what, reason)
+            })
+        };
+        let servers = |name: &str| -> ProviderResult<Vec<String>> {
+            Ok(output(name)?.split(',').map(|server| server.trim().to_owned()).collect())
+        };
+        Ok(Incarnation {
+            id: IncarnationId::new(&self.id),
+            colour,
+            bootstrap: servers("Bootstrap")?,
+            controller_bootstrap: servers("ControllerBootstrap")?,
+            endpoint: RecordData::Cname(DnsName::new(output("EndpointName")?).normal()),
+        })
+    }
+}

@@ -1,0 +1,146 @@
+//! What is shipped beside the code: the template, the brokers' script, the policy.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use kutover_aws::template;
+
+fn folder() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Where `cargo xtask test --only aws` puts the Python programs that these tests need.
+fn tool(name: &str) -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
+    Some(target.join("aws-tools/bin").join(name)).filter(|path| path.exists())
+}
+
+#[test]
+fn cfn_lint_has_nothing_to_say_about_the_template() {
+    let Some(lint) = tool("cfn-lint") else {
+        let what = "cfn-lint (`cargo xtask test --only aws` installs it)";
+        return kutover_testkit::skip("cfn_lint_has_nothing_to_say_about_the_template", what);
+    };
+    let mut command = Command::new(lint);
+    let mut child = command.arg("-").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(template().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// CloudFormation takes templates of 51,200 bytes and EC2 user data of 16 KiB.
+#[test]
+fn the_script_is_whole_in_the_template_and_fits() {
+    let script = fs::read_to_string(folder().join("template/broker.sh")).unwrap();
+    let template = template();
+    let lines: Vec<_> = template.lines().map(str::trim).collect();
+    let wanted: Vec<_> = script.lines().map(str::trim).collect();
+    assert!(lines.windows(wanted.len()).any(|part| part == wanted), "the script is not in the template");
+    assert!(template.len() <= 51_200 && script.len() <= 14 * 1024, "{} and {}", template.len(), script.len());
+}
+
+/// Each client property as the script writes it for one broker of some.
+fn configured(id: &str, addresses: &str, zookeeper: &str) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    let status = Command::new("bash")
+        .arg(folder().join("template/broker.sh"))
+        .arg("configure")
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("KUTOVER_ROOT", root.path())
+        .envs([("BROKER_ID", id), ("BROKER_ADDRESSES", addresses), ("ZOOKEEPER_CONNECT", zookeeper)])
+        .envs([("SUFFIX", "B"), ("SERVER_PROPERTIES", "num.io.threads=4;num.network.threads=2")])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    let text = fs::read_to_string(root.path().join("etc/kafka/server.properties")).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_broker_is_configured_for_its_place() {
+    let has = |lines: &[String], line: &str| {
+        assert!(lines.iter().any(|found| found == line), "no {line} in {lines:?}")
+    };
+    let four = "10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4";
+    let second = configured("1", four, "");
+    has(&second, "node.id=1");
+    has(&second, "process.roles=broker,controller");
+    has(&second, "controller.quorum.voters=0@10.0.0.1:9096,1@10.0.0.2:9096,2@10.0.0.3:9096");
+    let listens = "CLIENT://10.0.0.2:9092,KUTOVER://10.0.0.2:9094,REPLICATION://10.0.0.2:9095";
+    has(&second, &format!("advertised.listeners={listens}"));
+    has(&second, &format!("listeners={listens},CONTROLLER://10.0.0.2:9096"));
+    has(&second, "min.insync.replicas=2");
+    has(&second, "num.network.threads=2");
+    has(&configured("3", four, ""), "process.roles=broker");
+    let alone = configured("0", "10.0.0.1", "");
+    has(&alone, "min.insync.replicas=1");
+    has(&alone, "offsets.topic.replication.factor=1");
+    // Both colours may share one ZooKeeper: each has a root of its own.
+    let older = configured("0", four, "zk1:2181,zk2:2181");
+    has(&older, "zookeeper.connect=zk1:2181,zk2:2181/KafkaB");
+    assert!(!older.iter().any(|line| line.starts_with("process.roles")), "{older:?}");
+}
+
+/// Kafka's id of the cluster: the stack's own UUID in 22 characters.
+#[test]
+fn a_cluster_has_the_id_of_its_stack() {
+    let stack = "arn:aws:cloudformation:eu-west-1:1:stack/KafkaA/1f6c0d2e-0000-11ee-be56-0242ac120002";
+    let said = Command::new("bash")
+        .arg(folder().join("template/broker.sh"))
+        .arg("cluster_id")
+        .env("STACK_ID", stack);
+    let Ok(output) = said.output() else { panic!("no bash") };
+    let id = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(id.trim().len(), 22, "{id:?}");
+}
+
+/// The actions that the code calls: `self.client`, then the operation, in the folder of its service.
+fn called() -> BTreeSet<String> {
+    let source = folder().join("src");
+    let places = [
+        ("route53", source.join("route53/mod.rs")),
+        ("s3", source.join("journal.rs")),
+        ("cloudformation", source.join("cloudformation/api.rs")),
+        ("cloudformation", source.join("cloudformation/isolation.rs")),
+        ("cloudformation", source.join("cloudformation/mod.rs")),
+    ];
+    let mut called = BTreeSet::new();
+    for (service, path) in places {
+        let text: String = fs::read_to_string(path).unwrap().split_whitespace().collect();
+        for call in text.split("self.client.").skip(1) {
+            let operation = call.split('(').next().unwrap();
+            let words = operation.split('_').map(|word| {
+                let (first, rest) = word.split_at(1);
+                format!("{}{rest}", first.to_uppercase())
+            });
+            called.insert(format!("{service}:{}", words.collect::<String>()));
+        }
+    }
+    called
+}
+
+/// What is asked for beside what is called: each of these is a call's own condition.
+const BESIDE: [&str; 4] =
+    ["cloudformation:SetStackPolicy", "cloudformation:TagResource", "iam:PassRole", "s3:ListBucket"];
+
+#[test]
+fn the_policy_grants_what_is_called_and_no_more() {
+    let text = fs::read_to_string(folder().join("policy.json")).unwrap();
+    let policy: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut granted = BTreeSet::new();
+    for statement in policy["Statement"].as_array().unwrap() {
+        match &statement["Action"] {
+            serde_json::Value::String(action) => drop(granted.insert(action.clone())),
+            many => granted
+                .extend(many.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned())),
+        }
+    }
+    let mut wanted = called();
+    assert!(wanted.len() > 10, "the calls are not found: {wanted:?}");
+    wanted.extend(BESIDE.map(str::to_owned));
+    assert_eq!(granted, wanted, "left: policy.json; right: what the code calls");
+}

@@ -1,0 +1,35 @@
+"""The template on standard input as MiniStack can make it, as JSON.
+
+It refuses types that it does not know; what is left refers to nothing of them, since a broker's address is a parameter.
+It looks for a wait condition's creation policy in the template as it came, so that loop is unrolled here.
+"""
+
+import json
+import sys
+
+from cfnlint.decode import decode_str
+
+MISSING = {
+    "AWS::EC2::Instance",
+    "AWS::EC2::NetworkInterface",
+    "AWS::EC2::Volume",
+    "AWS::EC2::VolumeAttachment",
+}
+
+template, problems = decode_str(sys.stdin.read())
+if problems:
+    sys.exit(f"the template cannot be read: {problems}")
+resources = template["Resources"]
+found = set()
+for name in [name for name in resources if name.startswith("Fn::ForEach::")]:
+    kinds = {resource["Type"] for resource in resources[name][2].values()}
+    if kinds <= MISSING:
+        found |= kinds
+        del resources[name]
+    elif kinds == {"AWS::CloudFormation::WaitCondition"}:
+        ((copy, resource),) = resources.pop(name)[2].items()
+        for broker in template["Parameters"]["BrokerIds"]["Default"].split(","):
+            resources[copy.replace("${Id}", broker)] = resource
+if found != MISSING:
+    sys.exit(f"the template has no {MISSING - found}")
+json.dump(template, sys.stdout)
