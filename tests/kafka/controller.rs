@@ -89,12 +89,13 @@ impl Deployed {
             .with(Colour::Blue, existing(&config, Colour::Blue))
             .with(Colour::Green, existing(&config, Colour::Green));
         let clusters = Arc::new(clusters);
+        let journal = config.journal.file().expect("a journal that is a file");
         let backends = Backends {
             dns: Arc::clone(&self.dns) as _,
             blue: Arc::clone(&clusters) as _,
             green: clusters,
             clusters: Arc::new(Connector),
-            journal: Arc::new(FileJournal::open(&config.journal).await.expect("a journal")),
+            journal: Arc::new(FileJournal::open(journal).await.expect("a journal")),
         };
         let controller = Controller::new(config.cutover_plan(), config.deployment(), backends);
         let (operator, words) = mpsc::unbounded_channel();

@@ -5,6 +5,7 @@
 // The one place beside the program that talks to a person.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod aws;
 mod bench;
 mod clash;
 mod controls;

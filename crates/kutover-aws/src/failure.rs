@@ -101,3 +101,27 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A server's failure says nothing of what was done; being asked too much does.
+    #[test]
+    fn what_an_answer_means_is_told_by_its_code() {
+        let cases = [
+            ("Throttling", 400, ErrorKind::Unavailable, Outcome::NotDone),
+            ("PriorRequestNotComplete", 400, ErrorKind::Unavailable, Outcome::NotDone),
+            ("SlowDown", 503, ErrorKind::Unavailable, Outcome::NotDone),
+            ("InternalFailure", 500, ErrorKind::Unavailable, Outcome::Unknown),
+            ("AccessDenied", 403, ErrorKind::NotAuthorised, Outcome::NotDone),
+            ("NoSuchHostedZone", 404, ErrorKind::NotFound, Outcome::NotDone),
+            ("ValidationError", 400, ErrorKind::Refused, Outcome::NotDone),
+        ];
+        for (code, status, kind, outcome) in cases {
+            let error = of_code("publish", code, status, code);
+            assert_eq!((error.kind, error.outcome), (kind, outcome), "{code}");
+            assert_eq!(is_passing(&error), kind == ErrorKind::Unavailable, "{code}");
+        }
+    }
+}

@@ -158,11 +158,13 @@ impl S3Journal {
                     *last = Some(written).filter(|written| written.etag.is_some());
                     return Ok(());
                 }
-                Err(error) if error.kind == ErrorKind::Conflict || is_passing(&error) => error,
-                Err(error) => return Err(error.with_outcome(fate)),
+                Err(error) => error,
             };
             if error.outcome == Outcome::Unknown {
                 fate = Outcome::Unknown;
+            }
+            if error.kind != ErrorKind::Conflict && !is_passing(&error) {
+                return Err(error.with_outcome(fate));
             }
             tracing::debug!(%error, "read again to see what became of it");
             failure = Some(error);

@@ -1,6 +1,6 @@
 # What makes an instance a broker, once, at its first start; cluster.yaml puts what it needs into the environment.
 # Each step can be done again. With a word as its argument it does that step alone.
-set -euo pipefail
+set -Eeuo pipefail
 
 # Everything is written below this; empty on an instance.
 root="${KUTOVER_ROOT:-}"

@@ -33,9 +33,11 @@
 //! What a field does not say has a default, except where guessing could do harm. Unknown fields are refused, so that a
 //! misspelt safety option is never a silent default. Every error names the field, its line and the fix.
 
+mod aws;
 mod check;
 mod dns;
 mod error;
+mod journal;
 mod names;
 mod properties;
 mod provisioner;
@@ -55,9 +57,11 @@ use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use aws::{AwsConfig, Route53Config, StackConfig};
 pub(crate) use check::WATCHED;
 pub use dns::{DnsConfig, DnsKind, Rfc2136Config};
 pub use error::ConfigError;
+pub use journal::JournalPlace;
 pub use names::{NameSelection, Selection, TopicSelection};
 pub use properties::{Properties, PropertyValue, SecretText};
 pub use provisioner::{LabKafka, ProvisionerConfig};
@@ -71,10 +75,14 @@ pub struct Config {
     #[serde(deserialize_with = "names::deployment")]
     #[schemars(with = "String")]
     pub deployment: DeploymentName,
-    /// The journal's file. A relative path is taken from the directory of the configuration file.
-    pub journal: PathBuf,
+    /// The journal's file, or `s3://BUCKET/KEY`. A relative path is taken from the directory of the configuration file.
+    #[schemars(with = "String")]
+    pub journal: JournalPlace,
     /// The names that clients bootstrap from. The first one holds the authoritative owner record and with it the term.
     pub endpoints: Vec<Endpoint>,
+    /// Where AWS is, for what is kept or made there.
+    #[serde(default, skip_serializing_if = "AwsConfig::is_default")]
+    pub aws: AwsConfig,
     /// Where the endpoints' records are kept.
     pub dns: DnsConfig,
     /// The two colours.
@@ -354,15 +362,19 @@ impl Config {
         let mut config = Self::parse_whole(&text)
             .map_err(|faults| faults.into_iter().map(|fault| fault.in_file(path)).collect::<Vec<_>>())?;
         if let Some(directory) = path.parent() {
-            config.journal = directory.join(&config.journal);
+            config.journal.beside(directory);
             if let DnsKind::Rfc2136(at) = &mut config.dns.kind {
                 at.secret.beside(directory);
             }
             for cluster in [&mut config.clusters.blue, &mut config.clusters.green] {
                 cluster.properties.beside(directory);
                 cluster.scram_users.beside(directory);
-                if let ProvisionerConfig::Exec { environment, .. } = &mut cluster.provisioner {
-                    environment.beside(directory);
+                match &mut cluster.provisioner {
+                    ProvisionerConfig::Exec { environment, .. } => environment.beside(directory),
+                    ProvisionerConfig::CloudFormation(stack) => {
+                        stack.template = stack.template.take().map(|path| directory.join(path));
+                    }
+                    ProvisionerConfig::Static { .. } | ProvisionerConfig::Lab { .. } => {}
                 }
                 cluster.token_file = cluster.token_file.take().map(|path| directory.join(path));
             }

@@ -7,16 +7,17 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use kutover_controller::config::{Config, ConfigError, DnsKind, json_schema};
-use kutover_controller::journal::FileJournal;
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::{ClusterAdmin as _, DnsProvider as _, Published, RecordData};
 use kutover_core::words::{Colour, DnsName};
 use kutover_dns::{LocalServer, Rfc2136};
 use serde::Serialize;
 
+use crate::aws;
 use crate::cli::CheckOptions;
 use crate::command::print_json;
 use crate::failure::Failure;
+use crate::journal;
 use crate::rfc2136;
 use crate::wire::{Connector, Hosts, check_clients, provisioner, zone_path};
 
@@ -73,7 +74,7 @@ pub(crate) async fn run(options: &CheckOptions) -> Result<u8, Failure> {
         writeln!(std::io::stdout(), "{schema}").context("writing the schema to stdout")?;
         return Ok(0);
     };
-    let (faults, parts) = match offline(file) {
+    let (faults, parts) = match offline(file).await {
         Err(faults) => (faults, Vec::new()),
         Ok(config) if options.online => (Vec::new(), online(&config).await),
         Ok(_) => (Vec::new(), Vec::new()),
@@ -101,7 +102,7 @@ pub(crate) async fn run(options: &CheckOptions) -> Result<u8, Failure> {
 }
 
 /// What `up` would refuse before it connects to anything.
-fn offline(file: &Path) -> Result<Config, Vec<Fault>> {
+async fn offline(file: &Path) -> Result<Config, Vec<Fault>> {
     let of_file = |error: ConfigError| Fault {
         field: error.field().map(str::to_owned),
         line: error.line(),
@@ -111,7 +112,9 @@ fn offline(file: &Path) -> Result<Config, Vec<Fault>> {
         Config::load_whole(file).map_err(|faults| faults.into_iter().map(of_file).collect::<Vec<_>>())?;
     let mut said = Vec::new();
     for colour in Colour::BOTH {
-        said.extend(provisioner(&config, &Hosts::default(), colour).err().map(|failure| failure.to_string()));
+        said.extend(
+            provisioner(&config, &Hosts::default(), colour).await.err().map(|failure| failure.to_string()),
+        );
         said.extend(check_clients(&config, colour).err().map(|error| format!("{error:#}")));
     }
     if let DnsKind::Rfc2136(at) = &config.dns.kind {
@@ -129,15 +132,28 @@ fn offline(file: &Path) -> Result<Config, Vec<Fault>> {
 
 /// Reaches each part.
 async fn online(config: &Config) -> Vec<Part> {
-    let mut parts = vec![Part::new("journal", journal(&config.journal).await)];
+    let mut parts = vec![Part::new("journal", journal(config).await)];
     match &config.dns.kind {
         DnsKind::Local { .. } => {
-            let kept = LocalServer::kept(&config.dns.zone, &zone_path(config));
             let says = |count: usize| format!("{count} names are kept beside the journal; `up` serves them");
-            parts.push(Part::new("dns", told(kept.map(|kept| says(kept.len())))));
+            let kept = zone_path(config).map_err(|error| error.to_string());
+            let kept = kept.and_then(|path| {
+                LocalServer::kept(&config.dns.zone, &path).map_err(|error| error.to_string())
+            });
+            parts.push(Part::new("dns", kept.map(|kept| says(kept.len()))));
         }
         DnsKind::Rfc2136(at) => match rfc2136::provider(&config.dns.zone, at) {
             Ok(dns) => zone(config, &dns, &mut parts).await,
+            Err(failure) => parts.push(Part::new("dns", Err(failure.to_string()))),
+        },
+        DnsKind::Route53(at) => match aws::dns(config, at).await {
+            Ok(dns) => {
+                for endpoint in &config.endpoints {
+                    let found = dns.read(&endpoint.name).await.map_err(|error| error.to_string());
+                    let found = found.and_then(|found| owned(config, &found).map(|()| describe(&found)));
+                    parts.push(Part::new(format!("dns {}", endpoint.name), found));
+                }
+            }
             Err(failure) => parts.push(Part::new("dns", Err(failure.to_string()))),
         },
     }
@@ -152,7 +168,11 @@ fn told(result: ProviderResult<String>) -> Result<String, String> {
 }
 
 /// Whether a journal can be read and written, without writing to it.
-async fn journal(path: &Path) -> Result<String, String> {
+async fn journal(config: &Config) -> Result<String, String> {
+    let entries = || async { journal::peek(config).await.map_err(|failure| failure.to_string()) };
+    let Some(path) = config.journal.file() else {
+        return Ok(format!("{} entries", entries().await?.len()));
+    };
     if !path.exists() {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let directory = directory.unwrap_or(Path::new("."));
@@ -161,7 +181,7 @@ async fn journal(path: &Path) -> Result<String, String> {
         tried.map_err(|error| format!("{} cannot be made: {error}", path.display()))?;
         return Ok(format!("{} is not there yet and can be made", path.display()));
     }
-    let entries = FileJournal::peek(path).await.map_err(|error| error.to_string())?;
+    let entries = entries().await?;
     let opened = OpenOptions::new().append(true).open(path);
     opened.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
     Ok(format!("{} entries in {}", entries.len(), path.display()))
@@ -179,13 +199,19 @@ async fn zone(config: &Config, dns: &Rfc2136, parts: &mut Vec<Part>) {
 
 async fn published(config: &Config, dns: &Rfc2136, endpoint: &DnsName) -> Result<String, String> {
     let found = dns.read(endpoint).await.map_err(|error| error.to_string())?;
-    if let Some(owner) = found.owner.as_ref().filter(|owner| owner.deployment != config.deployment) {
-        return Err(format!("it belongs to deployment {}; use another name", owner.deployment));
-    }
+    owned(config, &found)?;
     if !dns.is_visible(endpoint, &found).await.map_err(|error| error.to_string())? {
         return Err("not every authoritative server shows what the primary has; see their logs".into());
     }
     Ok(describe(&found))
+}
+
+/// Whether an endpoint is another deployment's.
+fn owned(config: &Config, found: &Published) -> Result<(), String> {
+    match found.owner.as_ref().filter(|owner| owner.deployment != config.deployment) {
+        Some(owner) => Err(format!("it belongs to deployment {}; use another name", owner.deployment)),
+        None => Ok(()),
+    }
 }
 
 fn describe(found: &Published) -> String {
@@ -206,7 +232,8 @@ fn describe(found: &Published) -> String {
 /// What stands behind a colour.
 async fn cluster(config: &Config, colour: Colour) -> Result<String, String> {
     let look = async {
-        let by = provisioner(config, &Hosts::default(), colour).map_err(|failure| failure.to_string())?;
+        let by =
+            provisioner(config, &Hosts::default(), colour).await.map_err(|failure| failure.to_string())?;
         let Some(there) = by.describe(colour).await.map_err(|error| error.to_string())? else {
             return Ok("nothing stands there".to_owned());
         };

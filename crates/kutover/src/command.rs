@@ -53,7 +53,7 @@ struct UpReport {
 pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let config = cutover::load(&options.file)?;
     let ui = Ui::new();
-    let (zone, kept) = (&config.dns.zone, zone_path(&config));
+    let (zone, kept) = (&config.dns.zone, zone_path(&config).ok());
     let mut hosts = Hosts::default();
     // Told with the first event: by then it is so.
     let mut served = Some(Arc::clone(&hosts.listens));
@@ -63,7 +63,8 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let teller = Arc::clone(&ui);
     listen(say, Arc::clone(&ui));
     let finished = cutover::run(&options.file, &mut hosts, options.again, words, |event| {
-        if let Some(at) = served.take().and_then(|listens| listens.get().copied()) {
+        let at = served.take().and_then(|listens| listens.get().copied());
+        if let (Some(at), Some(kept)) = (at, &kept) {
             let kept = kept.display();
             teller.line(&format!(
                 "the zone {zone} is served on {at} while this runs; what is published is kept in {kept}"

@@ -8,7 +8,6 @@ use comfy_table::CellAlignment;
 use kutover_admin::KafkaAdmin;
 use kutover_controller::config::Config;
 use kutover_controller::driver::observe;
-use kutover_controller::journal::FileJournal;
 use kutover_core::cutover::{Progress, Record};
 use kutover_core::drain::{DrainTable, Required, Row, table};
 use kutover_core::ports::{ClusterAdmin as _, GroupListing, Incarnation, LagQuery};
@@ -18,6 +17,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::failure::Failure;
+use crate::journal;
 use crate::report::plain_table;
 use crate::wire::look_at;
 
@@ -113,7 +113,7 @@ pub(crate) async fn required(
 /// # Errors
 /// The journal is damaged, or cannot be read.
 pub(crate) async fn progress(config: &Config) -> Result<Option<Progress>, Failure> {
-    let entries = FileJournal::peek(&config.journal).await.map_err(Failure::of_file)?;
+    let entries = journal::peek(config).await?;
     let newest =
         entries.into_iter().rev().find_map(|entry| match serde_json::from_value::<Record>(entry.body) {
             Ok(Record::Checkpoint { progress }) => Some(*progress),

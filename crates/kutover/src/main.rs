@@ -4,6 +4,7 @@
 //! What machines read goes to stdout, as its last line and only with `--json`; all else goes to stderr.
 
 mod audit;
+mod aws;
 mod check;
 mod cli;
 mod command;
@@ -11,6 +12,7 @@ mod consumers;
 mod demo;
 mod drain;
 mod failure;
+mod journal;
 mod plan;
 mod report;
 mod rfc2136;

@@ -11,7 +11,6 @@ use async_trait::async_trait;
 use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ScramPasswords};
 use kutover_controller::config::{ClusterConfig, Config, DnsKind, FenceConfig, ProvisionerConfig};
 use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks};
-use kutover_controller::journal::FileJournal;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
     ClusterProvisioner, ClusterSurvey, DnsProvider, Incarnation, Published, RecordData, RecordSet,
@@ -26,7 +25,7 @@ use kutover_provision::{
 };
 
 use crate::failure::Failure;
-use crate::rfc2136;
+use crate::{aws, journal, rfc2136};
 
 /// How long one call to kutover's own topics may take.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,27 +48,27 @@ pub(crate) struct Hosts {
 /// A lab's cluster without its world, a port in use, a journal that is locked or damaged, a client property that is not
 /// accepted: each names the field or file and the fix.
 pub(crate) async fn wire(config: &Config, hosts: &mut Hosts) -> Result<Backends, Failure> {
-    let provisioners = provisioners(config, hosts)?;
+    let provisioners = provisioners(config, hosts).await?;
     let connector = Connector::new(config, hosts.lab.clone()).map_err(Failure::Input)?;
     // The journal's lock covers the zone that is kept beside it, so it comes first.
-    let journal = FileJournal::open(&config.journal).await.map_err(Failure::of_file)?;
+    let journal = journal::open(config).await?;
     let dns = name_server(config, hosts).await?;
     let [blue, green] = provisioners;
-    Ok(Backends { dns, blue, green, clusters: Arc::new(connector), journal: Arc::new(journal) })
+    Ok(Backends { dns, blue, green, clusters: Arc::new(connector), journal })
 }
 
-pub(crate) fn provisioners(
+pub(crate) async fn provisioners(
     config: &Config,
     hosts: &Hosts,
 ) -> Result<[Arc<dyn ClusterProvisioner>; 2], Failure> {
-    Ok([provisioner(config, hosts, Colour::Blue)?, provisioner(config, hosts, Colour::Green)?])
+    Ok([provisioner(config, hosts, Colour::Blue).await?, provisioner(config, hosts, Colour::Green).await?])
 }
 
 /// Where a colour's cluster comes from.
 ///
 /// # Errors
 /// A lab's cluster without its world, a secret that cannot be had: by the field.
-pub(crate) fn provisioner(
+pub(crate) async fn provisioner(
     config: &Config,
     hosts: &Hosts,
     colour: Colour,
@@ -87,6 +86,7 @@ pub(crate) fn provisioner(
             let by = ExecProvisioner::new(command.clone(), subject, config.plan.command_timeout);
             Ok(Arc::new(by.with_environment(environment)))
         }
+        ProvisionerConfig::CloudFormation(stack) => aws::stacks(config, colour, stack).await,
         ProvisionerConfig::Lab { .. } => match &hosts.lab {
             Some(lab) => Ok(Arc::clone(lab) as Arc<dyn ClusterProvisioner>),
             None => Err(Failure::Input(anyhow!(
@@ -102,7 +102,8 @@ pub(crate) fn provisioner(
 /// # Errors
 /// The colour lives in another process; unreachable.
 pub(crate) async fn look_at(config: &Config, colour: Colour) -> Result<(Incarnation, KafkaAdmin), Failure> {
-    let found = provisioner(config, &Hosts::default(), colour)?
+    let found = provisioner(config, &Hosts::default(), colour)
+        .await?
         .describe(colour)
         .await
         .map_err(anyhow::Error::from)?;
@@ -112,10 +113,15 @@ pub(crate) async fn look_at(config: &Config, colour: Colour) -> Result<(Incarnat
 }
 
 /// Where the zone of a `local` name server is kept: beside the journal, which is nothing without it.
-pub(crate) fn zone_path(config: &Config) -> PathBuf {
-    let mut path = config.journal.clone().into_os_string();
+///
+/// # Errors
+/// The journal is no file.
+pub(crate) fn zone_path(config: &Config) -> anyhow::Result<PathBuf> {
+    let file = config.journal.file();
+    let file = file.context("field `journal`: a zone of kind `local` is kept beside it; name a file")?;
+    let mut path = file.to_owned().into_os_string();
     path.push(".zone");
-    path.into()
+    Ok(path.into())
 }
 
 /// The authoritative side. A `local` one is started here if nobody has. Endpoints that its zone does not know yet are
@@ -127,8 +133,10 @@ async fn name_server(config: &Config, hosts: &mut Hosts) -> Result<Arc<dyn DnsPr
     let listen = match &config.dns.kind {
         DnsKind::Local { listen } => *listen,
         DnsKind::Rfc2136(at) => return Ok(Arc::new(rfc2136::provider(&config.dns.zone, at)?)),
+        DnsKind::Route53(at) => return aws::dns(config, at).await,
     };
-    let started = LocalServer::start_kept(listen, config.dns.zone.clone(), &zone_path(config)).await;
+    let path = zone_path(config).map_err(Failure::Input)?;
+    let started = LocalServer::start_kept(listen, config.dns.zone.clone(), &path).await;
     let server = started.map_err(|error| match error.kind {
         ErrorKind::Refused => Failure::Input(anyhow!("field `dns.listen`: {error}")),
         _ => Failure::of_file(error),
@@ -314,6 +322,8 @@ impl ClusterConnector for Connector {
 
 #[cfg(test)]
 mod tests {
+    use kutover_controller::config::JournalPlace;
+
     use super::*;
 
     const LAB: &str = r#"
@@ -367,7 +377,7 @@ kafka = "embedded"
         let directory = tempfile::tempdir().unwrap();
         let text = existing().replace("127.0.0.1:0", &taken.address().to_string());
         let mut config = Config::parse(&text).unwrap();
-        config.journal = directory.path().join("orders.journal");
+        config.journal = JournalPlace::File(directory.path().join("orders.journal"));
         let failure = failure(&config, &mut Hosts::default()).await;
         assert_eq!(failure.status(), 2);
         let text = failure.to_string();
@@ -406,7 +416,7 @@ kafka = "embedded"
     async fn a_local_name_server_is_started_and_leads_to_the_active_colour() {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config::parse(&existing()).unwrap();
-        config.journal = directory.path().join("orders.journal");
+        config.journal = JournalPlace::File(directory.path().join("orders.journal"));
         let mut hosts = Hosts::default();
         let backends = wire(&config, &mut hosts).await.map_err(|failure| failure.to_string()).unwrap();
         assert!(hosts.dns.is_some(), "it is kept while the program runs");
@@ -419,7 +429,7 @@ kafka = "embedded"
     async fn a_second_start_leaves_what_was_published() {
         let directory = tempfile::tempdir().unwrap();
         let mut config = Config::parse(&existing()).unwrap();
-        config.journal = directory.path().join("orders.journal");
+        config.journal = JournalPlace::File(directory.path().join("orders.journal"));
         let name = DnsName::new("kafka.orders.test");
         let green = RecordData::Addresses(vec!["127.8.8.2".parse().unwrap()]);
         let mut hosts = Hosts::default();

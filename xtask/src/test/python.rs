@@ -8,7 +8,7 @@ use super::Context;
 
 /// What is installed from PyPI, and in which versions: MiniStack stands for AWS, cfn-lint reads templates.
 const AWS_TOOLS: [&str; 2] = ["ministack==1.5.33", "cfn-lint==1.58.*"];
-/// Where, below the build folder. `crates/kutover-aws/tests` knows the name too.
+/// Where, below the build folder. `crates/kutover-aws/tests/aws/server.rs` knows the name too.
 const FOLDER: &str = "aws-tools";
 
 /// Makes sure that they are there; makes the environment where it is not, or holds other versions.

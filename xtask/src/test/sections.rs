@@ -1,7 +1,7 @@
 //! Which sections there are. A new section, or a new crate, is one line in [`SECTIONS`].
 
 use super::{check::Check, purity, setup};
-use crate::{controls, docs, lint, mutants, simulate, terraform, worlds};
+use crate::{aws, controls, docs, lint, mutants, simulate, terraform, worlds};
 
 /// One named part of the test run.
 pub(crate) struct Section {
@@ -100,6 +100,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "Route 53, S3 and CloudFormation against an emulator; the template, the policy",
         packages: &["kutover-aws"],
         needs: setup::AWS,
+        checks: aws::CHECKS,
         ..PLAIN
     },
     Section {

@@ -9,43 +9,49 @@ use aws_sdk_cloudformation::types::StackEvent;
 pub(super) struct Told(BTreeSet<String>);
 
 impl Told {
+    /// Whether there were any.
+    pub(super) fn anything(&self) -> bool {
+        !self.0.is_empty()
+    }
+
     /// Those of a listing, newest first, that have not been told yet, oldest first and as texts.
-    pub(super) fn new_ones(&mut self, events: Vec<StackEvent>) -> Vec<String> {
-        let mut fresh: Vec<_> = events
-            .into_iter()
-            .filter(|event| event.event_id().is_some_and(|id| self.0.insert(id.to_owned())))
-            .map(|event| text(&event))
-            .collect();
+    pub(super) fn new_ones(&mut self, events: &[StackEvent]) -> Vec<String> {
+        let is_new = |event: &&StackEvent| event.event_id().is_some_and(|id| self.0.insert(id.to_owned()));
+        let mut fresh: Vec<_> = events.iter().filter(is_new).map(text).collect();
         fresh.reverse();
         fresh
     }
 }
 
 fn text(event: &StackEvent) -> String {
-    let status = event.resource_status().map_or("", |status| status.as_str());
+    let status = status(event);
     let name = event.logical_resource_id().unwrap_or_default();
     let reason = event.resource_status_reason().map_or_else(String::new, |reason| format!(": {reason}"));
     format!("{name} {status}{reason}")
 }
 
+fn status(event: &StackEvent) -> &str {
+    event.resource_status().map_or("", |status| status.as_str())
+}
+
+/// The events of the newest operation. An operation ends where another begins; a rollback belongs to the operation that it
+/// undoes.
+pub(super) fn newest_operation<'a>(newest_first: &'a [StackEvent], stack_id: &str) -> &'a [StackEvent] {
+    let begins = |event: &StackEvent| {
+        let begun = ["CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS"];
+        event.physical_resource_id() == Some(stack_id) && begun.contains(&status(event))
+    };
+    let begun = newest_first.iter().position(begins).map_or(newest_first.len(), |place| place + 1);
+    &newest_first[..begun]
+}
+
 /// The first resource that failed in the newest operation, with its own reason. Those that fail after it are mostly
 /// cancelled because of it.
 pub(super) fn first_failure(newest_first: &[StackEvent], stack_id: &str) -> Option<String> {
-    let status = |event: &StackEvent| {
-        event.resource_status().map_or(String::new(), |status| status.as_str().to_owned())
-    };
-    let of_stack = |event: &StackEvent| event.physical_resource_id() == Some(stack_id);
-    let begins = |event: &&StackEvent| {
-        let status = status(event);
-        of_stack(event)
-            && ["CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS", "DELETE_IN_PROGRESS"].contains(&status.as_str())
-    };
-    // An operation ends where another begins; a rollback belongs to the operation that it undoes.
-    let begun = newest_first.iter().position(|event| begins(&event)).unwrap_or(newest_first.len());
-    let failed = newest_first[..begun].iter().rev().find(|event| {
+    let failed = newest_operation(newest_first, stack_id).iter().rev().find(|event| {
         let cancelled =
             event.resource_status_reason().is_some_and(|reason| reason.to_lowercase().contains("cancelled"));
-        !of_stack(event) && status(event).ends_with("_FAILED") && !cancelled
+        event.physical_resource_id() != Some(stack_id) && status(event).ends_with("_FAILED") && !cancelled
     })?;
     let kind = failed.resource_type().unwrap_or_default();
     Some(format!("{kind} {}", text(failed)))
@@ -98,6 +104,7 @@ mod tests {
         ]);
         assert!(first_failure(&events, STACK).unwrap().contains("dependent object"));
         assert_eq!(first_failure(&events[1..2], STACK), None);
+        assert_eq!(newest_operation(&events, STACK).len(), 2);
     }
 
     #[test]
@@ -105,7 +112,7 @@ mod tests {
         let events =
             newest_first(&[("KafkaA", "CREATE_IN_PROGRESS", ""), ("Balancer", "CREATE_COMPLETE", "")]);
         let mut told = Told::default();
-        assert_eq!(told.new_ones(events[1..].to_vec()), ["KafkaA CREATE_IN_PROGRESS"]);
-        assert_eq!(told.new_ones(events), ["Balancer CREATE_COMPLETE"]);
+        assert_eq!(told.new_ones(&events[1..]), ["KafkaA CREATE_IN_PROGRESS"]);
+        assert_eq!(told.new_ones(&events), ["Balancer CREATE_COMPLETE"]);
     }
 }

@@ -105,15 +105,16 @@ impl CloudFormation {
             let stack = stack.ok_or_else(|| {
                 ProviderError::new(ErrorKind::NotFound, what, format!("the stack {id} is not there any more"))
             })?;
-            for event in told.new_ones(self.events(id, what).await?) {
-                tracing::info!(stack = %self.options.name, "{event}");
-            }
-            match stack.standing() {
-                Standing::Changing | Standing::Coming | Standing::Going => {
-                    tokio::time::sleep(self.options.poll).await;
+            let is_busy = matches!(stack.standing(), Standing::Changing | Standing::Coming | Standing::Going);
+            if is_busy || told.anything() {
+                for event in told.new_ones(events::newest_operation(&self.events(id, what).await?, id)) {
+                    tracing::info!(stack = %self.options.name, "{event}");
                 }
-                _ => return Ok(stack),
             }
+            if !is_busy {
+                return Ok(stack);
+            }
+            tokio::time::sleep(self.options.poll).await;
         }
     }
 

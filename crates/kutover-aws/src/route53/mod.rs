@@ -18,7 +18,8 @@ use aws_sdk_route53::Client;
 use aws_sdk_route53::config::http::HttpResponse;
 use aws_sdk_route53::config::retry::RetryConfig;
 use aws_sdk_route53::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_route53::types::{ChangeStatus, ResourceRecordSet, RrType};
+use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError;
+use aws_sdk_route53::types::{ChangeBatch, ChangeStatus, ResourceRecordSet, RrType};
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::owner::OwnerRecord;
 use kutover_core::ports::{DnsProvider, Published};
@@ -200,29 +201,23 @@ impl Route53 {
         Ok(Stored::new(sets, &endpoint))
     }
 
-    /// One change batch, once. Its id, or what became of it.
-    async fn change(
-        &self,
-        zone: &HostedZone,
-        batch: aws_sdk_route53::types::ChangeBatch,
-        what: &str,
-    ) -> Result<String, Tried> {
+    /// One change batch, once. The change's id.
+    async fn change(&self, zone: &HostedZone, batch: ChangeBatch, what: &str) -> ProviderResult<String> {
         self.pace.turn().await;
         let request = self.client.change_resource_record_sets().hosted_zone_id(&zone.id).change_batch(batch);
-        let error = match request.send().await {
-            Ok(reply) => return reply.change_info.map(|info| info.id).ok_or_else(|| Tried::without_id(what)),
-            Err(error) => error,
-        };
-        let messages = error.as_service_error().and_then(|error| match error {
-            aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecordSetsError::InvalidChangeBatch(batch) => {
-                Some(records::messages(batch))
-            }
-            _ => None,
-        });
-        Err(match messages {
-            Some(messages) => Tried::Refused(ProviderError::new(ErrorKind::Refused, what, messages)),
-            None => Tried::Failed(failed(what, &error)),
-        })
+        match request.send().await {
+            Ok(reply) => reply.change_info.map(|info| info.id).ok_or_else(|| {
+                let error = ProviderError::new(ErrorKind::Invalid, what, "the answer names no change");
+                error.with_outcome(Outcome::Unknown)
+            }),
+            Err(error) => Err(match error.as_service_error() {
+                // As a whole, and nothing was done: something that it names is not as it says, or must not be.
+                Some(ChangeResourceRecordSetsError::InvalidChangeBatch(batch)) => {
+                    ProviderError::new(ErrorKind::Refused, what, records::messages(batch))
+                }
+                _ => failed(what, &error),
+            }),
+        }
     }
 
     /// Swaps what stands at an endpoint; see the module.
@@ -245,8 +240,10 @@ impl Route53 {
             match &tried {
                 // The owner record's nonce is ours, and the term: the change whose reply got lost was made.
                 Some(_) if found == *desired => return Ok(None),
-                // What was to be deleted is not there any more, so no attempt of ours can land either.
-                _ if found != *expected => return Err(records::conflict(&what, &found, desired)),
+                // An attempt of ours may have landed before what stands there now; none can any more.
+                _ if found != *expected => {
+                    return Err(records::conflict(&what, &found, desired).with_outcome(fate));
+                }
                 // Nothing has changed, and still it was refused: it is the change itself that Route 53 does not like.
                 Some((before, error)) if error.kind == ErrorKind::Refused && *before == stored => {
                     return Err(error.clone().with_outcome(fate));
@@ -261,12 +258,13 @@ impl Route53 {
             };
             let error = match self.change(zone, batch, &what).await {
                 Ok(id) => return Ok(Some(id)),
-                Err(Tried::Refused(error)) => error,
-                Err(Tried::Failed(error)) if is_passing(&error) => error,
-                Err(Tried::Failed(error)) => return Err(error.with_outcome(fate)),
+                Err(error) => error,
             };
             if error.outcome == Outcome::Unknown {
                 fate = Outcome::Unknown;
+            }
+            if error.kind != ErrorKind::Refused && !is_passing(&error) {
+                return Err(error.with_outcome(fate));
             }
             tracing::debug!(%error, "read again to see what became of it");
             tried = Some((stored, error));
@@ -293,21 +291,6 @@ impl Route53 {
             Err(error) if error.kind == ErrorKind::Conflict => Ok(None),
             Err(error) => Err(error),
         }
-    }
-}
-
-/// Why a change batch was not accepted.
-enum Tried {
-    /// As a whole, and nothing was done: something that it names is not as it says, or must not be.
-    Refused(ProviderError),
-    /// Anything else.
-    Failed(ProviderError),
-}
-
-impl Tried {
-    fn without_id(what: &str) -> Self {
-        let error = ProviderError::new(ErrorKind::Invalid, what, "the answer names no change");
-        Self::Failed(error.with_outcome(Outcome::Unknown))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kutover_core::words::Colour;
 
-use super::{Approve, Config, FenceConfig, FencePolicy, ProvisionerConfig};
+use super::{Approve, Config, DnsKind, FenceConfig, FencePolicy, JournalPlace, ProvisionerConfig};
 
 /// The field at fault, and what is wrong with it and the fix.
 type Fault = (String, String);
@@ -24,10 +24,16 @@ fn fault<T>(field: impl Into<String>, message: impl Into<String>) -> Result<T, F
 }
 
 fn paths(config: &Config) -> Result<(), Fault> {
-    if config.journal.file_name().is_none() {
-        return fault("journal", "names no file; write a path as in \"orders.journal\"");
+    match (&config.journal, &config.dns.kind) {
+        (JournalPlace::File(path), _) if path.file_name().is_none() => {
+            fault("journal", "names no file; write a path as in \"orders.journal\"")
+        }
+        (JournalPlace::S3 { .. }, DnsKind::Local { .. }) => fault(
+            "journal",
+            "is no file, and dns.kind = \"local\" keeps its zone beside it; name a file, or keep the records elsewhere",
+        ),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn endpoints(config: &Config) -> Result<(), Fault> {
@@ -56,6 +62,16 @@ fn dns(config: &Config) -> Result<(), Fault> {
     if !(1..=LONGEST_TTL_S).contains(&config.dns.ttl_s) {
         let message = format!("{} is out of range; write 1 to {LONGEST_TTL_S} seconds", config.dns.ttl_s);
         return fault("dns.ttl_s", message);
+    }
+    // An alias of a load balancer is answered with the balancer's own TTL, and no other.
+    if let DnsKind::Route53(at) = &config.dns.kind
+        && at.alias_zone_id.is_some()
+        && (config.dns.ttl_s, config.switch_ttl_s()) != (60, 60)
+    {
+        return fault(
+            "dns.ttl_s",
+            "must be 60 with dns.alias_zone_id, and plan.ttl left out: an alias has 60 s always",
+        );
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use kutover_core::words::DnsName;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::aws::Route53Config;
 use super::names;
 use super::properties::PropertyValue;
 use super::provisioner::refuse;
@@ -33,6 +34,8 @@ pub enum DnsKind {
     },
     /// A name server that takes dynamic updates (RFC 2136) signed with TSIG: BIND, Knot, PowerDNS.
     Rfc2136(Rfc2136Config),
+    /// Route 53.
+    Route53(Route53Config),
 }
 
 /// A name server that takes dynamic updates.
@@ -84,6 +87,13 @@ struct Raw {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<String>>")]
     visible_at: Option<Vec<SocketAddr>>,
+    /// `route53`: the hosted zones by their ids. Default: the one of the name `zone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    zone_ids: Option<Vec<String>>,
+    /// `route53`: the load balancers' own hosted zone (`CanonicalHostedZoneID`), to point at them by aliases. Default: by
+    /// CNAMEs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    alias_zone_id: Option<String>,
 }
 
 /// What keeps the records.
@@ -95,6 +105,8 @@ enum Kind {
     Local,
     /// A zone on a name server that takes dynamic updates: BIND, Knot, PowerDNS.
     Rfc2136,
+    /// A hosted zone in Route 53.
+    Route53,
 }
 
 impl TryFrom<Raw> for DnsConfig {
@@ -105,6 +117,7 @@ impl TryFrom<Raw> for DnsConfig {
         let kind = match raw.kind {
             Kind::Local => raw.into_local()?,
             Kind::Rfc2136 => raw.into_rfc2136()?,
+            Kind::Route53 => raw.into_route53()?,
         };
         Ok(Self { kind, zone, ttl_s })
     }
@@ -119,6 +132,8 @@ impl Raw {
                 ("key_name", self.key_name.is_some()),
                 ("secret", self.secret.is_some()),
                 ("visible_at", self.visible_at.is_some()),
+                ("zone_ids", self.zone_ids.is_some()),
+                ("alias_zone_id", self.alias_zone_id.is_some()),
             ],
         )?;
         let listen = self.listen.ok_or("`listen` is missing; write listen = \"127.0.0.1:5353\"")?;
@@ -126,7 +141,14 @@ impl Raw {
     }
 
     fn into_rfc2136(self) -> Result<DnsKind, String> {
-        refuse("rfc2136", &[("listen", self.listen.is_some())])?;
+        refuse(
+            "rfc2136",
+            &[
+                ("listen", self.listen.is_some()),
+                ("zone_ids", self.zone_ids.is_some()),
+                ("alias_zone_id", self.alias_zone_id.is_some()),
+            ],
+        )?;
         Ok(DnsKind::Rfc2136(Rfc2136Config {
             server: self
                 .server
@@ -137,6 +159,21 @@ impl Raw {
             secret: self.secret.ok_or("`secret` is missing; write secret = { file = \"tsig.secret\" }")?,
             visible_at: self.visible_at.unwrap_or_default(),
         }))
+    }
+
+    fn into_route53(self) -> Result<DnsKind, String> {
+        refuse(
+            "route53",
+            &[
+                ("listen", self.listen.is_some()),
+                ("server", self.server.is_some()),
+                ("key_name", self.key_name.is_some()),
+                ("secret", self.secret.is_some()),
+                ("visible_at", self.visible_at.is_some()),
+            ],
+        )?;
+        let zone_ids = self.zone_ids.unwrap_or_default();
+        Ok(DnsKind::Route53(Route53Config { zone_ids, alias_zone_id: self.alias_zone_id }))
     }
 }
 
@@ -152,6 +189,8 @@ impl From<DnsConfig> for Raw {
             key_name: None,
             secret: None,
             visible_at: None,
+            zone_ids: None,
+            alias_zone_id: None,
         };
         match kind {
             DnsKind::Local { listen } => Self { listen: Some(listen), ..none },
@@ -161,6 +200,12 @@ impl From<DnsConfig> for Raw {
                 key_name: Some(key_name),
                 secret: Some(secret),
                 visible_at: (!visible_at.is_empty()).then_some(visible_at),
+                ..none
+            },
+            DnsKind::Route53(Route53Config { zone_ids, alias_zone_id }) => Self {
+                kind: Kind::Route53,
+                zone_ids: (!zone_ids.is_empty()).then_some(zone_ids),
+                alias_zone_id,
                 ..none
             },
         }

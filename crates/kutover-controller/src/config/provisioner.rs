@@ -1,5 +1,6 @@
 //! Where a colour's cluster comes from.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
@@ -9,6 +10,7 @@ use kutover_core::ports::RecordData;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::aws::StackConfig;
 use super::names::parse_dns_name;
 use super::properties::Properties;
 use super::schema;
@@ -31,6 +33,8 @@ pub enum ProvisionerConfig {
         /// Variables for its environment, which may be secrets; its arguments are no place for these.
         environment: Properties,
     },
+    /// CloudFormation makes it, as one stack.
+    CloudFormation(StackConfig),
     /// kutover-lab makes it on this machine.
     Lab {
         /// What it runs.
@@ -89,8 +93,8 @@ schema::as_in_the_file!(ProvisionerConfig, Raw);
 #[schemars(rename = "Provisioner")]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
-    /// `static`: it exists already, and somebody else manages it. `exec`: a command makes it. `lab`: made on this machine by
-    /// `kutover demo`.
+    /// `static`: it exists already, and somebody else manages it. `exec`: a command makes it.
+    /// `cloudformation`: it is a stack. `lab`: made on this machine by `kutover demo`.
     kind: String,
     /// `static`: `host:port` of its bootstrap servers.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -116,6 +120,18 @@ struct Raw {
     /// `exec`: variables for its environment, which may be secrets. Never shown.
     #[serde(skip_serializing_if = "Option::is_none")]
     environment: Option<Properties>,
+    /// `cloudformation`: the stack's name, to which the colour's suffix (`A`, `B`) is appended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<String>,
+    /// `cloudformation`: the template's parameters, but for `Suffix` and `Isolation`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parameters: Option<BTreeMap<String, String>>,
+    /// `cloudformation`: the template's file. Default: kutover's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    template: Option<PathBuf>,
+    /// `cloudformation`: the role with which CloudFormation makes what the template names. Default: the caller's own rights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role_arn: Option<String>,
 }
 
 /// What endpoints point at: one of the two.
@@ -138,28 +154,39 @@ impl TryFrom<Raw> for ProvisionerConfig {
         match raw.kind.as_str() {
             "static" => raw.into_static(),
             "exec" => raw.into_exec(),
+            "cloudformation" => raw.into_cloudformation(),
             "lab" => raw.into_lab(),
             "" => Err("`kind` is missing; write kind = \"static\"".into()),
             other => Err(format!(
-                "`kind`: `{other}` is unknown; write \"static\" or \"exec\" (\"lab\" is for what `kutover demo` makes)"
+                "`kind`: `{other}` is unknown; write \"static\", \"exec\" or \"cloudformation\" (\"lab\" is for what `kutover demo` makes)"
             )),
         }
     }
 }
 
 impl Raw {
+    /// Refuses a field that belongs to another kind.
+    fn check_kind(&self) -> Result<(), String> {
+        let fields = [
+            ("static", "bootstrap", self.bootstrap.is_some()),
+            ("static", "endpoint", self.endpoint.is_some()),
+            ("lab", "kafka", self.kafka.is_some()),
+            ("lab", "brokers", self.brokers.is_some()),
+            ("lab", "address", self.address.is_some()),
+            ("lab", "directory", self.directory.is_some()),
+            ("exec", "command", self.command.is_some()),
+            ("exec", "environment", self.environment.is_some()),
+            ("cloudformation", "stack", self.stack.is_some()),
+            ("cloudformation", "parameters", self.parameters.is_some()),
+            ("cloudformation", "template", self.template.is_some()),
+            ("cloudformation", "role_arn", self.role_arn.is_some()),
+        ];
+        let foreign = fields.into_iter().filter(|(kind, ..)| *kind != self.kind);
+        refuse(&self.kind, &foreign.map(|(_, field, present)| (field, present)).collect::<Vec<_>>())
+    }
+
     fn into_static(self) -> Result<ProvisionerConfig, String> {
-        refuse(
-            "static",
-            &[
-                ("kafka", self.kafka.is_some()),
-                ("brokers", self.brokers.is_some()),
-                ("address", self.address.is_some()),
-                ("directory", self.directory.is_some()),
-                ("command", self.command.is_some()),
-                ("environment", self.environment.is_some()),
-            ],
-        )?;
+        self.check_kind()?;
         let bootstrap = self.bootstrap.ok_or("`bootstrap` is missing; add bootstrap = [\"host:port\"]")?;
         if bootstrap.is_empty() {
             return Err("`bootstrap` is empty; name a server, as in bootstrap = [\"host:port\"]".into());
@@ -187,17 +214,7 @@ impl Raw {
     }
 
     fn into_exec(self) -> Result<ProvisionerConfig, String> {
-        refuse(
-            "exec",
-            &[
-                ("bootstrap", self.bootstrap.is_some()),
-                ("endpoint", self.endpoint.is_some()),
-                ("kafka", self.kafka.is_some()),
-                ("brokers", self.brokers.is_some()),
-                ("address", self.address.is_some()),
-                ("directory", self.directory.is_some()),
-            ],
-        )?;
+        self.check_kind()?;
         let command = self.command.unwrap_or_default();
         if command.first().is_none_or(String::is_empty) {
             return Err("`command` is missing; write the program and its arguments".into());
@@ -205,16 +222,29 @@ impl Raw {
         Ok(ProvisionerConfig::Exec { command, environment: self.environment.unwrap_or_default() })
     }
 
+    fn into_cloudformation(self) -> Result<ProvisionerConfig, String> {
+        self.check_kind()?;
+        let stack =
+            self.stack.ok_or("`stack` is missing; write its name without the suffix, as in \"Kafka\"")?;
+        // CloudFormation's own rule, with room for the suffix.
+        let legal = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let begins = stack.starts_with(|c: char| c.is_ascii_alphabetic());
+        if !begins || stack.len() > 127 || !stack.chars().all(legal) {
+            return Err(format!(
+                "`stack`: `{stack}` is no stack's name; use up to 127 letters, digits and `-`, a letter first"
+            ));
+        }
+        let parameters = self.parameters.unwrap_or_default();
+        if let Some(field) = ["Suffix", "Isolation"].into_iter().find(|field| parameters.contains_key(*field))
+        {
+            return Err(format!("`parameters.{field}` is set by kutover; delete it"));
+        }
+        let (template, role_arn) = (self.template, self.role_arn);
+        Ok(ProvisionerConfig::CloudFormation(StackConfig { stack, parameters, template, role_arn }))
+    }
+
     fn into_lab(self) -> Result<ProvisionerConfig, String> {
-        refuse(
-            "lab",
-            &[
-                ("bootstrap", self.bootstrap.is_some()),
-                ("endpoint", self.endpoint.is_some()),
-                ("command", self.command.is_some()),
-                ("environment", self.environment.is_some()),
-            ],
-        )?;
+        self.check_kind()?;
         let kafka =
             self.kafka.ok_or("`kafka` is missing; write kafka = \"embedded\" or kafka = \"apache:3.9.2\"")?;
         let kafka = kafka.parse().map_err(|reason| format!("`kafka`: {reason}"))?;
@@ -270,6 +300,16 @@ impl From<ProvisionerConfig> for Raw {
                 environment: (!environment.is_empty()).then_some(environment),
                 ..Self::default()
             },
+            ProvisionerConfig::CloudFormation(StackConfig { stack, parameters, template, role_arn }) => {
+                Self {
+                    kind: "cloudformation".into(),
+                    stack: Some(stack),
+                    parameters: (!parameters.is_empty()).then_some(parameters),
+                    template,
+                    role_arn,
+                    ..Self::default()
+                }
+            }
             ProvisionerConfig::Lab { kafka, brokers, address, directory } => Self {
                 kind: "lab".into(),
                 kafka: Some(kafka.to_string()),

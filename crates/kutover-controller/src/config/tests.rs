@@ -126,7 +126,8 @@ fn a_file_is_named_in_its_errors_and_its_journal_lies_beside_it() {
     let missing = Config::load(&path).unwrap_err().to_string();
     assert!(missing.contains("orders.toml: cannot be read"), "{missing}");
     std::fs::write(&path, GOOD).unwrap();
-    assert_eq!(Config::load(&path).unwrap().journal, directory.path().join("orders.journal"));
+    let loaded = Config::load(&path).unwrap();
+    assert_eq!(loaded.journal.file(), Some(directory.path().join("orders.journal").as_path()));
     std::fs::write(&path, with("ttl_s = 30", "ttl_s = 0")).unwrap();
     let broken = Config::load(&path).unwrap_err().to_string();
     assert!(
@@ -381,6 +382,89 @@ fn what_is_wrong_is_named_with_its_field_and_fix() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// A deployment that is all on AWS.
+const AWS: &str = r#"
+deployment = "Kafka"
+journal = "s3://example-kutover/orders.journal"
+endpoints = [{ name = "kafka.orders.test", port = 9092 }]
+
+[aws]
+region = "eu-west-1"
+
+[dns]
+kind = "route53"
+zone = "orders.test"
+ttl_s = 60
+zone_ids = ["Z1", "Z2"]
+
+[clusters.blue.provisioner]
+kind = "cloudformation"
+stack = "Kafka"
+role_arn = "arn:aws:iam::1:role/kutover"
+
+[clusters.blue.provisioner.parameters]
+KafkaVersion = "3.9.2"
+
+[clusters.green.provisioner]
+kind = "cloudformation"
+stack = "Kafka"
+template = "cluster.yaml"
+"#;
+
+#[test]
+fn a_deployment_on_aws_is_taken_and_written_back() {
+    let config = Config::parse(AWS).unwrap();
+    let at = JournalPlace::S3 { bucket: "example-kutover".into(), key: "orders.journal".into() };
+    assert_eq!(config.journal, at);
+    assert_eq!(Config::parse(&config.to_toml().unwrap()).unwrap(), config);
+    for (from, to, expected) in [
+        (
+            "s3://example-kutover/orders.journal",
+            "s3://example-kutover",
+            "field `journal`: `s3://example-kutover` names no object",
+        ),
+        ("stack = \"Kafka\"", "", "`stack` is missing"),
+        ("stack = \"Kafka\"", "stack = \"Kafka_1\"", "`stack`: `Kafka_1` is no stack's name"),
+        ("KafkaVersion", "Isolation", "`parameters.Isolation` is set by kutover"),
+        (
+            "stack = \"Kafka\"",
+            "stack = \"Kafka\"\nbrokers = 3",
+            "`brokers` does not belong to kind `cloudformation`",
+        ),
+        (
+            "zone_ids = [\"Z1\", \"Z2\"]",
+            "listen = \"127.0.0.1:53\"",
+            "`listen` does not belong to kind `route53`",
+        ),
+        (
+            "zone_ids = [\"Z1\", \"Z2\"]",
+            "alias_zone_id = \"Z3\"\n[plan]\nttl = \"5s\"",
+            "field `dns.ttl_s`: must be 60",
+        ),
+        (
+            "kind = \"route53\"",
+            "kind = \"local\"\nlisten = \"127.0.0.1:5353\"",
+            "`zone_ids` does not belong to kind `local`",
+        ),
+        ("region", "regoin", "unknown field `regoin`"),
+    ] {
+        assert!(AWS.contains(from));
+        let error = Config::parse(&AWS.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}\nexpected: {expected}");
+    }
+    let local = AWS.replace("kind = \"route53\"", "kind = \"local\"\nlisten = \"127.0.0.1:5353\"");
+    let error = Config::parse(&local.replace("zone_ids = [\"Z1\", \"Z2\"]", "")).unwrap_err();
+    assert_eq!(error.field(), Some("journal"));
+}
+
+/// The document's example, with what it leaves out for brevity.
+#[test]
+fn the_documented_aws_example_is_taken() {
+    let document = include_str!("../../../../docs/aws.md");
+    let example = document.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    Config::parse(example).unwrap();
 }
 
 /// L5: two colours that lead to the same place move nobody.

@@ -11,11 +11,12 @@ use kutover_controller::config::{Config, DnsKind, Endpoint};
 use kutover_controller::driver::{ClusterConnector as _, Gate};
 use kutover_controller::survey::{SurveyLinks, SurveyRequest, survey};
 use kutover_core::error::ProviderResult;
-use kutover_core::ports::{ClusterProvisioner, DnsProvider as _, Item, Published};
+use kutover_core::ports::{ClusterProvisioner, DnsProvider, Item, Published};
 use kutover_core::survey::{Assessment, EndpointSeen, Outcome, assess};
 use kutover_core::words::{Colour, DnsName};
 use kutover_dns::LocalServer;
 
+use crate::aws;
 use crate::cli::PlanOptions;
 use crate::command::print_json;
 use crate::failure::Failure;
@@ -55,7 +56,7 @@ pub(crate) async fn run(options: &PlanOptions) -> Result<u8, Failure> {
 /// # Errors
 /// A client property that is not accepted, or a cluster of kind `lab`: each names the field.
 async fn make(config: &Config, gate: &Gate) -> Result<Assessment, Failure> {
-    let [blue, green] = provisioners(config, &Hosts::default())?;
+    let [blue, green] = provisioners(config, &Hosts::default()).await?;
     let connector = Connector::new(config, None).map_err(Failure::Input)?;
     let plan = config.cutover_plan();
     let endpoints = endpoints(config).await?;
@@ -104,22 +105,26 @@ async fn endpoints(config: &Config) -> Result<BTreeMap<DnsName, Item<EndpointSee
     let mut seen = BTreeMap::new();
     match &config.dns.kind {
         DnsKind::Local { .. } => {
-            let kept =
-                LocalServer::kept(&config.dns.zone, &zone_path(config)).map_err(|error| error.to_string());
+            let path = zone_path(config).map_err(Failure::Input)?;
+            let kept = LocalServer::kept(&config.dns.zone, &path).map_err(|error| error.to_string());
             for Endpoint { name, .. } in &config.endpoints {
                 let published = kept.as_ref().map(|kept| kept.get(name).cloned().unwrap_or_default());
                 seen.insert(name.clone(), published.map(endpoint).map_err(Clone::clone));
             }
         }
         DnsKind::Rfc2136(at) => {
-            let dns = rfc2136::provider(&config.dns.zone, at)?;
-            for Endpoint { name, .. } in &config.endpoints {
-                let published = dns.read(name).await;
-                seen.insert(name.clone(), published.map(endpoint).map_err(|error| error.to_string()));
-            }
+            read(&rfc2136::provider(&config.dns.zone, at)?, config, &mut seen).await;
         }
+        DnsKind::Route53(at) => read(&*aws::dns(config, at).await?, config, &mut seen).await,
     }
     Ok(seen)
+}
+
+async fn read(dns: &dyn DnsProvider, config: &Config, seen: &mut BTreeMap<DnsName, Item<EndpointSeen>>) {
+    for Endpoint { name, .. } in &config.endpoints {
+        let published = dns.read(name).await;
+        seen.insert(name.clone(), published.map(endpoint).map_err(|error| error.to_string()));
+    }
 }
 
 fn endpoint(published: Published) -> EndpointSeen {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use aws_sdk_route53::Client;
 use aws_sdk_route53::types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType};
 use kutover_aws::{Aws, Route53, Route53Options};
-use kutover_core::error::ErrorKind;
+use kutover_core::error::{ErrorKind, Outcome};
 use kutover_core::ports::{DnsProvider as _, Published, RecordData, RecordSet};
 use kutover_core::words::{DnsName, Term};
 use kutover_testkit::conformance::dns::{self, published};
@@ -165,6 +165,11 @@ async fn what_became_of_a_change_is_found_out() {
     proxy.lose(Lost::Request, "ChangeResourceRecordSetsRequest");
     let error = provider.compare_and_set(&endpoint, &before, &published(4)).await.unwrap_err();
     assert!(error.kind == ErrorKind::Conflict && error.reason.contains("term 9"), "{error}");
+    assert_eq!(
+        error.outcome,
+        Outcome::Unknown,
+        "for all that is known it was made, and then replaced by theirs"
+    );
 }
 
 /// L20, and what a person has set up that kutover does not steer.

@@ -3,19 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use kutover_aws::template;
 
+use crate::server::tool;
+
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// Where `cargo xtask test --only aws` puts the Python programs that these tests need.
-fn tool(name: &str) -> Option<PathBuf> {
-    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
-    Some(target.join("aws-tools/bin").join(name)).filter(|path| path.exists())
 }
 
 #[test]

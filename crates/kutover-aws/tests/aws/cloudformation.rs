@@ -130,7 +130,7 @@ impl World {
 
 /// The template without what MiniStack does not have.
 fn emulated() -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ministack/emulate.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aws/emulate.py");
     let mut command = Command::new(tool("python").unwrap());
     let mut child = command
         .arg(script)
