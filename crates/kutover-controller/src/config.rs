@@ -147,19 +147,25 @@ pub struct ClusterConfig {
 }
 
 /// What makes a cluster refuse records. An embedded cluster has a hook of its own, and this is not looked at.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
 pub enum FenceConfig {
     /// Deny Write for everyone on each topic: needs an authorizer, and binds no super users.
-    #[default]
-    Acl,
+    Acl {},
     /// `max.message.bytes=0` on each topic: binds everybody; refused where anybody uses transactions.
-    Size,
+    Size {},
     /// A command: the program, then its arguments. It is told what to do on its standard input.
     Exec {
         /// The program and its arguments.
         command: Vec<String>,
     },
+}
+
+// Braces, since serde passes over unknown fields beside a variant without them.
+impl Default for FenceConfig {
+    fn default() -> Self {
+        Self::Acl {}
+    }
 }
 
 impl FenceConfig {

@@ -111,8 +111,8 @@ fn names(selection: &NameSelection) -> Names {
 
 fn means(fence: &FenceConfig) -> Means {
     match fence {
-        FenceConfig::Acl => Means::Acl,
-        FenceConfig::Size => Means::Size,
+        FenceConfig::Acl {} => Means::Acl,
+        FenceConfig::Size {} => Means::Size,
         FenceConfig::Exec { .. } => Means::Exec,
     }
 }

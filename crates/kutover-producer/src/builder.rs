@@ -112,6 +112,8 @@ impl std::fmt::Debug for Builder {
 
 /// librdkafka's default `message.timeout.ms`.
 const MESSAGE_TIMEOUT: Duration = Duration::from_secs(300);
+/// The longest time that is waited for anything: a century and some, which every clock can be set ahead by.
+const LONGEST: Duration = Duration::from_secs(u32::MAX as u64);
 
 impl Builder {
     /// The deployment's name. Required; an owner record of another deployment moves nobody.
@@ -198,21 +200,21 @@ impl Builder {
     /// [`HEARTBEAT_MS`], give or take a fifth.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration) -> Self {
-        self.heartbeat = interval;
+        self.heartbeat = interval.min(LONGEST);
         self
     }
 
     /// How long ending may take before what is open is given up and returned. Default: 30 s.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.close_timeout = timeout;
+        self.close_timeout = timeout.min(LONGEST);
         self
     }
 
     /// How long connecting to a cluster may take. Default: 10 s.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
-        self.connect_timeout = timeout;
+        self.connect_timeout = timeout.min(LONGEST);
         self
     }
 

@@ -22,7 +22,7 @@ pub(crate) async fn demo(options: DemoOptions) -> Result<bool, Failure> {
     if let Some(why) = options.contradiction() {
         return Err(Failure::Input(anyhow::anyhow!(why)));
     }
-    let (strategy, json) = (options.strategy, options.json);
+    let (strategy, rollback, json) = (options.strategy, options.rollback, options.json);
     let ui = Ui::new();
     let report = Box::pin(demonstration::run(options, Arc::clone(&ui))).await;
     ui.close();
@@ -35,7 +35,7 @@ pub(crate) async fn demo(options: DemoOptions) -> Result<bool, Failure> {
     if json {
         print_json(&report)?;
     }
-    Ok(report.is_success(strategy))
+    Ok(report.is_success(strategy, rollback))
 }
 
 /// What `up --json` prints.

@@ -80,7 +80,8 @@ pub(crate) struct ClusterReport {
     pub records: u64,
     /// Whether it was removed.
     pub removed: bool,
-    /// How its segment's end became final (`fence`, `quiet`); `None` while it is open.
+    /// How its segments' ends became final (`fence`, `quiet`, or `mixed` where partitions differ); `None` while they are
+    /// open.
     pub closed_by: Option<String>,
 }
 
@@ -127,14 +128,18 @@ impl Report {
         self.groups = findings.groups;
     }
 
-    /// Whether the run ended as its strategy asks: kutover's must be complete, lose nothing, have groups miss
-    /// nothing, have said `NotWritten` of no record that was written and, where the hand-over is ordered, have kept each
-    /// key's order; the other two only have to have been carried out.
-    pub(crate) fn is_success(&self, strategy: Strategy) -> bool {
+    /// Whether the run ended as it was asked to: kutover's must be complete, or rolled back if that was asked for, lose
+    /// nothing, write nothing twice that its books do not tell of, have groups miss nothing, have said `NotWritten` of no
+    /// record that was written and, where the hand-over is ordered, have kept each key's order; the other two only have to
+    /// have been carried out.
+    pub(crate) fn is_success(&self, strategy: Strategy, rollback: bool) -> bool {
         match strategy {
             Strategy::Kutover => {
-                (self.outcome == "complete" || self.outcome == "rolled-back" && self.reason.is_none())
+                self.outcome == if rollback { "rolled-back" } else { "complete" }
+                    && self.reason.is_none()
                     && self.lost == 0
+                    && self.foreign == 0
+                    && self.duplicated <= self.possibly_duplicated
                     && self.groups.iter().all(|group| group.missed == 0)
                     && self.not_written_but_there == 0
                     && (self.hand_over != HandOverChoice::Ordered.as_str() || self.out_of_order == 0)
@@ -327,31 +332,39 @@ pub(crate) mod tests {
     #[test]
     fn a_loss_or_an_unfinished_run_is_no_success() {
         let mut report = sample();
-        assert!(report.is_success(Strategy::Kutover));
+        assert!(report.is_success(Strategy::Kutover, false));
+        assert!(!report.is_success(Strategy::Kutover, true), "the way back was asked for");
+        report.duplicated = 1;
+        assert!(!report.is_success(Strategy::Kutover, false), "a copy that no book tells of");
+        report.possibly_duplicated = 1;
+        assert!(report.is_success(Strategy::Kutover, false));
         report.lost = 1;
-        assert!(!report.is_success(Strategy::Kutover));
+        assert!(!report.is_success(Strategy::Kutover, false));
         assert!(
-            report.is_success(Strategy::Recipe),
+            report.is_success(Strategy::Recipe, false),
             "a recipe that was carried out and lost records was carried out"
         );
         report.lost = 0;
         let missing =
             GroupFinding { group: "a".into(), processed: 9, missed: 1, processed_again: 0, out_of_order: 0 };
         report.groups.push(missing);
-        assert!(!report.is_success(Strategy::Kutover), "a group that missed a record");
+        assert!(!report.is_success(Strategy::Kutover, false), "a group that missed a record");
         report.groups.clear();
         report.not_written_but_there = 1;
-        assert!(!report.is_success(Strategy::Kutover), "a record that was said not to be there is there");
+        assert!(
+            !report.is_success(Strategy::Kutover, false),
+            "a record that was said not to be there is there"
+        );
         report.not_written_but_there = 0;
         report.out_of_order = 1;
-        assert!(!report.is_success(Strategy::Kutover), "order was promised");
+        assert!(!report.is_success(Strategy::Kutover, false), "order was promised");
         report.hand_over = "overlap".into();
-        assert!(report.is_success(Strategy::Kutover), "`Overlap` promises no order");
+        assert!(report.is_success(Strategy::Kutover, false), "`Overlap` promises no order");
         report.out_of_order = 0;
         report.outcome = "aborted".into();
-        assert!(!report.is_success(Strategy::Kutover));
+        assert!(!report.is_success(Strategy::Kutover, false));
         report.reason = Some("the record could not be changed".into());
-        assert!(!report.is_success(Strategy::DnsOnly));
+        assert!(!report.is_success(Strategy::DnsOnly, false));
     }
 
     #[test]

@@ -271,8 +271,8 @@ impl Connector {
             return FenceWith::Switch(hook);
         }
         match self.fences.get(&incarnation.colour) {
-            None | Some(FenceConfig::Acl) => FenceWith::Acl,
-            Some(FenceConfig::Size) => FenceWith::Size,
+            None | Some(FenceConfig::Acl {}) => FenceWith::Acl,
+            Some(FenceConfig::Size {}) => FenceWith::Size,
             Some(FenceConfig::Exec { command }) => {
                 let subject = FenceSubject {
                     deployment: self.deployment.clone(),

@@ -204,8 +204,8 @@ fn configuration(
             let _ = writeln!(text, "address = \"{}\"", lab.place(colour).ip());
         }
     }
-    // A way back is taken while the old cluster is kept.
-    let soak = if options.rollback { "60s" } else { soak };
+    // A way back is taken while the old cluster is kept, once the new one has had traffic for as long as the old one.
+    let soak = if options.rollback { format!("{}s", 60 + options.warm_up) } else { soak.to_owned() };
     let groups = groups.iter().map(|group| quoted(group)).collect::<Vec<_>>().join(", ");
     let _ = write!(
         text,

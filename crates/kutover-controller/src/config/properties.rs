@@ -159,7 +159,7 @@ impl JsonSchema for PropertyValue {
 }
 
 /// Client properties by librdkafka's names. Any of the values can be a secret, so none is ever shown.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Properties(BTreeMap<String, PropertyValue>);
 
@@ -196,6 +196,46 @@ impl Properties {
         for value in self.0.values_mut() {
             value.beside(directory);
         }
+    }
+}
+
+impl<'de> Deserialize<'de> for Properties {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Table;
+
+        fn no_table<E: serde::de::Error>() -> Result<Properties, E> {
+            Err(E::custom("is no table; write each property with its value"))
+        }
+
+        // As above: what stands where a table should be may hold a secret.
+        impl<'de> Visitor<'de> for Table {
+            type Value = Properties;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of properties")
+            }
+            fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Properties, E> {
+                no_table()
+            }
+            fn visit_bool<E: serde::de::Error>(self, _: bool) -> Result<Properties, E> {
+                no_table()
+            }
+            fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Properties, E> {
+                no_table()
+            }
+            fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Properties, E> {
+                no_table()
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Properties, A::Error> {
+                let mut properties = Properties::default();
+                while let Some((name, value)) = map.next_entry()? {
+                    properties.0.insert(name, value);
+                }
+                Ok(properties)
+            }
+        }
+
+        deserializer.deserialize_any(Table)
     }
 }
 
@@ -246,6 +286,16 @@ mod tests {
             let error = toml::from_str::<Properties>(&format!("p = {wrong}")).unwrap_err();
             assert!(!error.message().contains("hunter2"), "{}", error.message());
             assert!(error.message().contains("env = "), "{}", error.message());
+        }
+        #[derive(Debug, Deserialize)]
+        struct Cluster {
+            #[serde(rename = "properties")]
+            _properties: Properties,
+        }
+        for wrong in ["\"sasl.password=hunter2\"", "[\"hunter2\"]", "4711", "1.5", "true"] {
+            let error = toml::from_str::<Cluster>(&format!("properties = {wrong}")).unwrap_err();
+            assert!(!error.message().contains(wrong.trim_matches('"')), "{}", error.message());
+            assert!(!error.message().contains("hunter2"), "{}", error.message());
         }
     }
 }

@@ -364,6 +364,11 @@ const BROKEN: &[(&str, &str, &str)] = &[
     ),
     (
         "[clusters.green.provisioner]",
+        "[clusters.green.fence]\nkind = \"acl\"\ncommand = [\"x\"]\n\n[clusters.green.provisioner]",
+        "unknown field `command`",
+    ),
+    (
+        "[clusters.green.provisioner]",
         "[clusters.green.fence]\nkind = \"firewall\"\n\n[clusters.green.provisioner]",
         "unknown variant `firewall`, expected one of `acl`, `size`, `exec`",
     ),

@@ -29,6 +29,10 @@ pub(crate) async fn perform(scene: &mut Scene, world: &World, outcome: Outcome) 
             wait_for_groups(scene, colour, &bootstrap, outcome.reason.is_none()).await?;
             scene.finish_log(colour).await.with_context(|| format!("the audit's reading of {colour}"))?;
         }
+        // A cluster that never served has no log; one that served and was not read must not pass for empty.
+        if scene.clusters[at].cluster_id.is_some() && scene.logs[at].is_none() {
+            return Err(anyhow!("{colour} was removed before the audit had read it").into());
+        }
         scene.logs[at].get_or_insert_with(ClusterLog::default);
     }
     scene.readers.stop().await?;

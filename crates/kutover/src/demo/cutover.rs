@@ -1,5 +1,6 @@
 //! The demo under kutover's own strategy: the world's configuration goes through the same `up` that a user runs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -147,7 +148,10 @@ async fn attend(
         Event::Entered { state: StateName::RollingBack } => scene.rollback_began = Some(Instant::now()),
         Event::Moved { moved, of, .. } => scene.ui.moved(*moved, *of),
         // Blue is fenced and its ends are final, and clients still reach it: the audit reads it now or never.
-        Event::Entered { state: StateName::Soaking | StateName::Isolating } if !scene.options.rollback => {
+        Event::Entered { state: StateName::Soaking } if !scene.options.rollback => {
+            scene.finish_log(Colour::Blue).await.context("the audit's reading of blue")?;
+        }
+        Event::Entered { state: StateName::Isolating } => {
             scene.finish_log(Colour::Blue).await.context("the audit's reading of blue")?;
         }
         Event::Removed { incarnation, .. } if *incarnation == world.blue.id => {
@@ -162,23 +166,28 @@ fn file_name(path: &Path) -> String {
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }
 
-/// Notes what the chain says of both clusters: how the newest segments there ended, and where blue's log goes on after
-/// a rollback.
+/// Notes what the chain says of both clusters: how the newest segments there ended, where all partitions agree, and where
+/// blue's log goes on after a rollback.
 fn note_chain(scene: &mut Scene, chain: &Chain) {
+    let mut ends: [BTreeSet<Option<&str>>; 2] = Default::default();
     for (place, segments) in chain.iter().filter(|(place, _)| place.topic.as_str() == TOPIC) {
-        for segment in segments {
-            let by = match segment.end {
+        for colour in Colour::BOTH {
+            let newest = segments.iter().rfind(|segment| segment.colour == colour);
+            ends[index(colour)].extend(newest.map(|segment| match segment.end {
                 SegmentEnd::Closed { by: ClosedBy::Fence, .. } => Some("fence"),
                 SegmentEnd::Closed { by: ClosedBy::Quiet, .. } => Some("quiet"),
                 SegmentEnd::Closed { by: ClosedBy::Barrier, .. } => Some("barrier"),
                 SegmentEnd::Unreadable => Some("unreadable"),
                 SegmentEnd::Open => None,
-            };
-            scene.clusters[index(segment.colour)].closed_by = by.map(str::to_owned);
+            }));
         }
         let on_blue: Vec<_> = segments.iter().filter(|segment| segment.colour == Colour::Blue).collect();
         if let [_, again] = on_blue[..] {
             scene.blue_again.insert(place.partition, again.start.0);
         }
+    }
+    for (cluster, ends) in scene.clusters.iter_mut().zip(ends) {
+        let by = if ends.len() > 1 { Some("mixed") } else { ends.into_iter().next().flatten() };
+        cluster.closed_by = by.map(str::to_owned);
     }
 }
