@@ -56,7 +56,8 @@ impl Aws {
         if let Some(profile) = &options.profile {
             loader = loader.profile_name(profile);
         }
-        let config = loader.load().await;
+        // Boxed: it holds every way to find credentials, and would make its callers as large.
+        let config = Box::pin(loader.load()).await;
         if config.region().is_none() {
             return Err(ProviderError::new(
                 ErrorKind::Refused,

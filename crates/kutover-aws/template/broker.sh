@@ -23,11 +23,11 @@ cluster_id() {
 install() {
     dnf install -y -q java-17-amazon-corretto-headless
     id kafka >/dev/null 2>&1 || useradd --system --home-dir "$data" --shell /sbin/nologin kafka
-    aws s3 cp --region "$REGION" --only-show-errors "$ARCHIVE" /tmp/kafka.tgz
-    echo "$ARCHIVE_SHA512  /tmp/kafka.tgz" | sha512sum --check --quiet
+    aws s3 cp --region "$REGION" --only-show-errors "$ARCHIVE" "$home.tgz"
+    echo "$ARCHIVE_SHA512  $home.tgz" | sha512sum --check --quiet
     mkdir -p "$home"
-    tar -xzf /tmp/kafka.tgz -C "$home" --strip-components 1
-    rm /tmp/kafka.tgz
+    tar -xzf "$home.tgz" -C "$home" --strip-components 1
+    rm "$home.tgz"
 }
 
 # The volume is attached after the instance has started. It is formatted only if there is nothing on it.

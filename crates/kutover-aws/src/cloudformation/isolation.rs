@@ -4,7 +4,7 @@
 //! cannot be carried out any more. So a late put-back of an older controller undoes nothing.
 
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
-use aws_sdk_cloudformation::types::{ChangeSetStatus, ChangeSetType, Parameter};
+use aws_sdk_cloudformation::types::{ChangeSetStatus, ChangeSetType, Parameter, StackStatus};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::words::IncarnationId;
 use uuid::Uuid;
@@ -52,7 +52,8 @@ impl CloudFormation {
             }
             if self.carry_out(&change_set, what).await? {
                 let changed = self.settled(&stack.id, what).await?;
-                if changed.isolation() != to {
+                // Another change may have followed it already; one that was undone says so.
+                if changed.isolation() != to && changed.status != StackStatus::UpdateComplete {
                     let reason = self.failure(&changed, what).await;
                     return Err(ProviderError::new(ErrorKind::Refused, what, reason));
                 }

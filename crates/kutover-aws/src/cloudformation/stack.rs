@@ -52,7 +52,7 @@ impl Seen {
         Some(Self {
             id: stack.stack_id?,
             status: stack.stack_status?,
-            reason: stack.stack_status_reason,
+            reason: stack.stack_status_reason.filter(|reason| !reason.is_empty()),
             is_protected: stack.enable_termination_protection.unwrap_or_default(),
             deployment: tags.into_iter().find(|tag| tag.key() == Some(OWNER_TAG)).and_then(|tag| tag.value),
             parameters: stack

@@ -85,7 +85,9 @@ impl World {
     fn speak_for_brokers(&self) {
         let (client, name, brokers) = (self.client.clone(), self.name, Arc::clone(&self.brokers));
         tokio::spawn(async move {
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
             loop {
+                looks.tick().await;
                 for stack in [format!("{name}A"), format!("{name}B")] {
                     for resource in ["Serving0", "Serving1", "Serving2", "Extra"] {
                         let status = brokers.lock().unwrap().clone();
@@ -95,7 +97,6 @@ impl World {
                         let _ = signal.unique_id(format!("i-{resource}")).status(status).send().await;
                     }
                 }
-                tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
     }
@@ -146,7 +147,7 @@ fn emulated() -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_keeps_the_contract() {
-    let Some(server) = ministack("it_keeps_the_contract") else { return };
+    let Some(server) = ministack("it_keeps_the_contract").await else { return };
     let world = World::new(server, "Conform").await;
     let stacks = world.provisioner(&server.aws(None).await);
     provision::nothing_there_is_none(&stacks, Colour::Blue).await;
@@ -178,7 +179,7 @@ async fn it_keeps_the_contract() {
 /// It says which resource failed and why, and leaves nothing behind; the next try begins anew.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_making_that_fails_says_why_and_leaves_nothing() {
-    let Some(server) = ministack("a_making_that_fails_says_why_and_leaves_nothing") else { return };
+    let Some(server) = ministack("a_making_that_fails_says_why_and_leaves_nothing").await else { return };
     let world = World::new(server, "Fail").await;
     let aws = server.aws(None).await;
     let stacks = world.provisioner(&aws);
@@ -201,7 +202,7 @@ async fn a_making_that_fails_says_why_and_leaves_nothing() {
 /// One that went back to how it was before an update serves, and can be isolated and removed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stack_whose_update_was_rolled_back_serves() {
-    let Some(server) = ministack("a_stack_whose_update_was_rolled_back_serves") else { return };
+    let Some(server) = ministack("a_stack_whose_update_was_rolled_back_serves").await else { return };
     let world = World::new(server, "Rolled").await;
     let stacks = world.provisioner(&server.aws(None).await);
     let made = stacks.provision(Colour::Blue, &"one".into()).await.unwrap();
@@ -234,7 +235,7 @@ async fn a_stack_whose_update_was_rolled_back_serves() {
 /// L13: what another deployment, or a person, has made under the name is neither used nor touched.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stack_of_somebody_else_is_left_alone() {
-    let Some(server) = ministack("a_stack_of_somebody_else_is_left_alone") else { return };
+    let Some(server) = ministack("a_stack_of_somebody_else_is_left_alone").await else { return };
     let world = World::new(server, "Theirs").await;
     let aws = server.aws(None).await;
     let theirs = world.provisioner(&aws).provision(Colour::Blue, &"one".into()).await.unwrap();
@@ -258,7 +259,7 @@ async fn a_stack_of_somebody_else_is_left_alone() {
 /// L14: lost requests are made again, and what lost replies were about is not made twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_became_of_a_request_is_found_out() {
-    let Some(server) = ministack("what_became_of_a_request_is_found_out") else { return };
+    let Some(server) = ministack("what_became_of_a_request_is_found_out").await else { return };
     let world = World::new(server, "Lossy").await;
     let proxy = Proxy::before(server.address).await;
     let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
@@ -283,7 +284,7 @@ async fn what_became_of_a_request_is_found_out() {
 /// L20: whoever of an old put-back and a new isolation comes first, the new isolation stands.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_late_put_back_undoes_no_newer_isolation() {
-    let Some(server) = ministack("a_late_put_back_undoes_no_newer_isolation") else { return };
+    let Some(server) = ministack("a_late_put_back_undoes_no_newer_isolation").await else { return };
     let world = World::new(server, "Late").await;
     let aws = server.aws(None).await;
     let (old, new) = (world.provisioner(&aws), world.provisioner(&aws));
@@ -303,7 +304,7 @@ async fn a_late_put_back_undoes_no_newer_isolation() {
 /// What is made here, and what a template of somebody else's must give too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_used_is_refused_with_its_fix() {
-    let Some(server) = ministack("what_cannot_be_used_is_refused_with_its_fix") else { return };
+    let Some(server) = ministack("what_cannot_be_used_is_refused_with_its_fix").await else { return };
     let world = World::new(server, "Broken").await;
     let aws = server.aws(None).await;
     let with = |change: fn(&mut StackOptions)| {

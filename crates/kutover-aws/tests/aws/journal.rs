@@ -27,7 +27,7 @@ fn entry(index: u64, term: u64, text: &str) -> JournalEntry {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_keeps_the_contract() {
-    let Some(server) = ministack("it_keeps_the_contract") else { return };
+    let Some(server) = ministack("it_keeps_the_contract").await else { return };
     let client = bucket(server, "conformance").await;
     let aws = server.aws(None).await;
     let open = async || S3Journal::new(&aws, "conformance", KEY);
@@ -45,7 +45,7 @@ async fn it_keeps_the_contract() {
 /// Thirty-two controllers that never spoke with each other, each sure to be the next.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_thirty_two_controllers_one_appends() {
-    let Some(server) = ministack("of_thirty_two_controllers_one_appends") else { return };
+    let Some(server) = ministack("of_thirty_two_controllers_one_appends").await else { return };
     bucket(server, "race").await;
     let aws = server.aws(None).await;
     S3Journal::new(&aws, "race", KEY).append(&entry(0, 1, "first")).await.unwrap();
@@ -78,7 +78,7 @@ async fn of_thirty_two_controllers_one_appends() {
 /// L14: a reply that got lost is no refusal, and a request that got lost is made again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_became_of_an_append_is_found_out() {
-    let Some(server) = ministack("what_became_of_an_append_is_found_out") else { return };
+    let Some(server) = ministack("what_became_of_an_append_is_found_out").await else { return };
     bucket(server, "lossy").await;
     let proxy = Proxy::before(server.address).await;
     let journal = S3Journal::new(&server.aws(Some(proxy.address)).await, "lossy", KEY);
@@ -94,7 +94,7 @@ async fn what_became_of_an_append_is_found_out() {
 /// L20: a controller of an older term, also one that never looked, adds nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_older_term_is_refused_and_told_why() {
-    let Some(server) = ministack("an_older_term_is_refused_and_told_why") else { return };
+    let Some(server) = ministack("an_older_term_is_refused_and_told_why").await else { return };
     bucket(server, "terms").await;
     let aws = server.aws(None).await;
     let (old, new) = (S3Journal::new(&aws, "terms", KEY), S3Journal::new(&aws, "terms", KEY));

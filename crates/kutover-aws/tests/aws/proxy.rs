@@ -83,7 +83,7 @@ async fn relay(mut client: TcpStream, server: SocketAddr, plan: &Mutex<Plan>) ->
 async fn whole_request(client: &mut TcpStream) -> std::io::Result<Vec<u8>> {
     let mut request = Vec::new();
     loop {
-        let mut bytes = [0; 16 * 1024];
+        let mut bytes = vec![0; 16 * 1024];
         let read = client.read(&mut bytes).await?;
         if read == 0 {
             return Err(std::io::ErrorKind::UnexpectedEof.into());

@@ -4,13 +4,13 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::OnceLock;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use kutover_aws::{Aws, AwsOptions};
+use kutover_testkit::until;
+use tokio::sync::OnceCell;
 
 /// How long it may take to answer; it takes a second.
 const READY_LIMIT: Duration = Duration::from_secs(60);
@@ -28,6 +28,7 @@ pub(crate) const SECRET: &str = "hunter2/hunter2/hunter2/hunter2/hunter2+";
 /// A running MiniStack.
 pub(crate) struct MiniStack {
     pub(crate) address: SocketAddr,
+    child: Child,
     _lifeline: ChildStdin,
 }
 
@@ -38,10 +39,10 @@ pub(crate) fn tool(name: &str) -> Option<PathBuf> {
 }
 
 /// The one MiniStack of this program, or `None` after having said what is missing.
-pub(crate) fn ministack(test: &str) -> Option<&'static MiniStack> {
-    static RUNNING: OnceLock<MiniStack> = OnceLock::new();
+pub(crate) async fn ministack(test: &str) -> Option<&'static MiniStack> {
+    static RUNNING: OnceCell<MiniStack> = OnceCell::const_new();
     match tool("python") {
-        Some(python) => Some(RUNNING.get_or_init(|| MiniStack::start(&python))),
+        Some(python) => Some(RUNNING.get_or_init(|| MiniStack::start(python)).await),
         None => {
             kutover_testkit::skip(test, "MiniStack (`cargo xtask test --only aws` installs it)");
             None
@@ -50,14 +51,27 @@ pub(crate) fn ministack(test: &str) -> Option<&'static MiniStack> {
 }
 
 impl MiniStack {
-    fn start(python: &Path) -> Self {
-        // Somebody else may take the port in between; then another one is tried.
-        (0..5).find_map(|_| Self::try_start(python)).expect("MiniStack does not start")
+    async fn start(python: PathBuf) -> Self {
+        for _ in 0..5 {
+            let mut started = Self::try_start(&python);
+            let address = started.address;
+            let child = &mut started.child;
+            let answers = until("MiniStack to answer or to end", READY_LIMIT, || {
+                let ended = child.try_wait().unwrap().is_some();
+                let found = if ended { Some(false) } else { is_healthy(address).then_some(true) };
+                std::future::ready(found)
+            });
+            if answers.await {
+                return started;
+            }
+            // Somebody else has taken the port in between.
+        }
+        panic!("MiniStack does not start")
     }
 
-    fn try_start(python: &Path) -> Option<Self> {
+    fn try_start(python: &Path) -> Self {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-        let mut child: Child = Command::new(python)
+        let mut child = Command::new(python)
             .args(["-c", RUN])
             .env("BIND_HOST", address.ip().to_string())
             .env("GATEWAY_PORT", address.port().to_string())
@@ -67,18 +81,7 @@ impl MiniStack {
             .spawn()
             .unwrap();
         let lifeline = child.stdin.take().unwrap();
-        let deadline = Instant::now() + READY_LIMIT;
-        while Instant::now() < deadline {
-            if child.try_wait().unwrap().is_some() {
-                return None;
-            }
-            if is_healthy(address) {
-                return Some(Self { address, _lifeline: lifeline });
-            }
-            thread::sleep(Duration::from_millis(20));
-        }
-        let _ = child.kill();
-        None
+        Self { address, child, _lifeline: lifeline }
     }
 
     /// A connection to it, or to what stands before it.

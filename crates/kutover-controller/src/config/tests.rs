@@ -195,7 +195,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         "kind = \"local\"",
         "kind = \"route54\"",
-        "line 7: field `dns.kind`: unknown variant `route54`, expected `local` or `rfc2136`; write one",
+        "line 7: field `dns.kind`: unknown variant `route54`, expected one of `local`, `rfc2136`, `route53`; write one",
     ),
     (
         "listen = \"127.0.0.1:5353\"",
