@@ -51,6 +51,8 @@ text_id! {
     TopicId;
     /// A consumer group's id.
     GroupId;
+    /// A Kafka Connect connector's name.
+    ConnectorName;
     /// A producer's or reader's name, chosen by its operator; several incarnations can follow each other under it.
     InstanceName;
     /// A DNS name, without the trailing dot, in lower case.

@@ -35,6 +35,7 @@
 //! ```
 
 mod cluster;
+mod connect;
 mod dns;
 mod faults;
 mod journal;
@@ -54,6 +55,7 @@ pub use cluster::{
     Append, BatchId, ClusterOptions, Discarded, FenceStyle, Fetched, Isolation, MemoryCluster, MemoryLink,
     MemoryReader, MemoryTransaction, PRODUCER_ID_BLOCK, StoredRecord, TransactionState,
 };
+pub use connect::{MemoryConnect, MemoryFiles};
 pub use dns::MemoryDns;
 pub use faults::{Fault, Faults};
 pub use journal::MemoryJournal;

@@ -5,6 +5,7 @@
 //! that needs nothing but the backend itself; the others say what else they need.
 
 pub mod admin;
+pub mod connect;
 pub mod dns;
 pub mod fence;
 pub mod journal;

@@ -16,14 +16,11 @@ use kutover_core::messages::{ControlMessage, ControlView, MemberState};
 use kutover_core::owner::{RemovalMark, Target};
 use kutover_core::ports::{
     Access, AccessToken, ClientEvents, ClusterAdmin, ClusterIdentity, ClusterProvisioner, ClusterSurvey,
-    ConfigMap, Delivery, DnsProvider, EndpointAnswer, EndpointWatch, FenceKind, FenceProof, FenceSwitch,
-    GroupDescription, GroupListing, Incarnation, Item, Journal, JournalEntry, LagBatch, LagQuery, LagSource,
-    MemberLink, MemberLinks, NewAccess, NewTopic, NewestIds, PartitionEnd, ProducerClient, ProducerFactory,
-    ProducerIds, ProducerSurvey, Published, RecordRef, Refusal, Registry, ScramUsers, Token, TokenProvider,
-    TopicConfigs, TopicDescription,
+    ConfigMap, ConnectAdmin, ConnectorConfig, ConnectorDescription, ConnectorState, Delivery, DnsProvider, EndpointAnswer, EndpointWatch, FenceKind, FenceProof, FenceSwitch, GroupDescription, GroupListing, Incarnation, Item, Journal, JournalEntry, LagBatch, LagQuery, LagSource, MemberLink, MemberLinks, NewAccess, NewTopic, NewestIds, PartitionEnd, ProducerClient, ProducerFactory, ProducerIds, ProducerSurvey, Published, RecordRef, Refusal, Registry, ScramUsers, SourceOffsets, Token, TokenProvider, TopicConfigs, TopicDescription,
 };
 use kutover_core::words::{
-    ClusterId, Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
+    ClusterId, Colour, ConnectorName, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName,
+    TopicPartition,
 };
 use mockall::mock;
 
@@ -58,6 +55,22 @@ mock! {
         async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()>;
         async fn put_back(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()>;
         async fn destroy(&self, mark: &RemovalMark) -> ProviderResult<()>;
+    }
+}
+
+mock! {
+    /// A [`ConnectAdmin`].
+    pub ConnectAdmin {}
+    #[async_trait]
+    impl ConnectAdmin for ConnectAdmin {
+        async fn kafka_cluster_id(&self) -> ProviderResult<ClusterId>;
+        async fn connectors(&self) -> ProviderResult<BTreeMap<ConnectorName, ConnectorDescription>>;
+        async fn config(&self, name: &ConnectorName) -> ProviderResult<ConnectorConfig>;
+        async fn create_stopped(&self, name: &ConnectorName, config: &ConnectorConfig) -> ProviderResult<()>;
+        async fn set_state(&self, name: &ConnectorName, state: ConnectorState) -> ProviderResult<()>;
+        async fn offsets(&self, name: &ConnectorName) -> ProviderResult<SourceOffsets>;
+        async fn alter_offsets(&self, name: &ConnectorName, offsets: &SourceOffsets) -> ProviderResult<()>;
+        async fn delete(&self, name: &ConnectorName) -> ProviderResult<()>;
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod admin;
+mod connect;
 mod dns;
 mod journal;
 mod lag;
@@ -21,6 +22,9 @@ pub use access::{Access, AclRule, NewAccess, QuotaEntity, Quotas, ScramUsers};
 pub use admin::{
     ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewTopic, PartitionEnd,
     TopicConfigs, TopicDescription,
+};
+pub use connect::{
+    ConnectAdmin, ConnectorConfig, ConnectorDescription, ConnectorKind, ConnectorState, SourceOffsets,
 };
 pub use dns::{DnsProvider, EndpointAnswer, EndpointWatch, Published, RecordData, RecordSet};
 pub use journal::{Journal, JournalEntry};
