@@ -106,7 +106,13 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "kafka",
         about: "all that is done to and seen of a cluster, and whole cutovers, on real Kafka; stock clients; secured clusters",
-        packages: &["kutover-admin", "kutover-clash", "kutover-kafka", "kutover-tests-kafka"],
+        packages: &[
+            "kutover-admin",
+            "kutover-clash",
+            "kutover-connect",
+            "kutover-kafka",
+            "kutover-tests-kafka",
+        ],
         targets: &[
             ("kutover-tests", "apache"),
             ("kutover-tests", "stragglers"),

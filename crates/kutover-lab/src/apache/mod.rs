@@ -4,6 +4,7 @@
 //! more forwarder for all of them stands on the colour's address; isolation closes them all. The internal one is the
 //! brokers' own and the controller's path; isolation leaves it open.
 
+mod connect;
 mod jars;
 mod process;
 mod properties;
@@ -27,6 +28,7 @@ use kutover_core::words::{ClusterId, Nonce};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+pub use connect::ConnectWorker;
 pub(crate) use process::end_leftovers;
 pub(crate) use properties::BrokerPlace;
 pub(crate) use registry::{Registration, register};

@@ -159,6 +159,31 @@ const LOGGING: [(&str, &str, &str); 2] = [
     ),
 ];
 
+/// A Connect worker that listens on an address, and keeps its affairs in these topics (configs, offsets, status).
+pub(crate) fn connect(address: &str, bootstrap: &[String], [configs, offsets, status]: [&str; 3]) -> String {
+    const STRINGS: &str = "org.apache.kafka.connect.storage.StringConverter";
+    let (bootstrap, listeners) = (bootstrap.join(","), format!("http://{address}"));
+    let set = [
+        ("bootstrap.servers", bootstrap.as_str()),
+        ("listeners", &listeners),
+        ("group.id", "connect-workers"),
+        ("config.storage.topic", configs),
+        ("config.storage.replication.factor", "1"),
+        ("offset.storage.topic", offsets),
+        ("offset.storage.partitions", "1"),
+        ("offset.storage.replication.factor", "1"),
+        ("status.storage.topic", status),
+        ("status.storage.partitions", "1"),
+        ("status.storage.replication.factor", "1"),
+        ("key.converter", STRINGS),
+        ("value.converter", STRINGS),
+        // A drain is seen as soon as a sink has committed.
+        ("offset.flush.interval.ms", "500"),
+        ("plugin.discovery", "service_load"),
+    ];
+    text(&set.map(|(key, value)| (key.to_owned(), value.to_owned())).into())
+}
+
 /// Writes the logging configuration into a directory; gives the options that name it.
 pub(crate) fn write_logging(dir: &Path) -> io::Result<Vec<String>> {
     let mut options = Vec::new();
