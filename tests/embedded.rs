@@ -62,6 +62,7 @@ fn dns_alone_moves_nobody() {
     assert_eq!(number(&report["green"], "records"), 0);
     for producer in report["producers"].as_array().expect("producers") {
         assert!(producer["switched_after_ms"].is_null(), "{producer}");
+        assert_eq!(producer["records_on_green"], 0, "the log says so, too: {producer}");
     }
 }
 

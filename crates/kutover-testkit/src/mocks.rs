@@ -16,7 +16,12 @@ use kutover_core::messages::{ControlMessage, ControlView, MemberState};
 use kutover_core::owner::{RemovalMark, Target};
 use kutover_core::ports::{
     Access, AccessToken, ClientEvents, ClusterAdmin, ClusterIdentity, ClusterProvisioner, ClusterSurvey,
-    ConfigMap, ConnectAdmin, ConnectorConfig, ConnectorDescription, ConnectorState, Delivery, DnsProvider, EndpointAnswer, EndpointWatch, FenceKind, FenceProof, FenceSwitch, GroupDescription, GroupListing, Incarnation, Item, Journal, JournalEntry, LagBatch, LagQuery, LagSource, MemberLink, MemberLinks, NewAccess, NewTopic, NewestIds, PartitionEnd, ProducerClient, ProducerFactory, ProducerIds, ProducerSurvey, Published, RecordRef, Refusal, Registry, ScramUsers, SourceOffsets, Token, TokenProvider, TopicConfigs, TopicDescription,
+    ConfigMap, ConnectAdmin, ConnectorConfig, ConnectorDescription, ConnectorState, Delivery, DnsProvider,
+    EndpointAnswer, EndpointWatch, FenceKind, FenceProof, FenceSwitch, GroupDescription, GroupListing,
+    Incarnation, Item, Journal, JournalEntry, LagBatch, LagQuery, LagSource, MemberLink, MemberLinks,
+    NewAccess, NewTopic, NewestIds, PartitionEnd, ProducerClient, ProducerFactory, ProducerIds,
+    ProducerSurvey, Published, RecordRef, Refusal, Registry, ScramUsers, SourceOffsets, Token, TokenProvider,
+    TopicConfigs, TopicDescription,
 };
 use kutover_core::words::{
     ClusterId, Colour, ConnectorName, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName,

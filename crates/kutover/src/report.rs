@@ -92,6 +92,8 @@ pub(crate) struct ProducerReport {
     pub instance: String,
     /// How long after the new target was published it had moved; `None` if it never did.
     pub switched_after_ms: Option<u64>,
+    /// Records of its own in green's log, as the audit found them.
+    pub records_on_green: u64,
     /// How long sends stalled: until a client took the record, over all sends of the run.
     pub stall_us: StallMicros,
     /// Its receipt for the move; `None` if it gave none.
@@ -125,6 +127,9 @@ impl Report {
         self.out_of_order = findings.out_of_order;
         self.not_written_but_there = findings.not_written_but_there;
         self.foreign = findings.foreign;
+        for (producer, records) in self.producers.iter_mut().zip(findings.on_green) {
+            producer.records_on_green = records;
+        }
         self.groups = findings.groups;
     }
 
@@ -271,6 +276,7 @@ pub(crate) mod tests {
             producers: vec![ProducerReport {
                 instance: "producer-0".into(),
                 switched_after_ms: Some(312),
+                records_on_green: 0,
                 stall_us: StallMicros { p50: 2, p99: 40, p999: 900, max: 12_345 },
                 receipt: Some(serde_json::json!({ "generation": 2 })),
                 on: None,
@@ -324,7 +330,10 @@ pub(crate) mod tests {
             has(&json[colour], &["cluster_id", "version", "records", "removed"]);
         }
         has(&json["groups"][0], &["group", "processed", "missed"]);
-        has(&json["producers"][0], &["instance", "switched_after_ms", "stall_us", "receipt"]);
+        has(
+            &json["producers"][0],
+            &["instance", "switched_after_ms", "records_on_green", "stall_us", "receipt"],
+        );
         has(&json["producers"][0]["stall_us"], &["p50", "p99", "p999", "max"]);
         has(&json["timeline"][0], &["at_ms", "state", "event"]);
     }

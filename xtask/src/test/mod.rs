@@ -128,6 +128,11 @@ fn run_section(context: &Context, section: &Section) -> Tally {
         tally.add(cargo_test::run(context, section.name, &args));
     }
     for (package, test) in section.tls {
+        if let Some(why) = setup::no_tls(context) {
+            // It does not even compile then.
+            tally.skip(format!("{package}: {test}: {why}"));
+            continue;
+        }
         let args = ["--package", package, "--features", "tls", "--test", test];
         tally.add(cargo_test::run(context, section.name, &args));
     }

@@ -49,6 +49,11 @@ pub(crate) fn run(context: &Context, sections: &[&Section]) -> Tally {
     tally
 }
 
+/// Why what is built with TLS cannot be, or nothing if it can.
+pub(crate) fn no_tls(context: &Context) -> Option<String> {
+    Need::OpenSsl.missing(context)
+}
+
 impl Need {
     fn check(self) -> Check {
         match self {

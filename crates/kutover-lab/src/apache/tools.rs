@@ -5,12 +5,16 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use tokio::process::Command;
 
 use super::jars;
 use crate::spec::KafkaVersion;
+
+/// How long Java has to say its version: it takes a tenth of a second on an idle machine.
+const JAVA_LIMIT: Duration = Duration::from_secs(30);
 
 /// Names the programs and the cache. [`Tools::from_env`] is what a user has; tests put others in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,16 +53,21 @@ impl Tools {
         let java = self.java.display();
         let fail = |reason: String| Err(ProviderError::new(ErrorKind::Refused, &what, reason));
         let least = version.least_java();
-        let output = Command::new(&self.java).arg("-version").stdin(Stdio::null()).output().await;
-        let output = match output {
-            Ok(output) => output,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let asked = Command::new(&self.java).arg("-version").stdin(Stdio::null()).kill_on_drop(true).output();
+        let output = match tokio::time::timeout(JAVA_LIMIT, asked).await {
+            Ok(Ok(output)) => output,
+            Err(_) => {
+                return fail(format!(
+                    "`{java} -version` does not end; set JAVA_HOME to a Java {least} or newer"
+                ));
+            }
+            Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
                 return fail(format!(
                     "Java was not found (`{java}`); install Java {least} or newer (Debian: apt-get install \
                      default-jre-headless) or set JAVA_HOME"
                 ));
             }
-            Err(error) => return fail(format!("Java (`{java}`) cannot be run: {error}")),
+            Ok(Err(error)) => return fail(format!("Java (`{java}`) cannot be run: {error}")),
         };
         // `java -version` writes to standard error.
         let said = String::from_utf8_lossy(&output.stderr);

@@ -69,6 +69,8 @@ pub(crate) struct Findings {
     pub not_written_but_there: u64,
     /// Records in a log that no producer of this run accepted.
     pub foreign: u64,
+    /// By producer: records of its own in the new cluster's log.
+    pub on_green: Vec<u64>,
     /// What each group did.
     pub groups: Vec<GroupFinding>,
 }
@@ -80,6 +82,12 @@ pub(crate) fn audit(evidence: &Evidence<'_>) -> Findings {
     for (instance, fates) in (0u16..).zip(evidence.ledger) {
         for (seq, fate) in (0u64..).zip(fates) {
             weigh(*fate, logged.contains(&RecordId { instance, seq }), &mut findings);
+        }
+    }
+    findings.on_green = vec![0; evidence.ledger.len()];
+    for record in &evidence.green.records {
+        if let Some(count) = findings.on_green.get_mut(usize::from(record.id.instance)) {
+            *count += 1;
         }
     }
     findings.groups = evidence.groups.iter().map(|(name, book)| judge_group(name, book, &logged)).collect();

@@ -67,6 +67,7 @@ fn a_clean_run_has_no_findings() {
         Findings {
             accepted: 20,
             acknowledged: 20,
+            on_green: vec![5, 5],
             groups: vec![group("a"), group("b")],
             ..Findings::default()
         }

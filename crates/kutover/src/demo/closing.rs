@@ -6,6 +6,7 @@ use anyhow::{Context, Result, anyhow};
 use kutover_core::words::Colour;
 
 use super::scene::{Outcome, Scene};
+use super::without::NOT_DRAINED;
 use crate::audit::{self, ClusterLog, Evidence, ends_of};
 use crate::failure::Failure;
 use crate::report::{ProducerReport, Report, SCHEMA};
@@ -105,6 +106,10 @@ fn report(scene: &mut Scene, traffic: &Traffic, outcome: Outcome) -> Report {
         timeline: std::mem::take(&mut scene.timeline),
     };
     report.take_findings(findings);
+    // What tells whether anybody moved is the log, not what a strategy is known for.
+    if report.outcome == NOT_DRAINED && report.producers.iter().all(|one| one.records_on_green == 0) {
+        report.outcome = "not-moved".into();
+    }
     report
 }
 
@@ -118,6 +123,7 @@ fn producers(
     each.map(|(number, (account, accepting))| ProducerReport {
         instance: producer_name(number),
         switched_after_ms: account.switched_at.and_then(since),
+        records_on_green: 0,
         stall_us: over_all(&accepting, account.held_up),
         receipt: account.receipt,
         on: account.on,
