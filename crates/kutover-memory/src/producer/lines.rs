@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kutover_core::ports::{ClientEvents, Delivery, DeliveryFate, ErrorCode};
 use kutover_core::words::{TopicName, TopicPartition};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, ReentrantMutex};
 use tokio::time::Instant;
 
 use super::ClientOptions;
@@ -58,6 +58,9 @@ pub(super) struct Lines {
     producer_id: i64,
     options: ClientOptions,
     state: Mutex<State>,
+    /// Held from taking a record out of its line until its report is counted, so that a purge by another thread does not
+    /// return before. A report's callback may purge itself.
+    reporting: ReentrantMutex<()>,
     idle: Signal,
 }
 
@@ -75,9 +78,9 @@ impl Lines {
         producer_id: i64,
         options: ClientOptions,
     ) -> Self {
-        let (state, idle) = (Mutex::default(), Signal::default());
+        let (state, reporting, idle) = (Mutex::default(), ReentrantMutex::default(), Signal::default());
         let producer_id = if options.idempotent { producer_id } else { NO_PRODUCER_ID };
-        Self { cluster, events, weather, producer_id, options, state, idle }
+        Self { cluster, events, weather, producer_id, options, state, reporting, idle }
     }
 
     pub(super) fn outstanding(&self) -> usize {
@@ -122,6 +125,7 @@ impl Lines {
 
     /// Every record fails with its fate. What is on its way still lands, or not.
     pub(super) fn purge(&self) {
+        let _order = self.reporting.lock();
         let mut state = self.state.lock();
         let mut failed = Vec::new();
         for line in state.lines.values_mut() {
@@ -169,6 +173,7 @@ impl Lines {
     fn take(&self, place: &TopicPartition, carrier: u64) -> Option<(Batch, Instant)> {
         loop {
             let now = Instant::now();
+            let _order = self.reporting.lock();
             let expired = self.on_line(place, carrier, |line| {
                 let old = line.queue.front().is_some_and(|(_, deadline)| *deadline <= now);
                 if old { line.queue.pop_front() } else { None }
@@ -247,6 +252,7 @@ impl Lines {
         // Without acknowledgements there are no offsets.
         let offsets = (0..).map(|index| if first < 0 { first } else { first + index });
         for offset in offsets {
+            let _order = self.reporting.lock();
             let Some(Some(queued)) = self.on_line(place, carrier, |line| line.flight.pop_front()) else {
                 break;
             };
@@ -261,9 +267,11 @@ impl Lines {
         if maybe {
             self.on_line(place, carrier, Line::leave_behind);
         }
+        let order = self.reporting.lock();
         while let Some(Some(queued)) = self.on_line(place, carrier, |line| line.flight.pop_front()) {
             self.fail(queued, fate, code);
         }
+        drop(order);
         self.on_line(place, carrier, |line| line.unsure = false);
     }
 
