@@ -1,6 +1,6 @@
 //! Two clusters of real Kafka with the configuration that describes them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use krafka::Kafka;
 use kutover_core::error::ErrorKind;
@@ -52,11 +52,24 @@ impl TwoClusters {
         Some(Self { blue, green, _lab: lab, directory, _turn: turn })
     }
 
+    /// Where the world's files are; the clusters' own are in `lab`.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
     /// Writes a configuration for clusters that exist, with this as its `[plan]`, and gives its path.
     ///
     /// # Panics
     /// If it cannot be written.
     pub fn configuration(&self, plan: &str) -> PathBuf {
+        self.configuration_with("", plan)
+    }
+
+    /// The same with further tables before the plan.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn configuration_with(&self, tables: &str, plan: &str) -> PathBuf {
         let mut text = "deployment = \"orders\"\njournal = \"orders.journal\"\n\
              endpoints = [{ name = \"kafka.orders.test\", port = 9092 }]\n\n\
              [dns]\nkind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:0\"\nttl_s = 1\n"
@@ -71,7 +84,7 @@ impl TwoClusters {
             );
         }
         let path = self.directory.path().join("orders.toml");
-        std::fs::write(&path, format!("{text}\n[plan]\n{plan}\n")).expect("written");
+        std::fs::write(&path, format!("{text}\n{tables}[plan]\n{plan}\n")).expect("written");
         path
     }
 }

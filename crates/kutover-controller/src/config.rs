@@ -35,6 +35,7 @@
 
 mod aws;
 mod check;
+mod connect;
 mod dns;
 mod error;
 mod journal;
@@ -59,6 +60,7 @@ use serde::{Deserialize, Serialize};
 
 pub use aws::{AwsConfig, Route53Config, StackConfig};
 pub(crate) use check::WATCHED;
+pub use connect::ConnectConfig;
 pub use dns::{DnsConfig, DnsKind, Rfc2136Config};
 pub use error::ConfigError;
 pub use journal::JournalPlace;
@@ -144,6 +146,9 @@ pub struct ClusterConfig {
     /// A file with the token for `sasl.mechanism = "OAUTHBEARER"`, kept fresh by somebody else and read each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// The Kafka Connect workers that belong to this colour. Default none. Both colours have them, or neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connect: Option<ConnectConfig>,
 }
 
 /// What makes a cluster refuse records. An embedded cluster has a hook of its own, and this is not looked at.
@@ -201,6 +206,10 @@ pub struct Plan {
     /// transactions: what was aborted is data to them. All others are taken to read committed ones. Default: none.
     #[schemars(with = "BTreeSet<String>")]
     pub read_uncommitted: BTreeSet<GroupId>,
+    /// Connectors that move along: `"*"` or a list of names. Default: all, where the colours have `connect`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::selection")]
+    pub connectors: Option<NameSelection>,
     /// Who says yes before the switch and before the removal. Default automatic.
     pub approve: Approve,
     /// Whether the old cluster must be made to refuse records. Default required; waived needs `approve = "manual"`
@@ -292,6 +301,7 @@ impl Default for Plan {
             groups: BTreeSet::new(),
             waive_groups: BTreeSet::new(),
             read_uncommitted: BTreeSet::new(),
+            connectors: None,
             approve: Approve::Automatic,
             fence: FencePolicy::Required,
             separation: Separation::On,
@@ -381,6 +391,9 @@ impl Config {
                         stack.template = stack.template.take().map(|path| directory.join(path));
                     }
                     ProvisionerConfig::Static { .. } | ProvisionerConfig::Lab { .. } => {}
+                }
+                if let Some(connect) = &mut cluster.connect {
+                    connect.beside(directory);
                 }
                 cluster.token_file = cluster.token_file.take().map(|path| directory.join(path));
             }

@@ -44,6 +44,7 @@ impl Config {
                 }),
                 Separation::Off => SeparationPolicy::Waived,
             },
+            connect: self.connect_plan(),
             approve_redirect: approval,
             approve_removal: approval,
             remove_old: self.plan.remove_old,

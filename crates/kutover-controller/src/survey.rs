@@ -9,8 +9,8 @@ use kutover_core::cutover::Plan;
 use kutover_core::decisions::stragglers::{Look, PartitionWriters};
 use kutover_core::drain::{Observation, OpenTransaction};
 use kutover_core::error::{ErrorKind, ProviderResult};
-use kutover_core::ports::{ClusterSurvey, ConfigSource, Item, LagQuery, ProducerSurvey};
-use kutover_core::survey::{ClusterSeen, EndpointSeen, Survey, Traffic, partitions, required};
+use kutover_core::ports::{ClusterSurvey, ConfigSource, ConnectAdmin, Item, LagQuery, ProducerSurvey};
+use kutover_core::survey::{ClusterSeen, ConnectSeen, EndpointSeen, Survey, Traffic, partitions, required};
 use kutover_core::words::{Colour, DnsName, GroupId, MEMBERS_TOPIC, Offset, TopicName, TopicPartition};
 use tokio::time::Instant;
 
@@ -23,6 +23,8 @@ pub struct SurveyLinks {
     pub links: ClusterLinks,
     /// What is asked besides.
     pub look: Arc<dyn ClusterSurvey>,
+    /// Its Connect workers, where connectors are to move along.
+    pub workers: Option<Arc<dyn ConnectAdmin>>,
 }
 
 /// How a plan looks.
@@ -79,17 +81,25 @@ fn told<T>(answer: ProviderResult<T>) -> Item<T> {
 
 /// A cluster that does not say who it is, what topics or what groups it has, cannot be looked at.
 async fn look_at(links: &Item<SurveyLinks>) -> Item<ClusterSeen> {
-    let SurveyLinks { links: ClusterLinks { admin, .. }, look } = links.as_ref().map_err(Clone::clone)?;
+    let SurveyLinks { links: ClusterLinks { admin, .. }, look, workers } =
+        links.as_ref().map_err(Clone::clone)?;
     let (identity, topics, groups) = tokio::try_join!(admin.identity(), admin.topics(), admin.groups())
         .map_err(|error| error.to_string())?;
     let names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
-    let (described, topic_configs, brokers, access, fence, reach) = tokio::join!(
+    let connect = async {
+        match workers {
+            Some(workers) => Some(told(connect_seen(&**workers).await)),
+            None => None,
+        }
+    };
+    let (described, topic_configs, brokers, access, fence, reach, connect) = tokio::join!(
         look.describe_groups(),
         look.topic_configs(&names),
         look.broker_configs(),
         admin.access(),
         admin.fence_traces(),
         look.reach(&identity.brokers),
+        connect,
     );
     Ok(ClusterSeen {
         topics,
@@ -104,8 +114,14 @@ async fn look_at(links: &Item<SurveyLinks>) -> Item<ClusterSeen> {
             fence => told(fence),
         },
         reach,
+        connect,
         identity,
     })
+}
+
+async fn connect_seen(workers: &dyn ConnectAdmin) -> ProviderResult<ConnectSeen> {
+    let cluster_id = workers.kafka_cluster_id().await?;
+    Ok(ConnectSeen { cluster_id, connectors: workers.connectors().await? })
 }
 
 /// The configs that are set on topics that move: the new cluster would be asked to make topics with them.
@@ -119,7 +135,7 @@ fn own_configs(plan: &Plan, seen: &ClusterSeen) -> BTreeMap<String, String> {
 }
 
 async fn watch_traffic(
-    SurveyLinks { links, look }: &SurveyLinks,
+    SurveyLinks { links, look, .. }: &SurveyLinks,
     plan: &Plan,
     seen: &ClusterSeen,
     watch: &Watch,

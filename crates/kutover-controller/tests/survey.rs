@@ -53,7 +53,7 @@ fn close_mouthed(cluster: &MemoryCluster) -> SurveyLinks {
         registry: cluster.clone(),
         ids: cluster,
     };
-    SurveyLinks { links, look: Arc::new(mock) }
+    SurveyLinks { links, look: Arc::new(mock), workers: None }
 }
 
 fn gate() -> Gate {

@@ -75,6 +75,7 @@ controls! {
     NoSeparation, 16, "no-separation", "the new cluster's producer ids may overlap the old one's";
     AnyFence, 17, "any-fence", "the kind of fence is chosen without looking at transactions and principals";
     HistoryIgnored, 18, "history-ignored", "history that nobody waived dies with the old cluster";
+    SinksEarly, 19, "sinks-early", "sinks start on the new cluster before the old one is read to its end";
     EarlyMembersIgnored, 19, "early-members-ignored", "the new cluster is not asked for groups that are there too early";
     SkipTerm, 20, "skip-term", "the term in the owner record is not compared";
     BlindSwap, 20, "blind-swap", "a record of DNS is replaced whatever stands there";

@@ -245,6 +245,7 @@ fn plan(dice: &mut SmallRng, groups: &[GroupScene], waived: bool) -> Plan {
         waived_history: Topics::All,
         raised_retention: Topics::none(),
         fence: if waived { FencePolicy::Waived } else { FencePolicy::Required },
+        connect: None,
         separation: SeparationPolicy::Required(Room { head_room: 1_000, most: 100_000 }),
         approve_redirect,
         approve_removal: if waived { Approval::Manual } else { approve_removal },

@@ -9,12 +9,15 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use async_trait::async_trait;
 use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ScramPasswords};
-use kutover_controller::config::{ClusterConfig, Config, DnsKind, FenceConfig, ProvisionerConfig};
+use kutover_connect::{ConnectOptions, HttpConnect};
+use kutover_controller::config::{
+    ClusterConfig, Config, ConnectConfig, DnsKind, FenceConfig, ProvisionerConfig,
+};
 use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
-    ClusterProvisioner, ClusterSurvey, DnsProvider, Incarnation, Published, RecordData, RecordSet,
-    TokenProvider,
+    ClusterProvisioner, ClusterSurvey, ConnectAdmin, DnsProvider, Incarnation, Published, RecordData,
+    RecordSet, TokenProvider,
 };
 use kutover_core::words::{Colour, DeploymentName, DnsName};
 use kutover_dns::LocalServer;
@@ -194,6 +197,7 @@ struct Clients {
     tokens: Option<Arc<dyn TokenProvider>>,
     /// For SCRAM users that the cluster may have to be given.
     scram_passwords: ScramPasswords,
+    workers: Option<Arc<HttpConnect>>,
 }
 
 impl Clients {
@@ -219,7 +223,8 @@ impl Clients {
         let passwords = config.scram_users.read();
         let passwords =
             passwords.map_err(|(name, reason)| anyhow!("password of SCRAM user `{name}`: {reason}"))?;
-        Ok(Self { plain, checked, tokens, scram_passwords: ScramPasswords::new(passwords) })
+        let workers = config.connect.as_ref().map(workers).transpose()?;
+        Ok(Self { plain, checked, tokens, scram_passwords: ScramPasswords::new(passwords), workers })
     }
 
     fn hooks(&self) -> ClientHooks {
@@ -230,6 +235,17 @@ impl Clients {
             None => ClientHooks::default(),
         }
     }
+}
+
+/// The Connect workers that a configuration names.
+fn workers(config: &ConnectConfig) -> anyhow::Result<Arc<HttpConnect>> {
+    let mut credentials = None;
+    if let (Some(user), Some(password)) = (&config.username, &config.password) {
+        let password = password.read().map_err(|reason| anyhow!("password for Connect: {reason}"))?;
+        credentials = Some((user.clone(), password.expose().to_owned()));
+    }
+    let options = ConnectOptions { url: config.url.clone(), credentials, ca_file: config.ca_file.clone() };
+    Ok(Arc::new(HttpConnect::new(&options)?))
 }
 
 impl Connector {
@@ -317,6 +333,17 @@ impl ClusterConnector for Connector {
 
     async fn survey(&self, incarnation: &Incarnation) -> ProviderResult<Arc<dyn ClusterSurvey>> {
         Ok(Arc::new(self.admin(incarnation).await?))
+    }
+
+    async fn workers(&self, colour: Colour) -> ProviderResult<Arc<dyn ConnectAdmin>> {
+        match &self.of(colour)?.workers {
+            Some(workers) => Ok(Arc::clone(workers) as _),
+            None => Err(ProviderError::new(
+                ErrorKind::Invalid,
+                format!("Connect workers of {colour}"),
+                format!("none are configured; say clusters.{colour}.connect"),
+            )),
+        }
     }
 }
 

@@ -85,6 +85,7 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("no-separation", Suite::Core, "ids_are_used_up_before_the_switch"),
     proof("any-fence", Suite::Core, "a_size_fence_needs_a_request_and_no_transactions"),
     proof("history-ignored", Suite::Core, "what_outlives_the_old_cluster_is_named"),
+    proof("sinks-early", Suite::Controller, "a_sink_writes_each_line_once_and_in_order"),
     proof("early-members-ignored", Suite::Core, "who_is_early_on_the_new_cluster_is_named_once"),
     proof("early-members-ignored", Suite::Controller, "a_group_that_is_early_on_the_new_cluster_is_named"),
     proof("skip-term", Suite::Controller, "a_record_of_a_newer_term_is_never_written"),

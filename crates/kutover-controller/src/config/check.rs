@@ -8,18 +8,18 @@ use kutover_core::words::Colour;
 use super::{Approve, Config, DnsKind, FenceConfig, FencePolicy, JournalPlace, ProvisionerConfig};
 
 /// The field at fault, and what is wrong with it and the fix.
-type Fault = (String, String);
+pub(super) type Fault = (String, String);
 
 /// RFC 2181, 8: a TTL has 31 bits. A day is more than anybody waits out at a cutover.
 const LONGEST_TTL_S: u32 = 86_400;
 
 /// The first fault of each table.
 pub(super) fn check(config: &Config) -> Vec<Fault> {
-    let tables = [paths, endpoints, dns, clusters, plan];
+    let tables = [paths, endpoints, dns, clusters, super::connect::check, plan];
     tables.into_iter().filter_map(|table| table(config).err()).collect()
 }
 
-fn fault<T>(field: impl Into<String>, message: impl Into<String>) -> Result<T, Fault> {
+pub(super) fn fault<T>(field: impl Into<String>, message: impl Into<String>) -> Result<T, Fault> {
     Err((field.into(), message.into()))
 }
 

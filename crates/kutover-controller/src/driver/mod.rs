@@ -1,5 +1,6 @@
 //! The driver: carries out the cutover machine's outputs, in order, through the ports.
 
+mod connect;
 mod early;
 mod owner;
 mod proofs;
@@ -19,8 +20,8 @@ use kutover_core::cutover::{Answer, Progress};
 use kutover_core::cutover::{ApprovalGate, CommandId, Cutover, Event, Input, Output, Plan, Record, Stop};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
-    ClusterAdmin, ClusterProvisioner, ClusterSurvey, DnsProvider, Incarnation, Journal, JournalEntry,
-    LagSource, ProducerIds, ProducerSurvey, Registry,
+    ClusterAdmin, ClusterProvisioner, ClusterSurvey, ConnectAdmin, DnsProvider, Incarnation, Journal,
+    JournalEntry, LagSource, ProducerIds, ProducerSurvey, Registry,
 };
 use kutover_core::survey::Waivers;
 use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId, Millis, Nonce};
@@ -63,6 +64,19 @@ pub trait ClusterConnector: Send + Sync {
     async fn survey(&self, incarnation: &Incarnation) -> ProviderResult<Arc<dyn ClusterSurvey>> {
         let what = format!("look at {}", incarnation.id);
         Err(ProviderError::new(ErrorKind::Unsupported, what, "this connector cannot tell what a plan asks"))
+    }
+
+    /// The Connect workers of a colour. Needed where connectors move along.
+    ///
+    /// # Errors
+    /// Invalid: none are configured.
+    async fn workers(&self, colour: Colour) -> ProviderResult<Arc<dyn ConnectAdmin>> {
+        let what = format!("Connect workers of {colour}");
+        Err(ProviderError::new(
+            ErrorKind::Invalid,
+            what,
+            format!("none are configured; say clusters.{colour}.connect"),
+        ))
     }
 }
 

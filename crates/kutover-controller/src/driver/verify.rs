@@ -47,7 +47,7 @@ impl World {
     ) -> ProviderResult<()> {
         const WHAT: &str = "plan the cutover";
         let (from, watch) = (old.colour, &gate.watch);
-        let (old, new) = (self.survey_links(old).await?, self.survey_links(new).await?);
+        let (old, new) = (self.survey_links(plan, old).await?, self.survey_links(plan, new).await?);
         let request =
             SurveyRequest { plan, from, endpoints: BTreeMap::new(), old: Ok(old), new: Some(Ok(new)), watch };
         let assessment = assess(&Box::pin(survey(request)).await, plan, &gate.waivers);
@@ -63,9 +63,13 @@ impl World {
         }
     }
 
-    async fn survey_links(&self, on: &Incarnation) -> ProviderResult<SurveyLinks> {
-        let links = self.links(on).await?;
-        Ok(SurveyLinks { links, look: self.look(on).await? })
+    async fn survey_links(&self, plan: &Plan, on: &Incarnation) -> ProviderResult<SurveyLinks> {
+        let (links, look) = (self.links(on).await?, self.look(on).await?);
+        let workers = match &plan.connect {
+            Some(_) => Some(self.backends.clusters.workers(on.colour).await?),
+            None => None,
+        };
+        Ok(SurveyLinks { links, look, workers })
     }
 }
 

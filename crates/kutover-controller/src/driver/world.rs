@@ -62,6 +62,7 @@ impl World {
             Command::SetStartOffsets { new, groups, starts } => {
                 Ok(Answer::StartOffsetsSet { kept: self.start_offsets(new, groups, starts).await? })
             }
+            Command::Connect(command) => self.connect(command).await,
             Command::ProducerIds { old, new, writers_of, mark } => {
                 self.producer_ids(old, new, writers_of.as_ref(), *mark).await
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::connect::ConnectAnswer;
 use crate::decisions::early_members::GroupThere;
 use crate::decisions::stragglers::{LastRecord, PartitionWriters};
 use crate::drain::Observation;
@@ -78,6 +79,8 @@ pub enum Answer {
         /// The partitions left alone.
         kept: BTreeMap<GroupId, Vec<TopicPartition>>,
     },
+    /// To [`Command::Connect`](super::Command::Connect).
+    Connect(ConnectAnswer),
     /// To [`Command::ProducerIds`](super::Command::ProducerIds).
     ProducerIds {
         /// The old cluster's newest ids.

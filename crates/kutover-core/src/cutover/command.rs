@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::StartOffsets;
+use super::connect::{ConnectAct, ConnectCommand};
 use crate::chain::Chain;
 use crate::decisions::raise::Raised;
 use crate::owner::{Intent, RemovalMark, Target};
@@ -86,6 +87,8 @@ pub enum Command {
         /// Where the next segments start if the cluster holds earlier ones; elsewhere they start at its ends.
         starts: Vec<(TopicPartition, Offset)>,
     },
+    /// Do something about Kafka Connect's connectors.
+    Connect(Box<ConnectCommand>),
     /// Look where producer ids stand on both clusters and, with a mark, use up the new one's towards it for as long as one
     /// call may take.
     ProducerIds {
@@ -322,6 +325,9 @@ pub enum Command {
 impl Command {
     /// Whether it changes the world: its intent is journalled before it runs.
     pub fn is_mutation(&self) -> bool {
+        if let Command::Connect(connect) = self {
+            return connect.act != ConnectAct::Find;
+        }
         !matches!(
             self,
             Command::Verify { .. }
@@ -351,6 +357,7 @@ impl Command {
             Command::MatchTopics { .. } => "match topics",
             Command::ListGroups { .. } => "list groups",
             Command::SetStartOffsets { .. } => "set start offsets",
+            Command::Connect(connect) => connect.act.name(),
             Command::ProducerIds { mark: None, .. } => "read producer ids",
             Command::ProducerIds { mark: Some(_), .. } => "use up producer ids",
             Command::ReadConfigs { .. } => "read configs",

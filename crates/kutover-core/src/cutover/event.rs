@@ -5,12 +5,13 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::command::{Command, CommandId};
-use super::state::{Progress, StateName};
+use super::state::Progress;
+use super::state_name::StateName;
 use crate::decisions::early_members::Early;
 use crate::decisions::stragglers::Straggler;
 use crate::owner::Target;
 use crate::ports::FenceKind;
-use crate::words::{ClusterId, Colour, Generation, IncarnationId, Nonce, Term, TopicName};
+use crate::words::{ClusterId, Colour, ConnectorName, Generation, IncarnationId, Nonce, Term, TopicName};
 
 /// A step that a person may have to approve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,6 +62,13 @@ pub enum Event {
     GroupsRequired {
         /// How many.
         groups: usize,
+    },
+    /// Connectors that move along.
+    Connectors {
+        /// Those that write.
+        sources: Vec<ConnectorName>,
+        /// Those that read.
+        sinks: Vec<ConnectorName>,
     },
     /// Producer ids of the new cluster are being used up.
     SeparatingIds {
@@ -212,6 +220,12 @@ impl fmt::Display for Event {
             }
             Event::Note { text } => f.write_str(text),
             Event::GroupsRequired { groups } => write!(f, "groups that must read to the end: {groups}"),
+            Event::Connectors { sources, sinks } => {
+                let names = |all: &[ConnectorName]| {
+                    all.iter().map(ConnectorName::as_str).collect::<Vec<_>>().join(", ")
+                };
+                write!(f, "connectors that move: sources [{}], sinks [{}]", names(sources), names(sinks))
+            }
             Event::SeparatingIds { mark, behind, ids } => {
                 write!(f, "using up producer ids up to {mark}: up to {ids} to go, brokers below it: {behind}")
             }

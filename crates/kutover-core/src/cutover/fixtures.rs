@@ -8,7 +8,8 @@ use crate::drain::{GroupProgress, LogRange, Observation, Tail};
 use crate::messages::{MemberKind, MemberState};
 use crate::owner::{OwnerRecord, Target};
 use crate::ports::{
-    ClusterIdentity, FenceKind, FenceProof, Incarnation, PartitionEnd, RecordData, TopicDescription,
+    ClusterIdentity, ConnectorDescription, ConnectorKind, ConnectorState, FenceKind, FenceProof, Incarnation,
+    PartitionEnd, RecordData, TopicDescription,
 };
 use crate::words::{Colour, Generation, GroupId, Offset, TopicName, TopicPartition};
 
@@ -23,6 +24,7 @@ pub(super) fn plan() -> Plan {
         raised_retention: Topics::none(),
         fence: FencePolicy::Required,
         separation: SeparationPolicy::Required(Room { head_room: 1_000, most: 100_000 }),
+        connect: None,
         approve_redirect: Approval::Automatic,
         approve_removal: Approval::Automatic,
         remove_old: true,
@@ -135,6 +137,22 @@ pub(super) fn ids(old: u64, new: u64) -> Answer {
     Answer::ProducerIds { old: [(0, Ok(old))].into(), new: [(0, Ok(new))].into(), live: Some([].into()) }
 }
 
+/// A source and a sink on blue.
+pub(super) fn connect_answer(act: ConnectAct) -> ConnectAnswer {
+    let one = |kind| ConnectorDescription { kind, state: ConnectorState::Running, failed: false };
+    match act {
+        ConnectAct::Find => ConnectAnswer::Found {
+            there: [
+                ("files-in".into(), one(ConnectorKind::Source)),
+                ("files-out".into(), one(ConnectorKind::Sink)),
+            ]
+            .into(),
+            taken: BTreeSet::new(),
+        },
+        _ => ConnectAnswer::Done { notes: vec![] },
+    }
+}
+
 /// What a world in which everything goes well answers.
 pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer {
     match command {
@@ -159,6 +177,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         }
         Command::ListGroups { .. } => Answer::Groups { listed: BTreeMap::new(), complete: true },
         Command::SetStartOffsets { .. } => Answer::StartOffsetsSet { kept: BTreeMap::new() },
+        Command::Connect(connect) => Answer::Connect(connect_answer(connect.act)),
         Command::ProducerIds { .. } => ids(7, 5_007),
         Command::ReadConfigs { .. } => Answer::Configs { old: topics(), new: topics() },
         Command::RestoreRetention { .. } => Answer::RetentionRestored { left: vec![] },

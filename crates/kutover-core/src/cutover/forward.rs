@@ -59,15 +59,8 @@ impl Cutover {
                 isolations: self.shut.isolations(&prepared.verified.new.incarnation.id),
                 prove: self.has_served(&prepared.verified.new.identity.cluster_id),
             }),
-            // What was checked right before the switch may have changed while it waited.
-            (Redirection::Reopen(_), Cause::Answer(Answer::Done)) if self.starts_are_old() => {
-                self.notify(Event::Note { text: "the last check is too long ago; checking again".into() });
-                self.progress.chain.forget_after(published.generation);
-                to(prepared, self.first_look())
-            }
-            (Redirection::Reopen(target), Cause::Answer(Answer::Done)) => {
-                to(prepared, Redirection::Publish(target))
-            }
+            (Redirection::Reopen(target), Cause::Answer(Answer::Done)) => self.reopened(prepared, target),
+            (Redirection::HandOver(target), cause) => self.handing_over(prepared, target, cause),
             (Redirection::Publish(target), Cause::Enter) => Next::Run(Command::Publish {
                 target,
                 to: prepared.verified.new.incarnation.clone(),
@@ -82,15 +75,16 @@ impl Cutover {
                 Next::Run(Command::Announce { target, on: both })
             }
             (Redirection::Announce(target), Cause::Answer(Answer::Done)) => {
-                // The generation before it: `published` here is already the new one.
-                let left = Generation(target.generation.0 - 1);
-                Next::Goto(State::Converging(Redirected { prepared, left, target }))
+                self.announced(Redirected::of(prepared, target))
+            }
+            (Redirection::Start(target), cause) => {
+                self.starting_sources(Redirected::of(prepared, target), cause)
             }
             (_, Cause::Answer(other)) => unexpected(&other),
         }
     }
 
-    fn published_generation(&self) -> Generation {
+    pub(super) fn published_generation(&self) -> Generation {
         self.progress.published.as_ref().map_or(Generation(0), |target| target.generation)
     }
 
@@ -277,7 +271,7 @@ impl Cutover {
                 self.watch.begin_anew();
                 Next::Goto(match self.separates() {
                     true => State::Fencing(redirected, Fencing::Ids(by, topic_ids)),
-                    false => State::Draining(Closed { redirected, by, topic_ids }),
+                    false => State::Draining(Closed::new(redirected, by, topic_ids)),
                 })
             }
             (Fencing::Ids(by, topic_ids), cause) => {
@@ -285,7 +279,7 @@ impl Cutover {
                     ControlFlow::Continue(mark) => {
                         let mut redirected = redirected;
                         redirected.prepared.draft.id_mark = mark;
-                        Next::Goto(State::Draining(Closed { redirected, by, topic_ids }))
+                        Next::Goto(State::Draining(Closed::new(redirected, by, topic_ids)))
                     }
                     ControlFlow::Break(next) => next,
                 }
@@ -317,6 +311,9 @@ impl Cutover {
     }
 
     pub(super) fn draining(&mut self, mut closed: Closed, cause: Cause) -> Next {
+        if closed.sinks_move {
+            return self.moving_sinks(closed, cause);
+        }
         match cause {
             Cause::Enter => {
                 let look = self.survey(&closed.redirected);
@@ -335,7 +332,12 @@ impl Cutover {
                 let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
                 self.note_released(&verdict);
                 if verdict.is_drained() {
-                    Next::Goto(State::Soaking(closed))
+                    closed.sinks_move = closed.has_sinks();
+                    Next::Goto(if closed.sinks_move {
+                        State::Draining(closed)
+                    } else {
+                        State::Soaking(closed)
+                    })
                 } else {
                     let Some(mut why) = verdict.broken_end() else {
                         return Next::After(self.plan.timings.poll_ms);

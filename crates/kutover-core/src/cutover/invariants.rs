@@ -1,6 +1,6 @@
 //! What must hold after every step, in release builds too. A broken one stops the machine before it does harm.
 
-use super::{Barrier, Command, Cutover, Output, Progress, Retirement, Rollback, State};
+use super::{Barrier, Command, ConnectAct, Cutover, Output, Progress, Retirement, Rollback, State};
 use crate::chain::Chain;
 use crate::controls::{Control, without};
 use crate::owner::Target;
@@ -37,6 +37,17 @@ fn acts_on_the_right_cluster(command: &Command, progress: &Progress) -> Result<(
             if active.is_none_or(|target| target.colour == old.colour) =>
         {
             Err(format!("{} on {}, where producers belong", command.name(), old.colour))
+        }
+        // What a source writes belongs where producers do, and a sink reads on there.
+        Command::Connect(connect)
+            if connect.act == ConnectAct::Start
+                && active.is_none_or(|target| target.colour != connect.to.incarnation.colour) =>
+        {
+            Err(format!(
+                "{} on {}, where producers do not belong",
+                command.name(),
+                connect.to.incarnation.colour
+            ))
         }
         Command::Publish { target, .. } => opens(&progress.state, target, &progress.chain),
         // The mark goes in after everything was proven on closed segments; destruction follows the mark alone.

@@ -13,6 +13,7 @@
 
 mod answer;
 mod command;
+mod connect;
 pub(crate) mod decide;
 mod early;
 mod event;
@@ -30,6 +31,7 @@ mod shut;
 mod situation;
 mod starts;
 mod state;
+mod state_name;
 mod steps;
 mod unmoved;
 mod watch;
@@ -39,6 +41,8 @@ mod way_back;
 mod barrier_tests;
 #[cfg(test)]
 mod changes;
+#[cfg(test)]
+mod connect_tests;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
@@ -60,14 +64,19 @@ use std::collections::{BTreeSet, VecDeque};
 
 pub use answer::{Answer, StartOffsets};
 pub use command::{Command, CommandId};
+pub use connect::{
+    ConnectAct, ConnectAnswer, ConnectCommand, ConnectPlan, Connector, ConnectorChoice, Connectors, Moved,
+    chosen_connectors,
+};
 pub use event::{ApprovalGate, Event, Record};
 pub use io::{Input, Output, Stop};
 pub use plan::{Approval, FencePolicy, Plan, SeparationPolicy, Timings, Topics};
 pub use release::Release;
 pub use state::{
     Closed, Draft, Fencing, Isolation, Preparation, Prepared, Progress, Redirected, Redirection, Retirement,
-    Side, State, StateName, Undo, Undoing, Verified,
+    Side, State, Undo, Undoing, Verified,
 };
+pub use state_name::StateName;
 pub use way_back::{Barrier, Rollback, WayBack};
 
 use crate::controls::{Control, without};

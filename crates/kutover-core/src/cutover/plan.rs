@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::connect::ConnectPlan;
 use crate::decisions::history::SCHEMAS_TOPIC;
 use crate::decisions::separation::Room;
 use crate::ports::TopicDescription;
@@ -111,6 +112,8 @@ pub struct Plan {
     pub fence: FencePolicy,
     /// Whether producer ids are separated.
     pub separation: SeparationPolicy,
+    /// What is wanted of Kafka Connect; `None`: nothing.
+    pub connect: Option<ConnectPlan>,
     /// How the redirect is approved.
     pub approve_redirect: Approval,
     /// How the removal is approved.
@@ -124,8 +127,15 @@ pub struct Plan {
 impl Plan {
     /// The topics that move, with their partition counts.
     pub fn moving(&self, topics: &[TopicDescription]) -> BTreeMap<TopicName, i32> {
-        let moving = topics.iter().filter(|topic| self.topics.includes(&topic.name));
+        let moving = topics
+            .iter()
+            .filter(|topic| self.topics.includes(&topic.name) && !self.is_connects_own(&topic.name));
         moving.map(|topic| (topic.name.clone(), topic.partitions)).collect()
+    }
+
+    /// Whether Connect's workers keep their own affairs in a topic.
+    fn is_connects_own(&self, topic: &TopicName) -> bool {
+        self.connect.as_ref().is_some_and(|connect| connect.topics.contains(topic))
     }
 
     /// The topics that a group must read to their end, given all that move.
@@ -175,6 +185,7 @@ impl Plan {
         let stays = |topic: &&TopicDescription| {
             !self.topics.includes(&topic.name)
                 && !is_reserved_topic(topic.name.as_str())
+                && !self.is_connects_own(&topic.name)
                 && !named(&topic.name)
         };
         there.iter().filter(stays).map(|topic| topic.name.clone()).collect()

@@ -124,7 +124,13 @@ impl Cutover {
             (Retirement::Mark, Cause::Enter) => {
                 Next::Run(Command::MarkRemoval { mark, nonce: self.act_nonce() })
             }
-            (Retirement::Mark, Cause::Answer(Answer::Done)) => to(closed, Retirement::Destroy),
+            (Retirement::Mark, Cause::Answer(Answer::Done)) => {
+                let onwards = closed.with_its_connectors(true);
+                to(closed, onwards)
+            },
+            (Retirement::Connectors(marked), cause) => {
+                self.retiring_connectors(closed, shut_out, marked, cause)
+            }
             (Retirement::Destroy, Cause::Enter) => Next::Run(Command::Destroy { colour: old.colour, mark }),
             (Retirement::Destroy, Cause::Answer(Answer::Done)) => {
                 self.notify(Event::Removed { incarnation: mark.incarnation, cluster_id: mark.cluster_id });
@@ -186,7 +192,8 @@ impl Cutover {
         let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
         match verdict.remaining.first() {
             None if step == Retirement::Keep => {
-                Next::Goto(State::Retiring(closed, shut_out, Retirement::Tidy))
+                let onwards = closed.with_its_connectors(false);
+                Next::Goto(State::Retiring(closed, shut_out, onwards))
             }
             None => {
                 let approval = match closed.by {
@@ -224,10 +231,19 @@ impl Cutover {
                         let chain = self.progress.chain.clone();
                         Next::Run(Command::WriteChain { on: vec![old], chain })
                     }
-                    None => to(undo, Undoing::Fence),
+                    None => {
+                        let onwards = undo.after_chain();
+                        to(undo, onwards)
+                    }
                 }
             }
-            (Undoing::Chain, Cause::Answer(Answer::Done)) => to(undo, Undoing::Fence),
+            (Undoing::Chain, Cause::Answer(Answer::Done)) => {
+                let onwards = undo.after_chain();
+                to(undo, onwards)
+            }
+            (Undoing::Connectors | Undoing::ConnectorsGone, cause) => {
+                self.undoing_connectors(undo, step, cause)
+            }
             (Undoing::Fence, Cause::Enter) => match (undo.new.clone(), &undo.cluster_id) {
                 (Some(old), Some(cluster)) if self.has_served(cluster) => {
                     let topics = undo.fence.difference(&undo.created).cloned().collect();

@@ -110,6 +110,11 @@ impl Cutover {
             | Rollback::Drain
             | Rollback::FenceAgain
             | Rollback::Ttl => self.settling_back(way, step, cause),
+            Rollback::SourcesAway
+            | Rollback::SourcesHome
+            | Rollback::SinksAway
+            | Rollback::SinksHome
+            | Rollback::ConnectorsGone => self.connectors_back(way, step, cause),
             Rollback::Ask(failed) => match cause {
                 Cause::Enter => Next::Run(Command::ReadMembers { on: vec![way.away().clone()] }),
                 Cause::Answer(_) => self.answers_after_all(way, *failed),
@@ -151,7 +156,10 @@ impl Cutover {
             (Rollback::LookAway, Cause::Enter) => Next::Run(Command::ReadEnds { old: away, topics }),
             (Rollback::LookAway, Cause::Answer(Answer::Ends { .. })) => to(way, Rollback::LookHome),
             (Rollback::LookHome, Cause::Enter) => Next::Run(Command::ReadEnds { old: home, topics }),
-            (Rollback::LookHome, Cause::Answer(Answer::Ends { .. })) => to(way, Rollback::Intent),
+            (Rollback::LookHome, Cause::Answer(Answer::Ends { .. })) => {
+                let onwards = way.before_intent();
+                to(way, onwards)
+            }
             (_, Cause::Answer(other)) => unexpected(&other),
             (step, Cause::Enter) => misled(step),
         }
@@ -234,7 +242,11 @@ impl Cutover {
             (_, Cause::Answer(other)) => return unexpected(&other),
             (step, Cause::Enter) => return misled(step),
         }
-        Next::Goto(State::RollingBack(way, following(Some(&step))))
+        let onwards = match following(Some(&step)) {
+            Rollback::Converge => way.after_announcement(),
+            onwards => onwards,
+        };
+        Next::Goto(State::RollingBack(way, onwards))
     }
 
     fn reopen(&self, way: &WayBack, prove: bool) -> Command {
@@ -258,7 +270,7 @@ impl Cutover {
                 self.notify(Event::Moved { moved, of, waiting });
                 let reopen = self.reopen(&way, false);
                 let onwards = match way.barrier {
-                    Barrier::Fence => Rollback::Drain,
+                    Barrier::Fence => way.before_drain(),
                     Barrier::Quiet => Rollback::Quiet(Vec::new()),
                     Barrier::Lost => Rollback::QuietChain,
                 };
@@ -281,8 +293,14 @@ impl Cutover {
                 Next::Run(Command::WriteChain { on: way.within_reach(), chain: self.progress.chain.clone() })
             }
             (Rollback::QuietChain, Cause::Answer(Answer::Done)) => match way.barrier {
-                Barrier::Lost => to(way, Rollback::Ttl),
-                Barrier::Fence | Barrier::Quiet => to(way, Rollback::Drain),
+                Barrier::Lost => {
+                    let onwards = way.after_drain();
+                    to(way, onwards)
+                }
+                Barrier::Fence | Barrier::Quiet => {
+                    let onwards = way.before_drain();
+                    to(way, onwards)
+                }
             },
             (Rollback::Drain, cause) => self.draining_back(way, cause),
             (Rollback::FenceAgain, Cause::Enter) => {
@@ -378,7 +396,8 @@ impl Cutover {
             );
             self.notify(Event::Note { text });
         }
-        Next::Goto(State::RollingBack(way, Rollback::Ttl))
+        let onwards = way.after_drain();
+        Next::Goto(State::RollingBack(way, onwards))
     }
 
     /// The cluster that is left answers, and yet a step fails there: a leader is away. Another one is elected once the
@@ -424,9 +443,9 @@ impl Cutover {
 
     fn give_up(&mut self, now: Millis, way: WayBack, failed: Rollback, error: &ProviderError) {
         let onwards = match failed {
-            Rollback::Topics | Rollback::LookAway => Rollback::Intent,
+            Rollback::Topics | Rollback::LookAway | Rollback::SourcesAway => Rollback::Intent,
             Rollback::Raise | Rollback::Prove => Rollback::Ends(Vec::new()),
-            Rollback::Chain | Rollback::Announce => failed,
+            Rollback::Chain | Rollback::Announce | Rollback::SourcesHome | Rollback::SinksHome => failed,
             _ => Rollback::QuietChain,
         };
         self.progress.chain.give_up(way.closing());

@@ -16,7 +16,9 @@ impl State {
     /// may be tried for long, until everything is drained.
     pub(super) fn leading(&self) -> Option<(&Prepared, &Target)> {
         match self {
-            State::Redirecting(prepared, Redirection::Publish(target)) => Some((prepared, target)),
+            State::Redirecting(prepared, Redirection::Publish(target) | Redirection::Start(target)) => {
+                Some((prepared, target))
+            }
             State::Converging(redirected) | State::Fencing(redirected, _) => {
                 Some((&redirected.prepared, &redirected.target))
             }
@@ -70,7 +72,7 @@ impl Cutover {
     /// Nobody is led to a cluster that does not answer. Where they were led there already, the old one is closed and read
     /// to its end all the same.
     fn new_is_silent(&mut self, why: &str) -> ControlFlow<Next, Cause> {
-        if let State::Redirecting(prepared, _) = &self.progress.state {
+        if let State::Redirecting(prepared, Redirection::Publish(_)) = &self.progress.state {
             let colour = prepared.verified.new.incarnation.colour;
             self.freshened = None;
             let hold = format!(

@@ -2,10 +2,11 @@
 //! an earlier one: there is no way to make a [`Closed`] without a [`Redirected`], or that without a [`Prepared`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::connect::{Connectors, Moved};
+use super::state_name::StateName;
 use super::way_back::{Rollback, WayBack};
 use crate::chain::{Chain, ClosedBy};
 use crate::decisions::raise::Raised;
@@ -71,6 +72,9 @@ pub struct Draft {
     /// Where retention is raised, or may be, with what stood before.
     #[serde(default)]
     pub raised: Vec<Raised>,
+    /// Connectors that move along.
+    #[serde(default)]
+    pub connectors: Connectors,
 }
 
 /// A new cluster that is ready to take over.
@@ -94,6 +98,12 @@ pub struct Redirected {
 }
 
 impl Redirected {
+    /// What was published; the generation that was left is the one before it.
+    pub(super) fn of(prepared: Prepared, target: Target) -> Self {
+        let left = Generation(target.generation.0 - 1);
+        Self { prepared, left, target }
+    }
+
     /// The mark under which the old cluster would be removed: the incarnation that was proven, under its proven cluster id.
     pub(super) fn mark(&self) -> RemovalMark {
         let old = &self.prepared.verified.old;
@@ -110,9 +120,16 @@ pub struct Closed {
     pub by: ClosedBy,
     /// The topics' ids when they were closed, where the cluster knows ids: a re-created topic has another.
     pub topic_ids: BTreeMap<TopicName, TopicId>,
+    /// Whether groups have read it to its end, so that sinks can go on to the new cluster.
+    #[serde(default)]
+    pub sinks_move: bool,
 }
 
 impl Closed {
+    pub(super) fn new(redirected: Redirected, by: ClosedBy, topic_ids: BTreeMap<TopicName, TopicId>) -> Self {
+        Self { redirected, by, topic_ids, sinks_move: false }
+    }
+
     /// The mark that names what is to be removed.
     pub fn mark(&self) -> RemovalMark {
         self.redirected.mark()
@@ -138,6 +155,9 @@ pub struct Undo {
     /// Where retention was raised, or may have been.
     #[serde(default)]
     pub raised: Vec<Raised>,
+    /// Connectors that may have been made there, and sources that may stand still.
+    #[serde(default)]
+    pub connect: Option<Box<Moved>>,
     /// Whether the TTL may have been changed.
     pub ttl: bool,
     /// The TTL that stood before; 0 if that was not learnt.
@@ -150,10 +170,14 @@ pub struct Undo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Preparation {
+    /// Connectors are found.
+    Connectors,
     /// The new cluster gets the old one's topics.
     Topics,
     /// kutover's own topics stand on both clusters, under this term.
     Claim,
+    /// Connectors are made on the new cluster, stopped.
+    CreateConnectors,
     /// Groups are recorded.
     Groups,
     /// Groups get start offsets on the new cluster.
@@ -182,10 +206,14 @@ pub enum Redirection {
     Chain(Target),
     /// A cluster that was left in an earlier cutover takes records again.
     Reopen(Target),
+    /// Sources are stopped on the old cluster, and how far they came is carried to the new one.
+    HandOver(Target),
     /// Owner record and DNS.
     Publish(Target),
     /// The control topics.
     Announce(Target),
+    /// Sources go on on the new cluster.
+    Start(Target),
 }
 
 /// Steps of [`State::Fencing`].
@@ -226,6 +254,8 @@ pub enum Retirement {
     Approval,
     /// The mark goes into the owner record. From here on there is no way back.
     Mark,
+    /// The old cluster's connectors go. The flag says whether its removal is marked; otherwise it stays.
+    Connectors(bool),
     /// The marked incarnation is destroyed.
     Destroy,
     /// The mark goes, the TTL is restored.
@@ -238,6 +268,10 @@ pub enum Retirement {
 pub enum Undoing {
     /// The chain says again what it said before.
     Chain,
+    /// Sources go on on the old cluster.
+    Connectors,
+    /// Connectors that were made on the new cluster go.
+    ConnectorsGone,
     /// A new cluster that has served before is fenced again.
     Fence,
     /// Retention and TTL are restored.
@@ -286,78 +320,6 @@ pub enum State {
     Aborted(String),
 }
 
-/// A state's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[allow(missing_docs, reason = "they are the names of State's variants")]
-pub enum StateName {
-    Planned,
-    Provisioning,
-    Verifying,
-    Preparing,
-    Ready,
-    Redirecting,
-    Converging,
-    Fencing,
-    Draining,
-    Soaking,
-    Isolating,
-    Retiring,
-    Complete,
-    Aborting,
-    Aborted,
-    RollingBack,
-    RolledBack,
-}
-
-impl StateName {
-    /// The states of a cutover that goes well, in order.
-    pub const FORWARD: [StateName; 13] = [
-        StateName::Planned,
-        StateName::Provisioning,
-        StateName::Verifying,
-        StateName::Preparing,
-        StateName::Ready,
-        StateName::Redirecting,
-        StateName::Converging,
-        StateName::Fencing,
-        StateName::Draining,
-        StateName::Soaking,
-        StateName::Isolating,
-        StateName::Retiring,
-        StateName::Complete,
-    ];
-
-    /// The name in kebab-case.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            StateName::Planned => "planned",
-            StateName::Provisioning => "provisioning",
-            StateName::Verifying => "verifying",
-            StateName::Preparing => "preparing",
-            StateName::Ready => "ready",
-            StateName::Redirecting => "redirecting",
-            StateName::Converging => "converging",
-            StateName::Fencing => "fencing",
-            StateName::Draining => "draining",
-            StateName::Soaking => "soaking",
-            StateName::Isolating => "isolating",
-            StateName::Retiring => "retiring",
-            StateName::Complete => "complete",
-            StateName::Aborting => "aborting",
-            StateName::Aborted => "aborted",
-            StateName::RollingBack => "rolling-back",
-            StateName::RolledBack => "rolled-back",
-        }
-    }
-}
-
-impl fmt::Display for StateName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 impl State {
     /// Its name.
     pub fn name(&self) -> StateName {
@@ -393,6 +355,7 @@ impl State {
             created: BTreeSet::new(),
             fence: BTreeSet::new(),
             raised: Vec::new(),
+            connect: None,
             ttl: false,
             old_ttl_s: 0,
             reason: reason.to_owned(),
@@ -404,6 +367,7 @@ impl State {
             cluster_id: Some(verified.new.identity.cluster_id.clone()),
             created: draft.created.clone(),
             raised: draft.raised.clone(),
+            connect: Moved::of(verified, draft),
             ttl: draft.old_ttl_s > 0,
             old_ttl_s: draft.old_ttl_s,
             ..nothing.clone()
@@ -419,7 +383,11 @@ impl State {
             State::Ready(prepared)
             | State::Redirecting(
                 prepared,
-                Redirection::Ids | Redirection::Recheck | Redirection::Chain(_) | Redirection::Reopen(_),
+                Redirection::Ids
+                | Redirection::Recheck
+                | Redirection::Chain(_)
+                | Redirection::Reopen(_)
+                | Redirection::HandOver(_),
             ) => Some(known(&prepared.verified, &prepared.draft)),
             _ => None,
         }
@@ -434,7 +402,9 @@ impl State {
             | State::Complete
             | State::Aborted(_)
             | State::RolledBack(_) => vec![],
-            State::Preparing(verified, _, Preparation::Topics) => vec![verified.old.incarnation.clone()],
+            State::Preparing(verified, _, Preparation::Connectors | Preparation::Topics) => {
+                vec![verified.old.incarnation.clone()]
+            }
             State::Preparing(verified, ..) => verified.both(),
             State::Ready(prepared) | State::Redirecting(prepared, _) => prepared.verified.both(),
             State::Converging(redirected) | State::Fencing(redirected, _) => {

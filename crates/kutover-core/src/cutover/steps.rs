@@ -143,7 +143,10 @@ impl Cutover {
         match &mut self.progress.state {
             State::Redirecting(
                 _,
-                step @ (Redirection::Chain(_) | Redirection::Reopen(_) | Redirection::Publish(_)),
+                step @ (Redirection::Chain(_)
+                | Redirection::Reopen(_)
+                | Redirection::HandOver(_)
+                | Redirection::Publish(_)),
             ) => {
                 let unpublished = match step {
                     Redirection::Publish(target) => target != published,
@@ -158,7 +161,7 @@ impl Cutover {
             // From the mark on there is no way back, and nothing is proven anew.
             State::Retiring(closed, _, step @ (Retirement::Approval | Retirement::Mark)) => {
                 let marked = owner.removal.as_ref() == Some(&closed.mark());
-                *step = if marked { Retirement::Destroy } else { Retirement::Prove };
+                *step = if marked { closed.with_its_connectors(true) } else { Retirement::Prove };
             }
             State::RollingBack(way, step @ Rollback::Ends(_)) if way.barrier == Barrier::Fence => {
                 *step = Rollback::Raise;
@@ -309,7 +312,7 @@ impl Cutover {
         };
         // What stood before is known before it is changed: an answer to the change may be lost.
         let draft = Draft { old_ttl_s, ..Draft::default() };
-        Next::Goto(State::Preparing(verified, draft, Preparation::Topics))
+        Next::Goto(State::Preparing(verified, draft, self.first_preparation()))
     }
 
     /// Why the old cluster cannot be removed: something that nobody waived would die with it.
@@ -336,6 +339,9 @@ impl Cutover {
         let (old, new) = (verified.old.incarnation.clone(), verified.new.incarnation.clone());
         let to = |draft, step| Next::Goto(State::Preparing(verified.clone(), draft, step));
         match (step, cause) {
+            (Preparation::Connectors | Preparation::CreateConnectors, cause) => {
+                self.preparing_connectors(verified, draft, step, cause)
+            }
             (Preparation::Topics, Cause::Enter) => {
                 let (topics, raised) = (verified.topic_names(), draft.raised);
                 Next::Run(Command::MatchTopics { old, new, topics, strict: true, raised })
@@ -346,7 +352,10 @@ impl Cutover {
                 to(draft, Preparation::Claim)
             }
             (Preparation::Claim, Cause::Enter) => self.claim(verified.both()),
-            (Preparation::Claim, Cause::Answer(Answer::Done)) => to(draft, Preparation::Groups),
+            (Preparation::Claim, Cause::Answer(Answer::Done)) => {
+                let onwards = draft.after_claim();
+                to(draft, onwards)
+            }
             (Preparation::Groups, Cause::Enter) => Next::Run(Command::ListGroups { old }),
             (Preparation::Groups, Cause::Answer(Answer::Groups { listed, complete })) => {
                 if !complete && self.plan.remove_old && self.plan.groups.is_empty() {

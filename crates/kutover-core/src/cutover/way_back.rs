@@ -87,6 +87,8 @@ pub enum Rollback {
     LookAway,
     /// Every partition of the cluster that is gone back to has a leader, for the same reason.
     LookHome,
+    /// Sources are stopped on the cluster that is left, and how far they came is carried home.
+    SourcesAway,
     /// Owner record and control topics say what is about to happen: producers park refusals.
     Intent,
     /// The fence goes up on the cluster that is left.
@@ -103,17 +105,25 @@ pub enum Rollback {
     Publish,
     /// The control topics.
     Announce,
+    /// Sources go on at home.
+    SourcesHome,
     /// Receipts come in. Late acts of an older term on the cluster that serves are undone.
     Converge,
     /// Where there was no fence: the ends there must stand still for the quiet window.
     Quiet(Vec<(TopicPartition, Offset)>),
     /// The chain is written with the ends that stood still.
     QuietChain,
+    /// Sinks read what came to the cluster that was left.
+    SinksAway,
     /// Groups read the cluster that was left to its end.
     Drain,
     /// Records came behind its fence: a request to lift it that was given up long ago was carried out after all. It is
     /// raised and proven once more.
     FenceAgain,
+    /// Sinks go on at home.
+    SinksHome,
+    /// The connectors of the cluster that was left go.
+    ConnectorsGone,
     /// The TTL is restored.
     Ttl,
     /// A step has failed for too long: does the cluster that is left answer at all?
@@ -165,9 +175,8 @@ impl State {
     /// (where there is something to abort instead) and from the mark of removal on.
     pub fn way_back(&self) -> Option<(Redirected, bool)> {
         match self {
-            State::Redirecting(prepared, Redirection::Announce(target)) => {
-                let left = Generation(target.generation.0 - 1);
-                Some((Redirected { prepared: prepared.clone(), left, target: target.clone() }, false))
+            State::Redirecting(prepared, Redirection::Announce(target) | Redirection::Start(target)) => {
+                Some((Redirected::of(prepared.clone(), target.clone()), false))
             }
             State::Converging(redirected) | State::Fencing(redirected, _) => {
                 Some((redirected.clone(), false))

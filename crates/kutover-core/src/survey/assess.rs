@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::access::{self, AccessReport};
 use super::configs::{self, BrokerSetting, ConfigDifference, in_force};
+use super::connect::{self, ConnectReport};
 use super::estimate::{Estimates, estimate};
 use super::groups::{self, GroupReport, left};
 use super::refusals::{Facets, deletes, gather};
@@ -67,15 +68,6 @@ pub struct TopicHistoryReport {
     pub fate: TopicFate,
     /// Records that are there now; `None` if a partition did not answer.
     pub records: Option<u64>,
-}
-
-/// What tells of Kafka Connect on the old cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct ConnectReport {
-    /// Groups of Connect workers on the old cluster.
-    pub worker_groups: BTreeSet<GroupId>,
-    /// Groups that bear the name of a sink (`connect-NAME`).
-    pub sink_groups: BTreeSet<GroupId>,
 }
 
 /// Something that was asked and not answered.
@@ -158,7 +150,7 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
     assessment.unknown.extend(unknown(survey, old, new));
     assessment.topics = moving.clone();
     assessment.producers = by_topic(&survey.traffic);
-    assessment.connect = connect(old);
+    assessment.connect = connect::report(old);
     assessment.brokers = configs::broker_settings(old, new);
     assessment.left_fence = left_fence(survey, old);
     if assessment.nothing_to_do {
@@ -337,18 +329,6 @@ fn left_fence(survey: &Survey, old: &ClusterSeen) -> BTreeSet<TopicName> {
         true => BTreeSet::new(),
         false => old.fence.clone().unwrap_or_default(),
     }
-}
-
-fn connect(old: &ClusterSeen) -> ConnectReport {
-    let mut report = ConnectReport::default();
-    for (group, answer) in old.described.iter().flatten() {
-        if answer.as_ref().is_ok_and(|description| description.protocol_type == "connect") {
-            report.worker_groups.insert(group.clone());
-        } else if group.as_str().starts_with("connect-") {
-            report.sink_groups.insert(group.clone());
-        }
-    }
-    report
 }
 
 /// Groups whose offsets say how far they are; a share group has none.

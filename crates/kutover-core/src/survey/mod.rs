@@ -9,6 +9,7 @@
 mod access;
 mod assess;
 mod configs;
+mod connect;
 mod estimate;
 mod groups;
 mod refusal;
@@ -35,10 +36,9 @@ use crate::ports::{
 use crate::words::{Colour, DnsName, GroupId, TopicName, TopicPartition};
 
 pub use access::{AccessReport, QuotaToSet};
-pub use assess::{
-    Assessment, ClusterReport, ConnectReport, EndpointReport, Outcome, TopicHistoryReport, Unknown, assess,
-};
+pub use assess::{Assessment, ClusterReport, EndpointReport, Outcome, TopicHistoryReport, Unknown, assess};
 pub use configs::{BrokerSetting, ConfigDifference, ConfigWhy};
+pub use connect::{ConnectReport, ConnectSeen};
 pub use estimate::Estimates;
 pub use groups::{GroupReport, GroupStanding};
 pub use refusal::{Code, Refusal, Waiver};
@@ -75,6 +75,8 @@ pub struct ClusterSeen {
     pub fence: Item<BTreeSet<TopicName>>,
     /// Whether each address that it advertises takes connections.
     pub reach: BTreeMap<String, Item<()>>,
+    /// Its Connect workers; `None` if none were asked.
+    pub connect: Option<Item<ConnectSeen>>,
 }
 
 impl ClusterSeen {

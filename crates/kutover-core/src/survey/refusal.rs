@@ -46,6 +46,8 @@ pub enum Code {
     History,
     /// Schema Registry's topic would (L18).
     Schemas,
+    /// Connectors that are to move along cannot.
+    Connect,
 }
 
 /// What waives a refusal: a field of the configuration, with the value that does it.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::configs::{ConfigDifference, in_force, one_broker};
+use super::connect;
 use super::groups::{is_streams, keeps_up, left, read_topics};
 use super::{ClusterSeen, Code, OpenReport, Refusal, Survey, Traffic, Waiver, Waivers, traffic};
 use crate::cutover::{FencePolicy, Plan, decide};
@@ -41,7 +42,14 @@ pub(super) struct Found {
 }
 
 impl Found {
-    fn put(&mut self, is_waived: bool, code: Code, subject: &str, reason: String, waiver: Option<Waiver>) {
+    pub(super) fn put(
+        &mut self,
+        is_waived: bool,
+        code: Code,
+        subject: &str,
+        reason: String,
+        waiver: Option<Waiver>,
+    ) {
         let refusal = Refusal { code, subject: subject.to_owned(), reason, waiver };
         if is_waived { self.waived.push(refusal) } else { self.refusals.push(refusal) }
     }
@@ -62,6 +70,7 @@ pub(super) fn gather(facets: &Facets<'_>) -> Found {
     retention(facets, &mut found);
     fence(facets, &mut found);
     history(facets, &mut found);
+    connect::refusals(facets, &mut found);
     found
 }
 

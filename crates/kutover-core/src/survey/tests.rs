@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::troubles::{Trouble, history, topics, troubles};
+use super::troubles::{Trouble, history, topics, troubles, with_workers};
 use super::world::{World, places, progress, set};
 use super::*;
 use crate::cutover::{FencePolicy, Topics};
@@ -53,7 +53,24 @@ fn a_world_with_every_refusal_shows_each() {
     }
     // Besides these: what can only be had by itself.
     let shown: BTreeSet<Code> = found.iter().map(|(code, _)| *code).collect();
-    assert_eq!(shown.len(), 16, "{shown:?}");
+    assert_eq!(shown.len(), 17, "{shown:?}");
+}
+
+/// Connectors are listed; what a cutover would hold over is refused, and Connect's own topics are nobody's history.
+#[test]
+fn connectors_are_listed_and_judged_as_the_cutover_does() {
+    let mut world = World::sound();
+    with_workers(&mut world);
+    world.add_topic("connect-configs", &[("cleanup.policy", "compact")]);
+    world.plan.connect.as_mut().unwrap().topics.insert("connect-configs".into());
+    let assessment = world.assess();
+    assert_eq!((assessment.outcome, found(&assessment)), (Outcome::Ready, vec![]));
+    assert!(assessment.connect.connectors.contains_key(&"files-in".into()));
+    let Some(Ok(seen)) = &mut world.blue().connect else { unreachable!() };
+    seen.connectors.get_mut(&"files-in".into()).unwrap().failed = true;
+    let assessment = world.assess();
+    assert_eq!(found(&assessment), [(Code::Connect, "connectors")]);
+    assert!(assessment.refusals[0].reason.starts_with("connector files-in (or a task of it) has failed"));
 }
 
 /// What stays behind dies, as the cutover says; a fence by command needs no ACLs.

@@ -2,10 +2,10 @@
 
 use super::world::{World, places, progress, set};
 use super::*;
-use crate::cutover::Topics;
+use crate::cutover::{ConnectPlan, ConnectorChoice, Topics};
 use crate::decisions::stragglers::ProducerState;
 use crate::drain::Coordinated;
-use crate::ports::{ConfigSource, GroupProtocol};
+use crate::ports::{ConfigSource, ConnectorDescription, ConnectorKind, ConnectorState, GroupProtocol};
 use crate::words::Offset;
 
 /// One thing that a plan is refused over: how it comes about, and what waives it.
@@ -245,9 +245,50 @@ fn troubles_of_topics() -> Vec<Trouble> {
     ]
 }
 
+/// Workers of both clusters, each with its own id, unless they were asked before: blue's with a source.
+pub(super) fn with_workers(world: &mut World) {
+    if world.plan.connect.is_some() {
+        return;
+    }
+    world.plan.connect = Some(ConnectPlan { connectors: ConnectorChoice::All, topics: BTreeSet::new() });
+    let source =
+        ConnectorDescription { kind: ConnectorKind::Source, state: ConnectorState::Running, failed: false };
+    let connectors = [("files-in".into(), source)].into();
+    world.blue().connect = Some(Ok(ConnectSeen { cluster_id: "cluster-blue".into(), connectors }));
+    let connectors = BTreeMap::new();
+    world.green().connect = Some(Ok(ConnectSeen { cluster_id: "cluster-green".into(), connectors }));
+}
+
+fn troubles_of_connect() -> Vec<Trouble> {
+    vec![
+        Trouble {
+            code: Code::Connect,
+            subject: "workers of blue",
+            field: None,
+            spoil: |world| {
+                with_workers(world);
+                let Some(Ok(seen)) = &mut world.blue().connect else { unreachable!() };
+                seen.cluster_id = "cluster-other".into();
+            },
+            waive: None,
+        },
+        Trouble {
+            code: Code::Connect,
+            subject: "workers of green",
+            field: None,
+            spoil: |world| {
+                with_workers(world);
+                world.green().connect = Some(Err("connection refused".into()));
+            },
+            waive: None,
+        },
+    ]
+}
+
 pub(super) fn troubles() -> Vec<Trouble> {
     let mut all = troubles_of_clusters();
     all.extend(troubles_of_clients());
     all.extend(troubles_of_topics());
+    all.extend(troubles_of_connect());
     all
 }

@@ -109,6 +109,7 @@ fn plan() -> Plan {
         raised_retention: Topics::none(),
         fence: FencePolicy::Required,
         separation: SeparationPolicy::Required(Room::default()),
+        connect: None,
         approve_redirect: Approval::Automatic,
         approve_removal: Approval::Automatic,
         remove_old: true,
@@ -211,6 +212,7 @@ fn cluster(name: &str, more: &[(&str, &str)]) -> ClusterSeen {
         }),
         fence: Ok(BTreeSet::new()),
         reach: [(address, Ok(()))].into(),
+        connect: None,
     }
 }
 

@@ -114,6 +114,7 @@ pub(crate) fn plan(remove_old: bool) -> Plan {
         fence: FencePolicy::Required,
         // The worlds have no producer ids: what they are about is order, and this only waits.
         separation: SeparationPolicy::Waived,
+        connect: None,
         approve_redirect: Approval::Automatic,
         approve_removal: Approval::Automatic,
         remove_old,

@@ -10,6 +10,7 @@ use std::time::Duration;
 use kutover_controller::config::{Config, DnsKind, Endpoint};
 use kutover_controller::driver::{ClusterConnector as _, Gate};
 use kutover_controller::survey::{SurveyLinks, SurveyRequest, survey};
+use kutover_core::cutover::Plan;
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::{ClusterProvisioner, DnsProvider, Item, Published};
 use kutover_core::survey::{Assessment, EndpointSeen, Outcome, assess};
@@ -67,7 +68,8 @@ async fn make(config: &Config, gate: &Gate) -> Result<Assessment, Failure> {
         Colour::Blue => (&*blue, &*green),
         Colour::Green => (&*green, &*blue),
     };
-    let (old, new) = tokio::join!(connect(&connector, old, from), connect(&connector, new, from.other()));
+    let (old, new) =
+        tokio::join!(connect(&plan, &connector, old, from), connect(&plan, &connector, new, from.other()));
     let nothing = || Err(format!("there is no cluster behind {from}"));
     let request = SurveyRequest {
         plan: &plan,
@@ -84,6 +86,7 @@ async fn make(config: &Config, gate: &Gate) -> Result<Assessment, Failure> {
 
 /// A connection to what stands behind a colour; `None` if nothing does.
 async fn connect(
+    plan: &Plan,
     connector: &Connector,
     provisioner: &dyn ClusterProvisioner,
     colour: Colour,
@@ -95,7 +98,11 @@ async fn connect(
     let links = async {
         let (links, look) =
             tokio::try_join!(connector.connect(&incarnation), connector.survey(&incarnation))?;
-        ProviderResult::Ok(SurveyLinks { links, look })
+        let workers = match &plan.connect {
+            Some(_) => Some(connector.workers(colour).await?),
+            None => None,
+        };
+        ProviderResult::Ok(SurveyLinks { links, look, workers })
     };
     Some(links.await.map_err(|error| error.to_string()))
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
+use kutover_core::ports::{ConnectorKind, ConnectorState};
 use kutover_core::survey::{Assessment, ConfigWhy, GroupReport, GroupStanding, OpenReport, Outcome, Refusal};
 
 /// How many things of a kind are named; all of them are in the JSON.
@@ -184,6 +185,20 @@ fn groups(plan: &Assessment, text: &mut String) {
     let header = ["group", "", "protocol", "state", "members", "lag", "records/s", "drained in"];
     table(text, "Groups", &header, rows.collect());
     let connect = &plan.connect;
+    let rows = connect.connectors.iter().map(|(name, one)| {
+        let kind = match one.kind {
+            ConnectorKind::Source => "source",
+            ConnectorKind::Sink => "sink",
+        };
+        let state = match one.state {
+            _ if one.failed => "failed",
+            ConnectorState::Running => "running",
+            ConnectorState::Paused => "paused",
+            ConnectorState::Stopped => "stopped",
+        };
+        vec![name.to_string(), kind.to_owned(), state.to_owned()]
+    });
+    table(text, "Connectors", &["connector", "kind", "state"], rows.collect());
     list(text, "Groups of Connect workers", connect.worker_groups.iter().map(ToString::to_string));
     list(text, "Groups that look like Connect sinks", connect.sink_groups.iter().map(ToString::to_string));
 }

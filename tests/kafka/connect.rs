@@ -1,0 +1,218 @@
+//! Kafka Connect on real Apache Kafka: the workers' REST interface as the port wants it, and a cutover with a source and a
+//! sink, 3.9.2 to 4.3.1.
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use kutover_admin::{AdminConfig, KafkaAdmin};
+use kutover_connect::{ConnectOptions, HttpConnect};
+use kutover_core::ports::{
+    ClusterAdmin as _, ConnectAdmin as _, ConnectorConfig, ConnectorState, Incarnation, NewTopic,
+};
+use kutover_core::words::{Offset, TopicName};
+use kutover_lab::{ConnectWorker, KafkaVersion, Tools};
+use kutover_testkit::conformance::connect;
+use kutover_testkit::until;
+use kutover_tests::kutover;
+use kutover_tests_kafka::world::TwoClusters;
+use serde_json::{Value, json};
+
+const BLUE: &str = "3.9.2";
+const GREEN: &str = "4.3.1";
+/// Patience with two workers and two brokers on two cores.
+const BOUND: Duration = Duration::from_secs(60);
+/// Lines a tick, at a hundred ticks a second at most.
+const TICK: Duration = Duration::from_millis(20);
+
+fn config(properties: &[(&str, &str)]) -> ConnectorConfig {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    ConnectorConfig::new(properties.iter().map(owned).collect())
+}
+
+fn source(file: &Path, topic: &str) -> ConnectorConfig {
+    let file = file.to_str().expect("UTF-8");
+    config(&[("connector.class", "FileStreamSource"), ("tasks.max", "1"), ("file", file), ("topic", topic)])
+}
+
+fn sink(file: &Path, topic: &str) -> ConnectorConfig {
+    let file = file.to_str().expect("UTF-8");
+    config(&[("connector.class", "FileStreamSink"), ("tasks.max", "1"), ("file", file), ("topics", topic)])
+}
+
+async fn admin(of: &Incarnation) -> KafkaAdmin {
+    let config = AdminConfig { bootstrap: of.bootstrap.clone(), ..AdminConfig::default() };
+    KafkaAdmin::connect(config).await.expect("the cluster answers")
+}
+
+async fn worker(
+    version: &str,
+    world: &TwoClusters,
+    name: &str,
+    of: &Incarnation,
+) -> (ConnectWorker, HttpConnect) {
+    let version: KafkaVersion = version.parse().expect("a version");
+    let dir = world.directory().join("lab").join(name);
+    let worker =
+        ConnectWorker::start(&Tools::from_env(), version, &dir, &of.bootstrap).await.expect("a worker");
+    let options = ConnectOptions { url: worker.url(), ..ConnectOptions::default() };
+    let admin = HttpConnect::new(&options).expect("a client");
+    (worker, admin)
+}
+
+/// The port's contract, on a real worker.
+async fn conforms(workers: &HttpConnect, cluster: &KafkaAdmin, directory: &Path) {
+    let file = directory.join("conformance");
+    std::fs::write(&file, "a\nb\nc\n").expect("written");
+    let topic = TopicName::new("conformance");
+    let new = NewTopic { name: topic.clone(), partitions: 1, replication: 1, configs: [].into() };
+    cluster.create_topic(&new).await.expect("made");
+    let (name, config) = ("tried out".into(), source(&file, topic.as_str()));
+    let other = source(&directory.join("other"), topic.as_str());
+    let id = cluster.identity().await.expect("an identity").cluster_id;
+    connect::workers_say_whose_they_are(workers, &id).await;
+    connect::every_connector_is_named(workers, &name, &config).await;
+    connect::a_connector_is_made_stopped(workers, &name, &config, &other).await;
+    let all_written = async || {
+        until("three records", BOUND, async || {
+            let ends = cluster.ends(std::slice::from_ref(&topic)).await.ok()?;
+            (ends[0].high_watermark >= Offset(3)).then_some(())
+        })
+        .await;
+    };
+    connect::a_stopped_source_has_said_how_far_it_came(workers, &name, &config, all_written).await;
+    let at = |file: &str, position: u32| (json!({ "filename": file }), json!({ "position": position }));
+    connect::offsets_are_as_they_were_altered(workers, &name, &config, &at("a", 1), &at("b", 2)).await;
+    connect::a_deleted_connector_is_gone(workers, &name, &config).await;
+    let mut wrong: BTreeMap<String, String> = config.expose().clone();
+    wrong.insert("tasks.max".into(), "hunter2".into());
+    let wrong = ConnectorConfig::new(wrong);
+    connect::no_error_shows_a_value(workers, &name, &config, "hunter2", Some(&wrong)).await;
+}
+
+/// A file that grows until it is told to stop.
+struct Growing {
+    stop: Arc<AtomicBool>,
+    lines: Arc<AtomicUsize>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Growing {
+    fn start(path: PathBuf) -> Self {
+        let (stop, lines) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let mut file = std::fs::File::create(path).expect("a file");
+        let (stopped, count) = (Arc::clone(&stop), Arc::clone(&lines));
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let line = count.load(Ordering::Relaxed);
+                writeln!(file, "line {line}").expect("written");
+                count.store(line + 1, Ordering::Relaxed);
+                std::thread::park_timeout(TICK);
+            }
+        });
+        Self { stop, lines, thread: Some(thread) }
+    }
+
+    fn lines(&self) -> usize {
+        self.lines.load(Ordering::Relaxed)
+    }
+
+    /// Ends it, and gives how many lines there are.
+    fn stop(&mut self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("it wrote");
+        }
+        self.lines()
+    }
+}
+
+impl Drop for Growing {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn lines_of(path: &Path) -> Vec<String> {
+    std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+/// Must be shown: a cutover with Connect. The source's file grows all the time; the sink's file has each record once, in
+/// order. Before it the workers of both versions are tried against the port's contract.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order() {
+    let test = "a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order";
+    let Some(world) = TwoClusters::start(test, BLUE, GREEN).await else { return };
+    let (of_blue, of_green) = tokio::join!(
+        worker(BLUE, &world, "connect-blue", &world.blue),
+        worker(GREEN, &world, "connect-green", &world.green)
+    );
+    let ((blue_worker, blue), (green_worker, green)) = (of_blue, of_green);
+    let (blue_admin, green_admin) = (admin(&world.blue).await, admin(&world.green).await);
+    let directory = world.directory();
+    tokio::join!(conforms(&blue, &blue_admin, directory), conforms(&green, &green_admin, directory));
+    blue_admin.delete_topics(&["conformance".into()]).await.expect("deleted");
+    green_admin.delete_topics(&["conformance".into()]).await.expect("deleted");
+
+    let topic = NewTopic { name: "lines".into(), partitions: 1, replication: 1, configs: [].into() };
+    blue_admin.create_topic(&topic).await.expect("made");
+    let (into, out) = (world.directory().join("in"), world.directory().join("out"));
+    let mut growing = Growing::start(into.clone());
+    for (name, config) in [("files-in", source(&into, "lines")), ("files-out", sink(&out, "lines"))] {
+        blue.create_stopped(&name.into(), &config).await.expect("created");
+        blue.set_state(&name.into(), ConnectorState::Running).await.expect("started");
+    }
+    until("the sink's first lines", BOUND, async || (lines_of(&out).len() > 10).then_some(())).await;
+
+    let topics = ConnectWorker::TOPICS.map(|topic| format!("\"{topic}\"")).join(", ");
+    let workers = [("blue", &blue_worker), ("green", &green_worker)].map(|(colour, worker)| {
+        format!("[clusters.{colour}.connect]\nurl = \"{}\"\ntopics = [{topics}]\n\n", worker.url())
+    });
+    let plan = "waive_history = \"*\"\nquiet_window = \"500ms\"\nconverge_deadline = \"2s\"\nsoak = \"1s\"\n\
+                drain_poll = \"200ms\"\nwatch = \"1s\"\nseparation_head_room = 1000\nfence = \"required\"\n";
+    let path = world.configuration_with(&workers.concat(), plan);
+    let file = path.to_str().expect("UTF-8").to_owned();
+    let planned = tokio::task::spawn_blocking({
+        let file = file.clone();
+        move || kutover(&["plan", &file, "--watch", "1", "--json"])
+    });
+    let planned = planned.await.expect("it ran");
+    let plan: Value =
+        serde_json::from_str(planned.stdout.lines().last().unwrap_or_default()).expect("a plan");
+    assert_eq!(planned.status, Some(0), "{}", planned.stderr);
+    assert_eq!(
+        plan["connect"]["connectors"],
+        json!({
+            "files-in": { "kind": "source", "state": "running", "failed": false },
+            "files-out": { "kind": "sink", "state": "running", "failed": false },
+        })
+    );
+    let before = growing.lines();
+    let run = tokio::task::spawn_blocking(move || kutover(&["up", "--json", &file])).await.expect("it ran");
+    let told: Value = serde_json::from_str(run.stdout.lines().last().unwrap_or_default()).expect("a report");
+    assert_eq!(
+        (told["outcome"].as_str(), run.status),
+        (Some("complete"), Some(0)),
+        "{told:#}\n{}",
+        run.stderr
+    );
+    let grown = growing.lines();
+    assert!(grown > before, "the file grew meanwhile");
+
+    // What the file gets after the cutover goes through green.
+    until("more lines", BOUND, async || (growing.lines() > grown + 10).then_some(())).await;
+    let all: Vec<String> = (0..growing.stop()).map(|line| format!("line {line}")).collect();
+    until("the last line", BOUND, async || (lines_of(&out).last() == all.last()).then_some(())).await;
+    assert_eq!(lines_of(&out), all, "each record once, in order");
+    let end = async |admin: &KafkaAdmin| {
+        let ends = admin.ends(&["lines".into()]).await.expect("ends");
+        usize::try_from(ends[0].high_watermark.0).expect("an offset")
+    };
+    let (on_blue, on_green) = (end(&blue_admin).await, end(&green_admin).await);
+    assert!(on_blue > 10 && on_green > 10, "{on_blue} and {on_green}");
+    assert_eq!(on_blue + on_green, all.len(), "each record is on one cluster, once");
+    assert!(blue.connectors().await.expect("blue's connectors").is_empty());
+}
