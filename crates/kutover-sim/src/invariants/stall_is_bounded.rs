@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(check(&observed), [], "things go wrong");
         observed.calm_ms = Some(2_000);
         assert_eq!(check(&observed).len(), 1);
-        observed.controlled = vec![(0, 3_000), (7_000, 60_000)];
+        observed.controlled = vec![(0, 3_000), (10_000, 60_000)];
         assert_eq!(check(&observed), [], "nobody was there for some of it");
     }
 }
