@@ -34,8 +34,10 @@ pub fn command() -> Command {
     static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
     let program = PROGRAM.get_or_init(|| {
         let build = told_by_cargo().fold(escargot::CargoBuild::new(), |build, name| build.env_remove(name));
-        let build = build.package("kutover").bin("kutover");
-        let build = if cfg!(feature = "tls") { build.features("tls") } else { build };
+        // From the whole workspace: chosen by its package it would be built on other features of what it stands on, and all
+        // of that once more.
+        let build = build.arg("--workspace").bin("kutover");
+        let build = if cfg!(feature = "tls") { build.features("kutover/tls") } else { build };
         build.run().expect("the program is built").path().to_owned()
     });
     Command::new(program)

@@ -2,10 +2,10 @@
 //!
 //! The scenario is in `kutover-clash`, so that xtask stays quick to build; the test command runs it as a test too.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 
-use crate::test::Context;
+use crate::{programs, test::Context};
 
 #[derive(Args)]
 pub(crate) struct ClashArgs {
@@ -16,7 +16,6 @@ pub(crate) struct ClashArgs {
 
 /// Runs it; its output goes straight through.
 pub(crate) fn run(args: &ClashArgs) -> Result<()> {
-    let run = ["run", "--quiet", "--package", "kutover-clash", "--"];
     let options: &[&str] = if args.json { &["--json"] } else { &[] };
-    Context::new(false)?.cargo(run).args(options).quiet().run().context("clash")
+    programs::run_one(&Context::new(false)?, "kutover-clash", &[], options)
 }

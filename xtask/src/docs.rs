@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeSet, path::Path};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use pulldown_cmark::{CodeBlockKind, Event, Options, Parser, Tag, TagEnd};
 
 use crate::{
     lint::tree::{self, TextFile},
+    programs,
     test::{Check, Context, Ran},
 };
 
@@ -132,11 +133,7 @@ fn first_commands(context: &Context) -> Result<Ran> {
 /// before the help is printed.
 fn commands(context: &Context) -> Result<Ran> {
     let xtask = std::env::current_exe()?;
-    context
-        .cargo(["build", "--quiet", "--package", "kutover"])
-        .quiet()
-        .run()
-        .context("the program does not build")?;
+    let program = programs::build_one(context, "kutover", &[])?;
     let mut refused = Vec::new();
     let mut seen = BTreeSet::new();
     for document in documents(context)? {
@@ -147,7 +144,7 @@ fn commands(context: &Context) -> Result<Ran> {
             }
             let asked = match &command {
                 Ours::Xtask(args) => context.sh.cmd(&xtask).args(args),
-                Ours::Program(args) => context.cargo(["run", "--quiet", "--"]).args(args),
+                Ours::Program(args) => context.sh.cmd(&program.path).args(args),
             };
             let output = asked.arg("--help").quiet().ignore_status().output()?;
             if !output.status.success() || !String::from_utf8_lossy(&output.stdout).contains("Usage:") {

@@ -12,6 +12,7 @@ mod controls;
 mod docs;
 mod lint;
 mod mutants;
+mod programs;
 mod simulate;
 mod terraform;
 mod test;

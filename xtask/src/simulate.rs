@@ -10,7 +10,10 @@ use clap::Args;
 use serde_json::Value;
 use xshell::Cmd;
 
-use crate::test::{Check, Context, Ran};
+use crate::{
+    programs,
+    test::{Check, Context, Ran},
+};
 
 #[derive(Args)]
 pub(crate) struct SimulateArgs {
@@ -29,10 +32,10 @@ pub(crate) const CHECKS: &[Check] = &[
             let seeds = if context.nightly { 1_000 } else { 200 };
             let seed_range = format!("0..{seeds}");
             let options = ["--seeds", &seed_range, "--faults", "heavy", "--json"].map(str::to_owned);
-            let json = command(context, &options).read().context("the simulation")?;
+            let json = command(context, &options)?.read().context("the simulation")?;
             promised(&serde_json::from_str(&json)?, seeds)?;
             if context.nightly {
-                command(context, &new_seeds()?)
+                command(context, &new_seeds()?)?
                     .run()
                     .context("the simulation, on seeds that no run has had")?;
             }
@@ -61,7 +64,7 @@ pub(crate) const CHECKS: &[Check] = &[
         run: |context: &Context| {
             let seeds = if context.nightly { "1..6" } else { "1" };
             let options = ["--seeds", seeds, "--producers", "2000", "--faults", "light", "--json"];
-            let json = command(context, &options.map(str::to_owned)).read().context("the simulation")?;
+            let json = command(context, &options.map(str::to_owned))?.read().context("the simulation")?;
             let run: Value = serde_json::from_str(&json)?;
             let number = |field: &str| run[field].as_u64().with_context(|| format!("no {field} in {run}"));
             let worlds = number("seeds")?;
@@ -131,7 +134,7 @@ fn stands_in(page: &str, figures: &[String]) -> Result<()> {
 }
 
 fn ran(context: &Context, options: &[String]) -> Result<Value> {
-    Ok(serde_json::from_str(&command(context, options).read().context("the simulation")?)?)
+    Ok(serde_json::from_str(&command(context, options)?.read().context("the simulation")?)?)
 }
 
 /// Ten minutes of seeds that no run has had before: a range for each day, printed first, so that what fails is seen again.
@@ -174,14 +177,16 @@ fn promised(run: &Value, seeds: u64) -> Result<()> {
 }
 
 /// The simulation with these options, built with the features that they need.
-fn command<'a>(context: &'a Context, options: &[String]) -> Cmd<'a> {
-    let without = options.iter().any(|option| option.starts_with("--without"));
-    let features: &[&str] = if without { &["--features", "controls"] } else { &[] };
-    let run = ["run", "--quiet", "--profile", "sim", "--package", "kutover-sim"];
-    context.cargo(run).args(features).arg("--").args(options).quiet()
+fn command<'a>(context: &'a Context, options: &[String]) -> Result<Cmd<'a>> {
+    let mut built = programs::SIM.to_vec();
+    if options.iter().any(|option| option.starts_with("--without")) {
+        built.extend(["--features", "kutover-sim/controls"]);
+    }
+    let program = programs::build_one(context, "kutover-sim", &built)?;
+    Ok(context.sh.cmd(program.path).args(options).quiet())
 }
 
 /// Runs it; its output goes straight through.
 pub(crate) fn run(args: &SimulateArgs) -> Result<()> {
-    command(&Context::new(false)?, &args.options).run().context("the simulation")
+    command(&Context::new(false)?, &args.options)?.run().context("the simulation")
 }

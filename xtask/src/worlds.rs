@@ -2,10 +2,13 @@
 //!
 //! The worlds are in `kutover-worlds`, so that xtask stays quick to build.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::Args;
 
-use crate::test::{Check, Context, Ran};
+use crate::{
+    programs,
+    test::{Check, Context, Ran},
+};
 
 #[derive(Args)]
 pub(crate) struct WorldsArgs {
@@ -38,11 +41,12 @@ pub(crate) fn run(args: WorldsArgs) -> Result<()> {
     for world in only {
         options.extend(["--only".into(), world]);
     }
-    let features: &[&str] = if without.is_some() { &["--features", "controls"] } else { &[] };
+    let mut built = programs::SIM.to_vec();
+    if without.is_some() {
+        built.extend(["--features", "kutover-worlds/controls"]);
+    }
     options.extend(without.into_iter().flat_map(|control| ["--without".into(), control]));
     options.extend(json.then(|| "--json".into()));
     options.extend(list.then(|| "--list".into()));
-    let run = ["run", "--quiet", "--profile", "sim", "--package", "kutover-worlds"];
-    let context = Context::new(false)?;
-    context.cargo(run).args(features).arg("--").args(options).quiet().run().context("the small worlds")
+    programs::run_one(&Context::new(false)?, "kutover-worlds", &built, &options)
 }

@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, Read},
-    path::Path,
     process::{Command, ExitStatus, Stdio},
     sync::mpsc,
     thread,
@@ -11,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::built::Program;
+use crate::programs::Program;
 
 /// Names the defence that a program is to go without.
 const WITHOUT: &str = "KUTOVER_WITHOUT";
@@ -36,21 +35,15 @@ impl Ended {
 
 /// Runs a program in its package's folder, without one defence.
 pub(super) fn run(program: &Program, args: &[&str], without: Option<&str>, limit: Duration) -> Result<Ended> {
-    run_in(&program.path, &program.folder, args, without, limit)
+    run_command(program.command(), args, without, limit)
 }
 
-fn run_in(
-    program: &Path,
-    folder: &Path,
-    args: &[&str],
-    without: Option<&str>,
-    limit: Duration,
-) -> Result<Ended> {
+fn run_command(mut command: Command, args: &[&str], without: Option<&str>, limit: Duration) -> Result<Ended> {
     let (mut reader, writer) = io::pipe().context("cannot make a pipe")?;
-    let mut command = Command::new(program);
-    command.args(args).current_dir(folder).env_remove(WITHOUT).envs(without.map(|name| (WITHOUT, name)));
+    command.args(args).env_remove(WITHOUT).envs(without.map(|name| (WITHOUT, name)));
     command.stdin(Stdio::null()).stderr(writer.try_clone()?).stdout(writer);
-    let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+    let mut child =
+        command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
     // It holds the pipe's other end, which must be closed for the reading to end.
     drop(command);
     let (done, ended) = mpsc::channel();
@@ -76,7 +69,7 @@ mod tests {
     use super::*;
 
     fn shell(script: &str, without: Option<&str>, limit: Duration) -> Ended {
-        run_in(Path::new("/bin/sh"), Path::new("/"), &["-c", script], without, limit).unwrap()
+        run_command(Command::new("/bin/sh"), &["-c", script], without, limit).unwrap()
     }
 
     #[test]

@@ -7,10 +7,8 @@ use std::{
 
 use anyhow::{Result, ensure};
 
-use super::{
-    built::{Built, Program},
-    judge, process,
-};
+use super::{built::Built, judge, process};
+use crate::programs::Program;
 
 /// A suite. New ones go where their time puts them: the quickest is tried first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -59,7 +59,9 @@ fn deny(context: &Context) -> Result<Ran> {
         _ if install => {
             println!("lint: installing cargo-deny {CARGO_DENY}");
             let version = format!("={CARGO_DENY}");
-            context.cargo(["install", "cargo-deny", "--version", &version, "--locked"]).run()?;
+            // Not optimised: it runs for seconds, and optimising it takes a minute and a half.
+            let install = ["install", "cargo-deny", "--version", &version, "--locked", "--debug"];
+            context.cargo(install).env("CARGO_PROFILE_DEV_DEBUG", "0").run()?;
         }
         _ => {
             let how = format!("cargo install cargo-deny --version ={CARGO_DENY} --locked");

@@ -1,4 +1,4 @@
-//! `cargo test`, shown as it runs and counted.
+//! Test programs and `cargo test`, shown as they run and counted.
 
 use std::{
     fs,
@@ -13,6 +13,7 @@ use super::{
     Context,
     tally::{ResultLines, Tally},
 };
+use crate::programs::Program;
 
 /// Names the file to which a test appends a line when a part that it needs is missing.
 const SKIP_LOG: &str = "KUTOVER_SKIPPED";
@@ -21,17 +22,28 @@ pub(super) const NIGHTLY: &str = "KUTOVER_NIGHTLY";
 
 /// Runs `cargo test` with `args`. Everything that goes wrong is counted as a failure.
 pub(crate) fn run(context: &Context, section: &str, args: &[&str]) -> Tally {
-    try_run(context, section, args).unwrap_or_else(|error| {
+    let command = context.cargo(["test", "--no-fail-fast"]).args(args);
+    counted(context, section, "cargo", command.into())
+}
+
+/// Runs a test program that is built already, in the same way.
+pub(crate) fn run_program(context: &Context, section: &str, program: &Program) -> Tally {
+    let Program { package, kind, target, .. } = program;
+    println!("     Running {package}: {kind} {target}");
+    counted(context, section, target, program.command())
+}
+
+fn counted(context: &Context, section: &str, what: &str, command: Command) -> Tally {
+    try_run(context, section, what, command).unwrap_or_else(|error| {
         let mut tally = Tally::default();
-        tally.fail(format!("{section}: {error:#}"));
+        tally.fail(format!("{section}: {what}: {error:#}"));
         tally
     })
 }
 
-fn try_run(context: &Context, section: &str, args: &[&str]) -> Result<Tally> {
+fn try_run(context: &Context, section: &str, what: &str, mut command: Command) -> Result<Tally> {
     let log = SkipLog::new(section)?;
-    let mut command =
-        Command::from(context.cargo(["test", "--no-fail-fast"]).args(args).env(SKIP_LOG, &log.path));
+    command.env(SKIP_LOG, &log.path);
     if context.nightly {
         command.env(NIGHTLY, "1");
     }
@@ -40,22 +52,22 @@ fn try_run(context: &Context, section: &str, args: &[&str]) -> Result<Tally> {
         // In a log both streams keep their order; on a terminal cargo draws its progress itself.
         command.stderr(writer.try_clone()?);
     }
-    let mut child = command.stdin(Stdio::null()).stdout(writer).spawn().context("cannot start cargo test")?;
+    let mut child = command.stdin(Stdio::null()).stdout(writer).spawn().context("cannot be started")?;
     // It holds the pipe's other end, which must be closed for the reading to end.
     drop(command);
     let mut output = BufReader::new(output);
     let mut results = ResultLines::default();
     let mut line = Vec::new();
     // By bytes, since a test may print anything.
-    while output.read_until(b'\n', &mut line).context("cannot read cargo test's output")? > 0 {
+    while output.read_until(b'\n', &mut line).context("its output cannot be read")? > 0 {
         let mut stdout = io::stdout().lock();
         stdout.write_all(&line)?;
         stdout.flush()?;
         results.line(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
         line.clear();
     }
-    let status = child.wait().context("cannot wait for cargo test")?;
-    let mut tally = results.finish(section, status.success());
+    let status = child.wait().context("its end cannot be waited for")?;
+    let mut tally = results.finish(section, what, status.success());
     tally.apply_skip_log(&log.read()?, context.ci);
     Ok(tally)
 }

@@ -3,6 +3,7 @@
 //! Cargo's output is shown as it comes and its result lines are added up; checks of the sections' own count as one
 //! test each. The last line of every run says `N passed, N failed, N skipped`.
 
+mod built;
 mod cargo_test;
 mod check;
 mod purity;
@@ -13,7 +14,6 @@ mod tally;
 mod threads;
 
 use std::{
-    collections::BTreeSet,
     path::{Path, PathBuf},
     process::ExitCode,
     time::{Duration, Instant},
@@ -25,6 +25,7 @@ use xshell::{Cmd, Shell};
 
 pub(crate) use self::check::{Check, Ran};
 use self::{
+    built::Built,
     sections::{SECTIONS, Section},
     tally::Tally,
 };
@@ -92,11 +93,15 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     let mut rows = Vec::new();
     let started = Instant::now();
     rows.push(("setup", setup::run(&context, &chosen), started.elapsed()));
+    let mut built = Built::new(&context, &chosen, args.only.is_empty());
     for section in chosen {
         println!("\n=== {}: {}", section.name, section.about);
-        let started = Instant::now();
-        rows.push((section.name, run_section(&context, section), started.elapsed()));
+        let (started, building) = (Instant::now(), built.took);
+        let tally = run_section(&context, section, &mut built);
+        rows.push((section.name, tally, started.elapsed().saturating_sub(built.took - building)));
     }
+    // With whom they were built first is chance.
+    rows.insert(1, ("build", Tally::default(), built.took));
     Ok(close(&rows))
 }
 
@@ -110,30 +115,26 @@ fn chosen(only: &[String], nightly: bool) -> Vec<&'static Section> {
 }
 
 /// Checks first, since they are quick, then the test targets, then the documentation examples.
-fn run_section(context: &Context, section: &Section) -> Tally {
+fn run_section(context: &Context, section: &Section, built: &mut Built<'_>) -> Tally {
     let mut tally = Tally::default();
     for check in section.checks {
         tally.add(check.run(context, section.name));
     }
-    if !section.packages.is_empty() {
-        let mut args = vec!["--all-targets"];
-        args.extend(section.packages.iter().flat_map(|package| ["--package", package]));
-        tally.add(cargo_test::run(context, section.name, &args));
+    match built.tests_of(section) {
+        Ok(programs) => {
+            for program in programs {
+                tally.add(cargo_test::run_program(context, section.name, program));
+            }
+        }
+        Err(why) => tally.fail(format!("{}: {why}", section.name)),
     }
-    let shared: BTreeSet<&str> = section.targets.iter().map(|(package, _)| *package).collect();
-    for package in shared {
-        let tests = section.targets.iter().filter(|(of, _)| *of == package);
-        let mut args = vec!["--package", package];
-        args.extend(tests.flat_map(|(_, test)| ["--test", *test]));
-        tally.add(cargo_test::run(context, section.name, &args));
-    }
-    for (package, test) in section.tls {
+    for (_, test) in section.tls {
         if let Some(why) = setup::no_tls(context) {
             // It does not even compile then.
-            tally.skip(format!("{package}: {test}: {why}"));
+            tally.skip(format!("{test}: {why}"));
             continue;
         }
-        let args = ["--package", package, "--features", "tls", "--test", test];
+        let args = ["--workspace", "--features", "kutover-tests/tls", "--test", *test];
         tally.add(cargo_test::run(context, section.name, &args));
     }
     if section.doc_tests {

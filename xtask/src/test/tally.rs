@@ -97,14 +97,14 @@ impl ResultLines {
         }
     }
 
-    /// The count, once cargo has ended. A binary that died under its tests, and a build that failed, print no result
+    /// The count, once `what` has ended. A binary that died under its tests, and a build that failed, print no result
     /// line; neither may look like a success.
-    pub(crate) fn finish(mut self, what: &str, success: bool) -> Tally {
+    pub(crate) fn finish(mut self, section: &str, what: &str, success: bool) -> Tally {
         for _ in 0..self.open {
-            self.tally.fail(format!("{what}: a test binary ended without a result line"));
+            self.tally.fail(format!("{section}: {what}: a test binary ended without a result line"));
         }
         if !success && self.tally.failed == 0 {
-            self.tally.fail(format!("{what}: cargo failed before the tests ran (see its output above)"));
+            self.tally.fail(format!("{section}: {what} failed before its tests ran (see its output above)"));
         }
         self.tally
     }
@@ -142,7 +142,7 @@ mod tests {
     fn read(text: &str, success: bool) -> (usize, usize, usize) {
         let mut lines = ResultLines::default();
         text.lines().for_each(|line| lines.line(line));
-        let tally = lines.finish("core", success);
+        let tally = lines.finish("core", "cargo", success);
         (tally.passed, tally.failed, tally.skipped)
     }
 
