@@ -101,6 +101,25 @@ async fn a_topic_made_on_green_goes_back_too() {
     );
 }
 
+/// L7: a group that was born on green has no commit on blue, and would begin there at the end of the log.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_was_born_on_green_starts_on_blue_where_the_next_segment_does() {
+    let world = world().await;
+    let audit = GroupId::new("audit");
+    let born = |world: &MemoryWorld| {
+        let green = world.cluster(Colour::Green).unwrap();
+        [0, 1].iter().for_each(|p| green.commit(&audit, &place(*p), kutover_core::words::Offset(0)));
+    };
+    let (finished, events) = back(&world, born, &[group(), audit.clone()]).await;
+    assert!(matches!(finished.stop, Stop::RolledBack(_)), "{:?}: {:?}", finished.stop, holds(&events));
+    let blue = world.cluster(Colour::Blue).unwrap();
+    for place in [place(0), place(1)] {
+        let next = finished.progress.chain.segments(&place).last().unwrap();
+        assert_eq!((next.generation, next.colour), (Generation(3), Colour::Blue));
+        assert_eq!(blue.committed(&audit, &place), Some(next.start), "{place}");
+    }
+}
+
 /// G5: what would be refused on the way there does not bar the way back: the old cluster served as it is.
 #[tokio::test(start_paused = true)]
 async fn what_differs_on_blue_does_not_bar_the_way_back() {

@@ -282,7 +282,9 @@ fn befall_groups(world: &World, cluster: &MemoryCluster) {
         let groups = &world.scene.groups;
         let group = GroupId::new(groups[shape as usize % groups.len()].name.clone());
         cluster.set_coordinator(&group, false);
-        let (cluster, silent) = (cluster.clone(), lasts(shape));
+        // It may load for longer than a cutover takes from its drain to its removal: what is proven then is proven twice.
+        let silent = tokio::time::sleep(mostly_short(shape >> 8, 500, 180_000));
+        let cluster = cluster.clone();
         tokio::spawn(async move {
             silent.await;
             cluster.set_coordinator(&group, true);
@@ -307,6 +309,10 @@ fn heal(world: &Arc<World>) {
         world.set_out(&known.cluster.cluster_id(), false);
         known.cluster.speak();
         known.cluster.stop_leaking();
+        known.cluster.set_groups_answer(true);
+        for group in &world.scene.groups {
+            known.cluster.set_coordinator(&GroupId::new(group.name.clone()), true);
+        }
         (0..3).for_each(|broker| known.cluster.start_broker(broker));
     }
 }

@@ -92,21 +92,23 @@ impl World {
 
     /// Sets start offsets again where there are none any more. A group that lives there already refuses; what fails for
     /// another reason is tried again at the next look. Gives why the cluster does not answer, if it does not.
-    pub(super) async fn freshen(&self, fresh: &StartOffsets, groups: &Groups) -> Option<String> {
+    pub(super) async fn freshen(&self, starts: &[StartOffsets]) -> Option<String> {
         if without(Control::NoStartOffsets) {
             return None;
         }
-        let links = match self.links(&fresh.on).await {
-            Ok(links) => links,
-            Err(error) => return silent(&error),
-        };
-        for (group, topics) in groups {
-            let starts =
-                fresh.at.iter().filter(|(place, _)| topics.contains(&place.topic)).cloned().collect();
-            if let Err(error) = links.admin.set_start_offsets(group, &starts).await {
-                tracing::debug!(%group, %error, "start offsets were not set again");
-                if let Some(why) = silent(&error) {
-                    return Some(why);
+        for fresh in starts {
+            let links = match self.links(&fresh.on).await {
+                Ok(links) => links,
+                Err(error) => return silent(&error),
+            };
+            for (group, topics) in &fresh.groups {
+                let starts =
+                    fresh.at.iter().filter(|(place, _)| topics.contains(&place.topic)).cloned().collect();
+                if let Err(error) = links.admin.set_start_offsets(group, &starts).await {
+                    tracing::debug!(%group, %error, "start offsets were not set again");
+                    if let Some(why) = silent(&error) {
+                        return Some(why);
+                    }
                 }
             }
         }

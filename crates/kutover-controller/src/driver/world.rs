@@ -111,8 +111,8 @@ impl World {
             Command::LookForEarly { new, groups, starts } => {
                 Ok(self.look_for_early(new, groups, starts).await)
             }
-            Command::FreshenStarts { groups, starts } => {
-                Ok(Answer::StartsFresh { silent: self.freshen(starts, groups).await })
+            Command::FreshenStarts { starts } => {
+                Ok(Answer::StartsFresh { silent: self.freshen(starts).await })
             }
             Command::ObserveDrain { old, groups, partitions } => {
                 let (listed, _) = self.groups(old).await?;

@@ -15,11 +15,13 @@ use crate::ports::{
 };
 use crate::words::{GroupId, Offset, Term, TopicName, TopicPartition};
 
-/// Where groups start on a cluster.
+/// Where groups start on a cluster if they have no commit there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct StartOffsets {
     /// The cluster.
     pub on: Incarnation,
+    /// Each group with its topics.
+    pub groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
     /// The start of the segments there.
     pub at: Vec<(TopicPartition, Offset)>,
 }

@@ -37,7 +37,9 @@ fn green_may_die_at_any_step_of_the_way_back() {
         Command::MatchTopics { old, .. }
         | Command::RaiseFence { old, .. }
         | Command::ProveFence { old, .. } => old.colour == colour,
-        Command::ObserveDrain { old, .. } | Command::ReadEnds { old, .. } => old.colour == colour,
+        Command::ObserveDrain { old, .. } | Command::ReadEnds { old, .. } | Command::ListGroups { old } => {
+            old.colour == colour
+        }
         Command::WriteChain { on, .. } | Command::Announce { on, .. } | Command::ReadMembers { on } => {
             on.iter().any(|incarnation| incarnation.colour == colour)
         }
@@ -56,11 +58,11 @@ fn green_may_die_at_any_step_of_the_way_back() {
         assert_eq!(world.published, target(3, Colour::Blue), "{about}");
         let given_up = world.events.iter().any(|event| matches!(event, Event::BarrierLost { .. }));
         let segments = world.machine.progress().chain.segments(&place(0));
-        let fenced_before = dies > begun + 6;
+        let fenced_before = dies > begun + 8;
         assert_eq!(segments[1].end == SegmentEnd::Unreadable, !fenced_before, "{about}: {segments:?}");
-        assert_eq!(given_up, !matches!(dies - begun, 14 | 15), "{about}");
+        assert_eq!(given_up, !matches!(dies - begun, 16 | 17), "{about}");
     }
-    let slow = number("observe the drain") + 8;
+    let slow = number("observe the drain") + 10;
     let blue_is_away = move |command: &Command, n: usize| {
         let away = (slow..slow + 30).contains(&n) && concerns(command, Colour::Blue);
         away.then(|| Err(failure(ErrorKind::Unreachable)))

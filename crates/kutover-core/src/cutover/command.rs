@@ -217,13 +217,11 @@ pub enum Command {
         /// Where groups start there.
         starts: Vec<(TopicPartition, Offset)>,
     },
-    /// Set start offsets again on the new cluster where a group has none: those that were set before expire if the switch
-    /// or the drain takes long (L7). A group that lives there already refuses, which is no harm.
+    /// Set start offsets again where a group has none on the cluster that it is led to: those that were set before expire if
+    /// the switch or the drain takes long (L7). A group that lives there already refuses, which is no harm.
     FreshenStarts {
-        /// Each group with its topics.
-        groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
-        /// The cluster and its segments' starts.
-        starts: StartOffsets,
+        /// Groups, and where they start.
+        starts: Vec<StartOffsets>,
     },
     /// Shut clients out of the old cluster.
     Isolate {

@@ -4,6 +4,8 @@
 //! the new generation is published. So any end of it that is read in between separates the two, and it need not be
 //! fenced itself.
 
+use std::collections::BTreeMap;
+
 use super::steps::unexpected;
 use super::way_back::{Barrier, Rollback, WayBack};
 use super::{Answer, Cause, Command, Cutover, Event, FencePolicy, Next, Redirected, State, Stop, decide};
@@ -89,13 +91,26 @@ impl Cutover {
             FencePolicy::Required => Barrier::Fence,
             FencePolicy::Waived => Barrier::Quiet,
         };
-        let way = WayBack { redirected, target, isolated, barrier, patient: false, behind: 0, reason };
+        let drained =
+            matches!(self.progress.state, State::Soaking(_) | State::Isolating(..) | State::Retiring(..));
+        let way = WayBack {
+            redirected,
+            target,
+            isolated,
+            barrier,
+            drained,
+            born_away: BTreeMap::new(),
+            arrivals: Vec::new(),
+            patient: false,
+            behind: 0,
+            reason,
+        };
         Some(State::RollingBack(way, Rollback::Topics))
     }
 
     pub(super) fn rolling_back(&mut self, way: WayBack, step: Rollback, cause: Cause) -> Next {
         match step {
-            Rollback::Topics | Rollback::LookAway | Rollback::LookHome => {
+            Rollback::Topics | Rollback::LookAway | Rollback::GroupsAway | Rollback::LookHome => {
                 self.looking_back(way, &step, cause)
             }
             Rollback::Intent | Rollback::Raise | Rollback::Prove | Rollback::Ends(_) => {
@@ -154,9 +169,17 @@ impl Cutover {
                 to(way, Rollback::LookAway)
             }
             (Rollback::LookAway, Cause::Enter) => Next::Run(Command::ReadEnds { old: away, topics }),
-            (Rollback::LookAway, Cause::Answer(Answer::Ends { .. })) => to(way, Rollback::LookHome),
+            (Rollback::LookAway, Cause::Answer(Answer::Ends { .. })) => to(way, Rollback::GroupsAway),
+            (Rollback::GroupsAway, Cause::Enter) => Next::Run(Command::ListGroups { old: away }),
+            (Rollback::GroupsAway, Cause::Answer(Answer::Groups { listed, .. })) => {
+                way.born_away(&self.plan, &listed);
+                to(way, Rollback::LookHome)
+            }
             (Rollback::LookHome, Cause::Enter) => Next::Run(Command::ReadEnds { old: home, topics }),
-            (Rollback::LookHome, Cause::Answer(Answer::Ends { .. })) => {
+            (Rollback::LookHome, Cause::Answer(Answer::Ends { ends })) => {
+                way.arrive(&self.progress.chain, &ends);
+                // Whatever was looked after before was about the other cluster.
+                self.freshened = None;
                 let onwards = way.before_intent();
                 to(way, onwards)
             }
@@ -372,8 +395,14 @@ impl Cutover {
             Cause::Answer(other) => return unexpected(&other),
         };
         let prepared = &mut way.redirected.prepared;
+        let known = prepared.draft.groups.clone();
         if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
-            self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });
+            let mut late = prepared.draft.groups.clone();
+            self.notify(Event::GroupsRequired { groups: late.len() });
+            late.retain(|group, _| !known.contains_key(group) && !way.born_away.contains_key(group));
+            let starts = self.starts_of(&way.target);
+            way.expect(late, starts);
+            self.freshened = None;
             return Next::Goto(State::RollingBack(way, Rollback::Drain));
         }
         let behind = decide::leave_behind(&self.progress.chain, way.closing(), &mut seen);
@@ -443,7 +472,9 @@ impl Cutover {
 
     fn give_up(&mut self, now: Millis, way: WayBack, failed: Rollback, error: &ProviderError) {
         let onwards = match failed {
-            Rollback::Topics | Rollback::LookAway | Rollback::SourcesAway => Rollback::Intent,
+            Rollback::Topics | Rollback::LookAway | Rollback::GroupsAway | Rollback::SourcesAway => {
+                Rollback::Intent
+            }
             Rollback::Raise | Rollback::Prove => Rollback::Ends(Vec::new()),
             Rollback::Chain | Rollback::Announce | Rollback::SourcesHome | Rollback::SinksHome => failed,
             _ => Rollback::QuietChain,

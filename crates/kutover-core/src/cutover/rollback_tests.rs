@@ -20,10 +20,12 @@ fn rolled_back_after(command: &str) -> World<'static> {
     world
 }
 
-pub(super) const BACK: [&str; 15] = [
+pub(super) const BACK: [&str; 17] = [
     "match topics",
     "read ends",
+    "list groups",
     "read ends",
+    "freshen start offsets",
     "write the intent",
     "raise the fence",
     "prove the fence",
@@ -198,10 +200,11 @@ fn without_a_fence_the_way_back_is_open_at_once() {
     assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
     let after = &world.commands[number("announce the target") + 1..];
     assert_eq!(
-        after[1..9],
+        after[1..10],
         [
             "match topics",
             "read ends",
+            "list groups",
             "read ends",
             "write the intent",
             "read ends",

@@ -1,11 +1,16 @@
-//! Where groups start on the new cluster: looked after from the last check before the switch until they live there (L7).
+//! Where groups start on the cluster that they are led to: looked after from the last check before the switch until they
+//! live there (L7), on the way back as on the way there.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::{Answer, Cause, Command, Cutover, Event, Next, Prepared, Redirection, StartOffsets, State};
+use super::way_back::{Rollback, WayBack};
+use super::{Answer, Cause, Command, Cutover, Event, Next, Plan, Prepared, Redirection, StartOffsets, State};
+use crate::chain::{Chain, SegmentEnd};
 use crate::controls::{Control, without};
 use crate::owner::Target;
-use crate::words::{Millis, Offset, TopicPartition};
+use crate::ports::PartitionEnd;
+use crate::words::{Colour, GroupId, Millis, Offset, TopicName, TopicPartition};
 
 /// How often start offsets are looked after. No broker forgets a commit sooner than after a minute
 /// (`offsets.retention.minutes` is at least 1).
@@ -52,12 +57,25 @@ impl Cutover {
         if !self.starts_are_old() {
             return None;
         }
-        let (prepared, target) = self.progress.state.leading()?;
-        let at = self.starts_of(target);
-        let starts = StartOffsets { on: prepared.verified.new.incarnation.clone(), at };
-        let groups = prepared.draft.groups.clone();
+        let starts = self.arrivals();
+        if starts.is_empty() {
+            return None;
+        }
         self.freshened = self.now;
-        Some(Command::FreshenStarts { groups, starts })
+        Some(Command::FreshenStarts { starts })
+    }
+
+    /// Who is on the way to another cluster, and where they start there.
+    fn arrivals(&self) -> Vec<StartOffsets> {
+        if let State::RollingBack(way, step) = &self.progress.state {
+            return if leads_home(step) { way.arrivals.clone() } else { Vec::new() };
+        }
+        let arriving = self.progress.state.leading().map(|(prepared, target)| StartOffsets {
+            on: prepared.verified.new.incarnation.clone(),
+            groups: prepared.draft.groups.clone(),
+            at: self.starts_of(target),
+        });
+        arriving.into_iter().collect()
     }
 
     /// Where the segments of a generation start.
@@ -72,23 +90,94 @@ impl Cutover {
     /// Nobody is led to a cluster that does not answer. Where they were led there already, the old one is closed and read
     /// to its end all the same.
     fn new_is_silent(&mut self, why: &str) -> ControlFlow<Next, Cause> {
-        if let State::Redirecting(prepared, Redirection::Publish(_)) = &self.progress.state {
-            let colour = prepared.verified.new.incarnation.colour;
-            self.freshened = None;
-            let hold = format!(
-                "{colour} does not answer, and nobody may have been led there yet: bring it back, or start the controller \
-                 again and abort ({why})"
-            );
-            return ControlFlow::Break(Next::Hold(hold));
+        let (colour, way_out) = match &self.progress.state {
+            State::Redirecting(prepared, Redirection::Publish(_)) => {
+                (prepared.verified.new.incarnation.colour, ", or start the controller again and abort")
+            }
+            State::RollingBack(way, Rollback::Intent | Rollback::Publish) => (way.home().colour, ""),
+            State::RollingBack(way, _) => {
+                let colour = way.home().colour;
+                self.belongs_there(colour, "bring it back", why);
+                return ControlFlow::Continue(Cause::Enter);
+            }
+            state => {
+                if let Some(colour) = state.leading().map(|(_, target)| target.colour) {
+                    self.belongs_there(colour, "bring it back, or roll back", why);
+                }
+                return ControlFlow::Continue(Cause::Enter);
+            }
+        };
+        self.freshened = None;
+        let hold = format!(
+            "{colour} does not answer, and nobody may have been led there yet: bring it back{way_out} ({why})"
+        );
+        ControlFlow::Break(Next::Hold(hold))
+    }
+
+    fn belongs_there(&mut self, colour: Colour, what_to_do: &str, why: &str) {
+        let text = format!("{colour} does not answer, and producers belong there: {what_to_do} ({why})");
+        self.notify(Event::Note { text });
+    }
+}
+
+/// The steps of a way back in which start offsets must stand: right before producers park, and from the publication until
+/// everything is drained. Between the two everybody waits for the barrier.
+fn leads_home(step: &Rollback) -> bool {
+    matches!(
+        step,
+        Rollback::Intent
+            | Rollback::Publish
+            | Rollback::Announce
+            | Rollback::Converge
+            | Rollback::Quiet(_)
+            | Rollback::Drain
+    )
+}
+
+impl WayBack {
+    /// What the listing of the cluster that is left says of groups that never read the other one.
+    pub(super) fn born_away(&mut self, plan: &Plan, listed: &BTreeMap<GroupId, BTreeSet<TopicName>>) {
+        let prepared = &self.redirected.prepared;
+        let mut born = BTreeMap::new();
+        plan.require(&mut born, listed, &prepared.verified.topics);
+        born.retain(|group, _| !prepared.draft.groups.contains_key(group));
+        self.born_away = born;
+    }
+
+    /// Where groups start at home, whose `ends` these are. A group that was born on the cluster that is left has nothing to
+    /// read there but the next segment. One that reads home has it where nothing is left for it: what it has not read, it
+    /// is to read first.
+    pub(super) fn arrive(&mut self, chain: &Chain, ends: &[PartitionEnd]) {
+        let mut next = Vec::new();
+        let mut read_out = Vec::new();
+        for end in ends {
+            let segments = chain.segments(&end.place);
+            let segment = segments.iter().find(|segment| segment.generation == self.redirected.left);
+            let start = match segment.map(|segment| segment.end) {
+                None => end.start,
+                Some(SegmentEnd::Closed { end, .. }) => end,
+                Some(SegmentEnd::Open | SegmentEnd::Unreadable) => end.high_watermark,
+            };
+            if self.drained || end.start >= start {
+                read_out.push((end.place.clone(), start));
+            }
+            next.push((end.place.clone(), start));
         }
-        if let Some((_, target)) = self.progress.state.leading() {
-            let text = format!(
-                "{} does not answer, and producers belong there: bring it back, or roll back ({why})",
-                target.colour
-            );
-            self.notify(Event::Note { text });
+        let groups = self.redirected.prepared.draft.groups.clone();
+        self.arrivals.clear();
+        self.expect(groups, read_out);
+        self.expect(self.born_away.clone(), next);
+    }
+
+    /// Groups that will come home, and where they start.
+    pub(super) fn expect(
+        &mut self,
+        groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
+        at: Vec<(TopicPartition, Offset)>,
+    ) {
+        if !groups.is_empty() && !at.is_empty() {
+            self.arrivals.push(StartOffsets { on: self.home().clone(), groups, at });
         }
-        ControlFlow::Continue(Cause::Enter)
     }
 }
 
@@ -99,6 +188,7 @@ mod tests {
     use super::super::fixtures::*;
     use super::super::{Plan, Stop};
     use super::*;
+    use crate::drain::LogRange;
     use crate::error::{ErrorKind, ProviderError};
     use crate::words::Colour;
 
@@ -192,7 +282,7 @@ mod tests {
                     Some(Ok(Answer::Drain { seen: drained(99), listed: BTreeMap::new() }))
                 }
                 Command::FreshenStarts { starts: of, .. } => {
-                    starts.push(of.clone());
+                    starts.extend(of.clone());
                     None
                 }
                 _ => None,
@@ -211,5 +301,103 @@ mod tests {
         assert_eq!(freshened("observe the drain", "isolate"), 2, "in 72 s, every 36 s");
         let segments_start = vec![(place(0), Offset(0)), (place(1), Offset(0))];
         assert!(starts.iter().all(|of| of.on == incarnation(Colour::Green) && of.at == segments_start));
+    }
+
+    /// Runs a world that is rolled back after `command`, in which blue's first partition is empty and green has a reader of its
+    /// own. Gives the commands of the way back, and which start offsets were set.
+    fn rolled_back_after(command: &str, late: &str) -> (Vec<&'static str>, Vec<Vec<StartOffsets>>) {
+        let reads = |group: &str| (GroupId::new(group), [TopicName::new("orders")].into());
+        let (mut starts, at) = (Vec::new(), number(command));
+        let mut world = World::new(plan(), vec![]).but(|command, n| match command {
+            Command::ReadEnds { old, .. } if old.colour == Colour::Blue => {
+                Some(Ok(Answer::Ends { ends: vec![end(0, 0), end(1, 100)] }))
+            }
+            Command::ProveFence { old, .. } if old.colour == Colour::Blue => {
+                let mut proven = answer(command, 1, &target(2, Colour::Green));
+                if let Answer::FenceProven { proof } = &mut proven {
+                    proof.ends = vec![end(0, 0), end(1, 100)];
+                }
+                Some(Ok(proven))
+            }
+            Command::ObserveDrain { old, .. } if old.colour == Colour::Blue => {
+                let mut seen = drained(100);
+                seen.logs.insert(place(0), Ok(LogRange { start: Offset(0), end: Offset(0) }));
+                Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
+            }
+            Command::ListGroups { old } if old.colour == Colour::Green => {
+                Some(Ok(Answer::Groups { listed: [reads("billing"), reads("audit")].into(), complete: true }))
+            }
+            Command::ObserveDrain { old, .. } if old.colour == Colour::Green => {
+                let mut seen = drained(100);
+                for group in ["audit", late] {
+                    let read = |p| {
+                        (
+                            (GroupId::new(group), place(p)),
+                            seen.progress[&("billing".into(), place(p))].clone(),
+                        )
+                    };
+                    let read = [0, 1].map(read);
+                    seen.progress.extend(read);
+                }
+                let listed = [reads("billing"), reads("audit"), reads(late)].into();
+                Some(Ok(Answer::Drain { seen, listed }))
+            }
+            Command::FreshenStarts { starts: of } if n > at => {
+                starts.push(of.clone());
+                None
+            }
+            _ => None,
+        });
+        world.rollback = Some(at);
+        let (stop, world) = world.run();
+        assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+        let commands = world.commands[at + 1..].to_vec();
+        drop(world);
+        (commands, starts)
+    }
+
+    fn groups_of(starts: &StartOffsets) -> Vec<&str> {
+        assert_eq!(starts.on, incarnation(Colour::Blue));
+        starts.groups.keys().map(GroupId::as_str).collect()
+    }
+
+    /// L7, on the way back: a group that was born on green has no commit on blue, and would begin at the end of its log. Its
+    /// start offsets stand there before producers park. So do those of a group whose commits there have expired since it had
+    /// read it all.
+    #[test]
+    fn start_offsets_stand_before_anybody_goes_home() {
+        let (commands, starts) = rolled_back_after("observe the drain", "audit");
+        let at = |name: &str| commands.iter().position(|known| *known == name).unwrap();
+        assert_eq!(at("freshen start offsets") + 1, at("write the intent"), "{commands:?}");
+        let next = vec![(place(0), Offset(0)), (place(1), Offset(100))];
+        let of = |starts: &StartOffsets| (groups_of(starts).concat(), starts.at.clone());
+        assert_eq!(
+            starts[0].iter().map(of).collect::<Vec<_>>(),
+            [("billing".into(), next.clone()), ("audit".into(), next)]
+        );
+    }
+
+    /// What a group has not read on blue it is to read first: where its commits are not known to have been the end of it, it
+    /// gets none but where nothing was ever written.
+    #[test]
+    fn who_has_something_left_to_read_at_home_begins_there() {
+        let (_, starts) = rolled_back_after("announce the target", "audit");
+        let [billing, audit] = &starts[0][..] else { panic!("{starts:?}") };
+        assert_eq!((groups_of(billing), &billing.at[..]), (vec!["billing"], &[(place(0), Offset(0))][..]));
+        assert_eq!((groups_of(audit), audit.at.len()), (vec!["audit"], 2));
+    }
+
+    /// A group that comes to green while that is being drained goes home as well.
+    #[test]
+    fn who_comes_late_to_the_cluster_that_is_left_starts_at_home_too() {
+        let (commands, starts) = rolled_back_after("observe the drain", "late");
+        assert_eq!(commands.iter().filter(|name| **name == "freshen start offsets").count(), 2);
+        let last = starts[1].last().unwrap();
+        assert_eq!(groups_of(last), ["late"]);
+        assert_eq!(
+            last.at,
+            [(place(0), Offset(0)), (place(1), Offset(100))],
+            "where the next segments start"
+        );
     }
 }

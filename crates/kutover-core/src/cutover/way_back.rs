@@ -1,14 +1,16 @@
 //! What a rollback knows, and its steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::Isolation;
 use super::state::{Redirected, Redirection, Retirement, Side, State, Verified};
+use super::{Isolation, StartOffsets};
 use crate::owner::{Intent, Target};
 use crate::ports::{Incarnation, PartitionEnd};
-use crate::words::{ClusterId, Colour, Generation, IncarnationId, Offset, TopicPartition};
+use crate::words::{
+    ClusterId, Colour, Generation, GroupId, IncarnationId, Offset, TopicName, TopicPartition,
+};
 
 /// How the segments that are left come to their end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -34,6 +36,15 @@ pub struct WayBack {
     pub isolated: bool,
     /// How the closing segments come to their end.
     pub barrier: Barrier,
+    /// Whether all of the cluster that is gone back to had been read when this began.
+    #[serde(default)]
+    pub drained: bool,
+    /// Groups of the cluster that is left that never read the other one, each with its topics.
+    #[serde(default)]
+    pub born_away: BTreeMap<GroupId, BTreeSet<TopicName>>,
+    /// Where groups start at home that have no commit there (L7).
+    #[serde(default)]
+    pub arrivals: Vec<StartOffsets>,
     /// Whether a step has failed for as long as a barrier may take, on a cluster that answers.
     #[serde(default)]
     pub patient: bool,
@@ -85,7 +96,9 @@ pub enum Rollback {
     /// Every partition of the cluster that is left has a leader: who shuts it without being able to prove that leaves nobody
     /// to write to.
     LookAway,
-    /// Every partition of the cluster that is gone back to has a leader, for the same reason.
+    /// Who has come to read the cluster that is left, and never read the other one?
+    GroupsAway,
+    /// Every partition of the cluster that is gone back to has a leader, for the same reason; and where groups start there.
     LookHome,
     /// Sources are stopped on the cluster that is left, and how far they came is carried home.
     SourcesAway,

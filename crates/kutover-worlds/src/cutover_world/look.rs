@@ -76,8 +76,9 @@ impl Place {
             }
             Command::LookForFence { on } => return self.look_for_fence(on, term, scratch),
             Command::LookForEarly { .. } => Answer::EarlyLooked { there: Ok(BTreeMap::new()) },
-            Command::FreshenStarts { starts, .. } => {
-                let silent = self.reach(&starts.on).err().map(|error| error.to_string());
+            Command::FreshenStarts { starts } => {
+                let mut reached = starts.iter().map(|fresh| self.reach(&fresh.on));
+                let silent = reached.find_map(Result::err).map(|error| error.to_string());
                 Answer::StartsFresh { silent }
             }
             Command::Reprove { old, new, fence_too, .. } => {
