@@ -77,13 +77,23 @@ pub(crate) fn is_passing(error: &ProviderError) -> bool {
     error.retry == Retry::Later && error.kind != ErrorKind::Conflict
 }
 
+/// Credentials that are not to be had.
+pub(crate) fn no_credentials(what: &str, error: &CredentialsError) -> ProviderError {
+    ProviderError::new(ErrorKind::NotAuthorised, what, without_credentials(error))
+}
+
+fn without_credentials(error: &CredentialsError) -> String {
+    let fix =
+        "name a profile in `aws.profile`, set AWS_ACCESS_KEY_ID and its like, or give this machine a role";
+    format!("no credentials for AWS ({}); {fix}", chain(error))
+}
+
 /// A request without credentials was never sent.
 fn credentials_missing(error: &(dyn Error + 'static)) -> Option<String> {
     let mut next: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = next {
         if let Some(credentials) = error.downcast_ref::<CredentialsError>() {
-            let fix = "name a profile in `aws.profile`, set AWS_ACCESS_KEY_ID and its like, or give this machine a role";
-            return Some(format!("no credentials for AWS ({}); {fix}", chain(credentials)));
+            return Some(without_credentials(credentials));
         }
         next = error.source();
     }

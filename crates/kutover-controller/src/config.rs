@@ -146,6 +146,10 @@ pub struct ClusterConfig {
     /// A file with the token for `sasl.mechanism = "OAUTHBEARER"`, kept fresh by somebody else and read each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// Whether tokens are signed for Amazon MSK, which lets clients in by IAM; region and credentials as in `aws`. Not beside
+    /// `token_file`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub msk_iam: bool,
     /// The Kafka Connect workers that belong to this colour. Default none. Both colours have them, or neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<ConnectConfig>,

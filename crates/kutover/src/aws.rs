@@ -3,22 +3,23 @@
 use std::sync::Arc;
 
 use kutover_controller::config::{AwsConfig, Config, Route53Config, StackConfig};
-use kutover_core::ports::{ClusterProvisioner, DnsProvider, Journal};
+use kutover_core::ports::{ClusterProvisioner, DnsProvider, Journal, TokenProvider};
 use kutover_core::words::Colour;
 
 use crate::failure::Failure;
 
 #[cfg(feature = "aws")]
-pub(crate) use built::{dns, journal, stacks};
+pub(crate) use built::{dns, journal, msk_tokens, stacks};
 #[cfg(not(feature = "aws"))]
-pub(crate) use left_out::{dns, journal, stacks};
+pub(crate) use left_out::{dns, journal, msk_tokens, stacks};
 
 #[cfg(feature = "aws")]
 mod built {
     use anyhow::{Context as _, anyhow};
     use async_trait::async_trait;
     use kutover_aws::{
-        Aws, AwsOptions, CloudFormation, ClusterIds, Route53, Route53Options, S3Journal, StackOptions,
+        Aws, AwsOptions, CloudFormation, ClusterIds, MskIamTokens, Route53, Route53Options, S3Journal,
+        StackOptions,
     };
     use kutover_core::error::{ErrorKind, ProviderResult};
     use kutover_core::ports::{ClusterAdmin as _, Incarnation};
@@ -26,13 +27,21 @@ mod built {
 
     use super::{
         Arc, AwsConfig, ClusterProvisioner, Colour, Config, DnsProvider, Failure, Journal, Route53Config,
-        StackConfig,
+        StackConfig, TokenProvider,
     };
     use crate::wire::Connector;
 
+    fn options(config: &AwsConfig) -> AwsOptions {
+        AwsOptions { region: config.region.clone(), profile: config.profile.clone() }
+    }
+
+    /// Tokens for Amazon MSK.
+    pub(crate) fn msk_tokens(config: &AwsConfig) -> anyhow::Result<Arc<dyn TokenProvider>> {
+        Ok(Arc::new(MskIamTokens::new(options(config))))
+    }
+
     async fn connect(config: &AwsConfig) -> Result<Aws, Failure> {
-        let options = AwsOptions { region: config.region.clone(), profile: config.profile.clone() };
-        Aws::connect(&options).await.map_err(|error| match error.kind {
+        Aws::connect(&options(config)).await.map_err(|error| match error.kind {
             ErrorKind::Refused => Failure::Input(anyhow!("field `aws.region`: {error}")),
             _ => Failure::Run(error.into()),
         })
@@ -101,13 +110,17 @@ mod left_out {
 
     use super::{
         Arc, AwsConfig, ClusterProvisioner, Colour, Config, DnsProvider, Failure, Journal, Route53Config,
-        StackConfig,
+        StackConfig, TokenProvider,
     };
 
+    const WITHOUT: &str = "this program was built without AWS; build it with `--features aws`";
+
     fn without<T>(field: &str) -> Result<T, Failure> {
-        Err(Failure::Input(anyhow!(
-            "field `{field}`: this program was built without AWS; build it with `--features aws`"
-        )))
+        Err(Failure::Input(anyhow!("field `{field}`: {WITHOUT}")))
+    }
+
+    pub(crate) fn msk_tokens(_: &AwsConfig) -> anyhow::Result<Arc<dyn TokenProvider>> {
+        Err(anyhow!("`msk_iam`: {WITHOUT}"))
     }
 
     pub(crate) async fn journal(_: &AwsConfig, _: &str, _: &str) -> Result<Arc<dyn Journal>, Failure> {

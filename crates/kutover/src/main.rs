@@ -7,6 +7,7 @@ mod audit;
 mod aws;
 mod check;
 mod cli;
+mod clients;
 mod command;
 mod consumers;
 mod demo;

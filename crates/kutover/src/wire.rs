@@ -6,27 +6,25 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
-use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ScramPasswords};
-use kutover_connect::{ConnectOptions, HttpConnect};
-use kutover_controller::config::{
-    ClusterConfig, Config, ConnectConfig, DnsKind, FenceConfig, ProvisionerConfig,
-};
+use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin};
+use kutover_controller::config::{Config, DnsKind, FenceConfig, ProvisionerConfig};
 use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
     ClusterProvisioner, ClusterSurvey, ConnectAdmin, DnsProvider, Incarnation, Published, RecordData,
-    RecordSet, TokenProvider,
+    RecordSet,
 };
 use kutover_core::words::{Colour, DeploymentName, DnsName};
 use kutover_dns::LocalServer;
-use kutover_kafka::{ClientHooks, ClientProperties, FileTokens, KafkaRegistry};
+use kutover_kafka::KafkaRegistry;
 use kutover_lab::LabProvisioner;
 use kutover_provision::{
     ExecFence, ExecProvisioner, ExecSubject, ExistingCluster, FenceSubject, StaticProvisioner,
 };
 
+use crate::clients::Clients;
 use crate::failure::Failure;
 use crate::{aws, journal, rfc2136};
 
@@ -186,66 +184,6 @@ pub(crate) struct Connector {
     /// For a fence's command.
     command_limit: Duration,
     lab: Option<Arc<LabProvisioner>>,
-}
-
-/// What the clients of one colour are made with.
-struct Clients {
-    /// As configured, for the admin client.
-    plain: BTreeMap<String, String>,
-    /// The same, for librdkafka's.
-    checked: ClientProperties,
-    tokens: Option<Arc<dyn TokenProvider>>,
-    /// For SCRAM users that the cluster may have to be given.
-    scram_passwords: ScramPasswords,
-    workers: Option<Arc<HttpConnect>>,
-}
-
-impl Clients {
-    fn of(config: &Config, colour: Colour) -> anyhow::Result<Self> {
-        Self::new(config.clusters.get(colour))
-            .with_context(|| format!("field `clusters.{colour}.properties`"))
-    }
-
-    fn new(config: &ClusterConfig) -> anyhow::Result<Self> {
-        let read = config.properties.read();
-        let plain = read.map_err(|(name, reason)| anyhow!("client property `{name}`: {reason}"))?;
-        let checked = ClientProperties::new(plain.clone())?;
-        let tokens = config.token_file.as_ref().map(|path| {
-            let provider: Arc<dyn TokenProvider> = Arc::new(FileTokens::new(path));
-            provider
-        });
-        if checked.takes_tokens() && tokens.is_none() {
-            bail!(
-                "`sasl.mechanism` is OAUTHBEARER, and there is no token; add `token_file` beside `provisioner`"
-            );
-        }
-        kutover_admin::check_security(&plain, tokens.as_ref())?;
-        let passwords = config.scram_users.read();
-        let passwords =
-            passwords.map_err(|(name, reason)| anyhow!("password of SCRAM user `{name}`: {reason}"))?;
-        let workers = config.connect.as_ref().map(workers).transpose()?;
-        Ok(Self { plain, checked, tokens, scram_passwords: ScramPasswords::new(passwords), workers })
-    }
-
-    fn hooks(&self) -> ClientHooks {
-        match &self.tokens {
-            Some(tokens) => {
-                ClientHooks::default().with_tokens(Arc::clone(tokens), tokio::runtime::Handle::current())
-            }
-            None => ClientHooks::default(),
-        }
-    }
-}
-
-/// The Connect workers that a configuration names.
-fn workers(config: &ConnectConfig) -> anyhow::Result<Arc<HttpConnect>> {
-    let mut credentials = None;
-    if let (Some(user), Some(password)) = (&config.username, &config.password) {
-        let password = password.read().map_err(|reason| anyhow!("password for Connect: {reason}"))?;
-        credentials = Some((user.clone(), password.expose().to_owned()));
-    }
-    let options = ConnectOptions { url: config.url.clone(), credentials, ca_file: config.ca_file.clone() };
-    Ok(Arc::new(HttpConnect::new(&options)?))
 }
 
 impl Connector {

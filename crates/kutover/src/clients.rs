@@ -1,0 +1,121 @@
+//! What the clients of a colour are made with, as its configuration says.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow, bail};
+use kutover_admin::ScramPasswords;
+use kutover_connect::{ConnectOptions, HttpConnect};
+use kutover_controller::config::{AwsConfig, ClusterConfig, Config, ConnectConfig};
+use kutover_core::ports::TokenProvider;
+use kutover_core::words::Colour;
+use kutover_kafka::{ClientHooks, ClientProperties, FileTokens};
+
+/// What the clients of one colour are made with.
+pub(crate) struct Clients {
+    /// As configured, for the admin client.
+    pub(crate) plain: BTreeMap<String, String>,
+    /// The same, for librdkafka's.
+    pub(crate) checked: ClientProperties,
+    pub(crate) tokens: Option<Arc<dyn TokenProvider>>,
+    /// For SCRAM users that the cluster may have to be given.
+    pub(crate) scram_passwords: ScramPasswords,
+    pub(crate) workers: Option<Arc<HttpConnect>>,
+}
+
+impl Clients {
+    /// Those of a colour.
+    ///
+    /// # Errors
+    /// A property that is not accepted, by its field.
+    pub(crate) fn of(config: &Config, colour: Colour) -> anyhow::Result<Self> {
+        Self::new(config.clusters.get(colour), &config.aws)
+            .with_context(|| format!("field `clusters.{colour}.properties`"))
+    }
+
+    fn new(config: &ClusterConfig, aws: &AwsConfig) -> anyhow::Result<Self> {
+        let read = config.properties.read();
+        let plain = read.map_err(|(name, reason)| anyhow!("client property `{name}`: {reason}"))?;
+        let checked = ClientProperties::new(plain.clone())?;
+        let tokens = tokens(config, aws)?;
+        if checked.takes_tokens() && tokens.is_none() {
+            bail!(
+                "`sasl.mechanism` is OAUTHBEARER, and there is no token; add `token_file`, or `msk_iam = true`, beside \
+                 `provisioner`"
+            );
+        }
+        kutover_admin::check_security(&plain, tokens.as_ref())?;
+        let passwords = config.scram_users.read();
+        let passwords =
+            passwords.map_err(|(name, reason)| anyhow!("password of SCRAM user `{name}`: {reason}"))?;
+        let workers = config.connect.as_ref().map(workers).transpose()?;
+        Ok(Self { plain, checked, tokens, scram_passwords: ScramPasswords::new(passwords), workers })
+    }
+
+    /// What librdkafka calls back.
+    pub(crate) fn hooks(&self) -> ClientHooks {
+        match &self.tokens {
+            Some(tokens) => {
+                ClientHooks::default().with_tokens(Arc::clone(tokens), tokio::runtime::Handle::current())
+            }
+            None => ClientHooks::default(),
+        }
+    }
+}
+
+/// Where a colour's tokens come from, if it takes any.
+fn tokens(config: &ClusterConfig, aws: &AwsConfig) -> anyhow::Result<Option<Arc<dyn TokenProvider>>> {
+    Ok(match (&config.token_file, config.msk_iam) {
+        (Some(_), true) => bail!("`token_file` and `msk_iam` are two sources of tokens; leave one out"),
+        (Some(path), false) => Some(Arc::new(FileTokens::new(path))),
+        (None, true) => Some(crate::aws::msk_tokens(aws)?),
+        (None, false) => None,
+    })
+}
+
+/// The Connect workers that a configuration names.
+fn workers(config: &ConnectConfig) -> anyhow::Result<Arc<HttpConnect>> {
+    let mut credentials = None;
+    if let (Some(user), Some(password)) = (&config.username, &config.password) {
+        let password = password.read().map_err(|reason| anyhow!("password for Connect: {reason}"))?;
+        credentials = Some((user.clone(), password.expose().to_owned()));
+    }
+    let options = ConnectOptions { url: config.url.clone(), credentials, ca_file: config.ca_file.clone() };
+    Ok(Arc::new(HttpConnect::new(&options)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of green, with these lines beside its provisioner.
+    fn refusal(lines: &str) -> String {
+        let cluster = "provisioner = { kind = \"lab\", kafka = \"embedded\" }";
+        let text = format!(
+            "deployment = \"orders\"\njournal = \"orders.journal\"\nendpoints = [{{ name = \"kafka.orders.test\", port = 9092 }}]\n\
+             dns = {{ kind = \"local\", zone = \"orders.test\", listen = \"127.0.0.1:0\" }}\n\
+             [clusters.blue]\n{cluster}\n[clusters.green]\n{cluster}\n{lines}\n"
+        );
+        match Clients::of(&Config::parse(&text).unwrap(), Colour::Green) {
+            Ok(_) => panic!("it was accepted"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// Where tokens come from is said once, and a program without AWS says how to have it.
+    #[test]
+    fn tokens_come_from_one_place() {
+        let both = refusal("token_file = \"token\"\nmsk_iam = true");
+        assert!(both.contains("clusters.green") && both.contains("`token_file` and `msk_iam`"), "{both}");
+        if cfg!(not(feature = "aws")) {
+            let left_out = refusal("msk_iam = true");
+            assert!(left_out.contains("`msk_iam`") && left_out.contains("--features aws"), "{left_out}");
+        }
+        if cfg!(feature = "tls") {
+            let none = refusal(
+                "properties = { \"security.protocol\" = \"SASL_SSL\", \"sasl.mechanism\" = \"OAUTHBEARER\" }",
+            );
+            assert!(none.contains("`token_file`") && none.contains("`msk_iam = true`"), "{none}");
+        }
+    }
+}
