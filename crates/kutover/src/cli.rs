@@ -26,17 +26,21 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a whole cutover in a world of its own on this machine, under live traffic, and count what was lost.
+    #[command(allow_negative_numbers = true)]
     Demo(DemoOptions),
     /// Say what is wrong with a configuration file, and with --online whether all that it names can be reached. Changes
     /// nothing.
     Check(CheckOptions),
     /// Say what the cutover that a configuration file describes would do, and what it is refused over. Changes nothing.
+    #[command(allow_negative_numbers = true)]
     Plan(PlanOptions),
     /// Run the cutover that a configuration file describes.
     Up(UpOptions),
     /// Show how far groups have read the cluster that is left, why that is not enough, and when it will be.
+    #[command(allow_negative_numbers = true)]
     Drain(DrainOptions),
     /// Wait until a group has read the cluster that is left to its end, and may go on to the new one.
+    #[command(allow_negative_numbers = true)]
     WaitGroup(WaitGroupOptions),
 }
 
@@ -191,7 +195,7 @@ pub(crate) struct DemoOptions {
     #[arg(long, conflicts_with = "trouble")]
     pub rollback: bool,
     /// Seed of the traffic's random choices; drawn and reported when not given.
-    #[arg(long)]
+    #[arg(long, value_parser = whole::<u64, 0, { u64::MAX }>)]
     pub seed: Option<u64>,
     /// Print the report as one JSON object, as the last line on stdout.
     #[arg(long)]
@@ -247,6 +251,12 @@ impl DemoOptions {
         }
         if let Some((version, _)) = self.kafka_dir.iter().find(|(version, _)| !self.kafka.runs(version)) {
             return Some(format!("--kafka-dir names {version}, and --kafka {} does not run it", self.kafka));
+        }
+        let versions = || self.kafka_dir.iter().map(|(version, _)| version);
+        if let Some(twice) =
+            versions().find(|version| versions().filter(|other| other == version).count() > 1)
+        {
+            return Some(format!("--kafka-dir names {twice} twice: give one directory for each version"));
         }
         let trouble = self.trouble?;
         if self.strategy != Strategy::Kutover {
@@ -419,9 +429,26 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_go_together_is_told() {
+        let contradiction = |arguments: &[&str]| {
+            let arguments = ["kutover", "demo"].iter().chain(arguments);
+            match Cli::try_parse_from(arguments).unwrap().command {
+                Command::Demo(options) => options.contradiction().unwrap_or_default(),
+                other => panic!("not the demo: {other:?}"),
+            }
+        };
+        let twice = ["--kafka", "apache", "--kafka-dir", "3.9.2=/a", "--kafka-dir", "3.9.2=/b"];
+        assert!(contradiction(&twice).contains("names 3.9.2 twice"));
+        assert!(contradiction(&["--kafka-dir", "3.9.2=/a"]).contains("embedded does not run it"));
+        assert_eq!(contradiction(&["--kafka", "apache", "--kafka-dir", "3.9.2=/a"]), "");
+    }
+
+    #[test]
     fn wrong_values_name_the_option() {
         for (arguments, words) in [
             (&["kutover", "demo", "--producers", "0"][..], &["--producers", "from 1 to 200"][..]),
+            (&["kutover", "demo", "--producers", "-1"], &["--producers", "from 1 to 200"]),
+            (&["kutover", "demo", "--seed", "x"], &["--seed", "a whole number from 0"]),
             (&["kutover", "demo", "--rate", "fast"], &["--rate", "fast", "from 1 to 1000000"]),
             (&["kutover", "demo", "--strategy", "hope"], &["--strategy", "kutover", "recipe", "dns-only"]),
             (&["kutover", "demo", "--colour", "red"], &["--colour"]),
