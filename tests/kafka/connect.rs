@@ -9,15 +9,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use kutover_admin::{AdminConfig, KafkaAdmin};
-use kutover_connect::{ConnectOptions, HttpConnect};
+use kutover_connect::HttpConnect;
 use kutover_core::ports::{
     ClusterAdmin as _, ConnectAdmin as _, ConnectorConfig, ConnectorState, Incarnation, NewTopic,
 };
 use kutover_core::words::{Offset, TopicName};
-use kutover_lab::{ConnectWorker, KafkaVersion, Tools};
 use kutover_testkit::conformance::connect;
 use kutover_testkit::until;
 use kutover_tests::kutover;
+use kutover_tests_kafka::connectors::{Workers, sink, source};
 use kutover_tests_kafka::world::TwoClusters;
 use serde_json::{Value, json};
 
@@ -28,39 +28,9 @@ const BOUND: Duration = Duration::from_secs(60);
 /// Lines a tick, at a hundred ticks a second at most.
 const TICK: Duration = Duration::from_millis(20);
 
-fn config(properties: &[(&str, &str)]) -> ConnectorConfig {
-    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-    ConnectorConfig::new(properties.iter().map(owned).collect())
-}
-
-fn source(file: &Path, topic: &str) -> ConnectorConfig {
-    let file = file.to_str().expect("UTF-8");
-    config(&[("connector.class", "FileStreamSource"), ("tasks.max", "1"), ("file", file), ("topic", topic)])
-}
-
-fn sink(file: &Path, topic: &str) -> ConnectorConfig {
-    let file = file.to_str().expect("UTF-8");
-    config(&[("connector.class", "FileStreamSink"), ("tasks.max", "1"), ("file", file), ("topics", topic)])
-}
-
 async fn admin(of: &Incarnation) -> KafkaAdmin {
     let config = AdminConfig { bootstrap: of.bootstrap.clone(), ..AdminConfig::default() };
     KafkaAdmin::connect(config).await.expect("the cluster answers")
-}
-
-async fn worker(
-    version: &str,
-    world: &TwoClusters,
-    name: &str,
-    of: &Incarnation,
-) -> (ConnectWorker, HttpConnect) {
-    let version: KafkaVersion = version.parse().expect("a version");
-    let dir = world.directory().join("lab").join(name);
-    let worker =
-        ConnectWorker::start(&Tools::from_env(), version, &dir, &of.bootstrap).await.expect("a worker");
-    let options = ConnectOptions { url: worker.url(), ..ConnectOptions::default() };
-    let admin = HttpConnect::new(&options).expect("a client");
-    (worker, admin)
 }
 
 /// The port's contract, on a real worker.
@@ -146,14 +116,11 @@ fn lines_of(path: &Path) -> Vec<String> {
 async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order() {
     let test = "a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order";
     let Some(world) = TwoClusters::start(test, BLUE, GREEN).await else { return };
-    let (of_blue, of_green) = tokio::join!(
-        worker(BLUE, &world, "connect-blue", &world.blue),
-        worker(GREEN, &world, "connect-green", &world.green)
-    );
-    let ((blue_worker, blue), (green_worker, green)) = (of_blue, of_green);
+    let workers = Workers::start(&world, BLUE, GREEN).await;
+    let [blue, green] = [&workers.blue, &workers.green];
     let (blue_admin, green_admin) = (admin(&world.blue).await, admin(&world.green).await);
     let directory = world.directory();
-    tokio::join!(conforms(&blue, &blue_admin, directory), conforms(&green, &green_admin, directory));
+    tokio::join!(conforms(blue, &blue_admin, directory), conforms(green, &green_admin, directory));
     blue_admin.delete_topics(&["conformance".into()]).await.expect("deleted");
     green_admin.delete_topics(&["conformance".into()]).await.expect("deleted");
 
@@ -167,13 +134,9 @@ async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order()
     }
     until("the sink's first lines", BOUND, async || (lines_of(&out).len() > 10).then_some(())).await;
 
-    let topics = ConnectWorker::TOPICS.map(|topic| format!("\"{topic}\"")).join(", ");
-    let workers = [("blue", &blue_worker), ("green", &green_worker)].map(|(colour, worker)| {
-        format!("[clusters.{colour}.connect]\nurl = \"{}\"\ntopics = [{topics}]\n\n", worker.url())
-    });
     let plan = "waive_history = \"*\"\nquiet_window = \"500ms\"\nconverge_deadline = \"2s\"\nsoak = \"1s\"\n\
                 drain_poll = \"200ms\"\nwatch = \"1s\"\nseparation_head_room = 1000\nfence = \"required\"\n";
-    let path = world.configuration_with(&workers.concat(), plan);
+    let path = world.configuration_with(&workers.tables(), plan);
     let file = path.to_str().expect("UTF-8").to_owned();
     let planned = tokio::task::spawn_blocking({
         let file = file.clone();

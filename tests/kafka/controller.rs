@@ -1,11 +1,13 @@
 //! A controller in this process that steers two real clusters: what a test needs that acts between its steps.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use kutover_admin::{AdminConfig, KafkaAdmin};
+use kutover_connect::{ConnectOptions, HttpConnect};
 use kutover_controller::config::{Config, ProvisionerConfig};
 use kutover_controller::driver::{
     Backends, ClusterConnector, ClusterLinks, Controller, DriveError, Finished, Operator,
@@ -13,7 +15,7 @@ use kutover_controller::driver::{
 use kutover_controller::journal::FileJournal;
 use kutover_core::cutover::Event;
 use kutover_core::error::ProviderResult;
-use kutover_core::ports::{ClusterSurvey, DnsProvider as _, Incarnation, Published, RecordSet};
+use kutover_core::ports::{ClusterSurvey, ConnectAdmin, DnsProvider as _, Incarnation, Published, RecordSet};
 use kutover_core::words::Colour;
 use kutover_dns::LocalServer;
 use kutover_kafka::{ClientHooks, ClientProperties, KafkaRegistry};
@@ -33,7 +35,10 @@ async fn admin(of: &Incarnation) -> ProviderResult<KafkaAdmin> {
 }
 
 /// Connects as the program does, with neither security nor a fence of another kind than ACLs.
-struct Connector;
+struct Connector {
+    /// Where the workers of each colour are, if there are any.
+    workers: BTreeMap<Colour, String>,
+}
 
 #[async_trait]
 impl ClusterConnector for Connector {
@@ -55,6 +60,11 @@ impl ClusterConnector for Connector {
             ids: admin,
         })
     }
+
+    async fn workers(&self, colour: Colour) -> ProviderResult<Arc<dyn ConnectAdmin>> {
+        let url = self.workers.get(&colour).expect("the configuration names workers").clone();
+        Ok(Arc::new(HttpConnect::new(&ConnectOptions { url, ..ConnectOptions::default() })?))
+    }
 }
 
 /// One deployment on two clusters, whose name server lives as long as this.
@@ -68,7 +78,7 @@ impl Deployed {
     /// # Panics
     /// If no name server can be had.
     pub async fn new(world: &TwoClusters) -> Self {
-        let config = config(world, "");
+        let config = config(world, "", "");
         let listen = (Ipv4Addr::LOCALHOST, 0).into();
         let dns = LocalServer::start(listen, config.dns.zone.clone()).await.expect("a name server");
         let name = &config.endpoints[0].name;
@@ -79,12 +89,15 @@ impl Deployed {
         Self { dns }
     }
 
-    /// Starts a cutover with this plan, or goes on with the one that the journal knows.
+    /// Starts a cutover with this plan and tables before it, or goes on with the one that the journal knows.
     ///
     /// # Panics
-    /// If the plan makes no sense.
-    pub async fn start(&self, world: &TwoClusters, plan: &str) -> Running {
-        let config = config(world, plan);
+    /// If these make no sense.
+    pub async fn start(&self, world: &TwoClusters, tables: &str, plan: &str) -> Running {
+        let config = config(world, tables, plan);
+        let workers =
+            |colour| config.clusters.get(colour).connect.as_ref().map(|at| (colour, at.url.clone()));
+        let workers = Colour::BOTH.into_iter().filter_map(workers).collect();
         let clusters = StaticProvisioner::new()
             .with(Colour::Blue, existing(&config, Colour::Blue))
             .with(Colour::Green, existing(&config, Colour::Green));
@@ -94,7 +107,7 @@ impl Deployed {
             dns: Arc::clone(&self.dns) as _,
             blue: Arc::clone(&clusters) as _,
             green: clusters,
-            clusters: Arc::new(Connector),
+            clusters: Arc::new(Connector { workers }),
             journal: Arc::new(FileJournal::open(journal).await.expect("a journal")),
         };
         let controller = Controller::new(config.cutover_plan(), config.deployment(), backends);
@@ -165,8 +178,8 @@ impl Running {
     }
 }
 
-fn config(world: &TwoClusters, plan: &str) -> Config {
-    Config::load(&world.configuration(plan)).unwrap_or_else(|error| panic!("{error}"))
+fn config(world: &TwoClusters, tables: &str, plan: &str) -> Config {
+    Config::load(&world.configuration_with(tables, plan)).unwrap_or_else(|error| panic!("{error}"))
 }
 
 fn existing(config: &Config, colour: Colour) -> ExistingCluster {

@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use krafka::admin::{
     AclBinding, AclFilter, AclOperation, AclPatternType, CreateAclsOptions, DeleteAclsOptions,
@@ -12,13 +14,18 @@ use kutover_controller::driver::Operator;
 use kutover_core::controls::Control;
 use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
 use kutover_core::decisions::separation::BLOCK;
-use kutover_core::ports::{ClusterAdmin as _, NewTopic, ProducerIds as _};
-use kutover_core::words::{Colour, TopicName};
+use kutover_core::messages::{HEARTBEAT_MS, MemberKind, MemberState};
+use kutover_core::owner::Target;
+use kutover_core::ports::{ClusterAdmin as _, MemberLink, MemberLinks as _, NewTopic, ProducerIds as _};
+use kutover_core::words::{Colour, Generation, TopicName};
+use kutover_kafka::{ClientProperties, KafkaMemberLinks};
 use kutover_testkit::until;
 use kutover_tests_kafka::clients::{BOUND, commit, make_topics, read_as, try_write, write};
 use kutover_tests_kafka::controller::{Deployed, Running};
 use kutover_tests_kafka::world::client;
+use tokio::task::JoinHandle;
 
+use super::sinks::Connected;
 use super::{Stage, admin, stopped};
 
 const PLAN: &str = "approve = \"manual\"\nconverge_deadline = \"10s\"\nsoak = \"0s\"\nhold_limit = \"2m\"\n\
@@ -45,19 +52,31 @@ async fn awaits(run: &mut Running, wanted: ApprovalGate) {
     assert!(run.event(is_it).await.is_some(), "it waits for a person");
 }
 
-/// A cutover whose every step is looked at from outside, and its rollback. `history`: what dies with blue is not waived at
-/// first.
-pub(super) async fn there_and_back(stage: &Stage, history: bool) {
+/// What takes long is played where it is wanted.
+#[derive(Clone, Copy)]
+pub(super) struct Longer {
+    /// What dies with blue is not waived at first.
+    pub(super) history: bool,
+    /// A producer on blue is not over.
+    pub(super) living: bool,
+    /// There are connectors.
+    pub(super) sinks: bool,
+}
+
+/// A cutover whose every step is looked at from outside, and its rollback.
+pub(super) async fn there_and_back(stage: &Stage, longer: Longer) {
     make_topics(&stage.kafka, &[("orders", 1, &[RETENTION]), (EMPTY, 1, &[])]).await;
     write(&stage.kafka, "orders", 1, 5).await;
     for group in ["billing", "sleeper"] {
         commit(&stage.kafka, group, "orders", 1, 0).await;
     }
     let deployed = Deployed::new(&stage.world).await;
-    if history {
+    if longer.history {
         history_holds(stage, &deployed).await;
     }
-    let mut run = deployed.start(&stage.world, &format!("{PLAN}waive_history = \"*\"\n")).await;
+    let connected = if longer.sinks { Some(Connected::start(stage).await) } else { None };
+    let tables = connected.as_ref().map(Connected::tables).unwrap_or_default();
+    let mut run = deployed.start(&stage.world, &tables, &format!("{PLAN}waive_history = \"*\"\n")).await;
     awaits(&mut run, ApprovalGate::Redirect).await;
     ids_are_apart(stage).await;
     let raised = retention(stage).await;
@@ -73,9 +92,17 @@ pub(super) async fn there_and_back(stage: &Stage, history: bool) {
     assert_eq!(read_as(&green, modern, "orders", 2).await, [0, 1], "it starts where green's segment does");
     closed_is_closed(stage, &mut run).await;
     early_is_named(&mut run).await;
+    if let Some(connected) = &connected {
+        connected.sink_waits().await;
+    }
     let classic = ("billing", GroupProtocol::Classic);
     assert_eq!(read_as(&stage.kafka, classic, "orders", 5).await, [0, 1, 2, 3, 4], "readers are let in");
+    let left_behind = if longer.living { Some(Beating::start(stage).await) } else { None };
     commit(&stage.kafka, "sleeper", "orders", 1, 5).await;
+    if let Some(producer) = left_behind {
+        living_holds(&mut run).await;
+        producer.end().await;
+    }
     awaits(&mut run, ApprovalGate::Removal).await;
     a_topic_made_anew_holds(stage, &mut run).await;
     back(stage, &green, run).await;
@@ -83,7 +110,7 @@ pub(super) async fn there_and_back(stage: &Stage, history: bool) {
 
 /// L18: nothing is removed over history that nobody waived.
 async fn history_holds(stage: &Stage, deployed: &Deployed) {
-    let mut run = deployed.start(&stage.world, PLAN).await;
+    let mut run = deployed.start(&stage.world, "", PLAN).await;
     let why = "would die with the old cluster";
     let goes_on = |event: &Event| matches!(event, Event::Entered { state } if *state == StateName::Preparing);
     let event = run.event(|event| holds(event, why) || goes_on(event)).await;
@@ -112,6 +139,55 @@ async fn closed_is_closed(stage: &Stage, run: &mut Running) {
     let late = try_write(&stage.kafka, "orders", 1, 1).await;
     let what = format!("a record was acknowledged behind {closed:?}");
     stopped(late.is_err(), Control::ReceiptsClose, what);
+}
+
+/// A member's heartbeats on blue, from a producer that never learns of the move.
+struct Beating {
+    link: Arc<dyn MemberLink>,
+    state: MemberState,
+    beats: JoinHandle<()>,
+}
+
+impl Beating {
+    async fn start(stage: &Stage) -> Self {
+        let cluster_id = stage.admin.identity().await.expect("an identity").cluster_id;
+        let bootstrap = stage.world.blue.bootstrap.clone();
+        let target = Target { generation: Generation(1), colour: Colour::Blue, cluster_id, bootstrap };
+        let links = KafkaMemberLinks::new([(Colour::Blue, ClientProperties::default())].into());
+        let link = links.open(&target).await.expect("a link");
+        let mut state = MemberState::new(MemberKind::Producer, "left-behind".into(), "run".into());
+        link.tell(&state.beat(&target)).await.expect("its first");
+        let (telling, mut beating) = (Arc::clone(&link), state.clone());
+        let beats = tokio::spawn(async move {
+            let mut beats = tokio::time::interval(Duration::from_millis(HEARTBEAT_MS));
+            loop {
+                beats.tick().await;
+                telling.tell(&beating.beat(&target)).await.expect("its next");
+            }
+        });
+        Self { link, state, beats }
+    }
+
+    /// It ends as it should.
+    async fn end(&self) {
+        self.beats.abort();
+        self.link.end(&self.state).await.expect("its tombstone");
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        self.beats.abort();
+    }
+}
+
+/// L8: nobody is shut out of blue while a producer there says that it lives.
+async fn living_holds(run: &mut Running) {
+    let why = "still alive elsewhere than on the new cluster: producer/left-behind";
+    let goes_on = |event: &Event| matches!(event, Event::AwaitingApproval { .. });
+    let event = run.event(|event| holds(event, why) || goes_on(event)).await;
+    let held = event.as_ref().is_some_and(|event| holds(event, why));
+    stopped(held, Control::LivingIgnored, format!("it would have been shut out: {event:?}"));
 }
 
 /// L19: a group has begun to read green, and blue's records are unread: it is named while the drain goes on.
@@ -178,14 +254,15 @@ async fn a_topic_made_anew_holds(stage: &Stage, run: &mut Running) {
     stopped(held, Control::ReCreatedIgnored, format!("blue went with a topic that nobody proved: {event:?}"));
 }
 
-/// L7 on the way back: a group that lived on green and one that never came there both go on where blue's new segment
-/// starts, although they would begin at the end.
+/// L7 on the way back: a group that lived on green, one that never came there and one that was born there all go on where
+/// blue's new segment starts, although they would begin at the end.
 async fn back(stage: &Stage, green: &krafka::Kafka, mut run: Running) {
+    commit(green, "born-there", "orders", 1, 2).await;
     run.say(Operator::RollBack);
     assert!(run.event(|event| leads_to(event, Colour::Blue)).await.is_some());
     assert!(try_write(green, "orders", 1, 1).await.is_err(), "green is fenced");
     write(&stage.kafka, "orders", 1, 3).await;
-    for group in ["billing", "sleeper"] {
+    for group in ["billing", "sleeper", "born-there"] {
         let read = read_as(&stage.kafka, (group, GroupProtocol::Classic), "orders", 3).await;
         assert_eq!(read, [5, 6, 7], "{group}");
     }

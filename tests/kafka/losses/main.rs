@@ -5,11 +5,17 @@
 
 mod cutovers;
 mod observed;
+mod sinks;
 
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_core::controls::{Control, without};
 use kutover_core::ports::Incarnation;
 use kutover_tests_kafka::world::{TwoClusters, client};
+
+use self::cutovers::Longer;
+
+const BLUE: &str = "3.9.2";
+const GREEN: &str = "4.3.1";
 
 /// The world, and who acts on the old cluster.
 struct Stage {
@@ -38,9 +44,10 @@ fn stopped(is_it: bool, control: Control, otherwise: impl std::fmt::Display) {
 }
 
 /// Those that have a scene here.
-const STAGED: [Control; 12] = [
+const STAGED: [Control; 14] = [
     Control::ReceiptsClose,
     Control::StragglersIgnored,
+    Control::LivingIgnored,
     Control::TailUnread,
     Control::RetentionIgnored,
     Control::RetentionNotRaised,
@@ -50,12 +57,9 @@ const STAGED: [Control; 12] = [
     Control::NoSeparation,
     Control::AnyFence,
     Control::HistoryIgnored,
+    Control::SinksEarly,
     Control::EarlyMembersIgnored,
 ];
-
-/// Those that are shown elsewhere: members of the library are told of by the library's own topic, in which no broker has a
-/// part; sinks take workers of Connect, which this world has none of.
-const ELSEWHERE: [Control; 2] = [Control::LivingIgnored, Control::SinksEarly];
 
 /// The scenes that show what these stop. One cutover shows several; it comes first, when nothing else is there.
 async fn play(stage: &Stage, controls: &[Control]) {
@@ -63,13 +67,20 @@ async fn play(stage: &Stage, controls: &[Control]) {
     if any(&[
         Control::HistoryIgnored,
         Control::ReceiptsClose,
+        Control::LivingIgnored,
         Control::NoSeparation,
         Control::ReCreatedIgnored,
         Control::RetentionNotRaised,
         Control::RetentionNotRestored,
+        Control::SinksEarly,
         Control::EarlyMembersIgnored,
     ]) {
-        cutovers::there_and_back(stage, any(&[Control::HistoryIgnored])).await;
+        let longer = Longer {
+            history: any(&[Control::HistoryIgnored]),
+            living: any(&[Control::LivingIgnored]),
+            sinks: any(&[Control::SinksEarly]),
+        };
+        cutovers::there_and_back(stage, longer).await;
     }
     if any(&[Control::StragglersIgnored]) {
         observed::who_writes_is_named(stage).await;
@@ -91,9 +102,7 @@ async fn play(stage: &Stage, controls: &[Control]) {
 /// A control of these loss modes without a scene would go unseen.
 #[test]
 fn every_control_of_these_loss_modes_has_a_scene() {
-    let theirs = |control: &&Control| {
-        matches!(control.loss_mode(), 8 | 10..=12 | 16..=19) && !ELSEWHERE.contains(control)
-    };
+    let theirs = |control: &&Control| matches!(control.loss_mode(), 8 | 10..=12 | 16..=19);
     let all: Vec<Control> = Control::ALL.iter().filter(theirs).copied().collect();
     assert_eq!(STAGED.as_slice(), all);
 }
@@ -103,6 +112,6 @@ async fn nothing_is_lost_while_the_defences_stand() {
     let test = "nothing_is_lost_while_the_defences_stand";
     let out: Vec<Control> = Control::ALL.iter().filter(|control| without(**control)).copied().collect();
     let controls = if out.is_empty() { STAGED.to_vec() } else { out };
-    let Some(world) = TwoClusters::start(test, "3.9.2", "4.3.1").await else { return };
+    let Some(world) = TwoClusters::start(test, BLUE, GREEN).await else { return };
     play(&Stage::new(world).await, &controls).await;
 }

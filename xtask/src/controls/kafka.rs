@@ -17,9 +17,6 @@ use crate::test::Context;
 /// The loss modes that depend on what real brokers do.
 const LOSS_MODES: [u64; 8] = [8, 10, 11, 12, 16, 17, 18, 19];
 
-/// Those of them whose defence real brokers have no part in, or that take workers of Connect: no scene plays them.
-const ELSEWHERE: [&str; 2] = ["living-ignored", "sinks-early"];
-
 /// What the scenes are called in a report.
 const SUITE: &str = "kafka";
 
@@ -35,9 +32,7 @@ pub(super) enum Staged {
 pub(super) fn take_out_each(context: &Context, only: &[String]) -> Result<Staged> {
     let (scenes, list) = built::on_kafka(context)?;
     let all = controls(&list)?;
-    let is_staged = |control: &&Control| {
-        LOSS_MODES.contains(&control.loss_mode) && !ELSEWHERE.contains(&control.name.as_str())
-    };
+    let is_staged = |control: &&Control| LOSS_MODES.contains(&control.loss_mode);
     let staged: Vec<&Control> = all.iter().filter(is_staged).collect();
     for name in only {
         ensure!(staged.iter().any(|control| control.name == *name), "{name} has no scene on real Kafka");
