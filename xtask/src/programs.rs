@@ -13,8 +13,13 @@ use serde_json::Value;
 
 use crate::test::Context;
 
-/// The optimised profile that keeps debug assertions, without which the feature `controls` does not compile.
-pub(crate) const SIM: [&str; 2] = ["--profile", "sim"];
+/// How the simulation and the small worlds are built: optimised, and so that controls can be switched in, which takes debug
+/// assertions. Always the same, since it takes minutes.
+pub(crate) const SIM: [&str; 4] =
+    ["--profile", "sim", "--features", "kutover-worlds/controls,kutover-sim/controls"];
+
+/// Everything but this project's own crates is optimised.
+pub(crate) const LOOM: [&str; 2] = ["--profile", "loom"];
 
 /// One program of a package.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -11,7 +11,7 @@ use serde_json::Value;
 use xshell::Cmd;
 
 use crate::{
-    programs,
+    programs::{self, SIM},
     test::{Check, Context, Ran},
 };
 
@@ -176,13 +176,9 @@ fn promised(run: &Value, seeds: u64) -> Result<()> {
     Ok(())
 }
 
-/// The simulation with these options, built with the features that they need.
+/// The simulation with these options.
 fn command<'a>(context: &'a Context, options: &[String]) -> Result<Cmd<'a>> {
-    let mut built = programs::SIM.to_vec();
-    if options.iter().any(|option| option.starts_with("--without")) {
-        built.extend(["--features", "kutover-sim/controls"]);
-    }
-    let program = programs::build_one(context, "kutover-sim", &built)?;
+    let program = programs::build_one(context, "kutover-sim", &SIM)?;
     Ok(context.sh.cmd(program.path).args(options).quiet())
 }
 

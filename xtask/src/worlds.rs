@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::{
-    programs,
+    programs::{self, SIM},
     test::{Check, Context, Ran},
 };
 
@@ -41,12 +41,8 @@ pub(crate) fn run(args: WorldsArgs) -> Result<()> {
     for world in only {
         options.extend(["--only".into(), world]);
     }
-    let mut built = programs::SIM.to_vec();
-    if without.is_some() {
-        built.extend(["--features", "kutover-worlds/controls"]);
-    }
     options.extend(without.into_iter().flat_map(|control| ["--without".into(), control]));
     options.extend(json.then(|| "--json".into()));
     options.extend(list.then(|| "--list".into()));
-    programs::run_one(&Context::new(false)?, "kutover-worlds", &built, &options)
+    programs::run_one(&Context::new(false)?, "kutover-worlds", &SIM, &options)
 }

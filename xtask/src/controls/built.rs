@@ -4,13 +4,13 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::process;
 use crate::{
-    programs::{self, Program, SIM},
+    programs::{self, LOOM, Program, SIM},
     test::Context,
 };
 
 /// kutover-controller's tests that are a suite: they drive whole cutovers.
-const CONTROLLER: [&str; 8] =
-    ["changes", "connect", "drive", "left_behind", "mocks", "retention", "rollback", "takeover"];
+const CONTROLLER: [&str; 9] =
+    ["changes", "connect", "drive", "left_behind", "mocks", "retention", "rollback", "takeover", "way_back"];
 
 /// kutover-producer's.
 const PRODUCER: [&str; 1] = ["switch"];
@@ -22,21 +22,19 @@ pub(super) struct Built {
 }
 
 impl Built {
-    /// Builds them. What runs many times is optimised; what stands on a runtime and clients is not, because those take
-    /// minutes to optimise and are there already as everybody else has them.
+    /// Builds them. What searches is optimised. Tests are not: it takes minutes, and those that stand on a runtime and
+    /// clients are nearly there already as everybody else has them.
     pub(super) fn new(context: &Context) -> Result<Self> {
         println!("building the suites with the feature `controls`");
         let core = ["--package", "kutover-core", "--features", "controls"];
-        let mut programs = build(context, ["test", "--no-run"].into_iter().chain(SIM).chain(core))?;
+        let mut programs = build(context, ["test", "--no-run"].into_iter().chain(LOOM).chain(core))?;
         let worlds = ["--bin", "kutover-worlds", "--bin", "kutover-sim"];
-        let features = ["--features", "kutover-worlds/controls,kutover-sim/controls"];
-        let command = ["build", "--workspace"].into_iter().chain(SIM);
-        programs.extend(build(context, command.chain(worlds).chain(features))?);
+        programs.extend(build(context, ["build", "--workspace"].into_iter().chain(SIM).chain(worlds))?);
         let tests = CONTROLLER.into_iter().chain(PRODUCER).flat_map(|test| ["--test", test]);
         let command = ["test", "--no-run", "--workspace"].into_iter().chain(WITH_CONTROLS);
         programs.extend(build(context, command.chain(tests))?);
         let threads = ["--package", "kutover-core", "--lib", "--features", "controls,threads"];
-        let threads = build(context, ["test", "--no-run"].into_iter().chain(SIM).chain(threads))?;
+        let threads = build(context, ["test", "--no-run"].into_iter().chain(LOOM).chain(threads))?;
         let threads = threads.into_iter().find(|program| program.is_test);
         Ok(Self { programs, threads: threads.context("kutover-core has no test program on loom")? })
     }
@@ -78,10 +76,12 @@ fn list_of_controls(programs: &[Program]) -> Result<String> {
 /// The scenes on real Kafka, and the list of controls.
 pub(super) fn on_kafka(context: &Context) -> Result<(Program, String)> {
     println!("building the scenes on real Kafka with the feature `controls`");
-    let args = ["test", "--no-run", "--workspace", "--example", "controls", "--test", "losses"];
-    let programs = build(context, args.into_iter().chain(WITH_CONTROLS))?;
-    let list = list_of_controls(&programs)?;
-    let scenes = programs.into_iter().find(|program| program.is_test && program.target == "losses");
+    let both = |args: [&'static str; 4]| args.into_iter().chain(WITH_CONTROLS);
+    // `cargo test` would make a test of the example.
+    let list = list_of_controls(&build(context, both(["build", "--workspace", "--example", "controls"]))?)?;
+    let command = both(["test", "--no-run", "--workspace", "--test=losses"]);
+    let scenes =
+        build(context, command)?.into_iter().find(|program| program.is_test && program.target == "losses");
     Ok((scenes.context("kutover-tests-kafka has no test `losses`")?, list))
 }
 
