@@ -3,13 +3,11 @@
 //!
 //! What machines read goes to stdout, as its last line and only with `--json`; all else goes to stderr.
 
-mod audit;
 mod aws;
 mod check;
 mod cli;
 mod clients;
 mod command;
-mod consumers;
 mod demo;
 mod drain;
 mod failure;

@@ -3,11 +3,10 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
+use kutover_audit::{Findings, GroupFinding, StallMicros};
 use serde::Serialize;
 
-use crate::audit::{Findings, GroupFinding};
 use crate::cli::{HandOverChoice, Strategy};
-use crate::traffic::StallMicros;
 
 /// The report's schema. A field may be added under it; one that goes or changes its meaning raises the number.
 pub(crate) const SCHEMA: &str = "kutover.report/1";

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kutover_core::cutover::StateName;
-use kutover_core::words::Colour;
 use parking_lot::Mutex;
 
 use crate::report::group_digits;
@@ -226,14 +225,6 @@ pub(crate) fn describe(state: StateName) -> &'static str {
         StateName::Aborted => "aborted; the old cluster serves as before",
         StateName::RollingBack => "leading producers back to the old cluster",
         StateName::RolledBack => "rolled back; the old cluster serves again",
-    }
-}
-
-/// A colour's place in pairs of numbers.
-pub(crate) fn place(colour: Colour) -> usize {
-    match colour {
-        Colour::Blue => 0,
-        Colour::Green => 1,
     }
 }
 

@@ -7,15 +7,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use kutover_audit::{Deployment, TOPIC};
 use kutover_controller::config::Config;
 use kutover_core::ports::{ClusterAdmin, ClusterIdentity, ClusterProvisioner, Incarnation, NewTopic};
 use kutover_core::words::{ClusterId, Colour, DnsName, Nonce, TopicName};
 use kutover_dns::{LocalServer, ResolverWatch, WatchOptions};
 use kutover_lab::{ClusterSpec, DEFAULT_PORT, KafkaVersion, LabOptions, LabProvisioner, Tools};
+use kutover_producer::Order;
 use tempfile::TempDir;
 
-use crate::cli::{DemoOptions, KafkaChoice, TroubleKind};
-use crate::traffic::TOPIC;
+use crate::cli::{DemoOptions, HandOverChoice, KafkaChoice, TroubleKind};
 use crate::wire::{Connector, Hosts, point};
 
 /// The name that the demo's producers bootstrap from.
@@ -107,6 +108,19 @@ impl World {
     /// The cluster's.
     pub(crate) async fn identity(&self, of: &Incarnation) -> Result<ClusterIdentity> {
         Ok(self.connector.admin(of).await?.identity().await?)
+    }
+
+    /// Where its producers belong.
+    pub(crate) fn deployment(&self, hand_over: HandOverChoice) -> Deployment {
+        Deployment {
+            name: self.config.deployment.to_string(),
+            endpoint: ENDPOINT.into(),
+            resolvers: self.dns.resolvers(),
+            order: match hand_over {
+                HandOverChoice::Ordered => Order::Ordered,
+                HandOverChoice::Overlap => Order::Overlap,
+            },
+        }
     }
 
     /// A producer's look at the endpoint.

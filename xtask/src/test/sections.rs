@@ -139,7 +139,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     Section {
         name: "e2e",
         about: "the program and whole cutovers, on embedded clusters",
-        packages: &["kutover"],
+        packages: &["kutover", "kutover-audit"],
         targets: &[
             ("kutover-tests", "bad_input"),
             ("kutover-tests", "embedded"),

@@ -3,15 +3,13 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use kutover_audit::{ClusterLog, Evidence, SenderAccount, Traffic, ends_of, over_all, place, producer_name};
 use kutover_core::words::Colour;
 
 use super::scene::{Outcome, Scene};
 use super::without::NOT_DRAINED;
-use crate::audit::{self, ClusterLog, Evidence, ends_of};
 use crate::failure::Failure;
 use crate::report::{ProducerReport, Report, SCHEMA};
-use crate::traffic::{SenderAccount, Traffic, over_all};
-use crate::ui::place;
 use crate::world::World;
 
 /// How long groups have to read what is left.
@@ -68,7 +66,7 @@ async fn wait_for_groups(scene: &Scene, colour: Colour, bootstrap: &str, went_we
 
 fn report(scene: &mut Scene, traffic: &Traffic, outcome: Outcome) -> Report {
     let accounts: Vec<SenderAccount> = traffic.senders.iter().map(|sender| sender.account()).collect();
-    let findings = audit::audit(&Evidence {
+    let findings = kutover_audit::audit(&Evidence {
         ledger: &traffic.ledger.entries(),
         predicted_duplicates: accounts.iter().map(|account| account.possibly_duplicated).sum(),
         blue: scene.logs[0].as_ref().unwrap_or(&ClusterLog::default()),
@@ -129,9 +127,4 @@ fn producers(
         on: account.on,
     })
     .collect()
-}
-
-/// A producer's name, from its number.
-pub(crate) fn producer_name(number: usize) -> String {
-    format!("producer-{number}")
 }

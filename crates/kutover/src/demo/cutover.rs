@@ -6,18 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use kutover_audit::{KutoverSender, Sender, TOPIC, place as index, producer_name};
 use kutover_controller::driver::{Finished, Operator};
 use kutover_core::chain::{Chain, ClosedBy, SegmentEnd};
 use kutover_core::cutover::{Event, StateName, Stop};
 use kutover_core::words::Colour;
 use tokio::sync::mpsc;
 
-use super::closing::producer_name;
 use super::scene::{Outcome, Scene};
 use super::trouble::Trouble;
 use crate::failure::Failure;
-use crate::traffic::{KutoverSender, Sender, TOPIC};
-use crate::ui::place as index;
 use crate::up;
 use crate::world::World;
 
@@ -53,8 +51,9 @@ pub(crate) async fn perform(scene: &mut Scene, world: &World) -> Result<Outcome,
 }
 
 async fn start_producers(scene: &Scene, world: &World, trouble: &Trouble) -> Result<Vec<Arc<dyn Sender>>> {
+    let deployment = world.deployment(scene.options.hand_over);
     let starting = (0..usize::from(scene.options.producers))
-        .map(|number| KutoverSender::start(producer_name(number), &scene.options, world, trouble.sealed()));
+        .map(|number| KutoverSender::start(producer_name(number), &deployment, trouble.sealed()));
     let senders = futures_util::future::try_join_all(starting).await.context("starting the producers")?;
     Ok(senders.into_iter().map(|sender| Arc::new(sender) as Arc<dyn Sender>).collect())
 }

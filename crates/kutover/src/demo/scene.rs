@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use kutover_audit::{
+    ClusterLog, Follower, GroupBook, Ledger, ReaderSet, Sender, Traffic, TrafficPlan, place,
+};
 use kutover_core::words::Colour;
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
-use crate::audit::{ClusterLog, Follower};
 use crate::cli::DemoOptions;
-use crate::consumers::{GroupBook, ReaderSet};
 use crate::report::{ClusterReport, TimelineEntry};
-use crate::traffic::{Ledger, Sender, Traffic, TrafficPlan};
-use crate::ui::{Gauge, Ui, place};
+use crate::ui::{Gauge, Ui};
 
 /// How often live numbers are shown.
 const GAUGE_EVERY: Duration = Duration::from_millis(250);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use kutover_audit::{KutoverSender, producer_name};
 use kutover_controller::driver::Operator;
 use kutover_core::cutover::{Event, StateName};
 use kutover_core::owner::OwnerRecord;
@@ -11,10 +12,8 @@ use kutover_core::words::{Colour, DnsName};
 use kutover_dns::{Fault, Scope};
 use tokio::sync::{Notify, mpsc};
 
-use super::closing::producer_name;
 use super::scene::Scene;
 use crate::cli::TroubleKind;
-use crate::traffic::KutoverSender;
 use crate::world::{ENDPOINT, World};
 
 /// The broker of blue that dies.
@@ -62,8 +61,8 @@ impl Trouble {
             (Some(TroubleKind::LateProducer), Event::Published { .. }) => {
                 self.stale(scene, world)?;
                 let number = usize::from(scene.options.producers);
-                let starting =
-                    KutoverSender::start(producer_name(number), &scene.options, world, self.sealed());
+                let deployment = world.deployment(scene.options.hand_over);
+                let starting = KutoverSender::start(producer_name(number), &deployment, self.sealed());
                 let late = starting.await.context("starting one more producer")?;
                 self.say(scene, "one more producer has started");
                 let plan = scene.traffic_plan();

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
+use kutover_audit::{Sender, ends_of};
 use kutover_core::ports::{ClusterProvisioner, Incarnation};
 use kutover_core::words::{Colour, DnsName, Nonce};
 
 use super::scene::{Outcome, Scene};
-use crate::audit::ends_of;
 use crate::cli::Strategy;
 use crate::failure::Failure;
-use crate::traffic::{DnsOnlySender, Endpoint, RecipePlan, RecipeSender, Sender};
+use crate::traffic::{DnsOnlySender, Endpoint, RecipePlan, RecipeSender};
 use crate::wire::point;
 use crate::world::{ENDPOINT, World};
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use kutover_audit::{Completion, Refused, Sender, SenderAccount, TrafficRecord};
 use rdkafka::producer::{FutureProducer, Producer};
 
 use super::stock::{self, Endpoint};
-use super::{Completion, Refused, Sender, SenderAccount, TrafficRecord};
 
 /// One stock producer.
 pub(crate) struct DnsOnlySender {

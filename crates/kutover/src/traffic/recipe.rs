@@ -6,19 +6,19 @@
 //!
 //! A record that the forgotten client still held is gone. Its delivery report says "purged" if it comes at all; the
 //! recipe's `send` returns nothing, so that nobody sends the record again. In the ledger such a record is
-//! [`Fate::Failed`](super::Fate::Failed) or stays pending, and the audit looks whether it stands in a log all the same.
+//! [`Fate::Failed`](kutover_audit::Fate::Failed) or stays pending, and the audit looks whether it stands in a log all the same.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use kutover_audit::{Completion, Refused, Sender, SenderAccount, TrafficRecord};
 use kutover_core::words::Colour;
 use parking_lot::Mutex;
 use rdkafka::producer::{FutureProducer, Producer};
 use tokio::task::JoinHandle;
 
 use super::stock::{self, Endpoint};
-use super::{Completion, Refused, Sender, SenderAccount, TrafficRecord};
 
 /// How the recipe's timer is set.
 #[derive(Clone, Copy, Debug)]

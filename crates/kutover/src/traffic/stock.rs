@@ -5,19 +5,11 @@
 
 use std::sync::Arc;
 
+use kutover_audit::{Completion, Fate, Refused, TOPIC, TrafficRecord, producer_properties};
 use kutover_core::ports::{EndpointAnswer, EndpointWatch};
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
-
-use super::{Completion, Fate, Refused, TOPIC, TrafficRecord};
-
-/// A service's producer settings, the same for every strategy: strong acks, idempotence, and batches that wait up to
-/// 50 ms to fill, as services have it that send small records at a high rate. So at any moment a client holds some
-/// records, and what a strategy does with them shows.
-pub(crate) fn producer_properties() -> Vec<(&'static str, &'static str)> {
-    vec![("acks", "all"), ("enable.idempotence", "true"), ("linger.ms", "50")]
-}
 
 /// How a stock client comes to its cluster: the endpoint's name and port.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use super::record::RecordId;
 
 /// What a producer said of one accepted record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Fate {
+pub enum Fate {
     /// Nothing yet.
     Pending,
     /// A cluster acknowledged it.
@@ -24,14 +24,14 @@ pub(crate) enum Fate {
 
 impl Fate {
     /// Whether the caller got the record back with its fate.
-    pub(crate) fn is_returned(self) -> bool {
+    pub fn is_returned(self) -> bool {
         matches!(self, Fate::NotWritten | Fate::Unknown)
     }
 }
 
 /// The ledger of all producers of a run.
 #[derive(Debug)]
-pub(crate) struct Ledger {
+pub struct Ledger {
     /// By instance, then by sequence number.
     fates: RwLock<Vec<Arc<Mutex<Vec<Fate>>>>>,
     accepted: AtomicU64,
@@ -42,7 +42,7 @@ pub(crate) struct Ledger {
 
 /// The totals of a ledger.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Totals {
+pub struct Totals {
     /// Records that a producer took.
     pub accepted: u64,
     /// Of these, acknowledged ones.
@@ -55,7 +55,7 @@ pub(crate) struct Totals {
 
 impl Ledger {
     /// An empty ledger for a number of producers.
-    pub(crate) fn new(instances: u16) -> Self {
+    pub fn new(instances: u16) -> Self {
         Self {
             fates: RwLock::new((0..instances).map(|_| Arc::default()).collect()),
             accepted: AtomicU64::new(0),
@@ -66,7 +66,7 @@ impl Ledger {
     }
 
     /// Makes room for one more producer, and gives its number.
-    pub(crate) fn add_instance(&self) -> u16 {
+    pub fn add_instance(&self) -> u16 {
         let mut fates = self.fates.write();
         fates.push(Arc::default());
         u16::try_from(fates.len() - 1).unwrap_or(u16::MAX)
@@ -77,7 +77,7 @@ impl Ledger {
     }
 
     /// Notes that a producer has taken a record. Each instance's come in order of their sequence numbers.
-    pub(crate) fn accept(&self, id: RecordId) {
+    pub fn accept(&self, id: RecordId) {
         let of = self.of(id);
         let mut fates = of.lock();
         assert_eq!(fates.len() as u64, id.seq, "producer {}: sequence numbers have no gaps", id.instance);
@@ -86,7 +86,7 @@ impl Ledger {
     }
 
     /// Notes what became of an accepted record.
-    pub(crate) fn settle(&self, id: RecordId, fate: Fate) {
+    pub fn settle(&self, id: RecordId, fate: Fate) {
         let of = self.of(id);
         let mut fates = of.lock();
         let Some(entry) = usize::try_from(id.seq).ok().and_then(|seq| fates.get_mut(seq)) else { return };
@@ -102,7 +102,7 @@ impl Ledger {
     }
 
     /// The totals now.
-    pub(crate) fn totals(&self) -> Totals {
+    pub fn totals(&self) -> Totals {
         Totals {
             accepted: self.accepted.load(Ordering::Relaxed),
             acknowledged: self.acknowledged.load(Ordering::Relaxed),
@@ -112,7 +112,7 @@ impl Ledger {
     }
 
     /// All entries, by instance and sequence number.
-    pub(crate) fn entries(&self) -> Vec<Vec<Fate>> {
+    pub fn entries(&self) -> Vec<Vec<Fate>> {
         self.fates.read().iter().map(|fates| fates.lock().clone()).collect()
     }
 }

@@ -7,14 +7,14 @@ mod reader;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-pub(crate) use reader::{ClusterLog, Follower, LogRecord, ends_of};
+pub use reader::{ClusterLog, Follower, LogRecord, ends_of};
 use serde::Serialize;
 
 use crate::consumers::GroupBook;
 use crate::traffic::{Fate, RecordId};
 
 /// All that the audit looks at.
-pub(crate) struct Evidence<'a> {
+pub struct Evidence<'a> {
     /// The producers' ledger, by instance and sequence number.
     pub ledger: &'a [Vec<Fate>],
     /// How many duplicates the producers said there may be.
@@ -31,7 +31,7 @@ pub(crate) struct Evidence<'a> {
 
 /// What one group did.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct GroupFinding {
+pub struct GroupFinding {
     /// The group.
     pub group: String,
     /// Distinct records that it processed.
@@ -46,7 +46,7 @@ pub(crate) struct GroupFinding {
 
 /// What the audit found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Findings {
+pub struct Findings {
     /// Records that a producer took.
     pub accepted: u64,
     /// Of these, the ones it said were acknowledged.
@@ -76,7 +76,7 @@ pub(crate) struct Findings {
 }
 
 /// Compares what was said with what is there.
-pub(crate) fn audit(evidence: &Evidence<'_>) -> Findings {
+pub fn audit(evidence: &Evidence<'_>) -> Findings {
     let mut findings = Findings { possibly_duplicated: evidence.predicted_duplicates, ..Findings::default() };
     let logged = read_logs(evidence, &mut findings);
     for (instance, fates) in (0u16..).zip(evidence.ledger) {

@@ -7,11 +7,11 @@ use kutover_core::words::Colour;
 use crate::traffic::{RecordId, TrafficRecord};
 
 /// How far a group has read: the next offset by cluster and partition.
-pub(crate) type Positions = BTreeMap<(Colour, i32), i64>;
+pub type Positions = BTreeMap<(Colour, i32), i64>;
 
 /// What one group has processed, by its own count.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct GroupBook {
+pub struct GroupBook {
     /// How often each record was processed: by instance, then by sequence number.
     times: Vec<Vec<u8>>,
     /// The highest sequence number that was processed of each key.
@@ -28,7 +28,7 @@ pub(crate) struct GroupBook {
 
 impl GroupBook {
     /// Notes one record as processed.
-    pub(crate) fn process(&mut self, record: &TrafficRecord) {
+    pub fn process(&mut self, record: &TrafficRecord) {
         let (instance, seq) = (usize::from(record.id.instance), record.id.seq as usize);
         if self.times.len() <= instance {
             self.times.resize(instance + 1, Vec::new());
@@ -52,7 +52,7 @@ impl GroupBook {
     }
 
     /// Whether a record was processed.
-    pub(crate) fn has(&self, id: RecordId) -> bool {
+    pub fn has(&self, id: RecordId) -> bool {
         self.times
             .get(usize::from(id.instance))
             .and_then(|times| times.get(id.seq as usize))
@@ -60,7 +60,7 @@ impl GroupBook {
     }
 
     /// Notes how far a partition was read.
-    pub(crate) fn reached(&mut self, colour: Colour, partition: i32, next: i64) {
+    pub fn reached(&mut self, colour: Colour, partition: i32, next: i64) {
         let position = self.positions.entry((colour, partition)).or_insert(next);
         *position = next.max(*position);
     }

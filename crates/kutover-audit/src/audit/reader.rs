@@ -23,7 +23,7 @@ const FINISH: Duration = Duration::from_secs(60);
 
 /// One record as it stands in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct LogRecord {
+pub struct LogRecord {
     /// Where.
     pub partition: i32,
     /// Where in it.
@@ -36,7 +36,7 @@ pub(crate) struct LogRecord {
 
 /// What stands on one cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ClusterLog {
+pub struct ClusterLog {
     /// The traffic's records, in the order they were read.
     pub records: Vec<LogRecord>,
     /// Messages that are not this run's.
@@ -52,7 +52,7 @@ struct Shared {
 }
 
 /// Follows a cluster's log from its start.
-pub(crate) struct Follower {
+pub struct Follower {
     bootstrap: String,
     shared: Arc<Shared>,
     thread: Option<JoinHandle<Result<()>>>,
@@ -81,7 +81,7 @@ fn partitions(consumer: &BaseConsumer) -> Result<Vec<i32>> {
 }
 
 /// The ends of a cluster's partitions as they stand now. Blocks.
-pub(crate) fn ends_of(bootstrap: &str) -> Result<BTreeMap<i32, i64>> {
+pub fn ends_of(bootstrap: &str) -> Result<BTreeMap<i32, i64>> {
     let consumer = client(bootstrap)?;
     partitions(&consumer)?
         .into_iter()
@@ -96,7 +96,7 @@ pub(crate) fn ends_of(bootstrap: &str) -> Result<BTreeMap<i32, i64>> {
 
 impl Follower {
     /// Starts to read a cluster whose topic is there already; `read` counts what it has read.
-    pub(crate) fn start(bootstrap: &str, run: u64, read: Arc<AtomicU64>) -> Self {
+    pub fn start(bootstrap: &str, run: u64, read: Arc<AtomicU64>) -> Self {
         let shared = Arc::new(Shared { read, ..Shared::default() });
         let (theirs, address) = (Arc::clone(&shared), bootstrap.to_owned());
         let thread = std::thread::spawn(move || follow(&address, run, &theirs));
@@ -107,7 +107,7 @@ impl Follower {
     ///
     /// # Errors
     /// The cluster does not answer, or its log cannot be read to its end in time.
-    pub(crate) fn finish(mut self) -> Result<ClusterLog> {
+    pub fn finish(mut self) -> Result<ClusterLog> {
         let ends = ends_of(&self.bootstrap)?;
         let give_up = Instant::now() + FINISH;
         loop {

@@ -3,16 +3,16 @@
 use rand::Rng;
 
 /// Bytes of a payload.
-pub(crate) const PAYLOAD_BYTES: usize = 100;
+const PAYLOAD_BYTES: usize = 100;
 /// Keys that each instance uses. A key belongs to one instance, so that its order is that instance's to keep.
-pub(crate) const KEYS_PER_INSTANCE: u16 = 32;
+const KEYS_PER_INSTANCE: u16 = 32;
 
 const MAGIC: [u8; 4] = *b"KTV1";
 const HEADER_BYTES: usize = 24;
 
 /// Who sent a record, and as its how-manieth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct RecordId {
+pub struct RecordId {
     /// The producer's number, from 0.
     pub instance: u16,
     /// Which of its records, from 0, without gaps.
@@ -21,7 +21,7 @@ pub(crate) struct RecordId {
 
 /// One record of the traffic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TrafficRecord {
+pub struct TrafficRecord {
     /// Who sent it.
     pub id: RecordId,
     /// The instance's key that it carries.
@@ -32,17 +32,17 @@ pub(crate) struct TrafficRecord {
 
 impl TrafficRecord {
     /// A record with a key drawn at random.
-    pub(crate) fn draw(id: RecordId, run: u64, rng: &mut impl Rng) -> Self {
+    pub fn draw(id: RecordId, run: u64, rng: &mut impl Rng) -> Self {
         Self { id, key: rng.random_range(0..KEYS_PER_INSTANCE), run }
     }
 
     /// The key as it is sent.
-    pub(crate) fn key_text(&self) -> String {
+    pub fn key_text(&self) -> String {
         format!("p{}-k{}", self.id.instance, self.key)
     }
 
     /// The payload as it is sent.
-    pub(crate) fn payload(&self) -> [u8; PAYLOAD_BYTES] {
+    pub fn payload(&self) -> [u8; PAYLOAD_BYTES] {
         let mut bytes = [0; PAYLOAD_BYTES];
         bytes[0..4].copy_from_slice(&MAGIC);
         bytes[4..6].copy_from_slice(&self.id.instance.to_be_bytes());
@@ -56,7 +56,7 @@ impl TrafficRecord {
     }
 
     /// Reads a payload back; `None` if it is not one of ours, or was damaged.
-    pub(crate) fn parse(bytes: &[u8]) -> Option<Self> {
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; PAYLOAD_BYTES] = bytes.try_into().ok()?;
         if bytes[0..4] != MAGIC {
             return None;

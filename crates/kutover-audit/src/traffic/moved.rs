@@ -1,4 +1,4 @@
-//! Strategy `kutover`: a `BlueGreenProducer`, used as a service uses it.
+//! A `BlueGreenProducer`, used as a service uses it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,23 +6,35 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use async_trait::async_trait;
 use kutover_producer::{BlueGreenProducer, Colour, Fate as ReturnedFate, FutureRecord, Order};
-use kutover_producer::{ProducerEvent, Report, Stalls, SwitchEvent};
+use kutover_producer::{ProducerEvent, Report, Resolvers, Stalls, SwitchEvent};
 use parking_lot::Mutex;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use serde_json::json;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::stock::producer_properties;
-use super::{Completion, Fate, HeldUp, Refused, Sender, SenderAccount, TOPIC, TrafficRecord};
-use crate::cli::{DemoOptions, HandOverChoice};
-use crate::world::{ENDPOINT, World};
+use super::{
+    Completion, Fate, HeldUp, Refused, Sender, SenderAccount, TOPIC, TrafficRecord, producer_properties,
+};
 
 /// How long a producer has to settle what is open when the traffic ends.
 const CLOSE_LIMIT: Duration = Duration::from_secs(15);
 
+/// Where the producers belong, and how they move.
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    /// Its name.
+    pub name: String,
+    /// The name that clients bootstrap from.
+    pub endpoint: String,
+    /// Who is asked for it.
+    pub resolvers: Resolvers,
+    /// How sends are treated while a producer moves.
+    pub order: Order,
+}
+
 /// One `BlueGreenProducer`.
-pub(crate) struct KutoverSender {
+pub struct KutoverSender {
     producer: Mutex<Option<BlueGreenProducer>>,
     /// What it said of itself when it ended.
     last: Mutex<Option<Report>>,
@@ -31,29 +43,18 @@ pub(crate) struct KutoverSender {
 }
 
 impl KutoverSender {
-    /// Builds the producer with the world's endpoint and name server.
+    /// Builds the producer. `sealed` is told when it shuts its client for the first time.
     ///
     /// # Errors
     /// The producer's own.
-    ///
-    /// `sealed` is told when the producer shuts its client for the first time.
-    pub(crate) async fn start(
-        name: String,
-        options: &DemoOptions,
-        world: &World,
-        sealed: Arc<Notify>,
-    ) -> anyhow::Result<Self> {
-        let order = match options.hand_over {
-            HandOverChoice::Ordered => Order::Ordered,
-            HandOverChoice::Overlap => Order::Overlap,
-        };
+    pub async fn start(name: String, of: &Deployment, sealed: Arc<Notify>) -> anyhow::Result<Self> {
         let producer = BlueGreenProducer::builder()
-            .deployment(world.config.deployment.as_str())
-            .endpoint(ENDPOINT)
-            .resolvers(world.dns.resolvers())
+            .deployment(of.name.as_str())
+            .endpoint(of.endpoint.as_str())
+            .resolvers(of.resolvers.clone())
             .cluster(Colour::Blue, producer_properties())
             .cluster(Colour::Green, producer_properties())
-            .order(order)
+            .order(of.order)
             .topics([TOPIC])
             .close_timeout(CLOSE_LIMIT)
             .instance(name.clone())

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// Percentiles of a stall, in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct StallMicros {
+pub struct StallMicros {
     /// The median.
     pub p50: u64,
     /// 99 of 100 are at most this.
@@ -18,7 +18,7 @@ pub(crate) struct StallMicros {
 
 /// Sends that a producer held back after it had accepted them, until a client took them, by its own count.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct HeldUp {
+pub struct HeldUp {
     /// How many.
     pub count: u64,
     /// For how long, of these alone.
@@ -28,7 +28,7 @@ pub(crate) struct HeldUp {
 /// Percentiles over all sends of a run: `accepting` is how long each `send` took to accept its record, and some were
 /// held up besides. Of the latter only percentiles are known, so that the next known one above stands for what lies
 /// between: nothing is made to look shorter than it was.
-pub(crate) fn over_all(accepting: &Histogram<u64>, held_up: HeldUp) -> StallMicros {
+pub fn over_all(accepting: &Histogram<u64>, held_up: HeldUp) -> StallMicros {
     let quantile = |share: f64| {
         let plain = accepting.value_at_quantile(share);
         let above = (1.0 - share) * accepting.len() as f64;

@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 
 use super::GroupBook;
 use super::route::{Leg, route};
+use crate::place;
 use crate::traffic::{TOPIC, TrafficRecord};
-use crate::ui::place;
 
 /// How often a reader looks whether it is done while nothing comes in.
 const LOOK: Duration = Duration::from_millis(50);
@@ -30,7 +30,7 @@ const FETCH: usize = 2_000;
 const LINK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// All groups of a run.
-pub(crate) struct ReaderSet {
+pub struct ReaderSet {
     /// Each group's name with what it has processed.
     pub groups: Vec<(String, Arc<Mutex<GroupBook>>)>,
     stop: watch::Sender<bool>,
@@ -39,13 +39,13 @@ pub(crate) struct ReaderSet {
 
 impl ReaderSet {
     /// An empty set of groups with these names.
-    pub(crate) fn new(names: impl IntoIterator<Item = String>) -> Self {
+    pub fn new(names: impl IntoIterator<Item = String>) -> Self {
         let groups = names.into_iter().map(|name| (name, Arc::default())).collect();
         Self { groups, stop: watch::channel(false).0, tasks: Vec::new() }
     }
 
     /// Every group reads the chain's legs in turn, from blue on. `places` are blue's and green's bootstrap servers.
-    pub(crate) fn follow_chain(&mut self, places: &[String; 2], partitions: u16) {
+    pub fn follow_chain(&mut self, places: &[String; 2], partitions: u16) {
         for (group, book) in self.groups.clone() {
             let (places, stop) = (places.clone(), self.stop.subscribe());
             self.tasks.push(tokio::spawn(async move {
@@ -55,7 +55,7 @@ impl ReaderSet {
     }
 
     /// Every group starts to read a cluster, beside what it reads already.
-    pub(crate) fn read_also(&mut self, colour: Colour, bootstrap: &str) {
+    pub fn read_also(&mut self, colour: Colour, bootstrap: &str) {
         for (name, book) in self.groups.clone() {
             let (bootstrap, stop) = (bootstrap.to_owned(), self.stop.subscribe());
             self.tasks.push(tokio::spawn(async move {
@@ -65,7 +65,7 @@ impl ReaderSet {
     }
 
     /// Whether every group has read these ends of a cluster.
-    pub(crate) fn have_read(&self, colour: Colour, ends: &BTreeMap<i32, i64>) -> bool {
+    pub fn have_read(&self, colour: Colour, ends: &BTreeMap<i32, i64>) -> bool {
         self.groups.iter().all(|(_, book)| {
             let book = book.lock();
             ends.iter().all(|(partition, end)| {
@@ -78,7 +78,7 @@ impl ReaderSet {
     ///
     /// # Errors
     /// What made a reader fail before.
-    pub(crate) async fn stop(&mut self) -> Result<()> {
+    pub async fn stop(&mut self) -> Result<()> {
         let _ = self.stop.send(true);
         for task in self.tasks.drain(..) {
             task.await.context("a consumer group's reader")??;

@@ -24,7 +24,7 @@ const SETTLE_LIMIT: Duration = Duration::from_secs(20);
 
 /// What the traffic is to be.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TrafficPlan {
+pub struct TrafficPlan {
     /// Records per second, of all producers together.
     pub rate: u32,
     /// Seeds the choice of keys.
@@ -34,7 +34,7 @@ pub(crate) struct TrafficPlan {
 }
 
 /// Running traffic.
-pub(crate) struct Traffic {
+pub struct Traffic {
     /// What became of each record.
     pub ledger: Arc<Ledger>,
     /// The producers, by instance.
@@ -48,7 +48,7 @@ pub(crate) struct Traffic {
 
 impl Traffic {
     /// Starts sending with these producers.
-    pub(crate) fn start(senders: Vec<Arc<dyn Sender>>, plan: TrafficPlan) -> Self {
+    pub fn start(senders: Vec<Arc<dyn Sender>>, plan: TrafficPlan) -> Self {
         let ledger = Arc::new(Ledger::new(u16::try_from(senders.len()).unwrap_or(u16::MAX)));
         let (stop, _) = watch::channel(false);
         let began = Instant::now();
@@ -62,7 +62,7 @@ impl Traffic {
     }
 
     /// One more producer joins in, at the rate of the others.
-    pub(crate) fn join(&mut self, sender: Arc<dyn Sender>, plan: TrafficPlan) {
+    pub fn join(&mut self, sender: Arc<dyn Sender>, plan: TrafficPlan) {
         let share = f64::from(plan.rate) / self.senders.len().max(1) as f64;
         let instance = self.ledger.add_instance();
         self.senders.push(Arc::clone(&sender));
@@ -82,7 +82,7 @@ impl Traffic {
     }
 
     /// Stops sending, ends the producers, and waits (bounded) until every accepted record is settled.
-    pub(crate) async fn stop(&mut self) {
+    pub async fn stop(&mut self) {
         let _ = self.stop.send(true);
         self.sent_for.get_or_insert(self.began.elapsed());
         let tasks = std::mem::take(&mut self.tasks);
@@ -97,13 +97,13 @@ impl Traffic {
     }
 
     /// Records accepted per second of sending.
-    pub(crate) fn records_per_s(&self) -> u64 {
+    pub fn records_per_s(&self) -> u64 {
         let seconds = self.sent_for.unwrap_or_else(|| self.began.elapsed()).as_secs_f64();
         (self.ledger.totals().accepted as f64 / seconds.max(f64::MIN_POSITIVE)).round() as u64
     }
 
     /// How long each producer's `send` took until it had accepted a record, by instance, in microseconds.
-    pub(crate) fn accepting(&self) -> Vec<Histogram<u64>> {
+    pub fn accepting(&self) -> Vec<Histogram<u64>> {
         self.stalls.iter().map(|stall| stall.lock().clone()).collect()
     }
 }
