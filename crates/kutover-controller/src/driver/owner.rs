@@ -127,8 +127,17 @@ impl World {
         endpoint: &DnsName,
         term: Term,
     ) -> ProviderResult<(Published, OwnerRecord, RecordSet)> {
-        let what = format!("record of {endpoint}");
         let found = self.backends.dns.read(endpoint).await?;
+        self.judge(endpoint, term, found)
+    }
+
+    fn judge(
+        &self,
+        endpoint: &DnsName,
+        term: Term,
+        found: Published,
+    ) -> ProviderResult<(Published, OwnerRecord, RecordSet)> {
+        let what = format!("record of {endpoint}");
         let Some(owner) = found.owner.clone() else {
             return Err(missing(
                 what,
@@ -147,13 +156,27 @@ impl World {
         Ok((found, owner, set))
     }
 
+    /// As [`World::ours`]; but a further endpoint has no owner record before its first publication.
+    async fn standing(&self, endpoint: &DnsName, term: Term) -> ProviderResult<(Published, RecordSet)> {
+        let found = self.backends.dns.read(endpoint).await?;
+        if endpoint != self.first_endpoint() && found.owner.is_none() {
+            let set = found.endpoint.clone().ok_or_else(|| {
+                let reason = "there is no record set: make one that leads to the active cluster";
+                missing(format!("record of {endpoint}"), reason)
+            })?;
+            return Ok((found, set));
+        }
+        let (found, _, set) = self.judge(endpoint, term, found)?;
+        Ok((found, set))
+    }
+
     /// Sets the endpoints' TTL and answers with the one that stood before. After a try whose outcome was not learnt the
     /// record says the new one already, and the ordinary one stands in for what was there.
     pub(super) async fn set_ttl(&self, term: Term, ttl_s: Option<u32>) -> ProviderResult<Answer> {
         let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
         let old_ttl_s = self.ttl_before(term, ttl_s).await?;
         for endpoint in &self.deployment.endpoints {
-            let (found, _, set) = self.ours(endpoint, term).await?;
+            let (found, set) = self.standing(endpoint, term).await?;
             if set.ttl_s != ttl_s {
                 let desired = Published { endpoint: Some(RecordSet { ttl_s, ..set }), ..found.clone() };
                 self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
@@ -167,7 +190,7 @@ impl World {
     pub(super) async fn ttl_before(&self, term: Term, ttl_s: u32) -> ProviderResult<u32> {
         let mut longest = 0;
         for endpoint in &self.deployment.endpoints {
-            let (_, _, set) = self.ours(endpoint, term).await?;
+            let (_, set) = self.standing(endpoint, term).await?;
             longest =
                 longest.max(if set.ttl_s == ttl_s { self.deployment.ordinary_ttl_s } else { set.ttl_s });
         }
@@ -194,6 +217,7 @@ impl World {
             }
             let done = found.owner.is_some() && owner.target == *target && set.data == to.endpoint;
             if !done {
+                self.check_not_elsewhere(endpoint, &set, to).await?;
                 let owner =
                     OwnerRecord { term, nonce: nonce.clone(), target: target.clone(), intent: None, ..owner };
                 let set = RecordSet { ttl_s: set.ttl_s, data: to.endpoint.clone() };
@@ -221,22 +245,39 @@ impl World {
         if endpoint == self.first_endpoint() {
             return self.ours(endpoint, term).await;
         }
-        let found = self.backends.dns.read(endpoint).await?;
-        match (&found.owner, &found.endpoint) {
-            (None, Some(set)) => {
-                let owner = OwnerRecord {
-                    deployment: self.deployment.name.clone(),
-                    term,
-                    nonce: nonce.clone(),
-                    target: target.clone(),
-                    intent: None,
-                    removal: None,
-                };
-                let set = set.clone();
-                Ok((found, owner, set))
-            }
-            _ => self.ours(endpoint, term).await,
+        let (found, set) = self.standing(endpoint, term).await?;
+        let owner = found.owner.clone().unwrap_or_else(|| OwnerRecord {
+            deployment: self.deployment.name.clone(),
+            term,
+            nonce: nonce.clone(),
+            target: target.clone(),
+            intent: None,
+            removal: None,
+        });
+        Ok((found, owner, set))
+    }
+
+    /// Refuses to swap a record set that leads to neither cluster: somebody has changed it, and may have had a reason.
+    async fn check_not_elsewhere(
+        &self,
+        endpoint: &DnsName,
+        set: &RecordSet,
+        to: &Incarnation,
+    ) -> ProviderResult<()> {
+        let from = to.colour.other();
+        // Where the cluster that is left is gone, or nobody can say what led there, this must not bar the way.
+        let Ok(Some(left)) = self.provisioner(from).describe(from).await else { return Ok(()) };
+        if set.data == to.endpoint || set.data == left.endpoint {
+            return Ok(());
         }
+        Err(ProviderError::new(
+            ErrorKind::Refused,
+            format!("publish {endpoint}"),
+            format!(
+                "it points at {:?}, which is neither blue nor green: find out who changed it, and put it right",
+                set.data
+            ),
+        ))
     }
 
     /// Whether the owner record still carries our term; where that cannot be read, nothing is said.
