@@ -406,3 +406,23 @@ fn delivery_timeout(properties: &BTreeMap<Colour, ClientProperties>) -> Result<D
     }
     Ok(longest.unwrap_or(MESSAGE_TIMEOUT))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Neither the builder nor why there is no producer shows a property's value.
+    #[tokio::test]
+    async fn no_secret_is_shown() {
+        let secret = [("sasl.password", "hunter2"), ("sasl.mechanism", "hunter2"), ("acks", "1")];
+        let builder = Builder::default().deployment("orders").endpoint("kafka.orders.test");
+        let builder = builder.cluster(Colour::Blue, secret).cluster(Colour::Green, secret);
+        let shown = format!("{builder:?}");
+        let error = match builder.build().await {
+            Err(error) => format!("{error} {error:?}"),
+            Ok(_) => panic!("weak acknowledgements were accepted"),
+        };
+        assert!(shown.contains("orders") && error.contains("acks"), "{shown} {error}");
+        assert!(!shown.contains("hunter2") && !error.contains("hunter2"), "{shown} {error}");
+    }
+}
