@@ -48,13 +48,19 @@ where
         SdkError::ConstructionFailure(_) => ProviderError::new(ErrorKind::Invalid, what, chain(error)),
         SdkError::ServiceError(service) => {
             let code = service.err().code().unwrap_or_default();
-            let said = service.err().message().unwrap_or_default();
+            let said = unquoted(service.err().message().unwrap_or_default());
             let reason = if said.is_empty() { chain(error) } else { format!("{code}: {said}") };
             of_code(what, code, service.raw().status().as_u16(), &reason)
         }
         // Time-outs, connections that broke, answers that make no sense.
         _ => ProviderError::new(ErrorKind::Unreachable, what, chain(error)),
     }
+}
+
+/// What a service says, without the request that it was sent: some quote it where its signature is wrong, and the
+/// session's token is in it.
+fn unquoted(said: &str) -> &str {
+    said.find("The Canonical String").map_or(said, |at| said[..at].trim_end())
 }
 
 fn of_code(what: &str, code: &str, status: u16, reason: &str) -> ProviderError {
@@ -115,6 +121,15 @@ fn chain(error: &(dyn Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_request_is_not_quoted() {
+        let said = "The request signature we calculated does not match the signature you provided.";
+        let quotes = format!(
+            "{said}\n\nThe Canonical String for this request should have been\n'POST\n/\n\nx-amz-security-token:hunter2'"
+        );
+        assert_eq!((unquoted(&quotes), unquoted(said)), (said, said));
+    }
 
     /// A server's failure says nothing of what was done; being asked too much does.
     #[test]

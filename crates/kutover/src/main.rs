@@ -28,7 +28,11 @@ use std::time::Duration;
 
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use cli::{Cli, Command};
 use failure::Failure;
@@ -41,7 +45,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     // librdkafka and the like speak up only when asked: what matters comes as an error or an event.
     let filter = EnvFilter::try_from_env("KUTOVER_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(filter_fn(may_be_logged))).with(filter).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return end(Err(Failure::Run(anyhow::anyhow!("starting the runtime: {error}")))),
@@ -55,6 +60,12 @@ fn main() -> ExitCode {
     });
     runtime.shutdown_timeout(LAST_MOMENTS);
     end(result)
+}
+
+/// Whether an event may be logged at all. At its finest level Amazon's SDK logs each request as it signs it, with the
+/// session's token in it, and what a command that gives credentials has said.
+fn may_be_logged(of: &Metadata<'_>) -> bool {
+    !of.target().starts_with("aws_") || *of.level() < Level::TRACE
 }
 
 /// The exit status of a command that came to its end.
