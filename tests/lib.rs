@@ -1,12 +1,21 @@
 //! End-to-end tests of kutover: they run the program as a person does and judge what it prints and how it ends.
 
+mod live;
+mod program;
+mod quiet;
+
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
 
 use kutover_lab::embedded::EmbeddedCluster;
 use serde_json::Value;
+
+pub use live::{Live, LivePlan, until_shut};
+pub use program::Program;
+pub use quiet::Planted;
 
 /// What a run of the program left.
 pub struct Run {
@@ -16,6 +25,19 @@ pub struct Run {
     pub stdout: String,
     /// Its standard error.
     pub stderr: String,
+}
+
+impl Run {
+    /// What it said on stderr to a person: without the log, where one was asked for.
+    pub fn shown(&self) -> String {
+        without_log(&self.stderr).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The lines that are not a log's.
+fn without_log(text: &str) -> impl Iterator<Item = &str> {
+    let is_log = |line: &&str| ["TRACE", "DEBUG", "INFO", "WARN"].iter().any(|level| line.contains(level));
+    text.lines().filter(move |line| !is_log(line))
 }
 
 /// Runs the program with these arguments and waits for its end. The demo bounds itself (`--limit`).
@@ -31,16 +53,26 @@ pub fn kutover(arguments: &[&str]) -> Run {
 /// # Panics
 /// If the program cannot be built.
 pub fn command() -> Command {
-    static PROGRAM: OnceLock<std::path::PathBuf> = OnceLock::new();
-    let program = PROGRAM.get_or_init(|| {
-        let build = told_by_cargo().fold(escargot::CargoBuild::new(), |build, name| build.env_remove(name));
-        // From the whole workspace: chosen by its package it would be built on other features of what it stands on, and all
-        // of that once more.
-        let build = build.arg("--workspace").bin("kutover");
-        let build = if cfg!(feature = "tls") { build.features("kutover/tls") } else { build };
-        build.run().expect("the program is built").path().to_owned()
-    });
-    Command::new(program)
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    let features = if cfg!(feature = "tls") { "kutover/tls" } else { "" };
+    Command::new(PROGRAM.get_or_init(|| built(features)))
+}
+
+/// The same with AWS in it. Both stand in the same place: a test uses the one or the other.
+///
+/// # Panics
+/// If the program cannot be built.
+pub fn command_with_aws() -> Command {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    Command::new(PROGRAM.get_or_init(|| built("kutover/aws")))
+}
+
+fn built(features: &str) -> PathBuf {
+    let build = told_by_cargo().fold(escargot::CargoBuild::new(), |build, name| build.env_remove(name));
+    // From the whole workspace: chosen by its package it would be built on other features of what it stands on, and all
+    // of that once more.
+    let build = build.arg("--workspace").bin("kutover").features(features);
+    build.run().expect("the program is built").path().to_owned()
 }
 
 /// The variables by which cargo tells a test of its package. ring's build script looks at the same ones: a build that

@@ -16,7 +16,7 @@ use kutover_core::ports::{
 use kutover_core::words::{Offset, TopicName};
 use kutover_testkit::conformance::connect;
 use kutover_testkit::until;
-use kutover_tests::kutover;
+use kutover_tests::{Planted, Run, command, run};
 use kutover_tests_kafka::connectors::{Workers, sink, source};
 use kutover_tests_kafka::world::TwoClusters;
 use serde_json::{Value, json};
@@ -25,6 +25,8 @@ const BLUE: &str = "3.9.2";
 const GREEN: &str = "4.3.1";
 /// Patience with two workers and two brokers on two cores.
 const BOUND: Duration = Duration::from_secs(60);
+/// Workers of these versions do not ask for any; they go along with every request.
+const CREDENTIALS: &str = "username = \"kutover\"\npassword = { env = \"CONNECT\" }\n";
 /// Lines a tick, at a hundred ticks a second at most.
 const TICK: Duration = Duration::from_millis(20);
 
@@ -106,6 +108,21 @@ impl Drop for Growing {
     }
 }
 
+/// A password that goes with every request to the workers: these ask for none, and take it.
+const PASSWORD: &str = "planted-7c2e-connects";
+
+fn planted() -> Planted {
+    Planted::new([PASSWORD]).with_pair("kutover", PASSWORD)
+}
+
+/// Runs the program with a log of all that it can tell; neither that nor the rest may contain the password.
+fn quietly(arguments: &[&str]) -> Run {
+    let ran = run(command().args(arguments).env("CONNECT", PASSWORD).env("KUTOVER_LOG", "trace"));
+    planted().assert_not_in("stdout", &ran.stdout);
+    planted().assert_not_in("stderr", &ran.stderr);
+    ran
+}
+
 fn lines_of(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
@@ -136,16 +153,16 @@ async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order()
 
     let plan = "waive_history = \"*\"\nquiet_window = \"500ms\"\nconverge_deadline = \"2s\"\nsoak = \"1s\"\n\
                 drain_poll = \"200ms\"\nwatch = \"1s\"\nseparation_head_room = 1000\nfence = \"required\"\n";
-    let path = world.configuration_with(&workers.tables(), plan);
+    let path = world.configuration_with(&workers.tables(CREDENTIALS), plan);
     let file = path.to_str().expect("UTF-8").to_owned();
     let planned = tokio::task::spawn_blocking({
         let file = file.clone();
-        move || kutover(&["plan", &file, "--watch", "1", "--json"])
+        move || quietly(&["plan", &file, "--watch", "1", "--json"])
     });
     let planned = planned.await.expect("it ran");
     let plan: Value =
         serde_json::from_str(planned.stdout.lines().last().unwrap_or_default()).expect("a plan");
-    assert_eq!(planned.status, Some(0), "{}", planned.stderr);
+    assert_eq!(planned.status, Some(0), "{}", planned.shown());
     assert_eq!(
         plan["connect"]["connectors"],
         json!({
@@ -154,13 +171,14 @@ async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order()
         })
     );
     let before = growing.lines();
-    let run = tokio::task::spawn_blocking(move || kutover(&["up", "--json", &file])).await.expect("it ran");
+    let run = tokio::task::spawn_blocking(move || quietly(&["up", "--json", &file])).await.expect("it ran");
+    planted().assert_not_in_files(directory, &[]);
     let told: Value = serde_json::from_str(run.stdout.lines().last().unwrap_or_default()).expect("a report");
     assert_eq!(
         (told["outcome"].as_str(), run.status),
         (Some("complete"), Some(0)),
         "{told:#}\n{}",
-        run.stderr
+        run.shown()
     );
     let grown = growing.lines();
     assert!(grown > before, "the file grew meanwhile");

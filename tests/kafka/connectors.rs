@@ -30,12 +30,12 @@ impl Workers {
         Self { blue, green, workers: [of_blue, of_green] }
     }
 
-    /// What a configuration says of them.
-    pub fn tables(&self) -> String {
+    /// What a configuration says of them, with `more` lines of each.
+    pub fn tables(&self, more: &str) -> String {
         let topics = ConnectWorker::TOPICS.map(|topic| format!("\"{topic}\"")).join(", ");
         let [blue, green] = &self.workers;
         let tables = [("blue", blue), ("green", green)].map(|(colour, worker)| {
-            format!("[clusters.{colour}.connect]\nurl = \"{}\"\ntopics = [{topics}]\n\n", worker.url())
+            format!("[clusters.{colour}.connect]\nurl = \"{}\"\n{more}topics = [{topics}]\n\n", worker.url())
         });
         tables.concat()
     }

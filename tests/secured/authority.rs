@@ -3,10 +3,26 @@
 use std::net::IpAddr;
 
 use kutover_lab::Identity;
+use pkcs8::pkcs5::pbes2::Parameters;
+use pkcs8::{LineEnding, PrivateKeyInfo, SecretDocument};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType,
 };
+
+/// Of the password's derivation and of the cipher: keys that live for a minute need no random ones.
+const SALT: [u8; 16] = [7; 16];
+const ROUNDS: u32 = 10_000;
+
+/// A key under a password (PKCS #8, PBES2).
+pub(crate) fn encrypted(key_pem: &str, password: &str) -> String {
+    let (_, key) = SecretDocument::from_pem(key_pem).expect("a key");
+    let key = PrivateKeyInfo::try_from(key.as_bytes()).expect("a key");
+    let how = Parameters::pbkdf2_sha256_aes256cbc(ROUNDS, &SALT, &SALT).expect("parameters");
+    let secret = key.encrypt_with_params(how, password).expect("encrypted");
+    let pem = secret.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).expect("a PEM text");
+    pem.as_str().to_owned()
+}
 
 /// An authority that was made a moment ago and that nobody else believes.
 pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);

@@ -44,7 +44,7 @@ pub(crate) async fn every_mechanism_gets_in(world: &World) {
 }
 
 /// A token without a signature, as a broker takes it that was told nothing else.
-fn token(sub: &str) -> String {
+pub(crate) fn token(sub: &str) -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
     let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
     let claims = format!(r#"{{"sub":"{sub}","iat":{now},"exp":{}}}"#, now + 3600);
@@ -53,9 +53,7 @@ fn token(sub: &str) -> String {
 
 /// One provider serves both clients: the admin's, and librdkafka's as registry and as reader.
 async fn tokens(world: &World, of: &Incarnation) {
-    let file = world.secret("token");
-    std::fs::write(&file, token(CONTROLLER.0)).expect("written");
-    let provider: Arc<dyn TokenProvider> = Arc::new(FileTokens::new(&file));
+    let provider: Arc<dyn TokenProvider> = Arc::new(FileTokens::new(world.secret("token")));
     let mut properties = world.tls();
     properties.insert("sasl.mechanism".to_owned(), "OAUTHBEARER".to_owned());
     let config = AdminConfig {

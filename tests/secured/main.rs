@@ -5,19 +5,22 @@
 
 mod authority;
 mod clients;
-mod program;
 mod traffic;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::process::Command;
 
 use kutover_core::ports::{ClusterAdmin as _, Incarnation};
 use kutover_kafka::{ClientProperties, read_topic};
-use program::Program;
+use kutover_tests::{Planted, Program, command, run};
 use serde_json::Value;
 use traffic::{BOUND, Billing, Shop};
-use world::{BILLING, CONTROLLER, PASSWORDS, SHOP, TOPIC, World};
+use world::{BILLING, CONTROLLER, KEY_PASSWORD, PASSWORDS, SHOP, TOPIC, World};
+
+/// What the broker knows nobody by.
+const WRONG: &str = "planted-6e1d-wrong";
 
 /// The records of a topic as a stock consumer reads them: the payload's number, and how often it stands there.
 async fn stored(world: &World, on: &Incarnation) -> BTreeMap<u64, usize> {
@@ -35,26 +38,49 @@ async fn stored(world: &World, on: &Incarnation) -> BTreeMap<u64, usize> {
     counts
 }
 
-/// None of it may contain a password or a part of the clients' key.
-fn keeps_quiet(world: &World, what: &str, text: &str) {
-    let key = world.client.key_pem.lines().nth(1).expect("a line of the key");
-    for secret in PASSWORDS.iter().copied().chain([key]) {
-        assert!(!text.contains(secret), "{what} contains `{secret}`");
-    }
+/// No password, no part of the clients' key, neither as it is nor encrypted, and no token.
+fn planted(world: &World) -> Planted {
+    let read = |name: &str| std::fs::read_to_string(world.secret(name)).expect("a file");
+    let line = |pem: &str| pem.lines().nth(1).expect("a line of the key").to_owned();
+    let keys = [line(&world.client.key_pem), line(&read("client.key"))];
+    let passwords = PASSWORDS.map(str::to_owned);
+    Planted::new(passwords.into_iter().chain(keys).chain([WRONG.to_owned(), read("token")]))
 }
 
-fn every_file_keeps_quiet(world: &World, directory: &Path) {
-    for entry in std::fs::read_dir(directory).expect("a directory") {
-        let path = entry.expect("an entry").path();
-        let text = String::from_utf8_lossy(&std::fs::read(&path).expect("a file")).into_owned();
-        keeps_quiet(world, &path.display().to_string(), &text);
+/// The program with these words, a password for blue in its environment, and a log of all that it can tell.
+fn program(words: &[&str], password: &str) -> Command {
+    let mut program = command();
+    program
+        .args(words)
+        .env("BLUE_PASSWORD", password)
+        .env("KEY_PASSWORD", KEY_PASSWORD)
+        .env("KUTOVER_LOG", "trace");
+    program
+}
+
+fn up(file: &str) -> Program {
+    Program::start(&mut program(&["up", "--json", file], CONTROLLER.1))
+}
+
+/// Whom the broker refuses is told so, and not with which password.
+fn a_wrong_password_is_refused(world: &World, directory: &Path) {
+    let file = world.write(directory, "");
+    for words in [&["check", "--online", &file][..], &["plan", "--watch", "1", &file], &["drain", &file]] {
+        let ran = run(&mut program(words, WRONG));
+        assert_ne!(ran.status, Some(0), "{words:?}: {}", ran.shown());
+        assert!(
+            ran.shown().contains("uthenticat"),
+            "{words:?} does not say that it is refused: {}",
+            ran.shown()
+        );
+        planted(world).assert_not_in(words[0], &format!("{}{}", ran.stdout, ran.stderr));
     }
 }
 
 /// A user that green lacks and whose password nobody has told holds the cutover, before anything is switched.
 fn a_user_without_a_password_is_named(world: &World, directory: &Path) {
     let file = world.write(directory, &format!("shop = {:?}", SHOP.1));
-    let mut program = Program::start(&file);
+    let mut program = up(&file);
     program.wait_for("SCRAM user billing (SCRAM-SHA-512)");
     program.say("abort");
     let (status, report) = program.end();
@@ -69,24 +95,24 @@ async fn cut_over(world: &World, directory: &Path) -> (BTreeSet<u64>, Vec<u64>) 
     std::fs::write(world.secret("shop"), SHOP.1).expect("written");
     let users = ["shop", "billing"]
         .map(|user| format!("{user} = {{ file = {:?} }}\n", world.secret(user).display().to_string()));
-    let mut program = Program::start(&world.write(directory, &users.concat()));
+    let mut program = up(&world.write(directory, &users.concat()));
     program.wait_for("approve redirect");
     let arguments = program.arguments();
     assert!(arguments.contains("orders.toml"), "{arguments}");
-    keeps_quiet(world, "its command line", &arguments);
+    planted(world).assert_not_in("its command line", &arguments);
     let mut shop = Shop::open(world).await;
     let billing = Billing::open(world, &world.blue, None);
     shop.sells(200).await;
     program.say("approve redirect");
-    tokio::task::block_in_place(|| program.wait_for("soaking"));
+    program.wait_for("soaking");
     shop.sells(200).await;
     let mut billed = tokio::task::block_in_place(|| billing.close());
-    tokio::task::block_in_place(|| program.wait_for("approve removal"));
+    program.wait_for("approve removal");
     program.say("approve removal");
-    let (status, report) = tokio::task::block_in_place(|| program.end());
-    keeps_quiet(world, "its report", &report);
-    keeps_quiet(world, "its log", &program.said);
-    every_file_keeps_quiet(world, directory);
+    let (status, report) = program.end();
+    planted(world).assert_not_in("its report", &report);
+    planted(world).assert_not_in("its log", &program.said);
+    planted(world).assert_not_in_files(directory, &[]);
     let last: Value = serde_json::from_str(report.lines().last().unwrap_or_default()).expect("a report");
     assert_eq!((last["outcome"].as_str(), status), (Some("complete"), Some(0)), "{last}");
     // The attempt before gave green nothing: it was refused before it touched it.
@@ -115,7 +141,8 @@ async fn both_clients_speak_sasl_ssl_throughout() {
     clients::every_mechanism_gets_in(&world).await;
     clients::nobody_else_gets_in(&world).await;
     let directory = tempfile::tempdir().expect("a directory");
-    tokio::task::block_in_place(|| a_user_without_a_password_is_named(&world, directory.path()));
+    a_wrong_password_is_refused(&world, directory.path());
+    a_user_without_a_password_is_named(&world, directory.path());
     let (sold, billed) = cut_over(&world, directory.path()).await;
     let (on_blue, on_green) = (stored(&world, &world.blue).await, stored(&world, &world.green).await);
     assert!(!on_blue.is_empty() && !on_green.is_empty());

@@ -16,7 +16,8 @@ use kutover_lab::{
 };
 use tempfile::TempDir;
 
-use crate::authority::Authority;
+use crate::authority::{Authority, encrypted};
+use crate::clients::token;
 
 pub(crate) const TOPIC: &str = "orders";
 pub(crate) const PARTITIONS: i32 = 3;
@@ -28,7 +29,9 @@ pub(crate) const CONTROLLER: (&str, &str) = ("kutover", "planted-1f6a-controller
 pub(crate) const SHOP: (&str, &str) = ("shop", "planted-2e7b-shop");
 pub(crate) const BILLING: (&str, &str) = ("billing", "planted-3d8c-billing");
 const SUPER: (&str, &str) = ("root", "planted-4c9d-root");
-pub(crate) const PASSWORDS: [&str; 4] = [CONTROLLER.1, SHOP.1, BILLING.1, SUPER.1];
+/// Of the controller's key, which its file holds encrypted.
+pub(crate) const KEY_PASSWORD: &str = "planted-5a3f-key";
+pub(crate) const PASSWORDS: [&str; 5] = [CONTROLLER.1, SHOP.1, BILLING.1, SUPER.1, KEY_PASSWORD];
 
 pub(crate) type Properties = BTreeMap<String, String>;
 
@@ -79,8 +82,10 @@ impl World {
         let secrets = tempfile::tempdir().expect("a directory");
         std::fs::write(secrets.path().join("ca.pem"), &authority_pem).expect("written");
         std::fs::write(secrets.path().join("client.pem"), &client.chain_pem).expect("written");
-        std::fs::write(secrets.path().join("client.key"), &client.key_pem).expect("written");
-        std::fs::write(secrets.path().join("password"), format!("{}\n", CONTROLLER.1)).expect("written");
+        let key = encrypted(&client.key_pem, KEY_PASSWORD);
+        std::fs::write(secrets.path().join("client.key"), key).expect("written");
+        std::fs::write(secrets.path().join("key.password"), format!("{KEY_PASSWORD}\n")).expect("written");
+        std::fs::write(secrets.path().join("token"), token(CONTROLLER.0)).expect("written");
         Some(Self { lab, blue, green, dns, authority_pem, client, secrets, _data: data, _turn: turn })
     }
 
@@ -145,8 +150,8 @@ impl World {
         assert!(left.is_empty(), "{left:?}");
     }
 
-    /// The configuration of the program: blue's password from the environment, green's from a file, certificates as
-    /// files.
+    /// The configuration of the program: on blue it gives a password, which is in the environment, on green a token from
+    /// a file. Certificates are files, and so is the key, whose password comes from the environment and from a file.
     pub(crate) fn configuration(&self, scram_users: &str) -> String {
         let mut text = format!(
             "deployment = \"orders\"\njournal = \"orders.journal\"\n\
@@ -155,30 +160,34 @@ impl World {
             self.dns
         );
         let file = |name: &str| format!("{:?}", self.secret(name).display().to_string());
-        let from_file = format!("{{ file = {} }}", file("password"));
-        let colours = [
-            (Colour::Blue, &self.blue, "{ env = \"BLUE_PASSWORD\" }"),
-            (Colour::Green, &self.green, from_file.as_str()),
-        ];
-        for (colour, cluster, password) in colours {
+        let with_password = format!(
+            "\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = \"{}\"\n\
+             \"sasl.password\" = {{ env = \"BLUE_PASSWORD\" }}\n\"ssl.key.password\" = {{ env = \"KEY_PASSWORD\" }}",
+            CONTROLLER.0
+        );
+        let with_token = format!(
+            "\"sasl.mechanism\" = \"OAUTHBEARER\"\n\"ssl.key.password\" = {{ file = {} }}",
+            file("key.password")
+        );
+        let colours = [(Colour::Blue, &self.blue, with_password), (Colour::Green, &self.green, with_token)];
+        for (colour, cluster, auth) in colours {
             let ip = self.lab.place(colour).ip();
             text += &format!(
                 "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = {:?}\n\
                  endpoint = {{ addresses = [\"{ip}\"] }}\n\n[clusters.{colour}.properties]\n\
-                 \"security.protocol\" = \"SASL_SSL\"\n\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\
-                 \"sasl.username\" = \"{}\"\n\"sasl.password\" = {password}\n\"ssl.ca.location\" = {}\n\
+                 \"security.protocol\" = \"SASL_SSL\"\n{auth}\n\"ssl.ca.location\" = {}\n\
                  \"ssl.certificate.location\" = {}\n\"ssl.key.location\" = {}\n",
                 cluster.bootstrap,
-                CONTROLLER.0,
                 file("ca.pem"),
                 file("client.pem"),
                 file("client.key"),
             );
         }
         text + &format!(
-            "\n[clusters.green.scram_users]\n{scram_users}\n[plan]\napprove = \"manual\"\ngroups = [\"billing\"]\n\
+            "\n[clusters.green]\ntoken_file = {}\n\n[clusters.green.scram_users]\n{scram_users}\n[plan]\napprove = \"manual\"\ngroups = [\"billing\"]\n\
              waive_history = [\"{TOPIC}\"]\nsoak = \"1s\"\ndrain_poll = \"100ms\"\nhold_limit = \"60s\"\n\
-             separation_head_room = 1000\nwatch = \"1s\"\nwaive_super_users = \"*\"\n"
+             separation_head_room = 1000\nwatch = \"1s\"\nwaive_super_users = \"*\"\n",
+            file("token")
         )
     }
 

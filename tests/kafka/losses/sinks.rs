@@ -36,7 +36,7 @@ impl Connected {
 
     /// What the configuration says of it.
     pub(super) fn tables(&self) -> String {
-        self.workers.tables()
+        self.workers.tables("")
     }
 
     /// L19: green's sink is there, and waits, while a group has blue to read: sources, which go first, run.

@@ -92,13 +92,13 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "the resolver watch, dynamic updates on BIND, Knot and PowerDNS, a cutover on BIND, the local server",
         packages: &["kutover-dns"],
         targets: &[("kutover-tests", "bind")],
-        needs: setup::NAME_SERVERS,
+        needs: setup::NAME_SERVERS_AND_KAFKA,
         ..PLAIN
     },
     Section {
         name: "aws",
-        about: "Route 53, S3 and CloudFormation against an emulator; the template, the policy",
-        packages: &["kutover-aws"],
+        about: "Route 53, S3 and CloudFormation in emulation, a whole cutover on them; the template, the policy; secrets",
+        packages: &["kutover-aws", "kutover-tests-aws"],
         needs: setup::AWS,
         checks: aws::CHECKS,
         ..PLAIN

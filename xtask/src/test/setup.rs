@@ -24,8 +24,8 @@ pub(crate) enum Need {
     AwsTools,
 }
 
-/// What stands for AWS on this machine.
-pub(crate) const AWS: &[Need] = &[Need::AwsTools];
+/// What stands for AWS on this machine, and what a whole cutover on it takes besides.
+pub(crate) const AWS: &[Need] = &[Need::AwsTools, Need::Java, Need::Maven, Need::NameServers];
 
 /// What Apache Kafka on this machine takes.
 pub(crate) const REAL_KAFKA: &[Need] = &[Need::Java, Need::Maven];
@@ -33,8 +33,8 @@ pub(crate) const REAL_KAFKA: &[Need] = &[Need::Java, Need::Maven];
 /// The same, for clients that speak TLS.
 pub(crate) const SECURED_KAFKA: &[Need] = &[Need::Java, Need::Maven, Need::OpenSsl];
 
-/// The name servers that kutover-dns is tested against, and whole cutovers.
-pub(crate) const NAME_SERVERS: &[Need] = &[Need::NameServers];
+/// The name servers that kutover-dns is tested against, and Kafka for a whole cutover on one.
+pub(crate) const NAME_SERVERS_AND_KAFKA: &[Need] = &[Need::NameServers, Need::Java, Need::Maven];
 
 /// The oldest Java that Kafka 4 starts on.
 const JAVA: u32 = 17;

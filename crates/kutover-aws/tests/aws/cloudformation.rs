@@ -2,15 +2,13 @@
 //! template, and the tests speak for the brokers that are not there.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
-use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
-use kutover_aws::{Aws, CloudFormation, ClusterIds, StackOptions, template};
+use kutover_aws::{Aws, CloudFormation, ClusterIds, StackOptions};
 use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{ClusterProvisioner as _, Incarnation, RecordData};
@@ -18,8 +16,9 @@ use kutover_core::words::{ClusterId, Colour, IncarnationId, Nonce};
 use kutover_testkit::conformance::provision;
 use kutover_testkit::until;
 
+use crate::emulated::{emulated, lets_in};
 use crate::proxy::{Lost, Proxy};
-use crate::server::{MiniStack, SECRET, http_get, ministack, tool};
+use crate::server::{MiniStack, SECRET, ministack};
 
 const CLUSTER: &str = "the-cluster-there";
 const LIMIT: Duration = Duration::from_secs(60);
@@ -62,7 +61,7 @@ impl World {
         ];
         let options = StackOptions {
             parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            template: emulated(),
+            template: emulated("0,1,2", &[]),
             poll: Duration::from_millis(20),
             ..StackOptions::new(name.into(), name)
         };
@@ -120,29 +119,8 @@ impl World {
 
     /// Whether a security group lets anybody in at a port.
     fn lets_in(&self, group: &str, port: u16) -> bool {
-        let query = "/?Action=DescribeSecurityGroups&Version=2016-11-15&Filter.1.Name=group-name";
-        let path = format!("{query}&Filter.1.Value.1={}A-{group}", self.name);
-        let groups = http_get(self.server.address, &path).unwrap();
-        let inwards = groups.split("<ipPermissions>").nth(1).expect("no such group");
-        let inwards = inwards.split("</ipPermissions>").next().unwrap();
-        inwards.contains(&format!("<fromPort>{port}</fromPort>"))
+        lets_in(self.server, &format!("{}A-{group}", self.name), port)
     }
-}
-
-/// The template without what MiniStack does not have.
-fn emulated() -> String {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/aws/emulate.py");
-    let mut command = Command::new(tool("python").unwrap());
-    let mut child = command
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python does not start");
-    child.stdin.take().unwrap().write_all(template().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "the template could not be made to fit");
-    String::from_utf8(output.stdout).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

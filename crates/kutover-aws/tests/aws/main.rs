@@ -3,7 +3,9 @@
 
 mod cloudformation;
 mod documents;
+mod emulated;
 mod journal;
+#[allow(dead_code, reason = "tests of whole cutovers use the rest")]
 mod proxy;
 mod route53;
 mod server;

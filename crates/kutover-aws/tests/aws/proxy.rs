@@ -1,4 +1,4 @@
-//! A proxy that swallows a request, or the reply to one.
+//! A proxy that swallows a request or the reply to one, or answers by itself.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -13,12 +13,19 @@ pub(crate) enum Lost {
     Reply,
 }
 
+/// A whole reply to a request, if it is not to be passed on.
+type Answers = dyn Fn(&str) -> Option<String> + Send;
+/// Told of a request whose reply has come and is about to be passed on.
+type Told = dyn Fn(&str) + Send;
+
 /// What is to be lost next, and what was.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Plan {
     /// Of requests whose text contains this.
     next: Vec<(Lost, &'static str)>,
     lost: Vec<Lost>,
+    answers: Option<Box<Answers>>,
+    told: Option<Box<Told>>,
 }
 
 /// It lives as long as the runtime of its test.
@@ -50,6 +57,16 @@ impl Proxy {
         self.plan.lock().unwrap().next.push((part, of));
     }
 
+    /// Answers requests by itself from now on.
+    pub(crate) fn answers(&self, answers: impl Fn(&str) -> Option<String> + Send + 'static) {
+        self.plan.lock().unwrap().answers = Some(Box::new(answers));
+    }
+
+    /// Tells of each request that was answered, before who sent it knows.
+    pub(crate) fn tells(&self, told: impl Fn(&str) + Send + 'static) {
+        self.plan.lock().unwrap().told = Some(Box::new(told));
+    }
+
     pub(crate) fn lost(&self) -> Vec<Lost> {
         self.plan.lock().unwrap().lost.clone()
     }
@@ -59,13 +76,16 @@ impl Proxy {
 async fn relay(mut client: TcpStream, server: SocketAddr, plan: &Mutex<Plan>) -> std::io::Result<()> {
     let request = whole_request(&mut client).await?;
     let text = String::from_utf8_lossy(&request).into_owned();
-    let lost = {
+    let (lost, answer) = {
         let mut plan = plan.lock().unwrap();
         let found = plan.next.iter().position(|(_, of)| text.contains(of));
         let lost = found.map(|place| plan.next.remove(place).0);
         plan.lost.extend(lost);
-        lost
+        (lost, plan.answers.as_ref().and_then(|answers| answers(&text)))
     };
+    if let Some(answer) = answer {
+        return client.write_all(answer.as_bytes()).await;
+    }
     if lost == Some(Lost::Request) {
         return Ok(());
     }
@@ -73,10 +93,21 @@ async fn relay(mut client: TcpStream, server: SocketAddr, plan: &Mutex<Plan>) ->
     upstream.write_all(text.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).await?;
     let mut reply = Vec::new();
     upstream.read_to_end(&mut reply).await?;
+    if let Some(told) = &plan.lock().unwrap().told {
+        told(&text);
+    }
     if lost == Some(Lost::Reply) {
         return Ok(());
     }
     client.write_all(&reply).await
+}
+
+/// An XML document as a whole reply.
+pub(crate) fn reply(status: &str, document: &str) -> String {
+    let length = document.len();
+    format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{document}"
+    )
 }
 
 /// Head and body; nothing that is sent here is in chunks.

@@ -1,5 +1,6 @@
 //! BIND, Knot and PowerDNS as ordinary processes on a free port of this machine, each with a configuration of its own.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -29,6 +30,8 @@ mail IN A 127.0.0.2
 mail IN MX 10 ns1
 _kutover.spoilt IN TXT "v=kutover1;term=x"
 "#;
+
+const EMPTY: &str = "$TTL 60\n@ IN SOA ns hostmaster 1 1 1 86400 1\n@ IN NS ns\nns IN A 127.0.0.1\n";
 
 /// Which name server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,22 +91,37 @@ impl NameServer {
             kutover_testkit::skip(test, kind.packages());
             return None;
         };
-        Some(Self::run(kind, &program, free_port(), None).await)
+        Some(Self::run(kind, &program, free_port(), None, &[]).await)
+    }
+
+    /// BIND, as the primary of further zones too, with nothing in them.
+    pub(crate) async fn start_with(test: &str, zones: &[&str]) -> Option<Self> {
+        let Some(program) = Kind::Bind.program() else {
+            kutover_testkit::skip(test, Kind::Bind.packages());
+            return None;
+        };
+        Some(Self::run(Kind::Bind, &program, free_port(), None, zones).await)
     }
 
     /// A secondary of `primary`, as BIND is one, on an address that is known before it runs.
     pub(crate) async fn start_secondary(primary: SocketAddr, at: SocketAddr) -> Self {
         let program = Kind::Bind.program().expect("BIND is here, it is the primary");
-        Self::run(Kind::Bind, &program, at, Some(primary)).await
+        Self::run(Kind::Bind, &program, at, Some(primary), &[]).await
     }
 
-    async fn run(kind: Kind, program: &Path, first: SocketAddr, primary: Option<SocketAddr>) -> Self {
+    async fn run(
+        kind: Kind,
+        program: &Path,
+        first: SocketAddr,
+        primary: Option<SocketAddr>,
+        zones: &[&str],
+    ) -> Self {
         let (mut address, mut said) = (first, String::new());
         for _ in 0..STARTS {
             let directory = tempfile::tempdir().expect("a directory");
             let mut command = Command::new(program);
             command.args(match kind {
-                Kind::Bind => bind(directory.path(), address, primary),
+                Kind::Bind => bind(directory.path(), address, primary, zones),
                 Kind::Knot => knot(directory.path(), address),
                 Kind::PowerDns => power_dns(directory.path(), address),
             });
@@ -159,6 +177,11 @@ impl NameServer {
     pub(crate) fn provider(&self) -> Rfc2136 {
         Rfc2136::new(self.options())
     }
+
+    /// The same for one of its further zones.
+    pub(crate) fn provider_of(&self, zone: &str) -> Rfc2136 {
+        Rfc2136::new(Rfc2136Options { zone: DnsName::new(zone), ..self.options() })
+    }
 }
 
 pub(crate) fn key(name: &str, secret: &str) -> TsigKey {
@@ -182,17 +205,23 @@ fn write(directory: &Path, name: &str, text: &str) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
-fn bind(directory: &Path, at: SocketAddr, primary: Option<SocketAddr>) -> Vec<String> {
+fn bind(directory: &Path, at: SocketAddr, primary: Option<SocketAddr>, zones: &[&str]) -> Vec<String> {
     let dir = directory.display();
+    let updated = format!("type primary; update-policy {{ grant {KEY} zonesub A AAAA CNAME TXT; }};");
     let zone = match primary {
         None => {
             write(directory, "zone", RECORDS);
-            format!("type primary; update-policy {{ grant {KEY} zonesub A AAAA CNAME TXT; }};")
+            updated.clone()
         }
         Some(primary) => {
             format!("type secondary; primaries {{ {} port {}; }};", primary.ip(), primary.port())
         }
     };
+    let more = zones.iter().fold(String::new(), |mut text, name| {
+        write(directory, name, &format!("$ORIGIN {name}.\n{EMPTY}"));
+        let _ = writeln!(text, "zone \"{name}\" {{ {updated} file \"{dir}/{name}\"; }};");
+        text
+    });
     let conf = format!(
         r#"options {{
     directory "{dir}"; pid-file "{dir}/pid"; session-keyfile "{dir}/session.key"; managed-keys-directory "{dir}";
@@ -202,7 +231,7 @@ fn bind(directory: &Path, at: SocketAddr, primary: Option<SocketAddr>) -> Vec<St
 controls {{ }};
 key "{KEY}" {{ algorithm hmac-sha256; secret "{SECRET}"; }};
 zone "{ZONE}" {{ {zone} file "{dir}/zone"; }};
-"#,
+{more}"#,
         at.port()
     );
     vec!["-g".into(), "-n".into(), "2".into(), "-c".into(), write(directory, "named.conf", &conf)]
