@@ -2,11 +2,12 @@
 # Each step can be done again. With a word as its argument it does that step alone.
 set -Eeuo pipefail
 
-# Everything is written below this; empty on an instance.
+# Everything is looked for and written below this; empty on an instance.
 root="${KUTOVER_ROOT:-}"
 home="$root/opt/kafka"
 data="$root/var/lib/kafka"
 properties="$root/etc/kafka/server.properties"
+volume="$root/dev/sdf"
 
 # The address of the broker with an id.
 address_of() {
@@ -33,12 +34,13 @@ install() {
 # The volume is attached after the instance has started. It is formatted only if there is nothing on it.
 mount_data() {
     for _ in $(seq 300); do
-        [ -b /dev/sdf ] && break
+        [ -e "$volume" ] && break
         sleep 2
     done
-    blkid /dev/sdf >/dev/null || mkfs.xfs -q /dev/sdf
+    blkid "$volume" >/dev/null || mkfs.xfs -q "$volume"
     mkdir -p "$data"
-    grep -q " $data " /etc/fstab || echo "UUID=$(blkid -s UUID -o value /dev/sdf) $data xfs noatime 0 2" >>/etc/fstab
+    grep -q " $data " "$root/etc/fstab" ||
+        echo "UUID=$(blkid -s UUID -o value "$volume") $data xfs noatime 0 2" >>"$root/etc/fstab"
     mountpoint -q "$data" || mount "$data"
     mkdir -p "$data/log"
     chown -R kafka: "$data"
@@ -93,10 +95,11 @@ configure() {
 # What a restart brings back; systemd starts it again if it dies, with the same data.
 start() {
     if [ -z "$ZOOKEEPER_CONNECT" ]; then
+        # In one word with its option: an id may begin with a dash.
         runuser -u kafka -- "$home/bin/kafka-storage.sh" format --ignore-formatted \
-            --cluster-id "$(cluster_id)" --config "$properties"
+            --cluster-id="$(cluster_id)" --config "$properties"
     fi
-    cat >/etc/systemd/system/kafka.service <<UNIT
+    cat >"$root/etc/systemd/system/kafka.service" <<UNIT
 [Unit]
 Description=Apache Kafka $KAFKA_VERSION
 After=network-online.target
@@ -132,7 +135,7 @@ serve() {
 }
 
 say() {
-    /opt/aws/bin/cfn-signal --region "$REGION" --stack "$STACK_ID" --resource "Serving$BROKER_ID" "$@"
+    "$root/opt/aws/bin/cfn-signal" --region "$REGION" --stack "$STACK_ID" --resource "Serving$BROKER_ID" "$@"
 }
 
 case "${1:-all}" in

@@ -97,7 +97,7 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "aws",
-        about: "Route 53, S3 and CloudFormation in emulation, a whole cutover on them; the template, the policy; secrets",
+        about: "Route 53, S3, CloudFormation in emulation, a cutover on them; template, user data, policy; secrets",
         packages: &["kutover-aws", "kutover-tests-aws"],
         needs: setup::AWS,
         checks: aws::CHECKS,

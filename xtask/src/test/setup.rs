@@ -22,10 +22,13 @@ pub(crate) enum Need {
     NameServers,
     /// MiniStack, which stands for AWS, and cfn-lint: Python programs.
     AwsTools,
+    /// ShellCheck, which reads what instances run at their start.
+    ShellCheck,
 }
 
-/// What stands for AWS on this machine, and what a whole cutover on it takes besides.
-pub(crate) const AWS: &[Need] = &[Need::AwsTools, Need::Java, Need::Maven, Need::NameServers];
+/// What stands for AWS on this machine, what its instances are to become, and what a whole cutover on it takes besides.
+pub(crate) const AWS: &[Need] =
+    &[Need::AwsTools, Need::ShellCheck, Need::Java, Need::Maven, Need::NameServers];
 
 /// What Apache Kafka on this machine takes.
 pub(crate) const REAL_KAFKA: &[Need] = &[Need::Java, Need::Maven];
@@ -69,6 +72,9 @@ impl Need {
             Self::AwsTools => {
                 Check { name: "MiniStack and cfn-lint", run: |context| Self::AwsTools.provide(context) }
             }
+            Self::ShellCheck => {
+                Check { name: "ShellCheck", run: |context| Self::ShellCheck.provide(context) }
+            }
         }
     }
 
@@ -79,6 +85,7 @@ impl Need {
             Self::OpenSsl => &["libssl-dev", "pkg-config"],
             Self::NameServers => &["bind9", "knot", "pdns-server", "pdns-backend-sqlite3", "sqlite3"],
             Self::AwsTools => &["python3-venv"],
+            Self::ShellCheck => &["shellcheck"],
         }
     }
 
@@ -86,7 +93,7 @@ impl Need {
     fn services(self) -> &'static [&'static str] {
         match self {
             Self::NameServers => &["named", "knot", "pdns"],
-            Self::Java | Self::Maven | Self::OpenSsl | Self::AwsTools => &[],
+            Self::Java | Self::Maven | Self::OpenSsl | Self::AwsTools | Self::ShellCheck => &[],
         }
     }
 
@@ -98,6 +105,7 @@ impl Need {
             Self::OpenSsl => openssl(context),
             Self::NameServers => name_servers(),
             Self::AwsTools => python::aws_tools(context),
+            Self::ShellCheck => shellcheck(context),
         };
         found.err().map(|error| format!("{error:#}"))
     }
@@ -139,6 +147,11 @@ fn maven(context: &Context) -> Result<()> {
         .read()
         .context("mvn cannot be run")
         .map(drop)
+}
+
+fn shellcheck(context: &Context) -> Result<()> {
+    let asked = context.sh.cmd("shellcheck").arg("--version").quiet().ignore_stderr().read();
+    asked.context("shellcheck cannot be run").map(drop)
 }
 
 fn openssl(context: &Context) -> Result<()> {

@@ -37,6 +37,17 @@ fn the_script_is_whole_in_the_template_and_fits() {
     assert!(template.len() <= 51_200 && script.len() <= 14 * 1024, "{} and {}", template.len(), script.len());
 }
 
+#[test]
+fn shellcheck_has_nothing_to_say_about_the_script() {
+    let script = folder().join("template/broker.sh");
+    let read = Command::new("shellcheck").args(["--shell=bash", "--severity=info"]).arg(script).output();
+    let Ok(output) = read else {
+        let what = "ShellCheck (Debian: apt-get install shellcheck)";
+        return kutover_testkit::skip("shellcheck_has_nothing_to_say_about_the_script", what);
+    };
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
 /// Each property as the script writes it for one broker of some.
 fn configured(id: &str, addresses: &str, zookeeper: &str) -> Vec<String> {
     let root = tempfile::tempdir().unwrap();

@@ -35,7 +35,8 @@ pub(crate) use registry::{Registration, register};
 pub(crate) use secured::SavedSecurity;
 pub use secured::{Identity, Secured};
 pub use tools::{MachineTurn, Tools};
-pub(crate) use zookeeper::{SavedZooKeeper, ZooKeeper};
+pub(crate) use zookeeper::SavedZooKeeper;
+pub use zookeeper::ZooKeeper;
 
 use crate::forwarder::Forwarder;
 use crate::spec::KafkaVersion;

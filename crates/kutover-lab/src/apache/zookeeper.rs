@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,10 @@ use tokio::time::timeout;
 
 use super::process::ServerProcess;
 use super::properties;
+use super::registry::{Registration, register};
 use super::tools::Tools;
+use crate::loopback::free_ports;
+use crate::spec::KafkaVersion;
 
 /// How long it may take to answer after its start.
 const SERVING: Duration = Duration::from_secs(60);
@@ -30,13 +33,31 @@ pub(crate) struct SavedZooKeeper {
 
 /// A running ZooKeeper; it ends with its handle.
 #[derive(Debug)]
-pub(crate) struct ZooKeeper {
+pub struct ZooKeeper {
     address: SocketAddr,
     jars: PathBuf,
     process: ServerProcess,
+    _registered: Option<Registration>,
 }
 
 impl ZooKeeper {
+    /// Starts the one that came with a version of Kafka, with its files in `dir`, for brokers that somebody else starts, and
+    /// returns once it serves. One that is left behind by a process that was killed is ended by the next world.
+    ///
+    /// # Errors
+    /// Java or the jars are missing; it does not come up: the end of its log is told.
+    pub async fn alone(tools: &Tools, version: KafkaVersion, dir: &Path) -> ProviderResult<Self> {
+        let failed = |error: io::Error| ProviderError::new(ErrorKind::Unavailable, "start ZooKeeper", error);
+        let jars = tools.jars_of(version, None).await?;
+        fs::create_dir_all(dir).map_err(failed)?;
+        let registered = register(&tools.cache, dir).await.map_err(failed)?;
+        let host = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let port = free_ports(host, 1).map_err(failed)?.remove(0);
+        let saved = SavedZooKeeper { address: SocketAddr::new(host, port), jars };
+        let started = Self::start(tools, dir, &saved).await?;
+        Ok(Self { _registered: Some(registered), ..started })
+    }
+
     /// Takes over the one that an earlier process left running, or starts it.
     pub(crate) async fn start(tools: &Tools, dir: &Path, saved: &SavedZooKeeper) -> ProviderResult<Self> {
         let what = format!("start ZooKeeper on {}", saved.address);
@@ -44,7 +65,7 @@ impl ZooKeeper {
         let config = dir.join("zookeeper.properties");
         let log = dir.join("zookeeper.log");
         if let Some(process) = ServerProcess::adopt(&config, &log) {
-            return Ok(Self { address: saved.address, jars: saved.jars.clone(), process });
+            return Ok(Self::new(saved, process));
         }
         fs::create_dir_all(dir).map_err(failed)?;
         fs::write(&config, properties::zookeeper(saved.address, &dir.join("data"))).map_err(failed)?;
@@ -59,12 +80,17 @@ impl ZooKeeper {
             config.display().to_string(),
         ]);
         let process = ServerProcess::start(&tools.java, args, &config, &log).map_err(failed)?;
-        let zookeeper = Self { address: saved.address, jars: saved.jars.clone(), process };
+        let zookeeper = Self::new(saved, process);
         zookeeper.serving(&what).await?;
         Ok(zookeeper)
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    fn new(saved: &SavedZooKeeper, process: ServerProcess) -> Self {
+        Self { address: saved.address, jars: saved.jars.clone(), process, _registered: None }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
