@@ -20,7 +20,7 @@ use crate::emulated::{emulated, lets_in};
 use crate::proxy::{Lost, Proxy};
 use crate::server::{MiniStack, SECRET, ministack};
 
-const CLUSTER: &str = "the-cluster-there";
+pub(crate) const CLUSTER: &str = "the-cluster-there";
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// The clusters that are not there all say this.
@@ -34,16 +34,16 @@ impl ClusterIds for Ids {
 }
 
 /// A deployment of a test's own, whose brokers say what they are told to.
-struct World {
+pub(crate) struct World {
     server: &'static MiniStack,
     name: &'static str,
-    client: Client,
+    pub(crate) client: Client,
     options: StackOptions,
     brokers: Arc<Mutex<ResourceSignalStatus>>,
 }
 
 impl World {
-    async fn new(server: &'static MiniStack, name: &'static str) -> Self {
+    pub(crate) async fn new(server: &'static MiniStack, name: &'static str) -> Self {
         let client = Client::new(server.aws(None).await.config());
         let parameters = [
             ("Deployment", name),
@@ -76,7 +76,7 @@ impl World {
         world
     }
 
-    fn provisioner(&self, aws: &Aws) -> CloudFormation {
+    pub(crate) fn provisioner(&self, aws: &Aws) -> CloudFormation {
         CloudFormation::new(aws, self.options.clone(), Arc::new(Ids))
     }
 
@@ -104,7 +104,7 @@ impl World {
         *self.brokers.lock().unwrap() = status;
     }
 
-    async fn status(&self, stack: &str) -> Option<StackStatus> {
+    pub(crate) async fn status(&self, stack: &str) -> Option<StackStatus> {
         let found = self.client.describe_stacks().stack_name(stack).send().await.ok()?;
         found.stacks?.pop()?.stack_status
     }

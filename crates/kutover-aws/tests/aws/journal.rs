@@ -13,15 +13,15 @@ use kutover_testkit::conformance::journal;
 use crate::proxy::{Lost, Proxy};
 use crate::server::{MiniStack, SECRET, ministack};
 
-const KEY: &str = "cutover/orders.journal";
+pub(crate) const KEY: &str = "cutover/orders.journal";
 
-async fn bucket(server: &MiniStack, name: &str) -> Client {
+pub(crate) async fn bucket(server: &MiniStack, name: &str) -> Client {
     let client = Client::new(server.aws(None).await.config());
     client.create_bucket().bucket(name).send().await.unwrap();
     client
 }
 
-fn entry(index: u64, term: u64, text: &str) -> JournalEntry {
+pub(crate) fn entry(index: u64, term: u64, text: &str) -> JournalEntry {
     JournalEntry { index, term: Term(term), body: serde_json::json!({ "text": text }) }
 }
 

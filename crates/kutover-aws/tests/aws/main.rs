@@ -2,6 +2,7 @@
 //! beside the code.
 
 mod cloudformation;
+mod defences;
 mod documents;
 mod emulated;
 mod journal;

@@ -1,10 +1,12 @@
-//! A proxy that swallows a request or the reply to one, or answers by itself.
+//! A proxy that swallows a request, or the reply to one; that keeps requests waiting; that answers by itself; and
+//! that changes what is said, so that a defence can be seen to be missed.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Barrier, Notify};
 
 /// What gets lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,14 +20,49 @@ type Answers = dyn Fn(&str) -> Option<String> + Send;
 /// Told of a request whose reply has come and is about to be passed on.
 type Told = dyn Fn(&str) + Send;
 
-/// What is to be lost next, and what was.
+/// What happens to one exchange.
+#[derive(Clone, Debug)]
+pub(crate) enum Deed {
+    /// Nothing.
+    Pass,
+    Lose(Lost),
+    /// It waits until it is let go.
+    Hold(Held),
+    /// It waits until as many others have come.
+    Meet(Arc<Barrier>),
+}
+
+/// A request that waits.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    arrived: Arc<Notify>,
+    let_go: Arc<Notify>,
+}
+
+impl Held {
+    /// Returns when it has come.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+
+    pub(crate) fn let_go(&self) {
+        self.let_go.notify_one();
+    }
+}
+
+/// Changes a text that it knows.
+pub(crate) type Edit = fn(&str) -> String;
+
+/// What is to be done next, and what was lost.
 #[derive(Default)]
 struct Plan {
-    /// Of requests whose text contains this.
-    next: Vec<(Lost, &'static str)>,
+    /// To exchanges whose request contains this text, in this order.
+    next: Vec<(Deed, &'static str)>,
     lost: Vec<Lost>,
     answers: Option<Box<Answers>>,
     told: Option<Box<Told>>,
+    requests: Option<Edit>,
+    replies: Option<Edit>,
 }
 
 /// It lives as long as the runtime of its test.
@@ -54,7 +91,22 @@ impl Proxy {
 
     /// Loses a part of the next exchange whose request contains a text.
     pub(crate) fn lose(&self, part: Lost, of: &'static str) {
-        self.plan.lock().unwrap().next.push((part, of));
+        self.then(Deed::Lose(part), of);
+    }
+
+    /// What happens to the next exchange whose request contains a text, and for which nothing else is planned.
+    pub(crate) fn then(&self, deed: Deed, of: &'static str) {
+        self.plan.lock().unwrap().next.push((deed, of));
+    }
+
+    /// Changes every request from here on.
+    pub(crate) fn edit_requests(&self, edit: Edit) {
+        self.plan.lock().unwrap().requests = Some(edit);
+    }
+
+    /// Changes every reply from here on.
+    pub(crate) fn edit_replies(&self, edit: Edit) {
+        self.plan.lock().unwrap().replies = Some(edit);
     }
 
     /// Answers requests by itself from now on.
@@ -75,29 +127,46 @@ impl Proxy {
 /// One exchange per connection: what is lost is lost by closing it.
 async fn relay(mut client: TcpStream, server: SocketAddr, plan: &Mutex<Plan>) -> std::io::Result<()> {
     let request = whole_request(&mut client).await?;
-    let text = String::from_utf8_lossy(&request).into_owned();
-    let (lost, answer) = {
+    let mut request = String::from_utf8_lossy(&request).into_owned();
+    let (deed, answer, requests, replies) = {
         let mut plan = plan.lock().unwrap();
-        let found = plan.next.iter().position(|(_, of)| text.contains(of));
-        let lost = found.map(|place| plan.next.remove(place).0);
-        plan.lost.extend(lost);
-        (lost, plan.answers.as_ref().and_then(|answers| answers(&text)))
+        let found = plan.next.iter().position(|(_, of)| request.contains(of));
+        let deed = found.map_or(Deed::Pass, |place| plan.next.remove(place).0);
+        if let Deed::Lose(part) = &deed {
+            plan.lost.push(*part);
+        }
+        let answer = plan.answers.as_ref().and_then(|answers| answers(&request));
+        (deed, answer, plan.requests, plan.replies)
     };
     if let Some(answer) = answer {
         return client.write_all(answer.as_bytes()).await;
     }
-    if lost == Some(Lost::Request) {
-        return Ok(());
+    match &deed {
+        Deed::Lose(Lost::Request) => return Ok(()),
+        Deed::Hold(held) => {
+            held.arrived.notify_one();
+            held.let_go.notified().await;
+        }
+        Deed::Meet(others) => {
+            others.wait().await;
+        }
+        Deed::Pass | Deed::Lose(Lost::Reply) => {}
+    }
+    if let Some(edit) = requests {
+        request = with_its_length(&edit(&request));
     }
     let mut upstream = TcpStream::connect(server).await?;
-    upstream.write_all(text.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).await?;
+    upstream.write_all(request.replacen("\r\n", "\r\nConnection: close\r\n", 1).as_bytes()).await?;
     let mut reply = Vec::new();
     upstream.read_to_end(&mut reply).await?;
     if let Some(told) = &plan.lock().unwrap().told {
-        told(&text);
+        told(&request);
     }
-    if lost == Some(Lost::Reply) {
+    if matches!(deed, Deed::Lose(Lost::Reply)) {
         return Ok(());
+    }
+    if let Some(edit) = replies {
+        reply = with_its_length(&edit(&String::from_utf8_lossy(&reply))).into_bytes();
     }
     client.write_all(&reply).await
 }
@@ -108,6 +177,16 @@ pub(crate) fn reply(status: &str, document: &str) -> String {
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{document}"
     )
+}
+
+/// A message whose body may have another length than it says.
+fn with_its_length(message: &str) -> String {
+    let Some((head, body)) = message.split_once("\r\n\r\n") else { return message.to_owned() };
+    let is_length = |line: &&str| line.to_ascii_lowercase().starts_with("content-length:");
+    let mut lines: Vec<_> = head.split("\r\n").filter(|line| !is_length(line)).collect();
+    let length = format!("Content-Length: {}", body.len());
+    lines.push(&length);
+    format!("{}\r\n\r\n{body}", lines.join("\r\n"))
 }
 
 /// Head and body; nothing that is sent here is in chunks.

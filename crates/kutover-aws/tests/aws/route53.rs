@@ -15,26 +15,26 @@ use crate::proxy::{Lost, Proxy};
 use crate::server::{MiniStack, SECRET, ministack};
 
 /// A hosted zone of a test's own.
-struct Zone {
+pub(crate) struct Zone {
     client: Client,
     id: String,
     apex: DnsName,
 }
 
 impl Zone {
-    async fn new(server: &MiniStack, apex: &str) -> Self {
+    pub(crate) async fn new(server: &MiniStack, apex: &str) -> Self {
         let client = Client::new(server.aws(None).await.config());
         let made = client.create_hosted_zone().name(apex).caller_reference(apex).send().await.unwrap();
         let id = made.hosted_zone.unwrap().id.trim_start_matches("/hostedzone/").to_owned();
         Self { client, id, apex: apex.into() }
     }
 
-    fn endpoint(&self) -> DnsName {
+    pub(crate) fn endpoint(&self) -> DnsName {
         DnsName::new(format!("kafka.{}", self.apex))
     }
 
     /// The quota is the account's, and this is none: what is made here may be asked as fast as it answers.
-    fn provider(&self, aws: &Aws) -> Route53 {
+    pub(crate) fn provider(&self, aws: &Aws) -> Route53 {
         Route53::new(
             aws,
             Route53Options { gap: Duration::from_millis(5), ..Route53Options::new(self.apex.clone()) },
