@@ -152,3 +152,68 @@ impl Seen {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seen(status: &str) -> Seen {
+        let stack = Stack::builder().stack_id("arn:1").stack_status(StackStatus::from(status));
+        Seen::new(stack.stack_status_reason("because").build()).unwrap()
+    }
+
+    /// By its last word: what has failed to be undone needs a person, what was undone serves or is in the way.
+    #[test]
+    fn every_status_has_its_meaning() {
+        for (status, standing) in [
+            ("CREATE_COMPLETE", Standing::Serving),
+            ("UPDATE_COMPLETE", Standing::Serving),
+            ("UPDATE_ROLLBACK_COMPLETE", Standing::Serving),
+            ("IMPORT_ROLLBACK_COMPLETE", Standing::Serving),
+            ("UPDATE_IN_PROGRESS", Standing::Changing),
+            ("UPDATE_COMPLETE_CLEANUP_IN_PROGRESS", Standing::Changing),
+            ("UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS", Standing::Changing),
+            ("CREATE_IN_PROGRESS", Standing::Coming),
+            ("ROLLBACK_IN_PROGRESS", Standing::Coming),
+            ("CREATE_FAILED", Standing::Remains),
+            ("ROLLBACK_COMPLETE", Standing::Remains),
+            ("ROLLBACK_FAILED", Standing::Remains),
+            ("DELETE_IN_PROGRESS", Standing::Going),
+            ("DELETE_COMPLETE", Standing::Gone),
+            ("DELETE_FAILED", Standing::Stuck),
+            ("UPDATE_FAILED", Standing::Stuck),
+            ("UPDATE_ROLLBACK_FAILED", Standing::Stuck),
+            ("REVIEW_IN_PROGRESS", Standing::Stuck),
+            // One that AWS adds one day.
+            ("REFURBISHED", Standing::Stuck),
+        ] {
+            assert_eq!(seen(status).standing(), standing, "{status}");
+        }
+    }
+
+    #[test]
+    fn what_is_stuck_says_how_it_gets_out() {
+        for (status, fix) in [
+            ("UPDATE_ROLLBACK_FAILED", "continue its update rollback"),
+            ("DELETE_FAILED", "remove what it could not"),
+            ("REVIEW_IN_PROGRESS", "delete it"),
+            ("UPDATE_FAILED", "see to it in CloudFormation"),
+        ] {
+            let error = seen(status).stuck("isolate");
+            let told = [status, "(because)", fix].iter().all(|part| error.reason.contains(part));
+            assert!(error.kind == ErrorKind::Refused && told, "{error}");
+        }
+    }
+
+    /// Whoever made it, and whatever its template: only what is this deployment's and gives what is needed is used.
+    #[test]
+    fn what_is_not_ours_or_says_too_little_is_refused() {
+        let error = seen("CREATE_COMPLETE").check_owner("Kafka", "destroy").unwrap_err();
+        assert!(error.reason.contains("was not made by kutover"), "{error}");
+        let error = seen("CREATE_COMPLETE").incarnation("describe").unwrap_err();
+        assert!(
+            error.kind == ErrorKind::Invalid && error.reason.contains("no parameter `Suffix`"),
+            "{error}"
+        );
+    }
+}

@@ -137,3 +137,11 @@ fn a_spoilt_owner_record_is_invalid() {
         assert_eq!(read(vec![set]).unwrap_err().kind, ErrorKind::Invalid, "{values:?}");
     }
 }
+
+/// Five requests a second are the account's quota.
+#[test]
+fn the_quota_is_kept_unless_told_otherwise() {
+    let options = Route53Options::new("orders.test".into());
+    assert_eq!(options.gap * 5, Duration::from_secs(1));
+    assert!(options.zone_ids.is_empty() && options.alias_zone_id.is_none(), "{options:?}");
+}

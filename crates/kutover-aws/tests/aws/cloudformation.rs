@@ -1,127 +1,20 @@
-//! Clusters as stacks. What MiniStack has no type for (instances, their interfaces and volumes) is taken out of the
-//! template, and the tests speak for the brokers that are not there.
+//! Clusters as stacks.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use async_trait::async_trait;
-use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
-use kutover_aws::{Aws, CloudFormation, ClusterIds, StackOptions};
-use kutover_core::error::{ErrorKind, ProviderResult};
+use kutover_aws::{CloudFormation, StackOptions};
+use kutover_core::error::ErrorKind;
 use kutover_core::owner::RemovalMark;
-use kutover_core::ports::{ClusterProvisioner as _, Incarnation, RecordData};
-use kutover_core::words::{ClusterId, Colour, IncarnationId, Nonce};
+use kutover_core::ports::{ClusterProvisioner as _, RecordData};
+use kutover_core::words::{Colour, Nonce};
 use kutover_testkit::conformance::provision;
 use kutover_testkit::until;
 
-use crate::emulated::{emulated, lets_in};
-use crate::proxy::{Lost, Proxy};
-use crate::server::{MiniStack, SECRET, ministack};
-
-pub(crate) const CLUSTER: &str = "the-cluster-there";
-const LIMIT: Duration = Duration::from_secs(60);
-
-/// The clusters that are not there all say this.
-struct Ids;
-
-#[async_trait]
-impl ClusterIds for Ids {
-    async fn cluster_id(&self, _: &Incarnation) -> ProviderResult<ClusterId> {
-        Ok(ClusterId::new(CLUSTER))
-    }
-}
-
-/// A deployment of a test's own, whose brokers say what they are told to.
-pub(crate) struct World {
-    server: &'static MiniStack,
-    name: &'static str,
-    pub(crate) client: Client,
-    options: StackOptions,
-    brokers: Arc<Mutex<ResourceSignalStatus>>,
-}
-
-impl World {
-    pub(crate) async fn new(server: &'static MiniStack, name: &'static str) -> Self {
-        let client = Client::new(server.aws(None).await.config());
-        let parameters = [
-            ("Deployment", name),
-            ("ArchiveBucket", "archives"),
-            ("ArchiveKey", "kafka_2.13-4.3.1.tgz"),
-            ("ArchiveSha512", &"0".repeat(128)),
-            ("KafkaVersion", "4.3.1"),
-            ("BrokerAddresses", "172.31.0.10,172.31.16.10,172.31.32.10"),
-            ("BrokerSubnets", "subnet-00000001,subnet-00000002,subnet-00000003"),
-            ("BalancerSubnets", "subnet-00000001,subnet-00000002,subnet-00000003"),
-            ("VpcId", "vpc-00000001"),
-            ("ClientCidr", "172.31.0.0/16"),
-            ("ControllerCidr", "172.31.255.0/24"),
-            ("ImageId", "ami-00000001"),
-        ];
-        let options = StackOptions {
-            parameters: parameters.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
-            template: emulated("0,1,2", &[]),
-            poll: Duration::from_millis(20),
-            ..StackOptions::new(name.into(), name)
-        };
-        let world = Self {
-            server,
-            name,
-            client,
-            options,
-            brokers: Arc::new(Mutex::new(ResourceSignalStatus::Success)),
-        };
-        world.speak_for_brokers();
-        world
-    }
-
-    pub(crate) fn provisioner(&self, aws: &Aws) -> CloudFormation {
-        CloudFormation::new(aws, self.options.clone(), Arc::new(Ids))
-    }
-
-    /// For as long as the test runs: whoever is waited for says what is to be said.
-    fn speak_for_brokers(&self) {
-        let (client, name, brokers) = (self.client.clone(), self.name, Arc::clone(&self.brokers));
-        tokio::spawn(async move {
-            let mut looks = tokio::time::interval(Duration::from_millis(20));
-            loop {
-                looks.tick().await;
-                for stack in [format!("{name}A"), format!("{name}B")] {
-                    for resource in ["Serving0", "Serving1", "Serving2", "Extra"] {
-                        let status = brokers.lock().unwrap().clone();
-                        let signal =
-                            client.signal_resource().stack_name(&stack).logical_resource_id(resource);
-                        // Refused where nobody waits for it.
-                        let _ = signal.unique_id(format!("i-{resource}")).status(status).send().await;
-                    }
-                }
-            }
-        });
-    }
-
-    fn brokers_say(&self, status: ResourceSignalStatus) {
-        *self.brokers.lock().unwrap() = status;
-    }
-
-    pub(crate) async fn status(&self, stack: &str) -> Option<StackStatus> {
-        let found = self.client.describe_stacks().stack_name(stack).send().await.ok()?;
-        found.stacks?.pop()?.stack_status
-    }
-
-    async fn isolation(&self, id: &IncarnationId) -> String {
-        let found = self.client.describe_stacks().stack_name(id.as_str()).send().await.unwrap();
-        let parameters = found.stacks.unwrap().pop().unwrap().parameters.unwrap();
-        let isolation =
-            parameters.into_iter().find(|parameter| parameter.parameter_key() == Some("Isolation"));
-        isolation.unwrap().parameter_value.unwrap_or_default()
-    }
-
-    /// Whether a security group lets anybody in at a port.
-    fn lets_in(&self, group: &str, port: u16) -> bool {
-        lets_in(self.server, &format!("{}A-{group}", self.name), port)
-    }
-}
+use crate::proxy::{Deed, Held, Lost, Proxy};
+use crate::server::{SECRET, ministack};
+use crate::world::{CLUSTER, Ids, LIMIT, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_keeps_the_contract() {
@@ -279,6 +172,33 @@ async fn a_late_put_back_undoes_no_newer_isolation() {
     }
 }
 
+/// The same, with the put-back asleep at either of its steps: before its change set is made, which would then know of the
+/// new isolation, and before it is carried out.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_put_back_that_slept_undoes_no_newer_isolation() {
+    let Some(server) = ministack("a_put_back_that_slept_undoes_no_newer_isolation").await else { return };
+    for (name, step) in [("Drowsy", "Action=CreateChangeSet"), ("Asleep", "Action=ExecuteChangeSet")] {
+        let world = World::new(server, name).await;
+        let proxy = Proxy::before(server.address).await;
+        let sleeper = world.provisioner(&server.aws(Some(proxy.address)).await);
+        let awake = world.provisioner(&server.aws(None).await);
+        let made = awake.provision(Colour::Blue, &"one".into()).await.unwrap();
+        awake.isolate(&made.id, &"earlier".into()).await.unwrap();
+        let held = Held::default();
+        proxy.then(Deed::Hold(held.clone()), step);
+        let overtake = async {
+            held.arrived().await;
+            awake.isolate(&made.id, &"later".into()).await.unwrap();
+            held.let_go();
+        };
+        let earlier = Nonce::new("earlier");
+        let (put_back, ()) = tokio::join!(sleeper.put_back(&made.id, &earlier), overtake);
+        put_back.unwrap();
+        assert_eq!(world.isolation(&made.id).await, "later", "asleep at {step}");
+        assert!(!world.lets_in("client", 9092));
+    }
+}
+
 /// What is made here, and what a template of somebody else's must give too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_cannot_be_used_is_refused_with_its_fix() {
@@ -304,4 +224,159 @@ async fn what_cannot_be_used_is_refused_with_its_fix() {
     });
     let error = poor.provision(Colour::Blue, &one).await.unwrap_err();
     assert!(error.reason.contains("no output `ControllerBootstrap`"), "{error}");
+}
+
+/// L14: two that begin at the same time get the same one, and there is one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_makings_at_once_make_one_stack() {
+    let Some(server) = ministack("two_makings_at_once_make_one_stack").await else { return };
+    let world = World::new(server, "Twice").await;
+    let aws = server.aws(None).await;
+    let (one, other) = (world.provisioner(&aws), world.provisioner(&aws));
+    let request = Nonce::new("one");
+    let made = tokio::join!(one.provision(Colour::Blue, &request), other.provision(Colour::Blue, &request));
+    let (one, other) = (made.0.unwrap(), made.1.unwrap());
+    assert_eq!(one, other);
+    let listed = world.client.describe_stacks().send().await.unwrap().stacks.unwrap();
+    let of_that_name = listed.iter().filter(|stack| stack.stack_name() == Some("TwiceA")).count();
+    assert_eq!(of_that_name, 1);
+}
+
+/// What keeps a stack, and whose rights are used: in the requests themselves, since the emulator looks at none of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_is_asked_for_with_what_keeps_it() {
+    let Some(server) = ministack("a_stack_is_asked_for_with_what_keeps_it").await else { return };
+    let world = World::new(server, "Asked").await;
+    let proxy = Proxy::before(server.address).await;
+    let role = "arn:aws:iam::111122223333:role/kutover";
+    let options = StackOptions { role_arn: Some(role.into()), ..world.options.clone() };
+    let aws = server.aws(Some(proxy.address)).await;
+    let stacks = CloudFormation::new(&aws, options, Arc::new(Ids));
+    let made = stacks.provision(Colour::Green, &"on_e/1".into()).await.unwrap();
+    stacks.isolate(&made.id, &"nonce".into()).await.unwrap();
+    stacks.destroy(&RemovalMark { incarnation: made.id, cluster_id: CLUSTER.into() }).await.unwrap();
+    let role = "RoleARN=arn%3Aaws%3Aiam%3A%3A111122223333%3Arole%2Fkutover";
+    for action in ["Action=CreateStack", "Action=CreateChangeSet", "Action=DeleteStack"] {
+        let [request] = &proxy.seen(action)[..] else { panic!("{action} is not asked for once") };
+        assert!(request.contains(role), "{request}");
+    }
+    let [create] = &proxy.seen("Action=CreateStack")[..] else { unreachable!() };
+    for part in [
+        "StackPolicyBody=%7B",
+        "ClientRequestToken=kutover-on-e-1",
+        "OnFailure=ROLLBACK",
+        "Tags.member.1.Key=kutover%3Adeployment&Tags.member.1.Value=Asked",
+        "CAPABILITY_NAMED_IAM",
+        "CAPABILITY_AUTO_EXPAND",
+    ] {
+        assert!(create.contains(part), "no {part} in {create}");
+    }
+}
+
+/// An isolation that CloudFormation could not carry out, and took back: clients still come in, and it says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_isolation_that_was_undone_says_why() {
+    let Some(server) = ministack("an_isolation_that_was_undone_says_why").await else { return };
+    let mut world = World::new(server, "Undone").await;
+    let mut changed: serde_json::Value = serde_json::from_str(&world.options.template).unwrap();
+    changed["Conditions"]["IsShut"] = serde_json::json!({ "Fn::Not": [{ "Condition": "IsOpen" }] });
+    changed["Resources"]["Extra"] = serde_json::json!({
+        "Type": "AWS::CloudFormation::WaitCondition",
+        "Condition": "IsShut",
+        "CreationPolicy": { "ResourceSignal": { "Count": 1, "Timeout": "PT5M" } },
+    });
+    world.options.template = changed.to_string();
+    let stacks = world.provisioner(&server.aws(None).await);
+    let made = stacks.provision(Colour::Blue, &"one".into()).await.unwrap();
+    world.brokers_say(ResourceSignalStatus::Failure);
+    let error = stacks.isolate(&made.id, &"nonce".into()).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Refused && error.reason.contains("WaitCondition Extra"), "{error}");
+    assert!(world.lets_in("client", 9092) && world.isolation(&made.id).await.is_empty());
+    world.brokers_say(ResourceSignalStatus::Success);
+    stacks.isolate(&made.id, &"nonce".into()).await.unwrap();
+    assert!(!world.lets_in("client", 9092));
+}
+
+/// What only a person gets out of its state is left to that person, with a word on how; and one that could not be removed
+/// whole serves nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_that_is_stuck_is_left_to_a_person() {
+    let Some(server) = ministack("a_stack_that_is_stuck_is_left_to_a_person").await else { return };
+    let world = World::new(server, "Stuck").await;
+    let proxy = Proxy::before(server.address).await;
+    let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
+    let made = stacks.provision(Colour::Blue, &"one".into()).await.unwrap();
+    proxy.edit_replies(|reply| {
+        reply.replace("<StackStatus>CREATE_COMPLETE<", "<StackStatus>UPDATE_ROLLBACK_FAILED<")
+    });
+    let mark = RemovalMark { incarnation: made.id.clone(), cluster_id: CLUSTER.into() };
+    for error in [
+        stacks.describe(Colour::Blue).await.map(drop).unwrap_err(),
+        stacks.provision(Colour::Blue, &"one".into()).await.map(drop).unwrap_err(),
+        stacks.isolate(&made.id, &"nonce".into()).await.unwrap_err(),
+    ] {
+        assert!(
+            error.kind == ErrorKind::Refused && error.reason.contains("continue its update rollback"),
+            "{error}"
+        );
+    }
+    proxy.edit_replies(|reply| reply.replace("<StackStatus>CREATE_COMPLETE<", "<StackStatus>DELETE_FAILED<"));
+    assert_eq!(stacks.describe(Colour::Blue).await.unwrap(), None);
+    proxy.edit_replies(str::to_owned);
+    stacks.destroy(&mark).await.unwrap();
+    // Clients reach nothing of what is gone, and nothing can be shut there.
+    stacks.put_back(&made.id, &"nonce".into()).await.unwrap();
+    let error = stacks.isolate(&made.id, &"nonce".into()).await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::NotFound, "{error}");
+}
+
+/// A change set that somebody else's change has made obsolete is made anew, and not for ever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_isolation_that_is_always_overtaken_is_given_up() {
+    let Some(server) = ministack("an_isolation_that_is_always_overtaken_is_given_up").await else { return };
+    let world = World::new(server, "Overtaken").await;
+    let proxy = Proxy::before(server.address).await;
+    let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
+    let made = stacks.provision(Colour::Blue, &"one".into()).await.unwrap();
+    let overtake = || proxy.then(Deed::Refuse(400, "InvalidChangeSetStatus"), "Action=ExecuteChangeSet");
+    (0..5).for_each(|_| overtake());
+    let error = stacks.isolate(&made.id, &"nonce".into()).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Unavailable && error.reason.contains("again and again"), "{error}");
+    assert_eq!(world.isolation(&made.id).await, "");
+    overtake();
+    stacks.isolate(&made.id, &"nonce".into()).await.unwrap();
+    assert_eq!(world.isolation(&made.id).await, "nonce");
+}
+
+/// Making a stack takes many minutes: what has happened is told, once each, and in order.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_making_tells_how_far_it_is() {
+    let Some(server) = ministack("a_making_tells_how_far_it_is").await else { return };
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(told.reopen().unwrap()));
+    // For the whole program: one thread's own would miss what another thread has come by first.
+    log.init();
+    let world = World::new(server, "Told").await;
+    *world.brokers.lock().unwrap() = None;
+    let stacks = world.provisioner(&server.aws(None).await);
+    let look = async || {
+        std::fs::read_to_string(told.path()).unwrap().contains("ToldA CREATE_IN_PROGRESS").then_some(())
+    };
+    let speak = async {
+        until("the beginning to be told", LIMIT, look).await;
+        world.brokers_say(ResourceSignalStatus::Success);
+    };
+    let request = Nonce::new("one");
+    let (made, ()) = tokio::join!(stacks.provision(Colour::Blue, &request), speak);
+    made.unwrap();
+    let told = std::fs::read_to_string(told.path()).unwrap();
+    // Other tests' stacks are told of too.
+    let told: String = told.lines().filter(|line| line.ends_with("stack=Told")).collect();
+    let places =
+        ["ToldA CREATE_IN_PROGRESS", "Serving2 CREATE_COMPLETE", "ToldA CREATE_COMPLETE"].map(|event| {
+            let places: Vec<_> = told.match_indices(event).map(|(place, _)| place).collect();
+            let [place] = places[..] else { panic!("{event} {places:?}: {told}") };
+            place
+        });
+    assert!(places.is_sorted(), "{told}");
 }

@@ -12,11 +12,11 @@ use kutover_core::words::{Colour, Term};
 use kutover_testkit::conformance::dns::{self, published};
 use tokio::sync::Barrier;
 
-use crate::cloudformation::{CLUSTER, World};
 use crate::journal::{KEY, bucket, entry};
 use crate::proxy::{Deed, Held, Proxy};
 use crate::route53::Zone;
 use crate::server::ministack;
+use crate::world::{CLUSTER, World};
 
 const CHANGE: &str = "ChangeResourceRecordSetsRequest";
 const UNPROTECT: &str = "Action=UpdateTerminationProtection";

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use kutover_aws::template;
+use kutover_aws::{STACK_POLICY, template};
 
 use crate::server::tool;
 
@@ -46,6 +46,24 @@ fn shellcheck_has_nothing_to_say_about_the_script() {
         return kutover_testkit::skip("shellcheck_has_nothing_to_say_about_the_script", what);
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+/// The policy of a stack names what the template makes: a name that it has not would guard nothing.
+#[test]
+fn the_stack_policy_guards_what_a_broker_is() {
+    let policy: serde_json::Value = serde_json::from_str(STACK_POLICY).unwrap();
+    let denied = &policy["Statement"][1];
+    assert_eq!((denied["Effect"].as_str(), denied["Principal"].as_str()), (Some("Deny"), Some("*")));
+    assert_eq!(denied["Action"], serde_json::json!(["Update:Replace", "Update:Delete"]));
+    let guarded = denied["Resource"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+    let guarded: BTreeSet<_> = guarded.map(|name| name.strip_prefix("LogicalResourceId/").unwrap()).collect();
+    assert_eq!(guarded, ["Attachment*", "Balancer", "Broker*", "Interface*", "Volume*"].into());
+    let template = template();
+    let defined = |name: &str| {
+        let key = format!("{}:", name.replace('*', "${Id}"));
+        template.lines().any(|line| line.trim().trim_start_matches("- ") == key)
+    };
+    assert!(guarded.iter().all(|name| defined(name)), "not all of {guarded:?} are in the template");
 }
 
 /// Each property as the script writes it for one broker of some.

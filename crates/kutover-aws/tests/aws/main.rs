@@ -1,7 +1,9 @@
 //! kutover-aws against MiniStack: the ports' conformance suites, races, lost requests and replies. And what is shipped
 //! beside the code.
 
+mod answers;
 mod cloudformation;
+mod connect;
 mod defences;
 mod documents;
 mod emulated;
@@ -10,3 +12,4 @@ mod journal;
 mod proxy;
 mod route53;
 mod server;
+mod world;

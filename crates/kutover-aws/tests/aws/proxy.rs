@@ -30,6 +30,8 @@ pub(crate) enum Deed {
     Hold(Held),
     /// It waits until as many others have come.
     Meet(Arc<Barrier>),
+    /// The server is not asked: it is refused with a status and a code, as AWS words it.
+    Refuse(u16, &'static str),
 }
 
 /// A request that waits.
@@ -59,6 +61,8 @@ struct Plan {
     /// To exchanges whose request contains this text, in this order.
     next: Vec<(Deed, &'static str)>,
     lost: Vec<Lost>,
+    /// Every request that came.
+    seen: Vec<String>,
     answers: Option<Box<Answers>>,
     told: Option<Box<Told>>,
     requests: Option<Edit>,
@@ -119,6 +123,11 @@ impl Proxy {
         self.plan.lock().unwrap().told = Some(Box::new(told));
     }
 
+    /// The requests that came so far and contain a text.
+    pub(crate) fn seen(&self, of: &str) -> Vec<String> {
+        self.plan.lock().unwrap().seen.iter().filter(|request| request.contains(of)).cloned().collect()
+    }
+
     pub(crate) fn lost(&self) -> Vec<Lost> {
         self.plan.lock().unwrap().lost.clone()
     }
@@ -130,6 +139,7 @@ async fn relay(mut client: TcpStream, server: SocketAddr, plan: &Mutex<Plan>) ->
     let mut request = String::from_utf8_lossy(&request).into_owned();
     let (deed, answer, requests, replies) = {
         let mut plan = plan.lock().unwrap();
+        plan.seen.push(request.clone());
         let found = plan.next.iter().position(|(_, of)| request.contains(of));
         let deed = found.map_or(Deed::Pass, |place| plan.next.remove(place).0);
         if let Deed::Lose(part) = &deed {
@@ -143,6 +153,10 @@ async fn relay(mut client: TcpStream, server: SocketAddr, plan: &Mutex<Plan>) ->
     }
     match &deed {
         Deed::Lose(Lost::Request) => return Ok(()),
+        Deed::Refuse(status, code) => {
+            let is_s3 = request.contains("x-amz-checksum") || request.contains("x-id=");
+            return client.write_all(refusal(*status, code, is_s3).as_bytes()).await;
+        }
         Deed::Hold(held) => {
             held.arrived.notify_one();
             held.let_go.notified().await;
@@ -177,6 +191,13 @@ pub(crate) fn reply(status: &str, document: &str) -> String {
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: text/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{document}"
     )
+}
+
+/// An answer that every service's client here understands: S3 has no outer element, the others do.
+fn refusal(status: u16, code: &str, is_s3: bool) -> String {
+    let error = format!("<Error><Code>{code}</Code><Message>as the test wants it</Message></Error>");
+    let body = if is_s3 { error } else { format!("<ErrorResponse>{error}</ErrorResponse>") };
+    reply(&format!("{status} No"), &body)
 }
 
 /// A message whose body may have another length than it says.

@@ -17,7 +17,7 @@ use crate::server::{MiniStack, SECRET, ministack};
 /// A hosted zone of a test's own.
 pub(crate) struct Zone {
     client: Client,
-    id: String,
+    pub(crate) id: String,
     apex: DnsName,
 }
 
@@ -108,6 +108,78 @@ async fn a_cname_takes_the_place_of_addresses() {
     assert_eq!(resumed.read(&endpoint).await.unwrap(), second.normal(), "looking changed nothing");
     resumed.compare_and_set(&endpoint, &second, &first).await.unwrap();
     assert_eq!(provider.read(&endpoint).await.unwrap(), first);
+}
+
+/// What Route 53 has stored is not yet what its servers answer with: `INSYNC` is waited for, and that what is in sync is
+/// what stands there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_not_in_sync_is_not_visible() {
+    let Some(server) = ministack("what_is_not_in_sync_is_not_visible").await else { return };
+    let zone = Zone::new(server, "sync.test").await;
+    let aws = server.aws(None).await;
+    let (provider, other) = (zone.provider(&aws), zone.provider(&aws));
+    let endpoint = zone.endpoint();
+    let (first, second) = (published(1), published(2));
+    provider.compare_and_set(&endpoint, &Published::default(), &first).await.unwrap();
+    // The emulator calls a change pending when it is first asked for it.
+    assert!(!provider.is_visible(&endpoint, &first).await.unwrap(), "it is pending");
+    assert!(provider.is_visible(&endpoint, &first).await.unwrap(), "it is in sync");
+    other.compare_and_set(&endpoint, &first, &second).await.unwrap();
+    assert!(!provider.is_visible(&endpoint, &first).await.unwrap(), "it was in sync, and has a successor");
+    let empty = DnsName::new("empty.sync.test");
+    assert!(
+        provider.is_visible(&empty, &Published::default()).await.unwrap(),
+        "there is nothing to wait for"
+    );
+    assert!(!provider.is_visible(&empty, &first).await.unwrap());
+}
+
+/// Of several hosted zones, the one with the longest name that it lies in.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_is_kept_in_its_nearest_zone() {
+    let Some(server) = ministack("an_endpoint_is_kept_in_its_nearest_zone").await else { return };
+    let aws = server.aws(None).await;
+    let (outer, inner) = (Zone::new(server, "outer.test").await, Zone::new(server, "inner.outer.test").await);
+    let provider = |ids: &[&String]| {
+        let zone_ids = ids.iter().map(|id| (*id).clone()).collect();
+        let options =
+            Route53Options { gap: Duration::from_millis(5), ..Route53Options::new("unused.test".into()) };
+        Route53::new(&aws, Route53Options { zone_ids, ..options })
+    };
+    let both = provider(&[&outer.id, &inner.id]);
+    for (zone, number) in [(&outer, 1), (&inner, 2)] {
+        let endpoint = zone.endpoint();
+        both.compare_and_set(&endpoint, &Published::default(), &published(number)).await.unwrap();
+        assert_eq!(zone.ttls().await, (5, 5), "it is not in {}", zone.apex);
+    }
+    let error = both.read(&"kafka.elsewhere.test".into()).await.unwrap_err();
+    assert!(error.reason.contains("`outer.test`, `inner.outer.test`"), "{error}");
+    let error = provider(&[&"ZNONE".to_owned()]).read(&outer.endpoint()).await.unwrap_err();
+    assert!(error.kind == ErrorKind::NotFound && error.what.contains("ZNONE"), "{error}");
+}
+
+/// An alias may stand where a CNAME must not; it has the load balancer's own TTL.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_apex_leads_to_a_load_balancer_by_an_alias() {
+    let Some(server) = ministack("an_apex_leads_to_a_load_balancer_by_an_alias").await else { return };
+    let zone = Zone::new(server, "apex.test").await;
+    let aws = server.aws(None).await;
+    let to = |balancer: &str, number: u64| {
+        let data = RecordData::Cname(DnsName::new(format!("{balancer}.elb.eu-west-1.amazonaws.com")));
+        Published { endpoint: Some(RecordSet { ttl_s: 60, data }), ..published(number) }
+    };
+    let (blue, green) = (to("kafkaa-1", 1), to("kafkab-2", 2));
+    let error =
+        zone.provider(&aws).compare_and_set(&zone.apex, &Published::default(), &blue).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Refused && error.reason.contains("apex"), "{error}");
+    let options = Route53Options { gap: Duration::from_millis(5), ..Route53Options::new(zone.apex.clone()) };
+    let aliases = Route53::new(&aws, Route53Options { alias_zone_id: Some("ZELB".into()), ..options });
+    aliases.compare_and_set(&zone.apex, &Published::default(), &blue).await.unwrap();
+    aliases.compare_and_set(&zone.apex, &blue, &green).await.unwrap();
+    assert_eq!(aliases.read(&zone.apex).await.unwrap(), green);
+    let listed = zone.client.list_resource_record_sets().hosted_zone_id(&zone.id).send().await.unwrap();
+    let alias = listed.resource_record_sets.iter().find_map(|set| set.alias_target()).unwrap();
+    assert_eq!((alias.hosted_zone_id(), alias.evaluate_target_health()), ("ZELB", false));
 }
 
 /// Thirty-two controllers: one wins, and each loser says who.
