@@ -94,3 +94,27 @@ async fn a_publication_waits_until_it_is_visible() {
     assert_eq!(finished.stop, Stop::Complete);
     assert_eq!(waited[1] - waited[0], 6, "five times no, then yes");
 }
+
+/// L4: the old TTL is waited out from when the lowered one is served, not from when it is stored: a server that has not heard
+/// of it goes on giving answers that live as long as before. Restoring it is no reason to wait.
+#[tokio::test(start_paused = true)]
+async fn the_old_ttl_is_waited_out_once_the_new_one_is_served() {
+    let world = world().await;
+    let endpoint = DnsName::new("kafka.orders.test");
+    let (_operator, words) = mpsc::unbounded_channel();
+    let asked = || world.faults.calls().iter().filter(|call| *call == "dns.is_visible").count();
+    let mut looks = vec![];
+    let finished = controller(&world, CONFIG)
+        .run(words, |event| match event {
+            Event::Entered { state: StateName::Preparing } => world.dns.hide_for(5),
+            Event::Entered { state: StateName::Ready } => looks.push(asked()),
+            Event::Published { .. } => looks.push(asked()),
+            _ => {}
+        })
+        .await
+        .unwrap();
+    assert_eq!(finished.stop, Stop::Complete);
+    assert_eq!(world.dns.published(&endpoint).endpoint.unwrap().ttl_s, 30);
+    assert_eq!(looks, [6, 7], "five times no, then yes; and once for the publication");
+    assert_eq!(asked(), 7);
+}

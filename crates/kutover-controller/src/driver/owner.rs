@@ -171,7 +171,8 @@ impl World {
     }
 
     /// Sets the endpoints' TTL and answers with the one that stood before. After a try whose outcome was not learnt the
-    /// record says the new one already, and the ordinary one stands in for what was there.
+    /// record says the new one already, and the ordinary one stands in for what was there. One that was lowered is served
+    /// by then: the old one is waited out from here on, and a server that still gave it would begin that time anew.
     pub(super) async fn set_ttl(&self, term: Term, ttl_s: Option<u32>) -> ProviderResult<Answer> {
         let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
         let old_ttl_s = self.ttl_before(term, ttl_s).await?;
@@ -181,6 +182,9 @@ impl World {
                 let desired = Published { endpoint: Some(RecordSet { ttl_s, ..set }), ..found.clone() };
                 self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
             }
+        }
+        if old_ttl_s > ttl_s {
+            self.served().await?;
         }
         Ok(Answer::TtlSet { old_ttl_s })
     }
@@ -225,13 +229,19 @@ impl World {
                 self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
             }
         }
+        self.served().await?;
+        Ok(Answer::Done)
+    }
+
+    /// Returns once every authoritative server serves what stands at the endpoints.
+    async fn served(&self) -> ProviderResult<()> {
         for endpoint in &self.deployment.endpoints {
             let published = self.backends.dns.read(endpoint).await?;
             while !self.backends.dns.is_visible(endpoint, &published).await? {
                 tokio::time::sleep(VISIBLE_POLL).await;
             }
         }
-        Ok(Answer::Done)
+        Ok(())
     }
 
     /// As [`World::ours`]; a further endpoint that has no owner record yet gets its first copy.
