@@ -93,7 +93,7 @@ mod tests {
         let cluster = "provisioner = { kind = \"lab\", kafka = \"embedded\" }";
         let text = format!(
             "deployment = \"orders\"\njournal = \"orders.journal\"\nendpoints = [{{ name = \"kafka.orders.test\", port = 9092 }}]\n\
-             dns = {{ kind = \"local\", zone = \"orders.test\", listen = \"127.0.0.1:0\" }}\n\
+             dns = {{ kind = \"local\", zone = \"orders.test\", listen = \"127.0.0.1:0\", ttl_s = 1 }}\n\
              [clusters.blue]\n{cluster}\n[clusters.green]\n{cluster}\n{lines}\n"
         );
         match Clients::of(&Config::parse(&text).unwrap(), Colour::Green) {

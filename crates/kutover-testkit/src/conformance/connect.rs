@@ -1,6 +1,7 @@
 //! [`ConnectAdmin`], clause by clause. A suite is given workers that take this config, and a name that is nobody's.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kutover_core::error::{ErrorKind, ProviderError};
 use kutover_core::ports::{
@@ -10,8 +11,11 @@ use kutover_core::words::{ClusterId, ConnectorName};
 use serde_json::Value;
 
 use super::Clause;
+use crate::until;
 
 const PORT: &str = "ConnectAdmin";
+/// Workers that move connectors have done so long before.
+const SETTLED: Duration = Duration::from_secs(60);
 
 /// Clause 1. `cluster` is the one that the workers belong to.
 pub async fn workers_say_whose_they_are(connect: &dyn ConnectAdmin, cluster: &ClusterId) {
@@ -31,7 +35,12 @@ async fn described(
     connect: &dyn ConnectAdmin,
     name: &ConnectorName,
 ) -> Option<ConnectorDescription> {
-    clause.ok(connect.connectors().await).remove(name)
+    // Workers that are just moving a connector say so, and want to be asked again.
+    let settled = async || match connect.connectors().await {
+        Err(error) if error.kind == ErrorKind::Unavailable => None,
+        answered => Some(answered),
+    };
+    clause.ok(until("the workers to have settled", SETTLED, settled).await).remove(name)
 }
 
 /// Clause 2.
