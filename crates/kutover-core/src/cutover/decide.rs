@@ -214,6 +214,23 @@ pub(super) fn target_back(redirected: &Redirected) -> Target {
     }
 }
 
+/// How the segment stands that was left on the cluster that is gone back to, and where the next one starts there.
+pub(super) fn start_at_home(
+    chain: &Chain,
+    left: Generation,
+    end: &PartitionEnd,
+) -> (Option<SegmentEnd>, Offset) {
+    let mut segments = chain.segments(&end.place).iter();
+    let before = segments.find(|segment| segment.generation == left).map(|segment| segment.end);
+    let start = match before {
+        // A partition that is new here: all of it is to be read.
+        None => end.start,
+        Some(SegmentEnd::Closed { end: closed, .. }) => closed,
+        Some(SegmentEnd::Open | SegmentEnd::Unreadable) => end.high_watermark,
+    };
+    (before, start)
+}
+
 /// A rollback's chain: the closing generation ends where the fence holds it (or is given up with its cluster), the
 /// opening one starts where its cluster stands. What was open there before ends at the same offset.
 pub(super) fn separate(
@@ -237,22 +254,19 @@ pub(super) fn separate(
     };
     for end in home {
         let left = way.redirected.left;
-        let before = chain.segments(&end.place).iter().find(|segment| segment.generation == left);
-        let start = match before.map(|segment| segment.end) {
-            // A partition that is new here: all of it is to be read.
-            None => end.start,
-            Some(SegmentEnd::Closed { end: closed, .. }) if closed <= end.high_watermark => closed,
-            Some(SegmentEnd::Closed { end: closed, .. }) => {
+        let (before, start) = start_at_home(&chain, left, end);
+        match before {
+            Some(SegmentEnd::Closed { .. }) if start > end.high_watermark => {
                 return Err(format!(
-                    "{}: generation {left} was closed at {closed}, but the log ends at {}",
+                    "{}: generation {left} was closed at {start}, but the log ends at {}",
                     end.place, end.high_watermark
                 ));
             }
             Some(SegmentEnd::Open | SegmentEnd::Unreadable) => {
-                chain.close(&end.place, left, end.high_watermark, ClosedBy::Barrier).map_err(refuse)?;
-                end.high_watermark
+                chain.close(&end.place, left, start, ClosedBy::Barrier).map_err(refuse)?;
             }
-        };
+            Some(SegmentEnd::Closed { .. }) | None => {}
+        }
         let Target { generation, colour, cluster_id, .. } = way.target.clone();
         chain.open(end.place.clone(), generation, colour, cluster_id, start).map_err(refuse)?;
     }

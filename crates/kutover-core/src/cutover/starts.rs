@@ -5,8 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 use super::way_back::{Rollback, WayBack};
-use super::{Answer, Cause, Command, Cutover, Event, Next, Plan, Prepared, Redirection, StartOffsets, State};
-use crate::chain::{Chain, SegmentEnd};
+use super::{
+    Answer, Cause, Command, Cutover, Event, Next, Plan, Prepared, Redirection, StartOffsets, State, decide,
+};
+use crate::chain::Chain;
 use crate::controls::{Control, without};
 use crate::owner::Target;
 use crate::ports::PartitionEnd;
@@ -151,13 +153,7 @@ impl WayBack {
         let mut next = Vec::new();
         let mut read_out = Vec::new();
         for end in ends {
-            let segments = chain.segments(&end.place);
-            let segment = segments.iter().find(|segment| segment.generation == self.redirected.left);
-            let start = match segment.map(|segment| segment.end) {
-                None => end.start,
-                Some(SegmentEnd::Closed { end, .. }) => end,
-                Some(SegmentEnd::Open | SegmentEnd::Unreadable) => end.high_watermark,
-            };
+            let (_, start) = decide::start_at_home(chain, self.redirected.left, end);
             if self.drained || end.start >= start {
                 read_out.push((end.place.clone(), start));
             }
