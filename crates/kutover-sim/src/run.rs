@@ -277,7 +277,6 @@ fn age_out(world: &World, cluster: &MemoryCluster, place: &TopicPartition, shape
 
 /// What befalls those who know of a cluster's groups.
 fn befall_groups(world: &World, cluster: &MemoryCluster) {
-    let lasts = |shape: u64| tokio::time::sleep(shaped(shape >> 8, 500, 20_000));
     if let Some(shape) = world.weather.strikes(Fault::CoordinatorSilent) {
         let groups = &world.scene.groups;
         let group = GroupId::new(groups[shape as usize % groups.len()].name.clone());
@@ -292,7 +291,8 @@ fn befall_groups(world: &World, cluster: &MemoryCluster) {
     }
     if let Some(shape) = world.weather.strikes(Fault::GroupsUnlisted) {
         cluster.set_groups_answer(false);
-        let (cluster, silent) = (cluster.clone(), lasts(shape));
+        let silent = tokio::time::sleep(shaped(shape >> 8, 500, 20_000));
+        let cluster = cluster.clone();
         tokio::spawn(async move {
             silent.await;
             cluster.set_groups_answer(true);
