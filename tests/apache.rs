@@ -1,19 +1,14 @@
 //! Whole cutovers on real Apache Kafka. One world at a time: each holds the machine's turn for JVMs.
 
 use kutover_lab::{KafkaVersion, MachineTurn, Tools};
-use kutover_tests::{assert_complete, assert_rolled_back, command, demo, demo_by, happened, number};
+use kutover_tests::{assert_complete, assert_rolled_back, command, demo, demo_by, happened, number, tools};
 
 /// The machine's turn, if these versions can be run here.
 fn turn(test: &str, versions: &[&str]) -> Option<MachineTurn> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let tools = Tools::from_env();
-    for version in versions {
-        let version: KafkaVersion = version.parse().expect("a version");
-        if let Err(missing) = runtime.block_on(tools.ready(version)) {
-            kutover_testkit::skip(test, &missing.to_string());
-            return None;
-        }
-    }
+    let versions: Vec<KafkaVersion> =
+        versions.iter().map(|version| version.parse().expect("a version")).collect();
+    let tools = runtime.block_on(tools(test, &versions))?;
     Some(runtime.block_on(tools.machine_turn()).expect("the machine's turn"))
 }
 

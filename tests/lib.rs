@@ -10,10 +10,12 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output};
 use std::sync::OnceLock;
 
+use kutover_core::error::ErrorKind;
 use kutover_lab::embedded::EmbeddedCluster;
+use kutover_lab::{KafkaVersion, Tools};
 use serde_json::Value;
 
-pub use live::{Live, LivePlan, until_shut};
+pub use live::{Counted, CutOver, Live, LivePlan};
 pub use program::Program;
 pub use quiet::Planted;
 
@@ -82,6 +84,22 @@ fn told_by_cargo() -> impl Iterator<Item = OsString> {
         let name = name.to_string_lossy();
         name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
     })
+}
+
+/// What it takes to run these versions of Apache Kafka; `None`, with a word, where a part of it is missing.
+///
+/// # Panics
+/// If what is there does not work.
+pub async fn tools(test: &str, versions: &[KafkaVersion]) -> Option<Tools> {
+    let tools = Tools::from_env();
+    for version in versions {
+        if let Err(missing) = tools.ready(*version).await {
+            assert_ne!(missing.kind, ErrorKind::Invalid, "{test}: {missing}");
+            kutover_testkit::skip(test, &missing.to_string());
+            return None;
+        }
+    }
+    Some(tools)
 }
 
 /// Two clusters that exist, in this process. They have nothing to be fenced with, so that is waived, and the old one

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,11 +11,15 @@ use kutover_audit::{
     ClusterLog, Deployment, Evidence, Follower, KutoverSender, ReaderSet, Sender, SenderAccount, Traffic,
     TrafficPlan, audit, ends_of, over_all, place, producer_name,
 };
+use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::Colour;
+use kutover_lab::LabProvisioner;
 use kutover_testkit::until;
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::task::block_in_place;
+
+use crate::{Program, assert_complete};
 
 /// The bound of everything that is waited for.
 const BOUND: Duration = Duration::from_secs(60);
@@ -22,6 +27,9 @@ const BOUND: Duration = Duration::from_secs(60);
 const SEED: u64 = 7;
 /// Clusters are a test's own, so that nobody else's records stand there.
 const RUN: u64 = 1;
+
+/// So many more acknowledgements, wherever traffic is to be seen.
+const MORE: u64 = 500;
 
 /// What there is.
 pub struct LivePlan<'a> {
@@ -39,11 +47,69 @@ pub struct LivePlan<'a> {
     pub partitions: u16,
 }
 
+/// A cutover that a person approves, carried out by the program on clusters of kutover-lab under live traffic.
+pub struct CutOver {
+    up: Program,
+    status: Option<i32>,
+    live: Live,
+    producers: usize,
+    report: String,
+}
+
+impl CutOver {
+    /// From the start to the end of the program.
+    ///
+    /// # Panics
+    /// If it does not come so far, or the traffic does not go on before the switch.
+    pub async fn carry_out(program: &mut Command, plan: LivePlan<'_>, lab: &LabProvisioner) -> Self {
+        let producers = plan.producers;
+        let mut up = Program::start(program);
+        up.wait_for("term 1 taken");
+        let mut live = Live::start(plan, &audited_at(lab, Colour::Blue).await).await;
+        up.wait_for("approve redirect");
+        live.goes_on(MORE).await;
+        live.follow(Colour::Green, &audited_at(lab, Colour::Green).await);
+        up.say("approve redirect");
+        up.wait_for("approve removal");
+        until_shut(lab.place(Colour::Blue)).await;
+        live.finish_log(Colour::Blue);
+        up.say("approve removal");
+        let (status, report) = up.end();
+        Self { up, status, live, producers, report }
+    }
+
+    /// Asserts that the traffic goes on and that nothing was lost, by the count of `demo --json`.
+    ///
+    /// # Panics
+    /// If one of them does not hold.
+    pub async fn assert_complete(self) -> Counted {
+        let Self { up, status, live, producers, report } = self;
+        let told: Value = serde_json::from_str(report.trim())
+            .unwrap_or_else(|error| panic!("no report ({error}):\n{}", up.shown()));
+        live.goes_on(MORE).await;
+        let counted = live.audit(&told).await;
+        assert_complete(&counted, status, producers);
+        assert_eq!(counted["foreign"], 0, "{counted}");
+        Counted { report, said: up.said.clone() }
+    }
+}
+
+/// What a cutover that was complete has left of words.
+pub struct Counted {
+    /// On stdout.
+    pub report: String,
+    /// On stderr, its log among it.
+    pub said: String,
+}
+
+/// Where the audit reads a colour's cluster: the controller's way, which is open until the end.
+async fn audited_at(lab: &LabProvisioner, colour: Colour) -> String {
+    let there = lab.describe(colour).await.expect("it is told").expect("it is there");
+    there.controller_bootstrap.join(",")
+}
+
 /// Waits until nobody gets in at an address: clients are shut out there.
-///
-/// # Panics
-/// If somebody still does after a minute.
-pub async fn until_shut(at: SocketAddr) {
+async fn until_shut(at: SocketAddr) {
     let shut = async || TcpStream::connect(at).await.is_err().then_some(());
     until("clients to be shut out", BOUND, shut).await;
 }
@@ -158,29 +224,18 @@ impl Live {
             })
             .collect();
         let fenced = events(up).any(|event| event.contains("fence proven at the leaders"));
-        json!({
-            "outcome": up["outcome"],
-            "reason": up["reason"],
-            "accepted": found.accepted,
-            "acknowledged": found.acknowledged,
-            "returned": found.returned,
-            "failed": found.failed,
-            "lost": found.lost,
-            "duplicated": found.duplicated,
-            "possibly_duplicated": found.possibly_duplicated,
-            "out_of_order": found.out_of_order,
-            "not_written_but_there": found.not_written_but_there,
-            "foreign": found.foreign,
-            "blue": {
-                "records": blue.records.len(),
-                "removed": events(up).any(|event| event.starts_with("removed ")),
-                "closed_by": if fenced { "fence" } else { "quiet" },
-            },
-            "green": { "records": green.records.len() },
-            "groups": found.groups,
-            "producers": producers,
-            "timeline": up["timeline"],
-        })
+        let mut report = json!(found);
+        for field in ["outcome", "reason", "timeline"] {
+            report[field] = up[field].clone();
+        }
+        report["blue"] = json!({
+            "records": blue.records.len(),
+            "removed": events(up).any(|event| event.starts_with("removed ")),
+            "closed_by": if fenced { "fence" } else { "quiet" },
+        });
+        report["green"] = json!({ "records": green.records.len() });
+        report["producers"] = json!(producers);
+        report
     }
 }
 

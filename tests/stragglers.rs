@@ -15,7 +15,7 @@ use kutover_core::ports::{
 };
 use kutover_core::words::{Colour, Offset, TopicPartition, is_reserved_topic};
 use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, Tools};
-use kutover_tests::{Run, kutover, number};
+use kutover_tests::{Run, kutover, number, tools};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -180,12 +180,7 @@ async fn comes_early(green: &Incarnation, blue: &KafkaAdmin) -> StreamConsumer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_console_producer_left_on_blue_is_named_held_for_and_fenced() {
     let test = "a_console_producer_left_on_blue_is_named_held_for_and_fenced";
-    let tools = Tools::from_env();
-    for version in [BLUE, GREEN] {
-        if let Err(missing) = tools.ready(version).await {
-            return kutover_testkit::skip(test, &missing.to_string());
-        }
-    }
+    let Some(tools) = tools(test, &[BLUE, GREEN]).await else { return };
     let _turn = tools.machine_turn().await.expect("a turn");
     let directory = tempfile::tempdir().expect("a directory");
     let mut options =

@@ -4,7 +4,7 @@ use kutover_audit::Deployment;
 use kutover_core::ports::{DnsProvider as _, RecordData};
 use kutover_core::words::{Colour, DnsName};
 use kutover_producer::{Order, Resolvers};
-use kutover_tests::{Live, LivePlan, Program, assert_complete, run, until_shut};
+use kutover_tests::{Counted, CutOver, LivePlan, run};
 use serde_json::Value;
 
 use crate::account::planted;
@@ -13,8 +13,6 @@ use crate::world::{DEPLOYMENT, ENDPOINT, GROUPS, JOURNAL, PARTITIONS, World};
 const PRODUCERS: usize = 4;
 /// Records per second of all producers: enough to be in flight at every moment.
 const RATE: u32 = 1_000;
-/// So many more, wherever traffic is to be seen.
-const SOME: u64 = 500;
 
 /// What a plan of live traffic on this world is.
 fn traffic(world: &World) -> LivePlan<'static> {
@@ -46,29 +44,14 @@ async fn with_stacks_records_and_journal_on_aws_nothing_is_lost() {
     assert_eq!(checked.status, Some(0), "{}", checked.stdout);
     assert!(checked.stdout.contains(blue.id.as_str()), "{}", checked.stdout);
 
-    let mut up = Program::start(&mut world.program(&["up", "--json", file]));
-    up.wait_for("term 1 taken");
-    let mut live = Live::start(traffic(&world), &world.audited_at(Colour::Blue).await).await;
-    up.wait_for("approve redirect");
-    live.goes_on(SOME).await;
-    live.follow(Colour::Green, &world.audited_at(Colour::Green).await);
-    up.say("approve redirect");
-    up.wait_for("approve removal");
-    until_shut(world.lab.place(Colour::Blue)).await;
-    live.finish_log(Colour::Blue);
-    up.say("approve removal");
-    let (status, report) = up.end();
+    let done =
+        CutOver::carry_out(&mut world.program(&["up", "--json", file]), traffic(&world), &world.lab).await;
     world.instances.assert_sound();
-    let told: Value = serde_json::from_str(report.trim())
-        .unwrap_or_else(|error| panic!("no report ({error}):\n{}", up.shown()));
-    live.goes_on(SOME).await;
-    let counted = live.audit(&told).await;
-    assert_complete(&counted, status, PRODUCERS);
-    assert_eq!(counted["foreign"], 0, "{counted}");
+    let Counted { report, said } = done.assert_complete().await;
 
     ends_as_it_should(&world, file).await;
     planted().assert_not_in("its report", &report);
-    planted().assert_not_in("its log", &up.said);
+    planted().assert_not_in("its log", &said);
     planted().assert_not_in("its journal", &world.account.object(JOURNAL).await);
     planted().assert_not_in_files(world.directory(), &[]);
 }

@@ -18,6 +18,8 @@ mod bridge;
 mod cutover;
 #[path = "../../crates/kutover-aws/tests/aws/emulated.rs"]
 mod emulated;
+#[path = "../../crates/kutover-aws/tests/aws/fitted.rs"]
+mod fitted;
 mod instances;
 #[path = "../../crates/kutover-dns/tests/common/name_servers.rs"]
 #[allow(dead_code, reason = "kutover-dns uses the rest")]

@@ -1,7 +1,7 @@
 //! Records that others change, or that cannot be changed, in the middle of a cutover: it holds and says why, goes on when
 //! the cause ends, and nothing is lost. On embedded clusters: nothing of this is about Kafka.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -93,6 +93,17 @@ impl Scene {
         Live::start(plan, &blue).await
     }
 
+    /// A cutover under live traffic, up to where a person is asked whether to switch.
+    async fn before_the_switch(&self, path: &Path) -> (Program, Live) {
+        let mut up = self.up(path.to_str().expect("UTF-8"));
+        up.wait_for("term 1 taken");
+        let mut live = self.traffic().await;
+        up.wait_for("approve redirect");
+        live.goes_on(SOME).await;
+        live.follow(Colour::Green, &self.clusters[1].bootstrap_servers());
+        (up, live)
+    }
+
     /// Waits for the end of a cutover that is to be complete, and counts.
     async fn completes(&self, up: &mut Program, live: Live) {
         let (status, report) = up.end();
@@ -125,12 +136,7 @@ async fn a_record_changed_by_hand_holds_the_cutover_and_loses_nothing() {
     let path = scene.configuration("by-hand.journal", &[ZONE]);
     let zone = scene.zones[0].as_str();
     let to = async |address: &str| scene.account.by_hand(zone, ENDPOINT, RrType::A, 1, address).await;
-    let mut up = scene.up(path.to_str().expect("UTF-8"));
-    up.wait_for("term 1 taken");
-    let mut live = scene.traffic().await;
-    up.wait_for("approve redirect");
-    live.goes_on(SOME).await;
-    live.follow(Colour::Green, &scene.clusters[1].bootstrap_servers());
+    let (mut up, live) = scene.before_the_switch(&path).await;
 
     to("10.9.9.9").await;
     up.say("approve redirect");
@@ -172,12 +178,7 @@ async fn one_of_two_endpoints_that_refuses_holds_the_switch_and_loses_nothing() 
             refused.then(|| reply("403 Forbidden", DENIED))
         }
     });
-    let mut up = scene.up(path.to_str().expect("UTF-8"));
-    up.wait_for("term 1 taken");
-    let mut live = scene.traffic().await;
-    up.wait_for("approve redirect");
-    live.goes_on(SOME).await;
-    live.follow(Colour::Green, &scene.clusters[1].bootstrap_servers());
+    let (mut up, live) = scene.before_the_switch(&path).await;
 
     refuses.store(true, Ordering::SeqCst);
     up.say("approve redirect");

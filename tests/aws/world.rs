@@ -8,10 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_aws::{CloudFormation, ClusterIds, StackOptions};
-use kutover_core::error::{ErrorKind, ProviderResult};
+use kutover_core::error::ProviderResult;
 use kutover_core::ports::{ClusterAdmin as _, ClusterProvisioner as _, Incarnation, NewTopic};
 use kutover_core::words::{ClusterId, Colour};
-use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Tools};
+use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn};
+use kutover_tests::tools;
 use tempfile::TempDir;
 
 use crate::account::{Account, BUCKET};
@@ -45,14 +46,7 @@ pub(crate) struct World {
 impl World {
     /// An account with a zone and a bucket and nothing else; `None`, with a word, where a part of this world is missing.
     pub(crate) async fn open(test: &str) -> Option<Self> {
-        let tools = Tools::from_env();
-        for version in [BLUE, GREEN] {
-            if let Err(missing) = tools.ready(version).await {
-                assert_ne!(missing.kind, ErrorKind::Invalid, "{test}: {missing}");
-                kutover_testkit::skip(test, &missing.to_string());
-                return None;
-            }
-        }
+        let tools = tools(test, &[BLUE, GREEN]).await?;
         let account = Account::open(test).await?;
         let bind = NameServer::start_with(test, &[BALANCERS]).await?;
         let turn = tools.machine_turn().await.expect("a turn");
@@ -153,12 +147,6 @@ impl World {
     /// The program on this account.
     pub(crate) fn program(&self, arguments: &[&str]) -> Command {
         self.account.program(self.bridge.route53(), arguments)
-    }
-
-    /// Where the audit reads a colour's cluster: its controller's way, which is open until the end.
-    pub(crate) async fn audited_at(&self, colour: Colour) -> String {
-        let there = self.lab.describe(colour).await.expect("it is told").expect("it is there");
-        there.controller_bootstrap.join(",")
     }
 }
 

@@ -12,14 +12,13 @@ use std::sync::Arc;
 
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_audit::{Deployment, TOPIC};
-use kutover_core::error::ErrorKind;
 use kutover_core::ports::{
     ClusterAdmin as _, ClusterProvisioner as _, DnsProvider as _, Incarnation, NewTopic, RecordData,
 };
 use kutover_core::words::{Colour, DnsName};
-use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Tools};
+use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn};
 use kutover_producer::{Order, Resolvers};
-use kutover_tests::{Live, LivePlan, Planted, Program, assert_complete, command, run, until_shut};
+use kutover_tests::{Counted, CutOver, LivePlan, Planted, command, run, tools};
 use name_servers::{KEY, Kind, NameServer, SECRET};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -29,7 +28,6 @@ const GROUPS: [&str; 2] = ["billing", "shipping"];
 const PARTITIONS: u16 = 3;
 const PRODUCERS: usize = 4;
 const RATE: u32 = 1_000;
-const SOME: u64 = 500;
 const BLUE: KafkaVersion = KafkaVersion::new(3, 9, 2);
 const GREEN: KafkaVersion = KafkaVersion::new(4, 3, 1);
 /// Planted where a command's secret goes: it must not come out again.
@@ -52,14 +50,7 @@ struct World {
 
 impl World {
     async fn open(test: &str) -> Option<Self> {
-        let tools = Tools::from_env();
-        for version in [BLUE, GREEN] {
-            if let Err(missing) = tools.ready(version).await {
-                assert_ne!(missing.kind, ErrorKind::Invalid, "{test}: {missing}");
-                kutover_testkit::skip(test, &missing.to_string());
-                return None;
-            }
-        }
+        let tools = tools(test, &[BLUE, GREEN]).await?;
         let server = NameServer::start(test, Kind::Bind).await?;
         let turn = tools.machine_turn().await.expect("a turn");
         let (data, directory) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir());
@@ -142,12 +133,6 @@ impl World {
         }
     }
 
-    /// Where the audit reads a colour's cluster: the controller's way, which is open until the end.
-    async fn audited_at(&self, colour: Colour) -> String {
-        let there = self.lab.describe(colour).await.expect("it is told").expect("it is there");
-        there.controller_bootstrap.join(",")
-    }
-
     fn cluster_id(&self, colour: Colour) -> String {
         self.lab.apache(colour).expect("it runs").cluster_id().to_string()
     }
@@ -195,26 +180,11 @@ async fn a_cutover_on_bind_with_a_commands_clusters_loses_nothing() {
     assert!(says(&before, "cluster blue").contains(&world.cluster_id(Colour::Blue)), "{before}");
     assert!(says(&before, "cluster green").contains("nothing stands there"), "{before}");
 
-    let mut up = Program::start(&mut world.program(&["up", "--json"]));
-    up.wait_for("term 1 taken");
-    let mut live = Live::start(world.traffic(), &world.audited_at(Colour::Blue).await).await;
-    up.wait_for("approve redirect");
-    live.goes_on(SOME).await;
-    live.follow(Colour::Green, &world.audited_at(Colour::Green).await);
-    up.say("approve redirect");
-    up.wait_for("approve removal");
-    until_shut(world.lab.place(Colour::Blue)).await;
-    live.finish_log(Colour::Blue);
-    up.say("approve removal");
-    let (status, report) = up.end();
-    let told: Value = serde_json::from_str(report.trim())
-        .unwrap_or_else(|error| panic!("no report ({error}):\n{}", up.shown()));
-    live.goes_on(SOME).await;
-    let counted = live.audit(&told).await;
-    assert_complete(&counted, status, PRODUCERS);
-    assert_eq!(counted["foreign"], 0, "{counted}");
+    let mut program = world.program(&["up", "--json"]);
+    let done = CutOver::carry_out(&mut program, world.traffic(), &world.lab).await;
+    let Counted { report, said } = done.assert_complete().await;
     keeps_quiet("its report", &report);
-    keeps_quiet("its log", &up.said);
+    keeps_quiet("its log", &said);
     ends_as_it_should(&world).await;
 
     // The server is gone: the file is sound, what it names is not all there, and which part is said.

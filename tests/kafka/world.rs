@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use krafka::Kafka;
-use kutover_core::error::ErrorKind;
 use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
 use kutover_core::words::Colour;
-use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Tools};
+use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn};
+use kutover_tests::tools;
 use tempfile::TempDir;
 
 /// Two clusters. Dropped, it takes its processes and files with it.
@@ -27,14 +27,7 @@ impl TwoClusters {
     /// If what is there does not work.
     pub async fn start(test: &str, blue: &str, green: &str) -> Option<Self> {
         let version = |text: &str| text.parse::<KafkaVersion>().expect("a version");
-        let tools = Tools::from_env();
-        for version in [version(blue), version(green)] {
-            if let Err(missing) = tools.ready(version).await {
-                assert_ne!(missing.kind, ErrorKind::Invalid, "{test}: {missing}");
-                kutover_testkit::skip(test, &missing.to_string());
-                return None;
-            }
-        }
+        let tools = tools(test, &[version(blue), version(green)]).await?;
         let turn = tools.machine_turn().await.expect("a turn");
         let directory = tempfile::tempdir().expect("a directory");
         let (blue, green) = (ClusterSpec::apache(version(blue)), ClusterSpec::apache(version(green)));

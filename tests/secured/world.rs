@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kutover_admin::{AdminConfig, KafkaAdmin, ScramPasswords};
-use kutover_core::error::ErrorKind;
 use kutover_core::ports::{
     AclRule, ClusterAdmin as _, ClusterProvisioner as _, Incarnation, NewAccess, NewTopic,
 };
 use kutover_core::words::Colour;
-use kutover_lab::{
-    ClusterSpec, Identity, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Secured, Tools,
-};
+use kutover_lab::{ClusterSpec, Identity, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Secured};
+use kutover_tests::tools;
 use tempfile::TempDir;
 
 use crate::authority::{Authority, encrypted};
@@ -53,14 +51,7 @@ pub(crate) struct World {
 impl World {
     /// Both clusters with their super user alone; `None` if this machine cannot run them.
     pub(crate) async fn start(test: &str) -> Option<Self> {
-        let tools = Tools::from_env();
-        for version in [BLUE, GREEN] {
-            if let Err(missing) = tools.ready(version).await {
-                assert_ne!(missing.kind, ErrorKind::Invalid, "{test}: {missing}");
-                kutover_testkit::skip(test, &missing.to_string());
-                return None;
-            }
-        }
+        let tools = tools(test, &[BLUE, GREEN]).await?;
         let turn = tools.machine_turn().await.expect("a turn");
         let authority = Arc::new(Authority::new());
         let (authority_pem, client) = (authority.pem(), authority.issue("kutover", &[]));

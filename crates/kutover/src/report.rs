@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use comfy_table::{Cell, CellAlignment, Table, presets};
-use kutover_audit::{Findings, GroupFinding, StallMicros};
+use kutover_audit::{Findings, StallMicros};
 use serde::Serialize;
 
 use crate::cli::{HandOverChoice, Strategy};
@@ -32,36 +32,15 @@ pub(crate) struct Report {
     pub took_ms: u64,
     /// Records that the producers took, per second of traffic.
     pub records_per_s: u64,
-    /// Records that the producers took.
-    pub accepted: u64,
-    /// Of these, acknowledged ones.
-    pub acknowledged: u64,
-    /// Of these, ones handed back to the caller with their fate.
-    pub returned: u64,
-    /// Of these, ones whose delivery report failed in a stock client: nobody got them back, some stand in a log.
-    pub failed: u64,
-    /// Accepted, not handed back, in no log.
-    pub lost: u64,
-    /// Of the lost ones, those that were acknowledged.
-    pub lost_acknowledged: u64,
-    /// Copies in the logs beyond the first of each record.
-    pub duplicated: u64,
-    /// How many duplicates the producers' own books said there may be.
-    pub possibly_duplicated: u64,
-    /// First copies that stand after a later record of their key.
-    pub out_of_order: u64,
-    /// Records handed back as not written that stand in a log.
-    pub not_written_but_there: u64,
-    /// Messages in the logs that no producer of this run accepted.
-    pub foreign: u64,
+    /// What the audit counted, field by field.
+    #[serde(flatten)]
+    pub findings: Findings,
     /// How long a rollback took from its beginning until producers were led back; `None` without one.
     pub barrier_ms: Option<u64>,
     /// The cluster that the run began on.
     pub blue: ClusterReport,
     /// The other one.
     pub green: ClusterReport,
-    /// The consumer groups.
-    pub groups: Vec<GroupFinding>,
     /// The producers.
     pub producers: Vec<ProducerReport>,
     /// What happened, in order.
@@ -113,25 +92,6 @@ pub(crate) struct TimelineEntry {
 }
 
 impl Report {
-    /// Puts the audit's numbers in.
-    pub(crate) fn take_findings(&mut self, findings: Findings) {
-        self.accepted = findings.accepted;
-        self.acknowledged = findings.acknowledged;
-        self.returned = findings.returned;
-        self.failed = findings.failed;
-        self.lost = findings.lost;
-        self.lost_acknowledged = findings.lost_acknowledged;
-        self.duplicated = findings.duplicated;
-        self.possibly_duplicated = findings.possibly_duplicated;
-        self.out_of_order = findings.out_of_order;
-        self.not_written_but_there = findings.not_written_but_there;
-        self.foreign = findings.foreign;
-        for (producer, records) in self.producers.iter_mut().zip(findings.on_green) {
-            producer.records_on_green = records;
-        }
-        self.groups = findings.groups;
-    }
-
     /// Whether the run ended as it was asked to: kutover's must be complete, or rolled back if that was asked for, lose
     /// nothing, write nothing twice that its books do not tell of, have groups miss nothing, have said `NotWritten` of no
     /// record that was written and, where the hand-over is ordered, have kept each key's order; the other two only have to
@@ -141,12 +101,12 @@ impl Report {
             Strategy::Kutover => {
                 self.outcome == if rollback { "rolled-back" } else { "complete" }
                     && self.reason.is_none()
-                    && self.lost == 0
-                    && self.foreign == 0
-                    && self.duplicated <= self.possibly_duplicated
-                    && self.groups.iter().all(|group| group.missed == 0)
-                    && self.not_written_but_there == 0
-                    && (self.hand_over != HandOverChoice::Ordered.as_str() || self.out_of_order == 0)
+                    && self.findings.lost == 0
+                    && self.findings.foreign == 0
+                    && self.findings.duplicated <= self.findings.possibly_duplicated
+                    && self.findings.groups.iter().all(|group| group.missed == 0)
+                    && self.findings.not_written_but_there == 0
+                    && (self.hand_over != HandOverChoice::Ordered.as_str() || self.findings.out_of_order == 0)
             }
             Strategy::Recipe | Strategy::DnsOnly => self.reason.is_none(),
         }
@@ -159,10 +119,10 @@ impl Report {
         totals.add_row(vec![
             Cell::new(&self.strategy),
             Cell::new(&self.outcome),
-            number(self.accepted),
-            number(self.lost),
-            number(self.duplicated),
-            number(self.out_of_order),
+            number(self.findings.accepted),
+            number(self.findings.lost),
+            number(self.findings.duplicated),
+            number(self.findings.out_of_order),
         ]);
         let mut clusters = plain_table(&["cluster", "version", "id", "records", "removed"]);
         for (name, cluster) in [("blue", &self.blue), ("green", &self.green)] {
@@ -175,7 +135,7 @@ impl Report {
             ]);
         }
         let mut groups = plain_table(&["group", "processed", "missed", "again"]);
-        for group in &self.groups {
+        for group in &self.findings.groups {
             groups.add_row(vec![
                 Cell::new(&group.group),
                 number(group.processed),
@@ -235,6 +195,7 @@ fn micros(us: u64) -> String {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use kutover_audit::GroupFinding;
     use serde_json::Value;
 
     use super::*;
@@ -257,21 +218,10 @@ pub(crate) mod tests {
             seed: 7,
             took_ms: 12_000,
             records_per_s: 0,
-            accepted: 0,
-            acknowledged: 0,
-            returned: 0,
-            failed: 0,
-            lost: 0,
-            lost_acknowledged: 0,
-            duplicated: 0,
-            possibly_duplicated: 0,
-            out_of_order: 0,
-            not_written_but_there: 0,
-            foreign: 0,
+            findings: Findings::default(),
             barrier_ms: None,
             blue: cluster("b", true),
             green: cluster("g", false),
-            groups: Vec::new(),
             producers: vec![ProducerReport {
                 instance: "producer-0".into(),
                 switched_after_ms: Some(312),
@@ -300,7 +250,7 @@ pub(crate) mod tests {
         let mut report = sample();
         let group =
             GroupFinding { group: "a".into(), processed: 9, missed: 1, processed_again: 0, out_of_order: 0 };
-        report.take_findings(Findings { accepted: 10, lost: 1, groups: vec![group], ..Findings::default() });
+        report.findings = Findings { accepted: 10, lost: 1, groups: vec![group], ..Findings::default() };
         let json: Value = serde_json::from_str(&serde_json::to_string(&report).unwrap()).unwrap();
         has(
             &json,
@@ -342,33 +292,33 @@ pub(crate) mod tests {
         let mut report = sample();
         assert!(report.is_success(Strategy::Kutover, false));
         assert!(!report.is_success(Strategy::Kutover, true), "the way back was asked for");
-        report.duplicated = 1;
+        report.findings.duplicated = 1;
         assert!(!report.is_success(Strategy::Kutover, false), "a copy that no book tells of");
-        report.possibly_duplicated = 1;
+        report.findings.possibly_duplicated = 1;
         assert!(report.is_success(Strategy::Kutover, false));
-        report.lost = 1;
+        report.findings.lost = 1;
         assert!(!report.is_success(Strategy::Kutover, false));
         assert!(
             report.is_success(Strategy::Recipe, false),
             "a recipe that was carried out and lost records was carried out"
         );
-        report.lost = 0;
+        report.findings.lost = 0;
         let missing =
             GroupFinding { group: "a".into(), processed: 9, missed: 1, processed_again: 0, out_of_order: 0 };
-        report.groups.push(missing);
+        report.findings.groups.push(missing);
         assert!(!report.is_success(Strategy::Kutover, false), "a group that missed a record");
-        report.groups.clear();
-        report.not_written_but_there = 1;
+        report.findings.groups.clear();
+        report.findings.not_written_but_there = 1;
         assert!(
             !report.is_success(Strategy::Kutover, false),
             "a record that was said not to be there is there"
         );
-        report.not_written_but_there = 0;
-        report.out_of_order = 1;
+        report.findings.not_written_but_there = 0;
+        report.findings.out_of_order = 1;
         assert!(!report.is_success(Strategy::Kutover, false), "order was promised");
         report.hand_over = "overlap".into();
         assert!(report.is_success(Strategy::Kutover, false), "`Overlap` promises no order");
-        report.out_of_order = 0;
+        report.findings.out_of_order = 0;
         report.outcome = "aborted".into();
         assert!(!report.is_success(Strategy::Kutover, false));
         report.reason = Some("the record could not be changed".into());
@@ -378,7 +328,7 @@ pub(crate) mod tests {
     #[test]
     fn people_can_read_the_table() {
         let mut report = sample();
-        report.accepted = 1_234_567;
+        report.findings.accepted = 1_234_567;
         let table = report.table();
         for text in ["1,234,567", "producer-0", "312 ms", "900 µs", "12.3 ms", "complete"] {
             assert!(table.contains(text), "{text}: {table}");

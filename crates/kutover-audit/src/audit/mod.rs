@@ -45,7 +45,7 @@ pub struct GroupFinding {
 }
 
 /// What the audit found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
     /// Records that a producer took.
     pub accepted: u64,
@@ -70,6 +70,7 @@ pub struct Findings {
     /// Records in a log that no producer of this run accepted.
     pub foreign: u64,
     /// By producer: records of its own in the new cluster's log.
+    #[serde(skip)]
     pub on_green: Vec<u64>,
     /// What each group did.
     pub groups: Vec<GroupFinding>,

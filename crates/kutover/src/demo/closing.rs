@@ -85,25 +85,13 @@ fn report(scene: &mut Scene, traffic: &Traffic, outcome: Outcome) -> Report {
         seed: scene.seed,
         took_ms: scene.ui.at_ms(),
         records_per_s: traffic.records_per_s(),
-        accepted: 0,
-        acknowledged: 0,
-        returned: 0,
-        failed: 0,
-        lost: 0,
-        lost_acknowledged: 0,
-        duplicated: 0,
-        possibly_duplicated: 0,
-        out_of_order: 0,
-        not_written_but_there: 0,
-        foreign: 0,
         barrier_ms: scene.barrier_ms,
         blue,
         green,
-        groups: Vec::new(),
-        producers: producers(scene.published_at, traffic, accounts),
+        producers: producers(scene.published_at, traffic, accounts, &findings.on_green),
         timeline: std::mem::take(&mut scene.timeline),
+        findings,
     };
-    report.take_findings(findings);
     // What tells whether anybody moved is the log, not what a strategy is known for.
     if report.outcome == NOT_DRAINED && report.producers.iter().all(|one| one.records_on_green == 0) {
         report.outcome = "not-moved".into();
@@ -115,13 +103,14 @@ fn producers(
     published_at: Option<Instant>,
     traffic: &Traffic,
     accounts: Vec<SenderAccount>,
+    on_green: &[u64],
 ) -> Vec<ProducerReport> {
     let since = |at: Instant| u64::try_from(at.saturating_duration_since(published_at?).as_millis()).ok();
     let each = accounts.into_iter().zip(traffic.accepting()).enumerate();
     each.map(|(number, (account, accepting))| ProducerReport {
         instance: producer_name(number),
         switched_after_ms: account.switched_at.and_then(since),
-        records_on_green: 0,
+        records_on_green: on_green.get(number).copied().unwrap_or_default(),
         stall_us: over_all(&accepting, account.held_up),
         receipt: account.receipt,
         on: account.on,
