@@ -1,26 +1,14 @@
 //! The template without what MiniStack does not have.
 
-use std::io::Write as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use kutover_aws::template;
-
+use crate::fitted::fitted;
 use crate::server::{MiniStack, http_get, tool};
 
 /// For brokers of these ids, with commas; what else is to be different, see `emulate.py`.
 pub(crate) fn emulated(brokers: &str, different: &[&str]) -> String {
-    let mut command = Command::new(tool("python").unwrap());
-    let mut child = command
-        .args(["-c", include_str!("emulate.py"), brokers])
-        .args(different)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python does not start");
-    child.stdin.take().unwrap().write_all(template().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "the template could not be made to fit");
-    String::from_utf8(output.stdout).unwrap()
+    let mut python = Command::new(tool("python").unwrap());
+    fitted(python.args(["-c", include_str!("emulate.py"), brokers]).args(different))
 }
 
 /// Whether a security group lets anybody in at a port; nobody where there is no such group.

@@ -7,6 +7,7 @@ mod connect;
 mod defences;
 mod documents;
 mod emulated;
+mod fitted;
 mod journal;
 #[allow(dead_code, reason = "tests of whole cutovers use the rest")]
 mod proxy;

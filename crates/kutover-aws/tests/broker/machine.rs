@@ -10,7 +10,7 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use kutover_aws::template;
+use crate::fitted::fitted;
 
 /// How long the user data may take; on an idle machine it takes less than ten seconds.
 const BOOT_LIMIT: Duration = Duration::from_secs(180);
@@ -158,16 +158,7 @@ fn write_program(path: &Path, text: &str) {
 /// A broker's user data, made of the template with these parameters.
 pub(crate) fn user_data(python: &Path, parameters: &serde_json::Value) -> String {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/broker/userdata.py");
-    let mut child = Command::new(python)
-        .args([script, &parameters.to_string()])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("python does not start");
-    child.stdin.take().unwrap().write_all(template().as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "the user data cannot be made");
-    String::from_utf8(output.stdout).unwrap()
+    fitted(Command::new(python).args([script, &parameters.to_string()]))
 }
 
 /// Kafka's archive in a bucket, made of the jars that Maven gives, and its SHA-512. The programs in its `bin` are not

@@ -3,6 +3,8 @@
 //! program (`machine.sh`).
 
 mod client;
+#[path = "../aws/fitted.rs"]
+mod fitted;
 mod machine;
 
 use std::fs;
