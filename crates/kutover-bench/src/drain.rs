@@ -76,7 +76,7 @@ pub(crate) async fn run(args: &DrainArgs) -> Result<()> {
     }
     let tools = Tools::from_env();
     let class_path = tools.class_path(VERSION).await?;
-    let _turn = tools.machine_turn().await?;
+    let _turn = tools.whole_machine().await?;
     let directory = tempfile::tempdir()?;
     let mut options =
         LabOptions::new(directory.path(), ClusterSpec::apache(VERSION), ClusterSpec::embedded());

@@ -3,7 +3,11 @@
 //! The scenes are one test program, which plays all of them with every defence in place, and otherwise the one of the
 //! defence that is taken out. Only its own words count as noticing: a broker that does not start has shown nothing.
 
-use std::time::Instant;
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    thread,
+    time::Instant,
+};
 
 use anyhow::{Result, bail, ensure};
 
@@ -12,7 +16,7 @@ use super::{
     process::{self, Ended},
     report::{Catch, Report, Row},
 };
-use crate::test::Context;
+use crate::{programs::Program, test::Context};
 
 /// The loss modes that depend on what real brokers do.
 const LOSS_MODES: [u64; 8] = [8, 10, 11, 12, 16, 17, 18, 19];
@@ -28,7 +32,20 @@ pub(super) enum Staged {
     Missing(String),
 }
 
-/// Takes out the controls of [`LOSS_MODES`], or `only` some of them, one after the other.
+/// How many scenes are played at once: each waits for groups, fences and workers more than it computes.
+const AT_ONCE: usize = 2;
+
+/// Plays the scenes with every defence in place, which the test program does by itself too.
+pub(super) fn play_all(context: &Context) -> Result<()> {
+    let started = Instant::now();
+    let (scenes, _) = built::on_kafka(context)?;
+    let usual = process::run(&scenes, &[], None, process::LONG)?;
+    ensure!(usual.is_success(), "{SUITE}: fails with every defence in place:\n{}", usual.output);
+    println!("green with every defence: {SUITE}: {:.1} s", started.elapsed().as_secs_f64());
+    Ok(())
+}
+
+/// Takes out the controls of [`LOSS_MODES`], or `only` some of them, and plays the scene of each.
 pub(super) fn take_out_each(context: &Context, only: &[String]) -> Result<Staged> {
     let (scenes, list) = built::on_kafka(context)?;
     let all = controls(&list)?;
@@ -37,31 +54,54 @@ pub(super) fn take_out_each(context: &Context, only: &[String]) -> Result<Staged
     for name in only {
         ensure!(staged.iter().any(|control| control.name == *name), "{name} has no scene on real Kafka");
     }
-    let play = |without| process::run(&scenes, &[], without, process::LONG);
-    let started = Instant::now();
-    let usual = play(None)?;
-    if let Some(what) = missing(&usual.output) {
-        return Ok(Staged::Missing(what.to_owned()));
-    }
-    ensure!(usual.is_success(), "{SUITE}: fails with every defence in place:\n{}", usual.output);
-    println!("green with every defence: {SUITE}: {:.1} s", started.elapsed().as_secs_f64());
+    let chosen: Vec<&Control> =
+        staged.into_iter().filter(|control| only.is_empty() || only.contains(&control.name)).collect();
+    let next = AtomicUsize::new(0);
+    let play_some = || {
+        let mut played = Vec::new();
+        while let Some(control) = chosen.get(next.fetch_add(1, Ordering::Relaxed)) {
+            played.push(take_out(&scenes, control)?);
+        }
+        Ok(played)
+    };
+    let played: Vec<Result<Vec<Took>>> = thread::scope(|scope| {
+        let players: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(play_some)).collect();
+        players.into_iter().map(|player| player.join().expect("a player panicked")).collect()
+    });
     let mut report = Report::default();
-    for control in staged.into_iter().filter(|control| only.is_empty() || only.contains(&control.name)) {
-        let started = Instant::now();
-        let caught = let_in(&play(Some(control.name.as_str()))?)?;
-        let row = Row {
-            loss_mode: control.loss_mode,
-            control: control.name.clone(),
-            what: control.what.clone(),
-            tried: vec![SUITE],
-            caught: caught.into_iter().map(|by| Catch { suite: SUITE, by, after: None }).collect(),
-            unproven: Vec::new(),
-            elapsed: started.elapsed(),
-        };
-        println!("{row}");
-        report.rows.push(row);
+    for took in played.into_iter().collect::<Result<Vec<_>>>()?.into_iter().flatten() {
+        match took {
+            Took::Out(row) => report.rows.push(row),
+            Took::Missing(what) => return Ok(Staged::Missing(what)),
+        }
     }
+    report.rows.sort_by_key(|row| chosen.iter().position(|control| control.name == row.control));
     Ok(Staged::Played(report))
+}
+
+/// What became of one scene.
+enum Took {
+    Out(Row),
+    Missing(String),
+}
+
+fn take_out(scenes: &Program, control: &Control) -> Result<Took> {
+    let started = Instant::now();
+    let ended = process::run(scenes, &[], Some(control.name.as_str()), process::LONG)?;
+    if let Some(what) = missing(&ended.output) {
+        return Ok(Took::Missing(what.to_owned()));
+    }
+    let row = Row {
+        loss_mode: control.loss_mode,
+        control: control.name.clone(),
+        what: control.what.clone(),
+        tried: vec![SUITE],
+        caught: let_in(&ended)?.into_iter().map(|by| Catch { suite: SUITE, by, after: None }).collect(),
+        unproven: Vec::new(),
+        elapsed: started.elapsed(),
+    };
+    println!("{row}");
+    Ok(Took::Out(row))
 }
 
 /// What a test says that a part of its world is missing.

@@ -62,7 +62,7 @@ pub(crate) const CHECKS: &[Check] = &[Check {
     },
 }];
 
-/// What the section of real Kafka runs.
+/// What the section of real Kafka runs. Its test programs play the scenes with every defence in place.
 pub(crate) const CHECKS_ON_KAFKA: &[Check] = &[Check {
     name: "what a defence stops is let in without it",
     run: |context: &Context| match kafka::take_out_each(context, &[])? {
@@ -79,6 +79,7 @@ pub(crate) const CHECKS_ON_KAFKA: &[Check] = &[Check {
 pub(crate) fn run(args: &ControlsArgs) -> Result<ExitCode> {
     let context = Context::new(false)?;
     let report = if args.kafka {
+        kafka::play_all(&context)?;
         match kafka::take_out_each(&context, &args.only)? {
             Staged::Missing(what) => bail!("{what} is missing"),
             Staged::Played(report) => report,

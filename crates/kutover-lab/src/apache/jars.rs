@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -93,6 +94,16 @@ pub(crate) async fn lock(path: PathBuf) -> io::Result<File> {
     })
     .await
     .map_err(io::Error::other)?
+}
+
+/// The same if nobody holds it.
+pub(crate) fn try_lock(path: &Path) -> io::Result<Option<File>> {
+    let file = File::options().create(true).write(true).truncate(false).open(path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(error) if error == Errno::WOULDBLOCK => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn fetch(tools: &Tools, version: KafkaVersion, what: &str, into: &Path) -> ProviderResult<()> {

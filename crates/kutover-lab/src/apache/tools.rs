@@ -15,6 +15,9 @@ use crate::spec::KafkaVersion;
 
 /// How long Java has to say its version: it takes a tenth of a second on an idle machine.
 const JAVA_LIMIT: Duration = Duration::from_secs(30);
+/// How many worlds of brokers may run at once: one leaves cores idle, with its waits for groups, fences and DNS.
+const WORLDS: usize = 2;
+const TURN_POLL: Duration = Duration::from_millis(50);
 
 /// Names the programs and the cache. [`Tools::from_env`] is what a user has; tests put others in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,17 +125,51 @@ impl Tools {
         Ok(format!("{}/*", jars::fetched(self, version).await?.display()))
     }
 
-    /// Waits until no other process or thread of this machine that asks holds its turn. Brokers take a third of a
-    /// gigabyte each, so tests that start them run one world at a time.
+    /// Waits for one of this machine's turns to run brokers, among all processes and threads that ask. A world of them
+    /// takes gigabytes and most of a core, so no more than [`WORLDS`] of them run at once.
     ///
     /// # Errors
     /// The cache cannot be written.
     pub async fn machine_turn(&self) -> ProviderResult<MachineTurn> {
+        self.turn(async |cache| {
+            let _queue = jars::lock(queue(cache)).await?;
+            loop {
+                for place in 0..WORLDS {
+                    if let Some(taken) = jars::try_lock(&self::place(cache, place))? {
+                        return Ok(vec![taken]);
+                    }
+                }
+                tokio::time::sleep(TURN_POLL).await;
+            }
+        })
+        .await
+    }
+
+    /// Waits for all turns: nobody else's brokers run meanwhile. For what is measured, and for whole demos.
+    ///
+    /// # Errors
+    /// The cache cannot be written.
+    pub async fn whole_machine(&self) -> ProviderResult<MachineTurn> {
+        self.turn(async |cache| {
+            let _queue = jars::lock(queue(cache)).await?;
+            let mut taken = Vec::new();
+            for place in 0..WORLDS {
+                taken.push(jars::lock(self::place(cache, place)).await?);
+            }
+            Ok(taken)
+        })
+        .await
+    }
+
+    async fn turn(
+        &self,
+        take: impl AsyncFnOnce(&Path) -> io::Result<Vec<File>>,
+    ) -> ProviderResult<MachineTurn> {
         let turn = match fs::create_dir_all(&self.cache) {
-            Ok(()) => jars::lock(self.cache.join(".machine.lock")).await,
+            Ok(()) => take(&self.cache).await,
             Err(error) => Err(error),
         };
-        turn.map(|file| MachineTurn { _file: file }).map_err(|error| {
+        turn.map(|places| MachineTurn { _places: places }).map_err(|error| {
             let what = format!("cache {}", self.cache.display());
             ProviderError::new(
                 ErrorKind::Unavailable,
@@ -172,7 +209,16 @@ impl Tools {
 /// A turn to run processes of Apache Kafka on this machine; it ends with its handle, also when the process is killed.
 #[derive(Debug)]
 pub struct MachineTurn {
-    _file: File,
+    _places: Vec<File>,
+}
+
+/// Held by who waits for a turn, and waited for by all behind: whoever wants the whole machine gets it too.
+fn queue(cache: &Path) -> PathBuf {
+    cache.join(".machine.lock")
+}
+
+fn place(cache: &Path, place: usize) -> PathBuf {
+    cache.join(format!(".machine.{place}.lock"))
 }
 
 /// The end of what a program said, short enough for an error.
@@ -202,5 +248,35 @@ mod tests {
         assert_eq!(java_major("Picked up JAVA_TOOL_OPTIONS\njava version \"1.8.0_292\""), Some(8));
         assert_eq!(java_major("openjdk version \"21\" 2023-09-19"), Some(21));
         assert_eq!(java_major("command not found"), None);
+    }
+
+    /// Three want a turn, then one the whole machine. Nobody gets more than there is, and everybody gets there.
+    #[tokio::test]
+    async fn turns_are_bounded_and_handed_on() {
+        let cache = tempfile::tempdir().unwrap();
+        let mut tools = Tools::from_env();
+        tools.cache = cache.path().to_owned();
+        let is_free = |path: PathBuf| jars::try_lock(&path).unwrap().is_some();
+        let places = || (0..WORLDS).map(|number| place(cache.path(), number));
+
+        let held = [tools.machine_turn().await.unwrap(), tools.machine_turn().await.unwrap()];
+        assert!(places().all(|place| !is_free(place)));
+        let third = tokio::spawn({
+            let tools = tools.clone();
+            async move { tools.machine_turn().await.unwrap() }
+        });
+        while is_free(queue(cache.path())) {
+            tokio::task::yield_now().await;
+        }
+        assert!(!third.is_finished(), "it waits in the queue");
+        let [first, second] = held;
+        drop(first);
+        let third = third.await.unwrap();
+        drop((second, third));
+
+        let whole = tools.whole_machine().await.unwrap();
+        assert!(places().all(|place| !is_free(place)));
+        drop(whole);
+        assert!(places().all(is_free));
     }
 }

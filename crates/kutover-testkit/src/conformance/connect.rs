@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use kutover_core::error::{ErrorKind, ProviderError};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
     ConnectAdmin, ConnectorConfig, ConnectorDescription, ConnectorState, SourceOffsets,
 };
@@ -30,17 +30,45 @@ pub async fn workers_say_whose_they_are(connect: &dyn ConnectAdmin, cluster: &Cl
     }
 }
 
-async fn described(
-    clause: Clause,
-    connect: &dyn ConnectAdmin,
-    name: &ConnectorName,
-) -> Option<ConnectorDescription> {
-    // Workers that are just moving a connector say so, and want to be asked again.
-    let settled = async || match connect.connectors().await {
-        Err(error) if error.kind == ErrorKind::Unavailable => None,
-        answered => Some(answered),
-    };
-    clause.ok(until("the workers to have settled", SETTLED, settled).await).remove(name)
+/// Workers that are moving connectors answer every call with [`ErrorKind::Unavailable`], and want to be asked again.
+struct Asked<'a>(&'a dyn ConnectAdmin);
+
+impl Asked<'_> {
+    async fn again<T>(&self, ask: impl AsyncFn(&dyn ConnectAdmin) -> ProviderResult<T>) -> ProviderResult<T> {
+        let settled = async || match ask(self.0).await {
+            Err(error) if error.kind == ErrorKind::Unavailable => None,
+            answered => Some(answered),
+        };
+        until("the workers to have settled", SETTLED, settled).await
+    }
+
+    async fn described(&self, clause: Clause, name: &ConnectorName) -> Option<ConnectorDescription> {
+        clause.ok(self.again(async |workers| workers.connectors().await).await).remove(name)
+    }
+
+    async fn config(&self, name: &ConnectorName) -> ProviderResult<ConnectorConfig> {
+        self.again(async |workers| workers.config(name).await).await
+    }
+
+    async fn create_stopped(&self, name: &ConnectorName, config: &ConnectorConfig) -> ProviderResult<()> {
+        self.again(async |workers| workers.create_stopped(name, config).await).await
+    }
+
+    async fn set_state(&self, name: &ConnectorName, state: ConnectorState) -> ProviderResult<()> {
+        self.again(async |workers| workers.set_state(name, state).await).await
+    }
+
+    async fn offsets(&self, name: &ConnectorName) -> ProviderResult<SourceOffsets> {
+        self.again(async |workers| workers.offsets(name).await).await
+    }
+
+    async fn alter_offsets(&self, name: &ConnectorName, offsets: &SourceOffsets) -> ProviderResult<()> {
+        self.again(async |workers| workers.alter_offsets(name, offsets).await).await
+    }
+
+    async fn delete(&self, name: &ConnectorName) -> ProviderResult<()> {
+        self.again(async |workers| workers.delete(name).await).await
+    }
 }
 
 /// Clause 2.
@@ -50,10 +78,11 @@ pub async fn every_connector_is_named(
     config: &ConnectorConfig,
 ) {
     let clause = Clause::new(PORT, 2, "`connectors` names every connector");
+    let connect = Asked(connect);
     clause.ok(connect.create_stopped(name, config).await);
     for state in [ConnectorState::Running, ConnectorState::Paused, ConnectorState::Stopped] {
         clause.ok(connect.set_state(name, state).await);
-        let found = described(clause, connect, name).await;
+        let found = connect.described(clause, name).await;
         clause.holds(found.as_ref().is_some_and(|one| one.state == state && !one.failed), (state, &found));
     }
     clause.ok(connect.delete(name).await);
@@ -67,9 +96,10 @@ pub async fn a_connector_is_made_stopped(
     other: &ConnectorConfig,
 ) {
     let clause = Clause::new(PORT, 3, "`create_stopped` makes a connector of which no task runs");
+    let connect = Asked(connect);
     for wanted in [config, other] {
         clause.ok(connect.create_stopped(name, wanted).await);
-        let found = described(clause, connect, name).await;
+        let found = connect.described(clause, name).await;
         clause.holds(found.as_ref().is_some_and(|one| one.state == ConnectorState::Stopped), &found);
         let has = clause.ok(connect.config(name).await);
         let taken = wanted.expose().iter().all(|(key, value)| has.expose().get(key) == Some(value));
@@ -79,7 +109,7 @@ pub async fn a_connector_is_made_stopped(
     clause.refused(connect.create_stopped(name, config).await, ErrorKind::Refused);
     let has = clause.ok(connect.config(name).await);
     clause.holds(other.expose().iter().all(|(key, value)| has.expose().get(key) == Some(value)), &has);
-    let found = described(clause, connect, name).await;
+    let found = connect.described(clause, name).await;
     clause.holds(found.as_ref().is_some_and(|one| one.state == ConnectorState::Paused), &found);
     clause.ok(connect.delete(name).await);
 }
@@ -97,11 +127,12 @@ pub async fn a_stopped_source_has_said_how_far_it_came(
         "A source that is stopped has written down how far it came: what `offsets` gives \
                               then does not change any more",
     );
+    let connect = Asked(connect);
     clause.ok(connect.create_stopped(name, config).await);
     clause.ok(connect.set_state(name, ConnectorState::Running).await);
     worked().await;
     clause.ok(connect.set_state(name, ConnectorState::Stopped).await);
-    let found = described(clause, connect, name).await;
+    let found = connect.described(clause, name).await;
     clause.holds(found.as_ref().is_some_and(|one| one.state == ConnectorState::Stopped), &found);
     let first = clause.ok(connect.offsets(name).await);
     clause.holds(first.iter().count() > 0, "no offsets");
@@ -121,6 +152,7 @@ pub async fn offsets_are_as_they_were_altered(
     b: &(Value, Value),
 ) {
     let clause = Clause::new(PORT, 5, "After `alter_offsets`, `offsets` gives these and no others");
+    let connect = Asked(connect);
     let offsets = |all: &[&(Value, Value)]| {
         let mut offsets = SourceOffsets::default();
         all.iter().for_each(|(partition, offset)| offsets.insert(partition.clone(), offset.clone()));
@@ -146,10 +178,11 @@ pub async fn a_deleted_connector_is_gone(
     config: &ConnectorConfig,
 ) {
     let clause = Clause::new(PORT, 6, "`delete` has said `Ok` only when the connector is gone");
+    let connect = Asked(connect);
     clause.ok(connect.create_stopped(name, config).await);
     for _ in 0..2 {
         clause.ok(connect.delete(name).await);
-        let found = described(clause, connect, name).await;
+        let found = connect.described(clause, name).await;
         clause.holds(found.is_none(), &found);
     }
     clause.refused(connect.config(name).await, ErrorKind::NotFound);
@@ -167,6 +200,7 @@ pub async fn no_error_shows_a_value(
     wrong: Option<&ConnectorConfig>,
 ) {
     let clause = Clause::new(PORT, 7, "No error shows a value of a config");
+    let connect = Asked(connect);
     let silent = |result: Result<(), ProviderError>| match result {
         Ok(()) => clause.holds(false, "it was not refused"),
         Err(error) => clause.holds(!format!("{error} {error:?}").contains(secret), &error),
