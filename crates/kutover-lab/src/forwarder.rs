@@ -18,6 +18,7 @@ use crate::net_runtime;
 
 /// How long a backend may take to accept before the next one is tried.
 const BACKEND_CONNECT: Duration = Duration::from_secs(1);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// Forwards connections on one address to backends in turn, leaving out those that do not accept. Open and closed
 /// like a load balancer's listener; ends with its handle.
@@ -120,7 +121,11 @@ async fn accept(listener: TcpListener, backends: Arc<Backends>, mut stopped: one
                     debug!(%peer, "forwarder: new connection");
                     connections.spawn(forward(client, Arc::clone(&backends)));
                 }
-                Err(error) => debug!(%error, "forwarder: accept failed"),
+                Err(error) => {
+                    debug!(%error, "forwarder: accept failed");
+                    // Without a free descriptor it fails again at once.
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
             },
             Some(_) = connections.join_next() => {}
             _ = &mut stopped => break,
