@@ -126,7 +126,7 @@ impl Tools {
     }
 
     /// Waits for one of this machine's turns to run brokers, among all processes and threads that ask. A world of them
-    /// takes gigabytes and most of a core, so no more than [`WORLDS`] of them run at once.
+    /// takes gigabytes and most of a core, so no more than two of them run at once.
     ///
     /// # Errors
     /// The cache cannot be written.
