@@ -69,7 +69,23 @@ impl HttpConnect {
         }
     }
 
-    /// Looks until something is seen, or not for too long: then it may still come.
+    /// What one answer says of a source's offsets.
+    async fn named_offsets(&self, what: &str, name: &ConnectorName) -> ProviderResult<SourceOffsets> {
+        let answered = self.http.call(what, Method::GET, &path(name.as_str(), "/offsets"), None).await?;
+        if answered.status == StatusCode::NOT_FOUND && self.exists(name).await? {
+            let reason = "these workers cannot tell; Kafka Connect 3.6 and newer can (KIP-875)";
+            return Err(ProviderError::new(ErrorKind::Unsupported, what, reason));
+        }
+        let body = answered.ok(what)?;
+        let mut offsets = SourceOffsets::default();
+        let all = body["offsets"].as_array().into_iter().flatten();
+        for one in all.filter(|one| !one["offset"].is_null()) {
+            offsets.insert(one["partition"].clone(), one["offset"].clone());
+        }
+        Ok(offsets)
+    }
+
+    /// Looks until something is seen, or not for too long.
     async fn seen(
         &self,
         what: &str,
@@ -83,9 +99,7 @@ impl HttpConnect {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                let reason = format!("it was asked for and is not seen after {} s", SEEN.as_secs());
-                let error = ProviderError::new(ErrorKind::Unavailable, what, reason);
-                return Err(error.with_outcome(Outcome::Unknown));
+                return Err(not_seen(what));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -120,6 +134,12 @@ fn parsed<T: DeserializeOwned>(what: &str, body: Value) -> ProviderResult<T> {
     // The error's text could quote what was answered.
     serde_json::from_value(body)
         .map_err(|_| ProviderError::new(ErrorKind::Invalid, what, "the answer is not a Connect worker's"))
+}
+
+/// It may still come.
+fn not_seen(what: &str) -> ProviderError {
+    let reason = format!("it was asked for and is not seen after {} s", SEEN.as_secs());
+    ProviderError::new(ErrorKind::Unavailable, what, reason).with_outcome(Outcome::Unknown)
 }
 
 fn missing(what: &str) -> ProviderError {
@@ -221,19 +241,24 @@ impl ConnectAdmin for HttpConnect {
         .await
     }
 
+    /// A worker names the partitions of which it has heard so far, and only then reads its topic to the end for their
+    /// offsets (`Worker.sourceConnectorOffsets`): one that is new may be missing, and one that was taken away is still named,
+    /// without an offset. What was written before one answer is in the next.
     async fn offsets(&self, name: &ConnectorName) -> ProviderResult<SourceOffsets> {
         let what = format!("read the offsets of connector {name}");
-        let answered = self.http.call(&what, Method::GET, &path(name.as_str(), "/offsets"), None).await?;
-        if answered.status == StatusCode::NOT_FOUND && self.exists(name).await? {
-            let reason = "these workers cannot tell; Kafka Connect 3.6 and newer can (KIP-875)";
-            return Err(ProviderError::new(ErrorKind::Unsupported, what, reason));
+        let deadline = Instant::now() + SEEN;
+        let mut last = self.named_offsets(&what, name).await?;
+        loop {
+            let again = self.named_offsets(&what, name).await?;
+            if again == last {
+                return Ok(again);
+            }
+            if Instant::now() > deadline {
+                let reason = "each answer is another one: does somebody else alter them?";
+                return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
+            }
+            last = again;
         }
-        let body = answered.ok(&what)?;
-        let mut offsets = SourceOffsets::default();
-        for one in body["offsets"].as_array().into_iter().flatten() {
-            offsets.insert(one["partition"].clone(), one["offset"].clone());
-        }
-        Ok(offsets)
     }
 
     async fn alter_offsets(&self, name: &ConnectorName, offsets: &SourceOffsets) -> ProviderResult<()> {
@@ -252,8 +277,16 @@ impl ConnectAdmin for HttpConnect {
             return Ok(());
         }
         let body = json!({ "offsets": all });
-        let offsets = path(name.as_str(), "/offsets");
-        self.http.call(&what, Method::PATCH, &offsets, Some(body)).await?.ok(&what).map(|_| ())
+        let at = path(name.as_str(), "/offsets");
+        self.http.call(&what, Method::PATCH, &at, Some(body)).await?.ok(&what)?;
+        let deadline = Instant::now() + SEEN;
+        while self.offsets(name).await? != *offsets {
+            if Instant::now() > deadline {
+                return Err(not_seen(&what));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 
     async fn delete(&self, name: &ConnectorName) -> ProviderResult<()> {

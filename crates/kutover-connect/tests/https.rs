@@ -1,7 +1,8 @@
 //! Workers behind HTTPS that ask who is there: what a worker of Connect does with `listeners=https://` and its basic
 //! authentication extension, as far as a client can tell.
 
-use std::io::{Read as _, Write as _};
+mod answer;
+
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,22 +72,13 @@ fn serve_one(listener: &TcpListener, config: Arc<ServerConfig>) -> Option<String
     let (stream, _) = listener.accept().expect("a connection");
     let connection = ServerConnection::new(config).expect("a connection");
     let mut stream = StreamOwned::new(connection, stream);
-    let mut asked = Vec::new();
-    while !asked.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).ok()?;
-        asked.push(byte[0]);
-    }
-    let asked = String::from_utf8(asked).expect("a request");
-    let (status, body) = if asked.contains(AUTHORIZATION) {
-        ("200 OK", r#"{"version":"4.3.1","commit":"c","kafka_cluster_id":"green-id"}"#)
-    } else {
-        ("401 Unauthorized", "User cannot access the resource.")
-    };
-    let length = body.len();
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}").ok()?;
-    stream.flush().ok()?;
-    Some(asked)
+    answer::one(&mut stream, |asked| {
+        if asked.contains(AUTHORIZATION) {
+            ("200 OK", r#"{"version":"4.3.1","commit":"c","kafka_cluster_id":"green-id"}"#)
+        } else {
+            ("401 Unauthorized", "User cannot access the resource.")
+        }
+    })
 }
 
 fn assert_quiet(error: &ProviderError) {

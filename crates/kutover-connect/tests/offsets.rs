@@ -1,0 +1,73 @@
+//! Offsets as a worker answers for them while its own reading of the offsets' topic lags behind.
+
+mod answer;
+
+use std::net::TcpListener;
+use std::thread::JoinHandle;
+
+use kutover_connect::{ConnectOptions, HttpConnect};
+use kutover_core::ports::{ConnectAdmin as _, SourceOffsets};
+use serde_json::json;
+
+const STOPPED: &str =
+    r#"{"name":"files","connector":{"state":"STOPPED","worker_id":"w"},"tasks":[],"type":"source"}"#;
+const NOTHING: &str = r#"{"offsets":[]}"#;
+const A: &str = r#"{"offsets":[{"partition":{"file":"a"},"offset":{"position":1}}]}"#;
+const BOTH: &str = r#"{"offsets":[{"partition":{"file":"a"},"offset":{"position":1}},{"partition":{"file":"b"},"offset":{"position":2}}]}"#;
+const B_AND_NO_A: &str = r#"{"offsets":[{"partition":{"file":"a"},"offset":null},{"partition":{"file":"b"},"offset":{"position":2}}]}"#;
+const B: &str = r#"{"offsets":[{"partition":{"file":"b"},"offset":{"position":2}}]}"#;
+
+/// A worker that has these answers, and what it was asked.
+fn worker(answers: Vec<&'static str>) -> (HttpConnect, JoinHandle<Vec<String>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let served = std::thread::spawn(move || {
+        let serve = |body| {
+            let (mut stream, _) = listener.accept().expect("a connection");
+            answer::one(&mut stream, |_| ("200 OK", body)).expect("a request")
+        };
+        answers.into_iter().map(serve).collect()
+    });
+    let options = ConnectOptions { url, ..ConnectOptions::default() };
+    (HttpConnect::new(&options).expect("a client"), served)
+}
+
+fn offsets(of: &[(&str, u32)]) -> SourceOffsets {
+    let mut offsets = SourceOffsets::default();
+    of.iter().for_each(|(file, position)| {
+        offsets.insert(json!({ "file": file }), json!({ "position": position }));
+    });
+    offsets
+}
+
+/// A source that begins on green without one of its partitions reads that one again, or not at all.
+#[tokio::test]
+async fn a_partition_of_which_the_worker_has_not_heard_yet_is_waited_for() {
+    let (connect, served) = worker(vec![A, BOTH, BOTH]);
+    let found = connect.offsets(&"files".into()).await.expect("offsets");
+    assert!(found == offsets(&[("a", 1), ("b", 2)]), "{found:?}");
+    assert_eq!(served.join().expect("it served").len(), 3);
+}
+
+#[tokio::test]
+async fn a_partition_without_an_offset_is_none() {
+    let (connect, _served) = worker(vec![B_AND_NO_A, B]);
+    let found = connect.offsets(&"files".into()).await.expect("offsets");
+    assert!(found == offsets(&[("b", 2)]), "{found:?}");
+}
+
+#[tokio::test]
+async fn offsets_are_altered_when_that_is_seen() {
+    let (connect, served) = worker(vec![STOPPED, A, A, NOTHING, A, A, B, B]);
+    connect.alter_offsets(&"files".into(), &offsets(&[("b", 2)])).await.expect("altered");
+    let asked = served.join().expect("it served");
+    let (head, body) = asked[3].split_once("\r\n\r\n").expect("a request with a body");
+    assert!(head.starts_with("PATCH /connectors/files/offsets "), "{head}");
+    let body: serde_json::Value = serde_json::from_str(body).expect("JSON");
+    // What is not named would keep its offset.
+    let wanted = json!([
+        { "partition": { "file": "a" }, "offset": null },
+        { "partition": { "file": "b" }, "offset": { "position": 2 } },
+    ]);
+    assert_eq!(body["offsets"], wanted);
+}
