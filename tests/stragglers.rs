@@ -1,6 +1,6 @@
 //! What is not where it should be, from 3.9.2 to 4.3.1, as an operator meets it: a producer outside the library that stays on
-//! the old cluster (L8), consumers that come to the new one too early (L19), a fence that an earlier life left behind. And
-//! retention, which is raised meanwhile (L11).
+//! the old cluster (L8), consumers that come to the new one too early (L19) and a pipeline that waits for their group, a fence
+//! that an earlier life left behind. And retention, which is raised meanwhile (L11).
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
@@ -227,10 +227,22 @@ async fn a_console_producer_left_on_blue_is_named_held_for_and_fenced() {
     assert_eq!(plan["left_fence"], Value::from(vec!["ledger"]), "{plan}");
     assert_eq!(plan["raised_retention"], Value::from(vec!["ledger", "orders"]), "{plan}");
 
+    let waiting = tokio::task::spawn_blocking({
+        let file = file.clone();
+        move || kutover(&["wait-group", "--every", "1", "--limit", "300", "--json", &file, "readers"])
+    });
     let running = tokio::task::spawn_blocking(move || kutover(&["up", "--json", &file]));
     let early = comes_early(&green, &admin).await;
     let run = running.await.expect("it ran");
     drop(early);
+    let waited = waiting.await.expect("it ran");
+    let released = report(&waited);
+    assert_eq!(
+        (released["released"].as_bool(), released["colour"].as_str(), waited.status),
+        (Some(true), Some("green"), Some(0)),
+        "{released}\n{}",
+        waited.stderr
+    );
     let told = report(&run);
     assert_eq!(
         (told["outcome"].as_str(), run.status),
