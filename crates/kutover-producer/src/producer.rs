@@ -173,7 +173,7 @@ impl BlueGreenProducer {
     /// What happened so far.
     pub fn report(&self) -> Report {
         let shared = &self.shared;
-        let target = shared.entrance.current().as_ref().map(|lane| lane.events.target.clone());
+        let target = shared.target();
         let tally = &shared.tally;
         let in_flight = shared.in_flight();
         let switches = shared.switches.lock().clone();

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
+use kutover_core::owner::Target;
 use kutover_core::ports::{
     DeliveryFate, ErrorCode, HeadersRef, ProducerClient, RecordBody, RecordRef, Refusal, Token,
 };
@@ -70,6 +71,8 @@ pub(crate) struct Shared {
     pub(crate) listeners: Listeners,
     pub(crate) stalls: Mutex<Histogram<u64>>,
     pub(crate) switches: Mutex<Vec<SwitchReport>>,
+    /// Where the client led that was in use last.
+    left: Mutex<Option<Target>>,
     pub(crate) receipt_told: AtomicBool,
     /// The generation that is served: a newer one on the same cluster is adopted without a new client.
     pub(crate) generation: AtomicU64,
@@ -104,6 +107,7 @@ impl Shared {
             listeners: Listeners::default(),
             stalls: Mutex::new(stalls),
             switches: Mutex::default(),
+            left: Mutex::default(),
             receipt_told: AtomicBool::new(false),
             generation: AtomicU64::new(0),
             inbox,
@@ -116,6 +120,18 @@ impl Shared {
             topics: Mutex::default(),
             dead: OnceLock::new(),
         }
+    }
+
+    /// The target of the client in use, or of the one that was.
+    pub(crate) fn target(&self) -> Option<Target> {
+        let current = self.entrance.current().map(|lane| lane.events.target.clone());
+        current.or_else(|| self.left.lock().clone())
+    }
+
+    /// Lets go of the client in use; where it led is still told.
+    pub(crate) fn forget_current(&self) {
+        *self.left.lock() = self.target();
+        self.entrance.forget_current();
     }
 
     pub(crate) fn now(&self) -> Millis {

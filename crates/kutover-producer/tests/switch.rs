@@ -12,7 +12,8 @@ use kutover_core::words::Colour;
 use kutover_dns::{Fault as DnsFault, Scope};
 use kutover_lab::embedded::{ApiKey, Fault, Harm};
 use kutover_producer::{
-    BlueGreenProducer, BuildError, Fate, FutureRecord, Header, Order, OwnedHeaders, ProducerEvent, Waiver,
+    BlueGreenProducer, BuildError, Fate, FutureRecord, Header, Order, OwnedHeaders, ProducerEvent, Report,
+    Waiver,
 };
 use rdkafka::message::Message;
 use support::{BOUND, TOPIC, World, on_generation, report_until, until};
@@ -226,7 +227,6 @@ async fn a_cluster_that_dies_in_the_seal_loses_nothing() {
 async fn dropped_futures_are_settled_all_the_same() {
     let world = World::start(1).await;
     let producer = world.producer().await;
-    let mut events = producer.events();
     world.fence(Colour::Blue).await;
     for number in 0..10 {
         drop(producer.send_result(FutureRecord::to(TOPIC).key("k").payload(&format!("k:{number:08}"))));
@@ -235,22 +235,37 @@ async fn dropped_futures_are_settled_all_the_same() {
     on_generation(&producer, 2).await;
     assert_eq!(world.payloads().await.len(), 10);
 
-    drop(producer.send_result(FutureRecord::to("no-such-topic").key("k").payload("lost?")));
+    let sent = producer.send(FutureRecord::to("no-such-topic").key("k").payload("again"), BOUND);
+    let error = tokio::time::timeout(BOUND, sent).await.expect("in time").expect_err("no such topic");
+    assert_eq!(error.fate(), Fate::NotWritten);
+}
+
+/// G1: what comes back when nobody waits for it any more is told by an event, and counted.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_back_to_nobody_is_told_and_counted() {
+    let world = World::start(1).await;
+    let producer =
+        world.builder().close_timeout(Duration::from_millis(100)).build().await.expect("it starts");
+    let (mut events, told) = (producer.events(), producer.clone());
+    world.fence(Colour::Blue).await;
+    let target = told.report();
+    drop(producer.send_result(FutureRecord::to(TOPIC).key("k").payload("nowhere to go")).expect("accepted"));
+    producer.close().await;
     let returned = async {
         loop {
-            let event = events.next().await.expect("the producer lives");
+            let event = events.next().await.expect("it is told before the end");
             if let ProducerEvent::Returned(error) = &*event {
                 return error.message().payload().map(<[u8]>::to_vec);
             }
         }
     };
-    let sent = producer.send(FutureRecord::to("no-such-topic").key("k").payload("again"), BOUND);
-    let error = tokio::time::timeout(BOUND, sent).await.expect("in time").expect_err("no such topic");
-    assert_eq!(error.fate(), Fate::NotWritten);
-    if producer.report().returned_unclaimed > 0 {
-        let payload = tokio::time::timeout(BOUND, returned).await.expect("an event comes");
-        assert_eq!(payload.as_deref(), Some(&b"lost?"[..]));
-    }
+    let payload = tokio::time::timeout(BOUND, returned).await.expect("an event comes");
+    assert_eq!(payload.as_deref(), Some(&b"nowhere to go"[..]));
+    let report = told.report();
+    assert_eq!((report.returned_unclaimed, report.acknowledged), (1, 0));
+    // Where it was stays told.
+    let place = |report: &Report| (report.generation, report.colour, report.cluster_id.clone());
+    assert_eq!(place(&report), place(&target));
 }
 
 /// A synchronous flush on a runtime's only thread covers parked records and cannot deadlock.

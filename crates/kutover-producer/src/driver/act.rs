@@ -144,7 +144,7 @@ impl Driver {
         let Some(handle) = self.lanes.remove(&lane) else { return };
         let current = self.shared.entrance.current();
         if current.is_some_and(|current| current.events.id == lane) {
-            self.shared.entrance.forget_current();
+            self.shared.forget_current();
         }
         let acknowledged = {
             let mut lanes = self.shared.lanes.lock();

@@ -51,7 +51,7 @@ impl Driver {
             tracing::debug!(instance = %state.instance, "no tombstone was written");
         }
         self.publish_metrics();
-        shared.entrance.forget_current();
+        shared.forget_current();
         let lanes = std::mem::take(&mut *shared.lanes.lock());
         // Clients' callbacks point back at what is shared; letting go of them here ends the circle.
         for lane in lanes {

@@ -21,7 +21,7 @@ use kutover_core::words::{DeploymentName, InstanceName, Millis};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::events::ProducerEvent;
+use crate::events::{ProducerEvent, read};
 use crate::lane::LaneEvents;
 use crate::shared::{LaneHandle, Shared};
 use member::Member;
@@ -85,6 +85,9 @@ pub(crate) struct Driver {
     watching: JoinHandle<()>,
     wait: Option<Millis>,
     next_metrics: Instant,
+    labels: Vec<metrics::Label>,
+    /// What has been published of each counter.
+    published: [u64; 5],
 }
 
 /// How often metrics are published.
@@ -119,6 +122,10 @@ impl Driver {
                 }
             }
         });
+        let labels = vec![
+            metrics::Label::new("deployment", setup.deployment.to_string()),
+            metrics::Label::new("instance", setup.instance.to_string()),
+        ];
         Self {
             switch: Switch::new(setup.policy, shared.now()),
             inbox,
@@ -136,6 +143,8 @@ impl Driver {
             watching,
             wait: None,
             next_metrics: Instant::now() + METRICS,
+            labels,
+            published: [0; 5],
             shared,
         }
     }
@@ -289,23 +298,22 @@ impl Driver {
         self.shared.listeners.tell(ProducerEvent::MemberTrouble(error));
     }
 
-    fn publish_metrics(&self) {
+    fn publish_metrics(&mut self) {
         let shared = &self.shared;
-        let deployment = self.world.deployment().to_string();
-        let count = |name: &'static str, value: u64| {
-            metrics::counter!(name, "deployment" => deployment.clone()).absolute(value);
-        };
-        count("kutover_producer_acknowledged_total", shared.acknowledged());
-        count("kutover_producer_returned_not_written_total", crate::events::read(&shared.tally.not_written));
-        count("kutover_producer_returned_unknown_total", crate::events::read(&shared.tally.unknown));
-        count(
-            "kutover_producer_possibly_duplicated_total",
-            crate::events::read(&shared.tally.possibly_duplicated),
-        );
-        count("kutover_producer_switches_total", shared.switches.lock().len() as u64);
-        let gauge = |name: &'static str, value: f64| {
-            metrics::gauge!(name, "deployment" => deployment.clone()).set(value);
-        };
+        let values = [
+            ("kutover_producer_acknowledged_total", shared.acknowledged()),
+            ("kutover_producer_returned_not_written_total", read(&shared.tally.not_written)),
+            ("kutover_producer_returned_unknown_total", read(&shared.tally.unknown)),
+            ("kutover_producer_possibly_duplicated_total", read(&shared.tally.possibly_duplicated)),
+            ("kutover_producer_switches_total", shared.switches.lock().len() as u64),
+        ];
+        let labels = || self.labels.clone();
+        for ((name, value), published) in values.into_iter().zip(&mut self.published) {
+            // What was added, not what it has come to: one of the same name that was made before has counted too.
+            metrics::counter!(name, labels()).increment(value.saturating_sub(*published));
+            *published = value;
+        }
+        let gauge = |name: &'static str, value: f64| metrics::gauge!(name, labels()).set(value);
         gauge("kutover_producer_in_flight", shared.in_flight() as f64);
         gauge("kutover_producer_parked_bytes", shared.entrance.lock().hand_over.bytes() as f64);
         let generation = self.switch.newest().map_or(0, |target| target.generation.0);

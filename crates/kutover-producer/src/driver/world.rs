@@ -50,10 +50,6 @@ impl World {
         }
     }
 
-    pub(super) fn deployment(&self) -> &DeploymentName {
-        &self.deployment
-    }
-
     /// Whether a control topic may be heeded. One of another deployment is told about, once.
     fn heeds(&mut self, view: &ControlView) -> Result<(), Option<ProviderError>> {
         let Some(stranger) = view.deployment.as_ref().filter(|name| **name != self.deployment) else {
