@@ -183,7 +183,7 @@ impl Live {
     /// # Panics
     /// If a cluster cannot be read.
     pub async fn audit(mut self, up: &Value) -> Value {
-        self.traffic.stop().await;
+        self.traffic.stop().await.expect("the producers lived");
         for colour in Colour::BOTH {
             if let (None, Some(at)) = (&self.logs[place(colour)], self.read_at[place(colour)].clone()) {
                 let ends = block_in_place(|| ends_of(&at)).expect("its ends");

@@ -94,6 +94,12 @@ pub fn ends_of(bootstrap: &str) -> Result<BTreeMap<i32, i64>> {
         .collect()
 }
 
+/// A partition that ends before the offset that comes next for who has read it.
+fn taken_away(read: &BTreeMap<i32, i64>, ends: &BTreeMap<i32, i64>) -> Option<(i32, i64)> {
+    let is_short = |(partition, next): &(&i32, &i64)| ends.get(*partition).is_none_or(|end| end < *next);
+    read.iter().find(is_short).map(|(partition, next)| (*partition, *next))
+}
+
 impl Follower {
     /// Starts to read a cluster whose topic is there already; `read` counts what it has read.
     pub fn start(bootstrap: &str, run: u64, read: Arc<AtomicU64>) -> Self {
@@ -106,9 +112,18 @@ impl Follower {
     /// Asks the cluster for its ends, reads up to them, and gives all that was read. Blocks.
     ///
     /// # Errors
-    /// The cluster does not answer, or its log cannot be read to its end in time.
+    /// The cluster does not answer, its log cannot be read to its end in time, or ends before what was read from it.
     pub fn finish(mut self) -> Result<ClusterLog> {
+        // In this order: somebody may be writing.
+        let read = self.shared.positions.lock().clone();
         let ends = ends_of(&self.bootstrap)?;
+        if let Some((partition, next)) = taken_away(&read, &ends) {
+            bail!(
+                "topic {TOPIC}, partition {partition} on {} was read up to offset {next} and ends before it now: \
+                 somebody has deleted records, or made the topic anew",
+                self.bootstrap
+            );
+        }
         let give_up = Instant::now() + FINISH;
         loop {
             let behind = self.behind(&ends);
@@ -189,4 +204,18 @@ fn note(shared: &Shared, run: u64, message: &rdkafka::message::BorrowedMessage<'
     drop(log);
     shared.positions.lock().insert(message.partition(), message.offset() + 1);
     shared.read.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_that_ends_before_what_was_read_is_another_one() {
+        let of = |places: &[(i32, i64)]| places.iter().copied().collect::<BTreeMap<_, _>>();
+        let read = of(&[(0, 50), (1, 3)]);
+        assert_eq!(taken_away(&read, &of(&[(0, 50), (1, 4), (2, 0)])), None);
+        assert_eq!(taken_away(&read, &of(&[(0, 0), (1, 4)])), Some((0, 50)), "made anew");
+        assert_eq!(taken_away(&read, &of(&[(0, 50)])), Some((1, 3)), "with fewer partitions");
+    }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
@@ -82,18 +83,29 @@ impl Traffic {
     }
 
     /// Stops sending, ends the producers, and waits (bounded) until every accepted record is settled.
-    pub async fn stop(&mut self) {
+    ///
+    /// # Errors
+    /// A producer has panicked: nobody knows what became of the record that it held.
+    pub async fn stop(&mut self) -> Result<()> {
         let _ = self.stop.send(true);
         self.sent_for.get_or_insert(self.began.elapsed());
         let tasks = std::mem::take(&mut self.tasks);
         let aborts: Vec<_> = tasks.iter().map(JoinHandle::abort_handle).collect();
         let all = futures_util::future::join_all(tasks);
-        if tokio::time::timeout(SETTLE_LIMIT, all).await.is_err() {
+        let Ok(ended) = tokio::time::timeout(SETTLE_LIMIT, all).await else {
             tracing::warn!(
                 "records were still outstanding when the traffic was ended; they count as unsettled"
             );
             aborts.iter().for_each(tokio::task::AbortHandle::abort);
-        }
+            return Ok(());
+        };
+        let panicked =
+            ended.into_iter().filter_map(Result::err).filter(tokio::task::JoinError::is_panic).count();
+        ensure!(
+            panicked == 0,
+            "{panicked} of the traffic's tasks have panicked: what they held is in no ledger"
+        );
+        Ok(())
     }
 
     /// Records accepted per second of sending.
@@ -247,7 +259,7 @@ mod tests {
         })
         .await
         .unwrap();
-        traffic.stop().await;
+        traffic.stop().await.unwrap();
         let taken = sender.taken.lock().clone();
         assert!(taken.iter().copied().eq(0..taken.len() as u64), "in order, without gaps or repeats");
         let entries = traffic.ledger.entries();
@@ -256,5 +268,35 @@ mod tests {
             let expected = if seq.is_multiple_of(7) { Fate::Pending } else { Fate::Acknowledged };
             assert_eq!(*fate, expected, "record {seq}");
         }
+    }
+
+    /// Takes ten records and panics over the next.
+    #[derive(Default)]
+    struct Fragile(AtomicU64);
+
+    #[async_trait]
+    impl Sender for Fragile {
+        async fn send(&self, _: &TrafficRecord) -> Result<Completion, Refused> {
+            assert!(self.0.fetch_add(1, Ordering::Relaxed) < 10, "planted");
+            Ok(Box::pin(async { Some(Fate::Acknowledged) }))
+        }
+
+        async fn finish(&self) {}
+
+        fn account(&self) -> SenderAccount {
+            SenderAccount::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_producer_that_panics_fails_the_run() {
+        let sender = Arc::new(Fragile::default());
+        let plan = TrafficPlan { rate: 50_000, seed: 1, run: 2 };
+        let mut traffic = Traffic::start(vec![Arc::clone(&sender) as Arc<dyn Sender>], plan);
+        while sender.0.load(Ordering::Relaxed) <= 10 {
+            tokio::task::yield_now().await;
+        }
+        let error = traffic.stop().await.unwrap_err().to_string();
+        assert!(error.starts_with("1 of the traffic's tasks"), "{error}");
     }
 }

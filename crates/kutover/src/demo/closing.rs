@@ -20,7 +20,7 @@ const READ_LIMIT_AFTER_TROUBLE: Duration = Duration::from_secs(5);
 pub(crate) async fn perform(scene: &mut Scene, world: &World, outcome: Outcome) -> Result<Report, Failure> {
     scene.step("audit", "stopping the traffic; every record is settled");
     let mut traffic = scene.traffic.take().ok_or_else(|| anyhow!("there was no traffic"))?;
-    traffic.stop().await;
+    traffic.stop().await?;
     scene.step("audit", "groups read what is left; the audit reads both logs");
     for colour in Colour::BOTH {
         let at = place(colour);
