@@ -10,7 +10,6 @@ use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::tools::Tools;
 use crate::spec::KafkaVersion;
@@ -49,14 +48,14 @@ pub(crate) async fn fetched(tools: &Tools, version: KafkaVersion) -> ProviderRes
     if folder.exists() {
         return verified(&what, &folder);
     }
-    // Fetched beside it and moved into place whole, so that a killed fetch leaves no half folder under its name.
-    let fetching = cache.join(format!(".fetch-{version}-{}", Uuid::new_v4().simple()));
-    let jars = fetch(tools, version, &what, &fetching).await;
-    let jars = jars.and_then(|()| complete(&fetching, &folder).map_err(io_error));
-    if jars.is_err() {
-        let _ = fs::remove_dir_all(&fetching);
-    }
-    jars?;
+    // Fetched beside it and moved into place whole, so that a killed fetch leaves no half folder under its name; one that is
+    // given up leaves nothing.
+    let prefix = format!(".fetch-{version}-");
+    let fetching = tempfile::Builder::new().prefix(&prefix).tempdir_in(&cache).map_err(io_error)?;
+    fetch(tools, version, &what, fetching.path()).await?;
+    complete(fetching.path(), &folder).map_err(io_error)?;
+    // It is somewhere else by now.
+    let _ = fetching.keep();
     verified(&what, &folder)
 }
 
@@ -66,10 +65,18 @@ pub(crate) async fn fetched(tools: &Tools, version: KafkaVersion) -> ProviderRes
 /// It holds no Kafka of that version.
 pub(crate) fn of_the_user(directory: &Path, version: KafkaVersion) -> ProviderResult<PathBuf> {
     let libs = absolute(directory).join("libs");
+    // The clients alone are what an application has beside it; the broker's jar is named for its version of Scala too.
+    let named = |prefix: &str, suffix: &str| {
+        let names = fs::read_dir(&libs).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        names
+            .map(|name| name.to_string_lossy().into_owned())
+            .any(|name| name.starts_with(prefix) && name.ends_with(suffix))
+    };
     let jar = libs.join(format!("kafka-clients-{version}.jar"));
-    if jar.is_file() {
+    if jar.is_file() && named("kafka_2.", &format!("-{version}.jar")) {
         return Ok(libs);
     }
+    let jar = if jar.is_file() { libs.join(format!("kafka_2.13-{version}.jar")) } else { jar };
     let reason = format!(
         "{} is missing; name a directory of Apache Kafka {version} (its `libs/*.jar` are used)",
         jar.display()
