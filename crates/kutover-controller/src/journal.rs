@@ -68,6 +68,7 @@ impl FileJournal {
         let owned = path.to_owned();
         off_the_workers(path, move || {
             let what = format!("read journal {}", owned.display());
+            check_regular(&what, std::fs::metadata(&owned))?;
             match std::fs::read(&owned) {
                 Ok(bytes) => whole_entries(&what, &bytes).map(|(entries, _)| entries),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -108,6 +109,17 @@ async fn off_the_workers<T: Send + 'static>(
     })
 }
 
+/// A device or a pipe keeps nothing, and may never end.
+fn check_regular(what: &str, found: std::io::Result<std::fs::Metadata>) -> ProviderResult<()> {
+    match found {
+        Ok(found) if !found.is_file() => {
+            let reason = "it is not a regular file; name one in `journal`";
+            Err(ProviderError::new(ErrorKind::Invalid, what, reason))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn whole_entries(what: &str, bytes: &[u8]) -> ProviderResult<(Vec<JournalEntry>, u64)> {
     format::parse(bytes).map_err(|damage| {
         let what = format!("{what}, {}", damage.place);
@@ -123,6 +135,7 @@ impl Open {
         let existed = path.exists();
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).open(&path).map_err(failed)?;
+        check_regular(&what, file.metadata())?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {

@@ -249,6 +249,15 @@ impl DemoOptions {
         if self.rollback && self.strategy != Strategy::Kutover {
             return Some(format!("--rollback goes with --strategy kutover, not {}", self.strategy));
         }
+        if self.hand_over != HandOverChoice::Ordered && self.strategy != Strategy::Kutover {
+            return Some(format!("--hand-over goes with --strategy kutover, not {}", self.strategy));
+        }
+        if self.warm_up.saturating_mul(2) >= self.limit {
+            return Some(format!(
+                "--warm-up {} comes twice, before the cutover and after it, and --limit is {}: raise that one",
+                self.warm_up, self.limit
+            ));
+        }
         if let Some((version, _)) = self.kafka_dir.iter().find(|(version, _)| !self.kafka.runs(version)) {
             return Some(format!("--kafka-dir names {version}, and --kafka {} does not run it", self.kafka));
         }

@@ -44,7 +44,13 @@ fn main() -> ExitCode {
     // clap ends the program itself, with status 2, when the command line makes no sense.
     let cli = Cli::parse();
     // librdkafka and the like speak up only when asked: what matters comes as an error or an event.
-    let filter = EnvFilter::try_from_env("KUTOVER_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    let filter = match std::env::var("KUTOVER_LOG").unwrap_or_default().as_str() {
+        "" => EnvFilter::new("off"),
+        asked => match EnvFilter::builder().parse(asked) {
+            Ok(filter) => filter,
+            Err(error) => return end(Err(Failure::Input(anyhow::anyhow!("KUTOVER_LOG={asked}: {error}")))),
+        },
+    };
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines.with_filter(filter_fn(may_be_logged))).with(filter).init();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -53,7 +53,8 @@ pub(crate) async fn wire(config: &Config, hosts: &mut Hosts) -> Result<Backends,
     let connector = Connector::new(config, hosts.lab.clone()).map_err(Failure::Input)?;
     // The journal's lock covers the zone that is kept beside it, so it comes first.
     let journal = journal::open(config).await?;
-    let dns = name_server(config, hosts).await?;
+    let is_new = journal.read().await.map_err(Failure::of_file)?.is_empty();
+    let dns = name_server(config, hosts, is_new).await?;
     let [blue, green] = provisioners;
     Ok(Backends { dns, blue, green, clusters: Arc::new(connector), journal })
 }
@@ -125,9 +126,14 @@ pub(crate) fn zone_path(config: &Config) -> anyhow::Result<PathBuf> {
     Ok(path.into())
 }
 
-/// The authoritative side. A `local` one is started here if nobody has. Endpoints that its zone does not know yet are
-/// led to the active colour; what a cutover has published stays.
-async fn name_server(config: &Config, hosts: &mut Hosts) -> Result<Arc<dyn DnsProvider>, Failure> {
+/// The authoritative side. A `local` one is started here if nobody has. For a deployment that is new, its endpoints are led to
+/// the active colour. Later the first endpoint, which a cutover has published, says where one that the zone does not know
+/// yet is led; and where that one is gone, the configuration cannot tell.
+async fn name_server(
+    config: &Config,
+    hosts: &mut Hosts,
+    is_new: bool,
+) -> Result<Arc<dyn DnsProvider>, Failure> {
     if let Some(dns) = &hosts.dns {
         return Ok(Arc::clone(dns) as Arc<dyn DnsProvider>);
     }
@@ -143,10 +149,23 @@ async fn name_server(config: &Config, hosts: &mut Hosts) -> Result<Arc<dyn DnsPr
         _ => Failure::of_file(error),
     })?;
     if let ProvisionerConfig::Static { endpoint, .. } = &config.clusters.get(config.plan.active).provisioner {
+        let first = &config.endpoints[0].name;
+        let known = server.read(first).await.map_err(anyhow::Error::from)?.endpoint;
+        let to = match known {
+            Some(set) => set.data,
+            None if is_new => endpoint.clone(),
+            None => {
+                return Err(Failure::Input(anyhow!(
+                    "{}: it has no record of {first}, and the journal knows this deployment: put the zone back from a copy \
+                     (without it nobody can tell which cluster is the active one)",
+                    path.display()
+                )));
+            }
+        };
         for name in &config.endpoints {
             let found = server.read(&name.name).await.map_err(anyhow::Error::from)?;
             if found.endpoint.is_none() {
-                point(&*server, &name.name, config.dns.ttl_s, endpoint).await?;
+                point(&*server, &name.name, config.dns.ttl_s, &to).await?;
             }
         }
     }
@@ -288,6 +307,8 @@ impl ClusterConnector for Connector {
 #[cfg(test)]
 mod tests {
     use kutover_controller::config::JournalPlace;
+    use kutover_core::ports::JournalEntry;
+    use kutover_core::words::Term;
 
     use super::*;
 
@@ -334,6 +355,32 @@ kafka = "embedded"
         assert_eq!(failure.status(), 2);
         let text = failure.to_string();
         assert!(text.contains("clusters.blue.provisioner.kind") && text.contains("kutover demo"), "{text}");
+    }
+
+    /// Once a journal has begun, a zone that was lost leads nobody to the cluster that was left.
+    #[tokio::test]
+    async fn a_lost_zone_is_named_and_leads_nowhere() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = Config::parse(&existing()).unwrap();
+        let path = directory.path().join("orders.journal");
+        config.journal = JournalPlace::File(path.clone());
+        let mut hosts = Hosts::default();
+        let backends = wire(&config, &mut hosts).await.unwrap();
+        let name = config.endpoints[0].name.clone();
+        assert!(
+            backends.dns.read(&name).await.unwrap().endpoint.is_some(),
+            "a new deployment is led to its active colour"
+        );
+        let entry = JournalEntry { index: 0, term: Term(0), body: serde_json::json!({}) };
+        backends.journal.append(&entry).await.unwrap();
+        drop(backends);
+        hosts.dns.take().unwrap().stop().await;
+
+        std::fs::remove_file(zone_path(&config).unwrap()).unwrap();
+        let failure = failure(&config, &mut hosts).await;
+        assert_eq!(failure.status(), 2);
+        let text = failure.to_string();
+        assert!(text.contains("orders.journal.zone") && text.contains("kafka.orders.test"), "{text}");
     }
 
     #[tokio::test]
