@@ -96,6 +96,7 @@ impl World {
         if without(Control::NoStartOffsets) {
             return None;
         }
+        let mut left_out = None;
         for fresh in starts {
             let links = match self.links(&fresh.on).await {
                 Ok(links) => links,
@@ -106,13 +107,12 @@ impl World {
                     fresh.at.iter().filter(|(place, _)| topics.contains(&place.topic)).cloned().collect();
                 if let Err(error) = links.admin.set_start_offsets(group, &starts).await {
                     tracing::debug!(%group, %error, "start offsets were not set again");
-                    if let Some(why) = silent(&error) {
-                        return Some(why);
-                    }
+                    // One coordinator that is away does not keep the other groups from theirs.
+                    left_out = left_out.or_else(|| Some(format!("group {group}: {}", silent(&error)?)));
                 }
             }
         }
-        None
+        left_out
     }
 
     /// Where producer ids stand. With a mark, the new cluster's are used up towards it, for as long as one call may take.

@@ -61,6 +61,9 @@ fn green_may_die_at_any_step_of_the_way_back() {
         let fenced_before = dies > begun + 8;
         assert_eq!(segments[1].end == SegmentEnd::Unreadable, !fenced_before, "{about}: {segments:?}");
         assert_eq!(given_up, !matches!(dies - begun, 16 | 17), "{about}");
+        // L7: whoever read green to its end may have no commits on blue any more.
+        let freshened = world.commands[begun + 1..].contains(&"freshen start offsets");
+        assert!(freshened, "{about}: nobody's start offsets were set on blue");
     }
     let slow = number("observe the drain") + 10;
     let blue_is_away = move |command: &Command, n: usize| {
@@ -96,5 +99,89 @@ fn a_leader_that_stays_away_shuts_nobody_out() {
         let left = &world.machine.progress().chain.segments(&place(0))[1];
         assert_eq!(left.end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet }, "{step}");
         assert!(world.commands[failing..].contains(&"observe the drain"), "{step}: green is read to its end");
+    }
+}
+
+fn blue_takes_no_start_offsets(command: &Command) -> Option<Result<Answer, ProviderError>> {
+    let why = || "group audit: its coordinator does not answer".to_owned();
+    matches!(command, Command::FreshenStarts { .. }).then(|| Ok(Answer::StartsFresh { silent: Some(why()) }))
+}
+
+/// G5 and G7: killed behind the proof of green's fence; whoever takes over has to set start offsets anew, and one of blue's
+/// coordinators is away. Nobody can write until generation 3 is published.
+#[test]
+fn a_coordinator_that_is_away_does_not_hold_the_barrier() {
+    let begun = number("observe the drain");
+    let mut whole = World::new(plan(), vec![]);
+    whole.rollback = Some(begun);
+    let (_, whole) = whole.run();
+    let publishes = |record: &Record| match record {
+        Record::Checkpoint { progress } => {
+            matches!(progress.state, State::RollingBack(_, Rollback::Publish))
+        }
+        _ => false,
+    };
+    let publish = whole.journal.iter().position(publishes).unwrap();
+    let journal = whole.journal[..=publish].to_vec();
+    let mut world = World::new(plan(), journal).but(|command, _| blue_takes_no_start_offsets(command));
+    (world.term, world.published) = (2, target(2, Colour::Green));
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    assert!(world.holds().is_empty(), "{:?}", world.holds());
+    let told = "blue does not take start offsets, and producers belong there";
+    assert!(world.events.iter().any(|event| matches!(event, Event::Note { text } if text.starts_with(told))));
+}
+
+/// Before the intent green serves, and start offsets are waited for; but no longer than a barrier may take.
+#[test]
+fn a_coordinator_that_stays_away_does_not_bar_the_way_back() {
+    let mut world = World::new(plan(), vec![]).but(|command, _| blue_takes_no_start_offsets(command));
+    world.rollback = Some(number("observe the drain"));
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let waited =
+        world.holds().iter().filter(|hold| hold.starts_with("blue does not take start offsets")).count();
+    assert_eq!(waited, 1, "{:?}", world.holds());
+}
+
+/// L7: starts that take as long to look after as they count as fresh, or longer, keep no step from being taken.
+#[test]
+fn looking_after_start_offsets_for_long_stops_nothing() {
+    for timeout in [10_000, 30_000, 60_000] {
+        let mut plan = plan();
+        (plan.timings.command_timeout_ms, plan.timings.hold_limit_ms) = (timeout, Some(3_600_000));
+        (plan.timings.converge_ms, plan.timings.poll_ms) = (100_000, 9_000);
+        let unmoved = || vec![vec![producer(7, &target(1, Colour::Blue))], vec![]];
+        let mut looks = 0;
+        let mut world = World::new(plan, vec![]).but(move |command, _| match command {
+            Command::ReadMembers { .. } if looks < 8 => {
+                looks += 1;
+                Some(Ok(Answer::Members { by_cluster: unmoved() }))
+            }
+            _ => None,
+        });
+        world.hangs = Some("freshen start offsets");
+        let (stop, world) = world.run();
+        assert_eq!(stop, Stop::Complete, "{timeout} ms");
+        assert!(world.commands.contains(&"freshen start offsets"), "{timeout} ms");
+    }
+}
+
+/// A green that serves and does not say which groups it has keeps nobody there.
+#[test]
+fn a_cluster_that_does_not_list_its_groups_is_left() {
+    for kind in [ErrorKind::Unavailable, ErrorKind::Refused] {
+        let begun = number("observe the drain");
+        let mut world = World::new(plan(), vec![]).but(move |command, _| match command {
+            Command::ListGroups { old } if old.colour == Colour::Green => Some(Err(failure(kind))),
+            _ => None,
+        });
+        world.rollback = Some(begun);
+        let (stop, world) = world.run();
+        assert!(matches!(stop, Stop::RolledBack(_)), "{kind:?}: {stop:?}");
+        assert_eq!(world.published, target(3, Colour::Blue), "{kind:?}");
+        assert!(world.commands[begun..].contains(&"prove the fence"), "{kind:?}: with a barrier");
+        let told = |event: &Event| matches!(event, Event::Note { text } if text.starts_with("green does not list its groups"));
+        assert_eq!(world.events.iter().filter(|event| told(event)).count(), 1, "{kind:?}");
     }
 }

@@ -247,6 +247,8 @@ pub(super) struct World<'a> {
     pub(super) rollback: Option<usize>,
     /// The command (counted from 0) that is never answered.
     pub(super) silent: Option<usize>,
+    /// Commands of this name are never answered.
+    pub(super) hangs: Option<&'static str>,
     answers: Box<Answers<'a>>,
 }
 
@@ -263,6 +265,7 @@ impl<'a> World<'a> {
             twice: false,
             rollback: None,
             silent: None,
+            hangs: None,
             answers: Box::new(|_, _| None),
         }
     }
@@ -295,7 +298,8 @@ impl<'a> World<'a> {
                         self.published = target.clone();
                     }
                     self.now = self.now.plus(1);
-                    if self.silent == Some(self.commands.len() - 1) {
+                    let hangs = self.hangs.is_some_and(|name| self.commands.last() == Some(&name));
+                    if hangs || self.silent == Some(self.commands.len() - 1) {
                         continue;
                     }
                     self.machine.handle(self.now, Input::Answer(id, result.clone()));

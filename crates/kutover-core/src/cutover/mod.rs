@@ -107,6 +107,8 @@ enum Boot {
 struct Pending {
     id: CommandId,
     deadline: Millis,
+    /// It looks after start offsets, beside the step that is being taken.
+    freshens: bool,
 }
 
 /// See the [module](self).
@@ -266,21 +268,24 @@ impl Cutover {
     }
 
     fn answered(&mut self, now: Millis, id: CommandId, result: Result<Answer, ProviderError>) {
-        if self.pending.as_ref().is_none_or(|pending| pending.id != id) {
+        let Some(pending) = self.pending.take_if(|pending| pending.id == id) else {
             self.late += 1;
             self.notify(Event::LateAnswer { id });
             return;
-        }
-        self.pending = None;
+        };
         match result {
             Ok(answer) => self.look(now, Cause::Answer(answer)),
-            Err(error) => self.failed(now, &error),
+            Err(error) => self.failed(now, &pending, &error),
         }
     }
 
-    fn failed(&mut self, now: Millis, error: &ProviderError) {
+    fn failed(&mut self, now: Millis, pending: &Pending, error: &ProviderError) {
         match error.kind {
             ErrorKind::Superseded => self.stop(Stop::Superseded(error.to_string())),
+            // It is no failure of the step, which would never be taken where this takes its whole time.
+            _ if pending.freshens => {
+                self.look(now, Cause::Answer(Answer::StartsFresh { silent: Some(error.to_string()) }));
+            }
             // Before the deployment is ours nothing is waited for: what is refused then is for a person to put right.
             ErrorKind::Refused | ErrorKind::Invalid if matches!(self.boot, Boot::TakeTerm | Boot::Claim) => {
                 self.stop(Stop::Refused(error.to_string()));
@@ -302,14 +307,11 @@ impl Cutover {
     }
 
     fn tick(&mut self, now: Millis) {
-        if let Some(pending) = &self.pending {
-            if now >= pending.deadline {
-                let what = format!("no answer within {} ms", self.plan.timings.command_timeout_ms);
-                self.pending = None;
-                let error = ProviderError::new(ErrorKind::Unreachable, self.progress.state.name(), what);
-                self.failed(now, &error);
-            }
-        } else if self.wake.is_some_and(|wake| now >= wake) {
+        if let Some(pending) = self.pending.take_if(|pending| now >= pending.deadline) {
+            let what = format!("no answer within {} ms", self.plan.timings.command_timeout_ms);
+            let error = ProviderError::new(ErrorKind::Unreachable, self.progress.state.name(), what);
+            self.failed(now, &pending, &error);
+        } else if self.pending.is_none() && self.wake.is_some_and(|wake| now >= wake) {
             self.look(now, Cause::Enter);
         }
     }
@@ -393,7 +395,9 @@ impl Cutover {
         if intended && !without(Control::NoIntents) {
             self.persist(Record::Intent { id, command: Box::new(command.clone()) });
         }
-        self.pending = Some(Pending { id, deadline: now.plus(self.plan.timings.command_timeout_ms) });
+        let freshens = matches!(command, Command::FreshenStarts { .. });
+        let deadline = now.plus(self.plan.timings.command_timeout_ms);
+        self.pending = Some(Pending { id, deadline, freshens });
         self.outputs.push_back(Output::Run(id, command));
     }
 

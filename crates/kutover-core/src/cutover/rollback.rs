@@ -180,7 +180,11 @@ impl Cutover {
                 way.arrive(&self.progress.chain, &ends);
                 // Whatever was looked after before was about the other cluster.
                 self.freshened = None;
-                let onwards = way.before_intent();
+                let onwards = match way.barrier {
+                    // Its connectors are as dead as it is.
+                    Barrier::Lost => Rollback::Intent,
+                    Barrier::Fence | Barrier::Quiet => way.before_intent(),
+                };
                 to(way, onwards)
             }
             (_, Cause::Answer(other)) => unexpected(&other),
@@ -440,6 +444,10 @@ impl Cutover {
                 way.barrier = Barrier::Quiet;
                 Next::Goto(State::RollingBack(way, Rollback::Ends(Vec::new())))
             }
+            Rollback::GroupsAway => {
+                let reason = self.hold.as_ref().map_or_else(String::new, |hold| hold.reason.clone());
+                self.without_listing(way, &reason)
+            }
             failed => {
                 way.patient = true;
                 self.progress.state = State::RollingBack(way, failed);
@@ -448,12 +456,31 @@ impl Cutover {
         }
     }
 
+    /// The cluster that is left serves, and does not say which groups it has: nobody is kept there for that. The drain asks
+    /// again, and groups that were born there get their start offsets then.
+    fn without_listing(&mut self, way: WayBack, why: &str) -> Next {
+        let colour = way.away().colour;
+        let text = format!(
+            "{colour} does not list its groups; those that only read there are looked after once it does ({why})"
+        );
+        self.notify(Event::Note { text });
+        Next::Goto(State::RollingBack(way, Rollback::LookHome))
+    }
+
     /// A cluster that is left and does not answer for too long is given up: there is no barrier to be had, or nobody to
     /// be told of it and to be drained.
     pub(super) fn give_up_barrier(&mut self, now: Millis, error: &ProviderError) {
         let silent = matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable);
         let State::RollingBack(way, step) = self.progress.state.clone() else { return };
-        if self.stopped || !silent || way.barrier == Barrier::Lost {
+        if self.stopped || way.barrier == Barrier::Lost {
+            return;
+        }
+        if !silent {
+            if step == Rollback::GroupsAway
+                && let Next::Goto(onwards) = self.without_listing(way, &error.to_string())
+            {
+                self.goto(now, onwards);
+            }
             return;
         }
         let since = self.hold.as_ref().map_or(now, |hold| hold.since);
@@ -472,9 +499,9 @@ impl Cutover {
 
     fn give_up(&mut self, now: Millis, way: WayBack, failed: Rollback, error: &ProviderError) {
         let onwards = match failed {
-            Rollback::Topics | Rollback::LookAway | Rollback::GroupsAway | Rollback::SourcesAway => {
-                Rollback::Intent
-            }
+            // Start offsets are set all the same: a group that read the cluster that is left may have none at home.
+            Rollback::Topics | Rollback::LookAway | Rollback::GroupsAway => Rollback::LookHome,
+            Rollback::SourcesAway => Rollback::Intent,
             Rollback::Raise | Rollback::Prove => Rollback::Ends(Vec::new()),
             Rollback::Chain | Rollback::Announce | Rollback::SourcesHome | Rollback::SinksHome => failed,
             _ => Rollback::QuietChain,

@@ -182,7 +182,8 @@ fn every_command_of_a_rollback_may_fail_once() {
         world.rollback = Some(number("observe the drain"));
         let (stop, world) = world.run();
         assert!(matches!(stop, Stop::RolledBack(_)), "{name}");
-        assert_eq!(world.holds(), ["test: made to fail"], "{name}");
+        let holds = world.holds();
+        assert!(holds.len() == 1 && holds[0].contains("test: made to fail"), "{name}: {holds:?}");
         let left = &world.machine.progress().chain.segments(&place(0))[1];
         assert_eq!(left.end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Fence }, "{name}");
         assert!(world.events.iter().all(|event| !matches!(event, Event::BarrierLost { .. })));

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::way_back::{Rollback, WayBack};
+use super::way_back::{Barrier, Rollback, WayBack};
 use super::{
     Answer, Cause, Command, Cutover, Event, Next, Plan, Prepared, Redirection, StartOffsets, State, decide,
 };
@@ -43,8 +43,16 @@ impl Cutover {
                 Some(command) => ControlFlow::Break(Next::Run(command)),
                 None => ControlFlow::Continue(Cause::Enter),
             },
-            Cause::Answer(Answer::StartsFresh { silent: None }) => ControlFlow::Continue(Cause::Enter),
-            Cause::Answer(Answer::StartsFresh { silent: Some(why) }) => self.new_is_silent(&why),
+            Cause::Answer(Answer::StartsFresh { silent }) => {
+                if self.starts_are_old() {
+                    // It took as long as start offsets count as fresh: the step is taken, and then they are looked after again.
+                    self.freshened = self.now;
+                }
+                match silent {
+                    None => ControlFlow::Continue(Cause::Enter),
+                    Some(why) => self.new_is_silent(&why),
+                }
+            }
             other => ControlFlow::Continue(other),
         }
     }
@@ -90,13 +98,14 @@ impl Cutover {
     }
 
     /// Nobody is led to a cluster that does not answer. Where they were led there already, the old one is closed and read
-    /// to its end all the same.
+    /// to its end all the same. On the way back that is so from the intent on: the cluster that is left takes no records any
+    /// more, and whoever waits then has nobody to write to. Nor is the way back barred for longer than the barrier may take.
     fn new_is_silent(&mut self, why: &str) -> ControlFlow<Next, Cause> {
         let (colour, way_out) = match &self.progress.state {
             State::Redirecting(prepared, Redirection::Publish(_)) => {
                 (prepared.verified.new.incarnation.colour, ", or start the controller again and abort")
             }
-            State::RollingBack(way, Rollback::Intent | Rollback::Publish) => (way.home().colour, ""),
+            State::RollingBack(way, Rollback::Intent) if self.is_patient(way) => (way.home().colour, ""),
             State::RollingBack(way, _) => {
                 let colour = way.home().colour;
                 self.belongs_there(colour, "bring it back", why);
@@ -111,13 +120,21 @@ impl Cutover {
         };
         self.freshened = None;
         let hold = format!(
-            "{colour} does not answer, and nobody may have been led there yet: bring it back{way_out} ({why})"
+            "{colour} does not take start offsets, and nobody may have been led there yet: bring it back{way_out} ({why})"
         );
         ControlFlow::Break(Next::Hold(hold))
     }
 
+    /// Whether a way back can still wait for start offsets: somebody else takes records meanwhile.
+    fn is_patient(&self, way: &WayBack) -> bool {
+        let held = self.hold.as_ref().map(|hold| hold.since);
+        let waited = held.zip(self.now).map_or(0, |(since, now)| now.since(since));
+        way.barrier != Barrier::Lost && waited < self.plan.timings.barrier_ms
+    }
+
     fn belongs_there(&mut self, colour: Colour, what_to_do: &str, why: &str) {
-        let text = format!("{colour} does not answer, and producers belong there: {what_to_do} ({why})");
+        let text =
+            format!("{colour} does not take start offsets, and producers belong there: {what_to_do} ({why})");
         self.notify(Event::Note { text });
     }
 }
@@ -254,7 +271,8 @@ mod tests {
         assert_eq!(freshened[..3], ["freshen start offsets"; 3]);
         assert_eq!(freshened[3], "publish the target");
         assert!(
-            world.holds()[1].starts_with("green does not answer, and nobody may have been led there yet")
+            world.holds()[1]
+                .starts_with("green does not take start offsets, and nobody may have been led there yet")
         );
     }
 
