@@ -47,6 +47,9 @@ struct Cli {
     /// Only these faults strike: `kind#number`, with commas between; as a failure prints it
     #[arg(long, value_delimiter = ',')]
     only: Option<Vec<Occurrence>>,
+    /// Does not look for the faults that a failure needs, which takes up to a minute
+    #[arg(long)]
+    unshrunk: bool,
     /// Prints every event of every seed on stderr
     #[arg(long)]
     trace: bool,
@@ -101,6 +104,7 @@ impl Cli {
             ("--resolvers", self.resolvers.is_some()),
             ("--faults", self.faults.is_some()),
             ("--only", self.only.is_some()),
+            ("--unshrunk", self.unshrunk),
             ("--trace", self.trace),
             ("--without", self.without.is_some()),
         ];
@@ -200,6 +204,9 @@ fn explain(cli: &Cli, failed: &Outcome, options: &Options) {
         again += &format!(" --without {control}");
     }
     eprintln!("to see it again: {again}");
+    if cli.unshrunk {
+        return;
+    }
     let all = failed.struck.len();
     let Some(Needed { faults, runs, each }) = shrink::shrink(failed, options, SHRINKING) else {
         eprintln!(
