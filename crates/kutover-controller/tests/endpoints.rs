@@ -10,11 +10,11 @@ use async_trait::async_trait;
 use common::{CONFIG, backends, controller, holds, world};
 use kutover_controller::config::Config;
 use kutover_controller::driver::{Backends, Controller, Finished, Operator};
-use kutover_core::cutover::{ApprovalGate, Event, Stop};
+use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{DnsProvider, Published, RecordData, RecordSet};
 use kutover_core::words::{Colour, DnsName, Generation};
-use kutover_memory::{MemoryDns, MemoryWorld};
+use kutover_memory::{Fault, MemoryDns, MemoryWorld};
 use tokio::sync::mpsc;
 
 const FIRST: &str = "kafka.orders.test";
@@ -79,6 +79,63 @@ async fn a_record_changed_before_the_switch_holds_it() {
             && generation(after) == Some(Generation(2))
     });
     assert!(!swapped, "what somebody had changed was written over");
+}
+
+/// A provisioner that does not answer bars no way back where it was seen what leads there.
+#[tokio::test(start_paused = true)]
+async fn a_silent_provisioner_does_not_bar_the_way_back() {
+    let world = world().await;
+    let (operator, words) = mpsc::unbounded_channel();
+    let mut events = vec![];
+    let run = controller(&world, CONFIG).run(words, |event| {
+        match &event {
+            Event::Entered { state: StateName::Draining } => {
+                world.faults.always("provisioner.describe", Fault::NotDone);
+                operator.send(Operator::RollBack).unwrap();
+            }
+            Event::Draining { .. } => world.cluster(Colour::Green).unwrap().read_all(&common::group()),
+            _ => {}
+        }
+        events.push(event);
+    });
+    let finished = run.await.unwrap();
+    assert!(matches!(finished.stop, Stop::RolledBack(_)), "{:?}: {:?}", finished.stop, holds(&events));
+}
+
+/// A provisioner that cannot be asked just now is no leave to write over what somebody has changed.
+#[tokio::test(start_paused = true)]
+async fn a_record_changed_by_hand_is_kept_where_the_provisioner_does_not_answer() {
+    let world = world().await;
+    let config = CONFIG.replace("[plan]", "[plan]\napprove = \"manual\"");
+    let (operator, words) = mpsc::unbounded_channel();
+    let (mut events, mut before) = (vec![], None);
+    let run = controller(&world, &config).run(words, |event| {
+        match &event {
+            Event::AwaitingApproval { gate, .. } => {
+                if *gate == ApprovalGate::Redirect && before.is_none() {
+                    let mut found = world.dns.published(&FIRST.into());
+                    before = Some(found.clone());
+                    found.endpoint.as_mut().unwrap().data = elsewhere();
+                    world.dns.overwrite(&FIRST.into(), found);
+                    world.faults.inject("provisioner.describe", Fault::NotDone);
+                }
+                operator.send(Operator::Approve(*gate)).unwrap();
+            }
+            Event::Hold { reason, .. } => {
+                let stands = world.dns.published(&FIRST.into()).endpoint.unwrap().data;
+                assert_eq!(stands, elsewhere(), "it was written over");
+                if reason.contains("neither blue nor green") {
+                    world.dns.overwrite(&FIRST.into(), before.clone().unwrap());
+                }
+            }
+            _ => {}
+        }
+        events.push(event);
+    });
+    let finished = run.await.unwrap();
+    assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
+    let why = holds(&events).first().copied().unwrap_or_default();
+    assert!(why.contains(FIRST) && why.contains("whether that is blue cannot be told"), "{why}");
 }
 
 /// G4: what is to be removed must not be what clients are led to; the record's own word is not enough.

@@ -201,8 +201,8 @@ impl World {
         Ok(longest)
     }
 
-    /// Swaps owner record and endpoint records: the authoritative one first, then the copies. Returns once every
-    /// authoritative server serves them.
+    /// Swaps owner record and endpoint records: the authoritative one first, then the copies. All of them are looked at before
+    /// the first is changed. Returns once every authoritative server serves them.
     pub(super) async fn publish(
         &self,
         term: Term,
@@ -210,6 +210,7 @@ impl World {
         to: &Incarnation,
         nonce: &Nonce,
     ) -> ProviderResult<Answer> {
+        let mut ahead = Vec::new();
         for endpoint in &self.deployment.endpoints {
             let (found, owner, set) = self.owned_or_new_copy(endpoint, term, target, nonce).await?;
             if owner.target.generation > target.generation {
@@ -221,16 +222,36 @@ impl World {
             }
             let done = found.owner.is_some() && owner.target == *target && set.data == to.endpoint;
             if !done {
-                self.check_not_elsewhere(endpoint, &set, to).await?;
-                let owner =
-                    OwnerRecord { term, nonce: nonce.clone(), target: target.clone(), intent: None, ..owner };
-                let set = RecordSet { ttl_s: set.ttl_s, data: to.endpoint.clone() };
-                let desired = Published { endpoint: Some(set), owner: Some(owner) };
-                self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+                ahead.push((endpoint, found, owner, set));
             }
+        }
+        self.check_ahead(to, &ahead).await?;
+        for (endpoint, found, owner, set) in ahead {
+            let owner =
+                OwnerRecord { term, nonce: nonce.clone(), target: target.clone(), intent: None, ..owner };
+            let set = RecordSet { ttl_s: set.ttl_s, data: to.endpoint.clone() };
+            let desired = Published { endpoint: Some(set), owner: Some(owner) };
+            self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
         }
         self.served().await?;
         Ok(Answer::Done)
+    }
+
+    /// Whether what is to be swapped may be.
+    async fn check_ahead(
+        &self,
+        to: &Incarnation,
+        ahead: &[(&DnsName, Published, OwnerRecord, RecordSet)],
+    ) -> ProviderResult<()> {
+        if ahead.is_empty() {
+            return Ok(());
+        }
+        let from = to.colour.other();
+        let left = self.provisioner(from).describe(from).await;
+        for (endpoint, _, _, set) in ahead {
+            self.check_not_elsewhere(endpoint, set, to, &left)?;
+        }
+        Ok(())
     }
 
     /// Returns once every authoritative server serves what stands at the endpoints.
@@ -268,17 +289,31 @@ impl World {
     }
 
     /// Refuses to swap a record set that leads to neither cluster: somebody has changed it, and may have had a reason.
-    async fn check_not_elsewhere(
+    fn check_not_elsewhere(
         &self,
         endpoint: &DnsName,
         set: &RecordSet,
         to: &Incarnation,
+        left: &ProviderResult<Option<Incarnation>>,
     ) -> ProviderResult<()> {
         let from = to.colour.other();
-        // Where the cluster that is left is gone, or nobody can say what led there, this must not bar the way.
-        let Ok(Some(left)) = self.provisioner(from).describe(from).await else { return Ok(()) };
-        if set.data == to.endpoint || set.data == left.endpoint {
+        if set.data == to.endpoint {
             return Ok(());
+        }
+        match left {
+            // The cluster that is left is gone, and nobody can say what led there: this must not bar the way.
+            Ok(None) => return Ok(()),
+            Ok(Some(left)) if set.data == left.endpoint => return Ok(()),
+            Ok(Some(_)) => {}
+            // Nor must a provisioner that does not answer, where this controller has seen what leads there.
+            Err(_) if self.led_to(from, &set.data) => return Ok(()),
+            Err(error) => {
+                let reason = format!(
+                    "it points at {:?}, and whether that is {from} cannot be told: {error}",
+                    set.data
+                );
+                return Err(ProviderError { what: format!("publish {endpoint}"), reason, ..error.clone() });
+            }
         }
         Err(ProviderError::new(
             ErrorKind::Refused,

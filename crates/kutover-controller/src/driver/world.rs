@@ -9,7 +9,7 @@ use kutover_core::cutover::{Answer, Command, Plan};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlBody, ControlMessage, ControlView};
 use kutover_core::owner::{RemovalMark, Target};
-use kutover_core::ports::{ClusterAdmin, ClusterProvisioner, ClusterSurvey, Incarnation};
+use kutover_core::ports::{ClusterAdmin, ClusterProvisioner, ClusterSurvey, Incarnation, RecordData};
 use kutover_core::words::{ClusterId, Colour, IncarnationId, Nonce, Term, TopicName};
 
 use super::{Backends, ClusterLinks, Deployment, Gate, missing};
@@ -20,6 +20,8 @@ pub(super) struct World {
     pub(super) backends: Backends,
     /// What a cutover must not begin over, with its plan.
     pub(super) gate: Option<(Plan, Gate)>,
+    /// What has led to each colour, as far as this controller knows.
+    led: Mutex<BTreeMap<Colour, RecordData>>,
     /// Connections that have worked, by incarnation.
     links: Mutex<BTreeMap<IncarnationId, ClusterLinks>>,
     /// The same for what only a plan asks otherwise.
@@ -28,8 +30,14 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(deployment: Deployment, backends: Backends, gate: Option<(Plan, Gate)>) -> Self {
-        let (links, looks) = (Mutex::new(BTreeMap::new()), Mutex::new(BTreeMap::new()));
-        Self { deployment, backends, gate, links, looks }
+        Self {
+            deployment,
+            backends,
+            gate,
+            led: Mutex::default(),
+            links: Mutex::default(),
+            looks: Mutex::default(),
+        }
     }
 
     /// Carries out one command under a term.
@@ -162,8 +170,14 @@ impl World {
         })
     }
 
+    /// Whether this has led to a colour while this controller ran.
+    pub(super) fn led_to(&self, colour: Colour, data: &RecordData) -> bool {
+        locked(&self.led).get(&colour) == Some(data)
+    }
+
     /// Connections to an incarnation, made once.
     pub(super) async fn links(&self, incarnation: &Incarnation) -> ProviderResult<ClusterLinks> {
+        locked(&self.led).insert(incarnation.colour, incarnation.endpoint.clone());
         let known = locked(&self.links).get(&incarnation.id).cloned();
         if let Some(links) = known {
             return Ok(links);
