@@ -7,6 +7,7 @@ mod proofs;
 mod retention;
 mod rollback;
 mod topics;
+mod ttl;
 mod verify;
 mod world;
 
@@ -29,6 +30,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 pub use proofs::observe;
+use ttl::Switch;
 use world::World;
 
 use crate::survey::Watch;
@@ -231,6 +233,7 @@ impl Controller {
         let mut next_index = entries.len() as u64;
         let records = entries.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
         let gate = self.gate.map(|gate| (self.plan.clone(), gate));
+        let switch = Switch { to: self.plan.to, ttl_s: self.plan.timings.ttl_s };
         let mut machine = Cutover::new(self.plan, self.nonce, records);
         if adopt_only {
             machine = machine.adopting();
@@ -238,7 +241,7 @@ impl Controller {
         if self.again {
             machine = machine.again();
         }
-        let world = Arc::new(World::new(self.deployment, self.backends, gate));
+        let world = Arc::new(World::new(self.deployment, self.backends, switch, gate));
         let origin = Instant::now();
         let now = || Millis(u64::try_from(origin.elapsed().as_millis()).unwrap_or(u64::MAX));
         // At most one command is under way: a new one replaces it, and dropping its future gives it up.

@@ -157,7 +157,11 @@ impl World {
     }
 
     /// As [`World::ours`]; but a further endpoint has no owner record before its first publication.
-    async fn standing(&self, endpoint: &DnsName, term: Term) -> ProviderResult<(Published, RecordSet)> {
+    pub(super) async fn standing(
+        &self,
+        endpoint: &DnsName,
+        term: Term,
+    ) -> ProviderResult<(Published, RecordSet)> {
         let found = self.backends.dns.read(endpoint).await?;
         if endpoint != self.first_endpoint() && found.owner.is_none() {
             let set = found.endpoint.clone().ok_or_else(|| {
@@ -168,37 +172,6 @@ impl World {
         }
         let (found, _, set) = self.judge(endpoint, term, found)?;
         Ok((found, set))
-    }
-
-    /// Sets the endpoints' TTL and answers with the one that stood before. After a try whose outcome was not learnt the
-    /// record says the new one already, and the ordinary one stands in for what was there. One that was lowered is served
-    /// by then: the old one is waited out from here on, and a server that still gave it would begin that time anew.
-    pub(super) async fn set_ttl(&self, term: Term, ttl_s: Option<u32>) -> ProviderResult<Answer> {
-        let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
-        let old_ttl_s = self.ttl_before(term, ttl_s).await?;
-        for endpoint in &self.deployment.endpoints {
-            let (found, set) = self.standing(endpoint, term).await?;
-            if set.ttl_s != ttl_s {
-                let desired = Published { endpoint: Some(RecordSet { ttl_s, ..set }), ..found.clone() };
-                self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
-            }
-        }
-        if old_ttl_s > ttl_s {
-            self.served().await?;
-        }
-        Ok(Answer::TtlSet { old_ttl_s })
-    }
-
-    /// The longest TTL of the endpoints, in seconds. One that is at `ttl_s` already was set by an earlier try: what stood
-    /// before it is taken to be the ordinary one.
-    pub(super) async fn ttl_before(&self, term: Term, ttl_s: u32) -> ProviderResult<u32> {
-        let mut longest = 0;
-        for endpoint in &self.deployment.endpoints {
-            let (_, set) = self.standing(endpoint, term).await?;
-            longest =
-                longest.max(if set.ttl_s == ttl_s { self.deployment.ordinary_ttl_s } else { set.ttl_s });
-        }
-        Ok(longest)
     }
 
     /// Swaps owner record and endpoint records: the authoritative one first, then the copies. All of them are looked at before
@@ -225,7 +198,7 @@ impl World {
                 ahead.push((endpoint, found, owner, set));
             }
         }
-        self.check_ahead(to, &ahead).await?;
+        self.check_ahead(target, to, &ahead).await?;
         for (endpoint, found, owner, set) in ahead {
             let owner =
                 OwnerRecord { term, nonce: nonce.clone(), target: target.clone(), intent: None, ..owner };
@@ -240,6 +213,7 @@ impl World {
     /// Whether what is to be swapped may be.
     async fn check_ahead(
         &self,
+        target: &Target,
         to: &Incarnation,
         ahead: &[(&DnsName, Published, OwnerRecord, RecordSet)],
     ) -> ProviderResult<()> {
@@ -251,11 +225,20 @@ impl World {
         for (endpoint, _, _, set) in ahead {
             self.check_not_elsewhere(endpoint, set, to, &left)?;
         }
-        Ok(())
+        // A way back removes nothing, and whoever still has the longer answer is better off the sooner it is over.
+        let intended = |owner: &OwnerRecord| {
+            owner.intent.as_ref().is_some_and(|intent| intent.opening == target.generation)
+        };
+        let back = target.colour != self.switch.to || ahead.iter().any(|(_, _, owner, _)| intended(owner));
+        if back {
+            Ok(())
+        } else {
+            self.check_ttls(ahead.iter().map(|(endpoint, _, _, set)| (*endpoint, set)))
+        }
     }
 
     /// Returns once every authoritative server serves what stands at the endpoints.
-    async fn served(&self) -> ProviderResult<()> {
+    pub(super) async fn served(&self) -> ProviderResult<()> {
         for endpoint in &self.deployment.endpoints {
             let published = self.backends.dns.read(endpoint).await?;
             while !self.backends.dns.is_visible(endpoint, &published).await? {

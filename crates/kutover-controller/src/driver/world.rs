@@ -10,8 +10,9 @@ use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlBody, ControlMessage, ControlView};
 use kutover_core::owner::{RemovalMark, Target};
 use kutover_core::ports::{ClusterAdmin, ClusterProvisioner, ClusterSurvey, Incarnation, RecordData};
-use kutover_core::words::{ClusterId, Colour, IncarnationId, Nonce, Term, TopicName};
+use kutover_core::words::{ClusterId, Colour, DnsName, IncarnationId, Nonce, Term, TopicName};
 
+use super::ttl::{Longer, Switch};
 use super::{Backends, ClusterLinks, Deployment, Gate, missing};
 
 /// The world as the commands see it.
@@ -20,6 +21,10 @@ pub(super) struct World {
     pub(super) backends: Backends,
     /// What a cutover must not begin over, with its plan.
     pub(super) gate: Option<(Plan, Gate)>,
+    /// What the plan says of the switch.
+    pub(super) switch: Switch,
+    /// Endpoints whose TTL was longer than it should be.
+    pub(super) longer: Mutex<BTreeMap<DnsName, Longer>>,
     /// What has led to each colour, as far as this controller knows.
     led: Mutex<BTreeMap<Colour, RecordData>>,
     /// Connections that have worked, by incarnation.
@@ -29,11 +34,18 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(deployment: Deployment, backends: Backends, gate: Option<(Plan, Gate)>) -> Self {
+    pub(super) fn new(
+        deployment: Deployment,
+        backends: Backends,
+        switch: Switch,
+        gate: Option<(Plan, Gate)>,
+    ) -> Self {
         Self {
             deployment,
             backends,
             gate,
+            switch,
+            longer: Mutex::default(),
             led: Mutex::default(),
             links: Mutex::default(),
             looks: Mutex::default(),
@@ -359,7 +371,7 @@ impl World {
     }
 }
 
-fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

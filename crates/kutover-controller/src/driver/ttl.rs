@@ -1,0 +1,115 @@
+//! The endpoints' TTL: for how long resolvers go on leading clients to where a name pointed before.
+
+use std::time::Duration;
+
+use kutover_core::cutover::Answer;
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::ports::{Published, RecordSet};
+use kutover_core::words::{Colour, DnsName, Term};
+use tokio::time::Instant;
+
+use super::world::{World, locked};
+
+/// What the plan says of the switch itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Switch {
+    /// The colour that a cutover leads to; what leads to the other one is a way back.
+    pub(super) to: Colour,
+    /// The TTL around the switch, in seconds: what is waited for after it.
+    pub(super) ttl_s: u32,
+}
+
+/// A TTL that was longer than it should be when it was last seen.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Longer {
+    ttl_s: u32,
+    /// When resolvers have forgotten what they were answered then.
+    over: Instant,
+}
+
+impl World {
+    /// Sets the endpoints' TTL and answers with the one that stood before. After a try whose outcome was not learnt the
+    /// record says the new one already, and the ordinary one stands in for what was there. One that was lowered is served
+    /// by then: the old one is waited out from here on, and a server that still gave it would begin that time anew.
+    pub(super) async fn set_ttl(&self, term: Term, ttl_s: Option<u32>) -> ProviderResult<Answer> {
+        let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
+        let old_ttl_s = self.ttl_before(term, ttl_s).await?;
+        for endpoint in &self.deployment.endpoints {
+            let (found, set) = self.standing(endpoint, term).await?;
+            if set.ttl_s != ttl_s {
+                let old_ttl_s = set.ttl_s;
+                let desired = Published { endpoint: Some(RecordSet { ttl_s, ..set }), ..found.clone() };
+                self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+                if old_ttl_s > ttl_s {
+                    // As a rule it has long run out when the switch comes. It may have been raised since the cutover began.
+                    self.note_longer(endpoint, old_ttl_s);
+                }
+            }
+        }
+        if old_ttl_s > ttl_s {
+            self.served().await?;
+        }
+        Ok(Answer::TtlSet { old_ttl_s })
+    }
+
+    /// The longest TTL of the endpoints, in seconds. One that is at `ttl_s` already was set by an earlier try: what stood
+    /// before it is taken to be the ordinary one.
+    pub(super) async fn ttl_before(&self, term: Term, ttl_s: u32) -> ProviderResult<u32> {
+        let mut longest = 0;
+        for endpoint in &self.deployment.endpoints {
+            let (_, set) = self.standing(endpoint, term).await?;
+            longest =
+                longest.max(if set.ttl_s == ttl_s { self.deployment.ordinary_ttl_s } else { set.ttl_s });
+        }
+        Ok(longest)
+    }
+
+    /// L4: what is waited for after the switch is the TTL that was set before it, and then the old cluster may go. Where
+    /// somebody has raised it since, resolvers would lead clients there for longer: until it is set right and the longer one
+    /// has run out, nothing is switched. The plan does not know of that time, so it is counted here, from when the longer one
+    /// was last seen; a run that begins anew counts from when it sees it.
+    pub(super) fn check_ttls<'a>(
+        &self,
+        ahead: impl Iterator<Item = (&'a DnsName, &'a RecordSet)>,
+    ) -> ProviderResult<()> {
+        let lowered_s = self.switch.ttl_s;
+        let mut refusal = None;
+        for (endpoint, set) in ahead {
+            let reason = if set.ttl_s > lowered_s {
+                self.note_longer(endpoint, set.ttl_s);
+                format!(
+                    "its TTL is {0} s, above the {lowered_s} s that are waited out after the switch (`plan.ttl`): resolvers \
+                     would lead clients to the old cluster for longer. Set it to {lowered_s} s and find out who changed it; \
+                     kutover goes on by itself {0} s later, when the longer one has run out. If it ends before, let those \
+                     {0} s pass before you begin anew",
+                    set.ttl_s
+                )
+            } else if let Some(ttl_s) = self.longer_until_now(endpoint) {
+                format!(
+                    "its TTL was {ttl_s} s not long ago, and resolvers may lead clients to the old cluster for as long: \
+                     kutover waits for that time and goes on by itself"
+                )
+            } else {
+                continue;
+            };
+            let what = format!("publish {endpoint}");
+            refusal.get_or_insert(ProviderError::new(ErrorKind::Refused, what, reason));
+        }
+        refusal.map_or(Ok(()), Err)
+    }
+
+    /// Resolvers may have been answered with this TTL just now.
+    fn note_longer(&self, endpoint: &DnsName, ttl_s: u32) {
+        let over = Instant::now() + Duration::from_secs(ttl_s.into());
+        let mut longer = locked(&self.longer);
+        if longer.get(endpoint).is_none_or(|known| known.over <= over) {
+            longer.insert(endpoint.clone(), Longer { ttl_s, over });
+        }
+    }
+
+    /// The longer TTL that has not run out yet.
+    fn longer_until_now(&self, endpoint: &DnsName) -> Option<u32> {
+        let longer = locked(&self.longer);
+        longer.get(endpoint).filter(|known| known.over > Instant::now()).map(|known| known.ttl_s)
+    }
+}
