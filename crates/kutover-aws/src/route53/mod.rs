@@ -49,8 +49,8 @@ const PAGE: i32 = 100;
 pub struct Route53Options {
     /// The zone that the endpoints lie in. Its hosted zone is looked up by this name, unless `zone_ids` names some.
     pub zone: DnsName,
-    /// The hosted zones by their ids, where the name alone is not enough (a private and a public one of the same name).
-    /// An endpoint is kept in the one with the longest name that it lies in.
+    /// The hosted zones by their ids, where the name alone is not enough: endpoints in several zones, or one of several zones
+    /// of the same name. An endpoint is kept in the one with the longest name that it lies in. No two may have one name.
     pub zone_ids: Vec<String>,
     /// The hosted zone of the load balancers (`CanonicalHostedZoneID`). With it, a name of a load balancer is stored as
     /// an alias instead of a CNAME; an alias may stand at a zone's apex, and its TTL is always 60 s.
@@ -147,7 +147,11 @@ impl Route53 {
             let Some(zone) = found.hosted_zone else {
                 return Err(ProviderError::new(ErrorKind::Invalid, what, "the answer holds no zone"));
             };
-            zones.push(HostedZone { id: id.clone(), apex: DnsName::new(zone.name).normal() });
+            let apex = DnsName::new(zone.name).normal();
+            if let Some(twin) = zones.iter().find(|known: &&HostedZone| known.apex == apex) {
+                return Err(ProviderError::new(ErrorKind::Refused, what, twins(&twin.id, id, &apex)));
+            }
+            zones.push(HostedZone { id: id.clone(), apex });
         }
         Ok(zones)
     }
@@ -168,7 +172,7 @@ impl Route53 {
             (Some(last), others) => {
                 let ids = [others, &[last]].concat().join(", ");
                 let reason =
-                    format!("there are several ({ids}); name those that are meant in `dns.zone_ids`");
+                    format!("there are several ({ids}); name the one that is meant in `dns.zone_ids`");
                 Err(ProviderError::new(ErrorKind::Refused, what, reason))
             }
             (None, _) => {
@@ -292,6 +296,16 @@ impl Route53 {
             Err(error) => Err(error),
         }
     }
+}
+
+/// An endpoint is kept in one zone. Of a private and a public one of the same name the other would go on leading to the cluster
+/// that is left, and after its removal nowhere.
+fn twins(one: &str, other: &str, apex: &DnsName) -> String {
+    format!(
+        "hosted zones {one} and {other} are both named `{apex}`, and an endpoint's records are swapped in one of them: the other \
+         would go on leading clients to the old cluster. Name one of the two in `dns.zone_ids`; if clients ask both, let the \
+         endpoint be a name in a zone of another name that all of them see, and make the name in both a CNAME of it"
+    )
 }
 
 #[async_trait]

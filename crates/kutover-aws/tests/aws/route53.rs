@@ -280,6 +280,14 @@ async fn who_may_not_is_refused_and_told_why() {
     let options =
         Route53Options { zone_ids: vec![zone.id.clone()], ..Route53Options::new("refused.test".into()) };
     assert_eq!(Route53::new(&aws, options).read(&endpoint).await.unwrap(), with_term(2, 4));
+    // Both are no answer: an endpoint is kept in one, and the other would go on leading to where it led.
+    let options = Route53Options {
+        zone_ids: both.map(str::to_owned).to_vec(),
+        ..Route53Options::new("refused.test".into())
+    };
+    let named = Route53::new(&aws, options).read(&endpoint).await.unwrap_err();
+    assert!(named.kind == ErrorKind::Refused && named.reason.contains("Name one of the two"), "{named}");
+    assert!(both.iter().all(|id| named.reason.contains(id)), "{named}");
     let shown = format!("{aws:?} {provider:?} {older:?} {weighted:?} {elsewhere:?} {twins:?}");
     assert!(!shown.contains(SECRET), "a secret is shown");
 }

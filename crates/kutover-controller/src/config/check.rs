@@ -42,12 +42,14 @@ fn endpoints(config: &Config) -> Result<(), Fault> {
     }
     let mut seen = BTreeSet::new();
     let inside = format!(".{}", config.dns.zone);
+    // Hosted zones that are named by their ids may be several, and their names stand in Route 53.
+    let elsewhere = matches!(&config.dns.kind, DnsKind::Route53(at) if !at.zone_ids.is_empty());
     for (index, endpoint) in config.endpoints.iter().enumerate() {
         let field = format!("endpoints[{index}].name");
         if !seen.insert(&endpoint.name) {
             return fault(field, format!("`{}` stands there twice; delete one of them", endpoint.name));
         }
-        if endpoint.name != config.dns.zone && !endpoint.name.as_str().ends_with(&inside) {
+        if !elsewhere && endpoint.name != config.dns.zone && !endpoint.name.as_str().ends_with(&inside) {
             let message = format!(
                 "`{}` is not in the zone `{}`; correct the name or `dns.zone`",
                 endpoint.name, config.dns.zone

@@ -18,7 +18,7 @@ use super::schema;
 pub struct DnsConfig {
     /// What keeps them.
     pub kind: DnsKind,
-    /// The zone that every endpoint lies in.
+    /// The zone that every endpoint lies in; where hosted zones are named by their ids, these decide.
     pub zone: DnsName,
     /// The records' time to live in ordinary times, in seconds: how long a client may go on using an old answer.
     pub ttl_s: u32,
@@ -61,7 +61,7 @@ schema::as_in_the_file!(DnsConfig, Raw);
 struct Raw {
     /// What keeps them.
     kind: Kind,
-    /// The zone that every endpoint lies in.
+    /// The zone that every endpoint lies in. With `zone_ids`, those decide.
     #[serde(deserialize_with = "names::dns_name")]
     #[schemars(with = "String")]
     zone: DnsName,
@@ -87,7 +87,7 @@ struct Raw {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<Vec<String>>")]
     visible_at: Option<Vec<SocketAddr>>,
-    /// `route53`: the hosted zones by their ids. Default: the one of the name `zone`.
+    /// `route53`: the hosted zones by their ids, no two of one name. Default: the one of the name `zone`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     zone_ids: Option<Vec<String>>,
     /// `route53`: the load balancers' own hosted zone (`CanonicalHostedZoneID`), to point at them by aliases. Default: by

@@ -459,6 +459,11 @@ fn a_deployment_on_aws_is_taken_and_written_back() {
         let error = Config::parse(&AWS.replacen(from, to, 1)).unwrap_err().to_string();
         assert!(error.contains(expected), "{error}\nexpected: {expected}");
     }
+    // Named by their ids, hosted zones may be several; found by its name, it is one.
+    let outside = AWS.replace("kafka.orders.test", "kafka.internal.test");
+    Config::parse(&outside).unwrap();
+    let error = Config::parse(&outside.replace("zone_ids = [\"Z1\", \"Z2\"]", "")).unwrap_err();
+    assert_eq!(error.field(), Some("endpoints[0].name"));
     let local = AWS.replace("kind = \"route53\"", "kind = \"local\"\nlisten = \"127.0.0.1:5353\"");
     let error = Config::parse(&local.replace("zone_ids = [\"Z1\", \"Z2\"]", "")).unwrap_err();
     assert_eq!(error.field(), Some("journal"));
