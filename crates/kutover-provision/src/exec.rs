@@ -9,7 +9,7 @@ use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{ClusterProvisioner, Incarnation, RecordData};
 use kutover_core::words::{ClusterId, Colour, DeploymentName, DnsName, IncarnationId, Nonce};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::command::CommandLine;
 
@@ -65,14 +65,19 @@ impl Act<'_> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Reply {
-    #[serde(default)]
-    incarnation: Option<Described>,
+    /// That nothing stands there has to be said; a reply that does not speak of it says nothing.
+    #[serde(default, deserialize_with = "said")]
+    incarnation: Option<Option<Described>>,
     #[serde(default)]
     pending: Option<String>,
     #[serde(default)]
     refused: Option<String>,
     #[serde(default)]
     unsupported: Option<String>,
+}
+
+fn said<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Described>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
@@ -109,8 +114,8 @@ enum Endpoint {
 /// | `put-back` | `incarnation`, `nonce` | the isolation of this nonce is gone, and no other |
 /// | `destroy` | `incarnation`, `cluster_id` | this incarnation is gone; `refused` if another cluster lives there |
 ///
-/// The reply is one JSON object on standard output and status 0: `{}` for done, `{"incarnation": null}` or
-/// `{"incarnation": {..}}` from `provision` and `describe`, `{"pending": "why"}` for what is under way and is to be asked
+/// The reply is one JSON object on standard output and status 0: `{}` for done, `{"incarnation": {..}}` from `provision` and
+/// `describe`, `{"incarnation": null}` from `describe` where nothing stands, `{"pending": "why"}` for what is under way and is to be asked
 /// for again, `{"refused": "why"}` for what was not and will not be done, `{"unsupported": "why"}` for what it cannot do
 /// (isolate). Any other status says that nothing is known, and the last line on standard error says why. All acts are
 /// repeatable.
@@ -141,7 +146,8 @@ impl ExecProvisioner {
     async fn ask(&self, act: Act<'_>) -> ProviderResult<Option<Described>> {
         let what = act.what(self.subject.colour);
         // Looking changes nothing, so nothing of it can be left undone.
-        let outcome = if matches!(act, Act::Describe) { Outcome::NotDone } else { Outcome::Unknown };
+        let looks = matches!(act, Act::Describe);
+        let outcome = if looks { Outcome::NotDone } else { Outcome::Unknown };
         let suffix = match self.subject.colour {
             Colour::Blue => "A",
             Colour::Green => "B",
@@ -175,7 +181,12 @@ impl ExecProvisioner {
             Reply { pending: Some(why), .. } => {
                 failed(ErrorKind::Unavailable, outcome, format!("it is still under way: {}", told(why)))
             }
-            Reply { incarnation, .. } => Ok(incarnation),
+            Reply { incarnation: None, .. } if looks => {
+                let reason = "its reply says neither what stands there nor that nothing does; write \
+                              {\"incarnation\": null} where nothing stands";
+                failed(ErrorKind::Invalid, outcome, reason.into())
+            }
+            Reply { incarnation, .. } => Ok(incarnation.flatten()),
         }
     }
 

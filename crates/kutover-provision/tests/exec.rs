@@ -141,6 +141,16 @@ async fn what_it_says_of_itself_is_an_error_of_that_kind() {
     // Looking changes nothing: whatever becomes of it, nothing was done.
     let error = saying("?").describe(Colour::Green).await.unwrap_err();
     assert_eq!((error.kind, error.outcome), (ErrorKind::Invalid, Outcome::NotDone), "{error}");
+    // L13: a reply that does not speak of it is no word that nothing stands there, neither to see nor to have destroyed.
+    let empty = saying("{}");
+    let mark = RemovalMark { incarnation: "i".into(), cluster_id: "c".into() };
+    for error in [empty.describe(Colour::Green).await.unwrap_err(), empty.destroy(&mark).await.unwrap_err()] {
+        assert_eq!((error.kind, error.outcome), (ErrorKind::Invalid, Outcome::NotDone), "{error}");
+        assert!(error.reason.contains("{\"incarnation\": null} where nothing stands"), "{error}");
+    }
+    let nothing = saying(r#"{"incarnation": null}"#);
+    assert_eq!(nothing.describe(Colour::Green).await.unwrap(), None);
+    nothing.destroy(&mark).await.unwrap();
     let error = saying("{}").describe(Colour::Blue).await.unwrap_err();
     assert!(error.to_string().contains("for green"), "{error}");
     let plain = r#"{"incarnation": {"id": "a", "bootstrap": ["a:1"], "endpoint": {"cname": "LB.test."}}}"#;
