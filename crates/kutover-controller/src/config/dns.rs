@@ -66,6 +66,7 @@ struct Raw {
     #[schemars(with = "String")]
     zone: DnsName,
     /// Time to live in ordinary times, in seconds, 1 to 86400: how long a client may go on using an old answer.
+    #[schemars(range(min = 1, max = 86_400))]
     ttl_s: u32,
     /// `local`: where that server listens, UDP and TCP, as in `127.0.0.1:5353`. Port 0 takes a free one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

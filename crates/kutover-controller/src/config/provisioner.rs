@@ -85,12 +85,14 @@ impl std::str::FromStr for LabKafka {
     }
 }
 
+const KINDS: [&str; 4] = ["static", "exec", "cloudformation", "lab"];
+
 schema::as_in_the_file!(ProvisionerConfig, Raw);
 
 /// Where a colour's cluster comes from.
 // The table as it stands in the file, all kinds in one: so an error can name a field that belongs to another kind.
 #[derive(Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[schemars(rename = "Provisioner")]
+#[schemars(rename = "Provisioner", transform = say_the_kinds)]
 #[serde(deny_unknown_fields, default)]
 struct Raw {
     /// `static`: it exists already, and somebody else manages it. `exec`: a command makes it.
@@ -104,6 +106,7 @@ struct Raw {
     kafka: Option<String>,
     /// `lab`: how many brokers, 1 to 9. Default 1.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 9))]
     brokers: Option<u8>,
     /// `lab`: the colour's own loopback address. Default: a fresh one.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,6 +135,15 @@ struct Raw {
     /// `cloudformation`: the role with which CloudFormation makes what the template names. Default: the caller's own rights.
     #[serde(skip_serializing_if = "Option::is_none")]
     role_arn: Option<String>,
+}
+
+/// The kinds are told apart by hand, for the sake of what is said of a wrong one. The schema says them as for any other field.
+fn say_the_kinds(schema: &mut schemars::Schema) {
+    schema.insert("required".into(), serde_json::json!(["kind"]));
+    if let Some(kind) = schema.pointer_mut("/properties/kind").and_then(serde_json::Value::as_object_mut) {
+        kind.remove("default");
+        kind.insert("enum".into(), serde_json::json!(KINDS));
+    }
 }
 
 /// What endpoints point at: one of the two.

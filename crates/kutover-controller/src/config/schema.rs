@@ -79,6 +79,25 @@ mod tests {
         assert!(count > 60, "only {count} fields were looked at");
     }
 
+    /// What reading refuses by itself, the schema refuses too.
+    #[test]
+    fn it_says_the_bounds_that_are_enforced() {
+        let schema = super::json_schema();
+        let of = |table: &str, field: &str| schema["$defs"][table]["properties"][field].clone();
+        let kind = of("Provisioner", "kind");
+        assert_eq!(kind["enum"], serde_json::json!(["static", "exec", "cloudformation", "lab"]));
+        assert_eq!(kind.get("default"), None, "{kind}");
+        assert_eq!(schema["$defs"]["Provisioner"]["required"], serde_json::json!(["kind"]));
+        for (table, field, least, most) in [("Provisioner", "brokers", 1, 9), ("Dns", "ttl_s", 1, 86_400)] {
+            let said = of(table, field);
+            assert_eq!(
+                (said["minimum"].as_u64(), said["maximum"].as_u64()),
+                (Some(least), Some(most)),
+                "{said}"
+            );
+        }
+    }
+
     /// What is shipped is what the program reads. `kutover check --schema` writes it.
     #[test]
     fn the_shipped_schema_is_up_to_date() {
