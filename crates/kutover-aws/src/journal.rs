@@ -155,6 +155,7 @@ impl S3Journal {
             let line = Line { attempt: attempt.clone(), entry: entry.clone() };
             let error = match self.put(&known, line, &what).await {
                 Ok(written) => {
+                    tracing::debug!(index = entry.index, attempt, "appended");
                     *last = Some(written).filter(|written| written.etag.is_some());
                     return Ok(());
                 }
@@ -185,7 +186,13 @@ fn check(known: &Document, entry: &JournalEntry, what: &str) -> ProviderResult<(
         return Err(ProviderError::new(ErrorKind::Superseded, what, reason));
     }
     if entry.index != known.lines.len() as u64 {
-        let reason = format!("it has {} entries, the last of term {term}; read it again", known.lines.len());
+        let place = usize::try_from(entry.index).unwrap_or(usize::MAX);
+        // Racing controllers may have taken the same term: the attempt says which of them it was.
+        let there = known.lines.get(place).map_or_else(String::new, |line| {
+            format!(": entry {place} is of term {}, written by attempt {}", line.entry.term, line.attempt)
+        });
+        let reason =
+            format!("it has {} entries, the last of term {term}{there}; read it again", known.lines.len());
         return Err(ProviderError::new(ErrorKind::Conflict, what, reason));
     }
     Ok(())

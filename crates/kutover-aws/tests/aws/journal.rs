@@ -46,7 +46,7 @@ async fn it_keeps_the_contract() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_thirty_two_controllers_one_appends() {
     let Some(server) = ministack("of_thirty_two_controllers_one_appends").await else { return };
-    bucket(server, "race").await;
+    let client = bucket(server, "race").await;
     let aws = server.aws(None).await;
     S3Journal::new(&aws, "race", KEY).append(&entry(0, 1, "first")).await.unwrap();
     let racers: Vec<_> = (0..32)
@@ -58,15 +58,22 @@ async fn of_thirty_two_controllers_one_appends() {
             })
         })
         .collect();
-    let mut winners = Vec::new();
+    let (mut winners, mut losers) = (Vec::new(), Vec::new());
     for racer in racers {
         match racer.await.unwrap() {
             (number, Ok(())) => winners.push(number),
-            (_, Err(error)) => {
-                assert!(error.kind == ErrorKind::Conflict && error.reason.contains("term 2"), "{error}");
-            }
+            (_, Err(error)) => losers.push(error),
         }
     }
+    let object = client.get_object().bucket("race").key(KEY).send().await.unwrap();
+    let text = String::from_utf8(object.body.collect().await.unwrap().to_vec()).unwrap();
+    // The form of a line: its checksum, the attempt, the entry.
+    let attempt = text.lines().nth(2).and_then(|line| line.split(' ').nth(1)).unwrap();
+    for error in &losers {
+        let says_who = error.reason.contains(&format!("term 2, written by attempt {attempt};"));
+        assert!(error.kind == ErrorKind::Conflict && says_who, "{error}");
+    }
+    assert_eq!(losers.len(), 31);
     let found = S3Journal::new(&aws, "race", KEY).read().await.unwrap();
     assert_eq!(found.len(), 2);
     assert_eq!(
