@@ -115,8 +115,8 @@ enum Endpoint {
 /// | `destroy` | `incarnation`, `cluster_id` | this incarnation is gone; `refused` if another cluster lives there |
 ///
 /// The reply is one JSON object on standard output and status 0: `{}` for done, `{"incarnation": {..}}` from `provision` and
-/// `describe`, `{"incarnation": null}` from `describe` where nothing stands, `{"pending": "why"}` for what is under way and is to be asked
-/// for again, `{"refused": "why"}` for what was not and will not be done, `{"unsupported": "why"}` for what it cannot do
+/// `describe`, `{"incarnation": null}` from `describe` where nothing stands, `{"pending": "why"}` for what is under way and is to
+/// be asked for again, `{"refused": "why"}` for what was not and will not be done, `{"unsupported": "why"}` for what it cannot do
 /// (isolate). Any other status says that nothing is known, and the last line on standard error says why. All acts are
 /// repeatable.
 ///
