@@ -294,6 +294,27 @@ async fn what_keeps_failing_before_the_publication_is_undone() {
     }
 }
 
+/// After an abort green's workers may be busy with a rebalance: what was made there goes all the same.
+#[tokio::test(start_paused = true)]
+async fn workers_that_are_busy_after_an_abort_are_asked_again() {
+    for call in ["green.connect.kafka_cluster_id", "green.connect.delete"] {
+        let scene = Scene::new().await;
+        scene.world.faults.always("green.connect.alter_offsets", Fault::NotDone);
+        let (finished, events) = scene
+            .run_and(&with_workers(), |event, _| {
+                if matches!(event, Event::Entered { state: StateName::Aborting }) {
+                    scene.world.faults.clear();
+                    scene.world.faults.inject(call, Fault::NotDone);
+                }
+            })
+            .await;
+        let stop = finished.unwrap().stop;
+        assert!(matches!(&stop, Stop::Aborted(_)), "{call}: {stop:?}");
+        assert!(holds(&events).iter().any(|why| why.contains(call)), "{call}: it went wrong");
+        scene.assert_back(call);
+    }
+}
+
 /// Green and its workers die after the switch: producers go back, and so does the source, from where it left blue. What it
 /// wrote on green meanwhile is lost with it, and is read again.
 #[tokio::test(start_paused = true)]

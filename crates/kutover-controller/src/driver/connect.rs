@@ -87,9 +87,10 @@ impl World {
     }
 }
 
-/// Whether workers are not there to be asked, or not ours to ask: a cluster that was shut off takes them with it.
+/// Whether workers are not there to be asked, or not ours to ask: a cluster that was shut off takes them with it. Workers that
+/// are busy with a rebalance or another change are there, and are asked again.
 fn is_away(error: &ProviderError) -> bool {
-    matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable | ErrorKind::Refused)
+    matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Refused)
 }
 
 async fn create(old: &Connect, new: &Connect, name: &ConnectorName, from: &Side) -> ProviderResult<()> {
