@@ -18,6 +18,20 @@ const TAILS_AT_ONCE: usize = 64;
 /// How much one fetch may bring: one batch is enough to know that there is data.
 const FETCH_BYTES: i32 = 64 * 1024;
 
+/// Up to where a tail tells what is there, and what it comes to if no data stands before that.
+///
+/// What is open may yet be committed, and where it is not known how a group reads, it may have been given it already: behind
+/// the last stable offset nothing that is seen here says what is there. What stands before it is there to be read, however
+/// long the transaction behind it stays open.
+fn readable(from: Offset, end: Offset, stable: Option<Offset>, uncommitted: bool) -> (Offset, Tail) {
+    match stable {
+        _ if uncommitted => (end, Tail::NoData),
+        Some(stable) if stable >= end => (end, Tail::NoData),
+        Some(stable) => (stable, Tail::Open),
+        None => (from, Tail::Open),
+    }
+}
+
 type Answer = Arc<OnceCell<Result<Tail, String>>>;
 
 /// Reads tails; groups that stand at the same place, and are given the same records, share one reading.
@@ -48,15 +62,15 @@ impl<'a> TailReader<'a> {
         if from < range.start || from >= range.end {
             return Ok(Tail::NotRead);
         }
-        // What is open may yet be committed, and where it is not known how a group reads, it may have been given it
-        // already: only where nothing is open does what is seen here say what is there.
-        let open = self.stable_ends.get(place).is_none_or(|stable| *stable < range.end);
-        if open && !uncommitted {
-            return Ok(Tail::Open);
+        let stable = self.stable_ends.get(place).copied();
+        let (until, then) = readable(from, range.end, stable, uncommitted);
+        if until <= from {
+            return Ok(then);
         }
         let key = (place.clone(), from, uncommitted);
         let cell = Arc::clone(self.read.lock().await.entry(key).or_default());
-        cell.get_or_init(|| self.look(place, from, range.end, !uncommitted)).await.clone()
+        let seen = cell.get_or_init(|| self.look(place, from, until, !uncommitted)).await.clone()?;
+        Ok(if seen == Tail::NoData { then } else { seen })
     }
 
     async fn look(
@@ -102,5 +116,28 @@ impl<'a> TailReader<'a> {
             }
         }
         Ok(Tail::NoData)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// L10, L11: an open transaction is not drained, and hides nothing that stands before it.
+    #[test]
+    fn a_tail_is_read_up_to_where_nothing_is_open() {
+        let (from, end) = (Offset(40), Offset(100));
+        for (stable, uncommitted, expected) in [
+            (Some(100), false, (100, Tail::NoData)),
+            (Some(90), false, (90, Tail::Open)),
+            (Some(40), false, (40, Tail::Open)),
+            (Some(30), false, (30, Tail::Open)),
+            (None, false, (40, Tail::Open)),
+            (Some(90), true, (100, Tail::NoData)),
+            (None, true, (100, Tail::NoData)),
+        ] {
+            let (until, then) = readable(from, end, stable.map(Offset), uncommitted);
+            assert_eq!((until.0, then), expected, "{stable:?} {uncommitted}");
+        }
     }
 }

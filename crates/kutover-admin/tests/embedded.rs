@@ -145,6 +145,10 @@ async fn a_tail_of_markers_holds_no_data() {
     write_open(&transactional, &topic, "open").await;
     let seen = lag(&admin, query("billing", std::slice::from_ref(&place), true)).await;
     assert_eq!(progress(&seen, "billing", &place).expect("answered").tail, Tail::Open);
+    // Before it stands a record that the group could have read.
+    commit(&kafka, "billing", &place, 9).await;
+    let seen = lag(&admin, query("billing", std::slice::from_ref(&place), true)).await;
+    assert_eq!(progress(&seen, "billing", &place).expect("answered").tail, Tail::Data);
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ pub enum Tail {
     NoData,
     /// It was read, and at least one data record stands in it.
     Data,
-    /// A transaction is open in it: what stands there may yet become data.
+    /// No data stands in it before a transaction that is open: what stands from there on may yet become data.
     Open,
 }
 

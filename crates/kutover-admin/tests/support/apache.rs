@@ -196,6 +196,11 @@ pub async fn groups(cluster: &Incarnation) {
     commit(&kafka, "billing", &places[0], 10).await;
     let seen = lag(&admin, query("billing", &places, true)).await;
     assert_eq!(progress(&seen, "billing", &places[0]).expect("answered").tail, Tail::Open);
+    // What stands before it is there to be read.
+    commit(&kafka, "billing", &places[0], 9).await;
+    let seen = lag(&admin, query("billing", &places, true)).await;
+    assert_eq!(progress(&seen, "billing", &places[0]).expect("answered").tail, Tail::Data);
+    commit(&kafka, "billing", &places[0], 10).await;
     // Aborted, it is no data. The marker is written a moment after the call.
     transactional.abort().await.expect("abort");
     let settled = async {
