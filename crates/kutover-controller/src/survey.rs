@@ -79,12 +79,18 @@ fn told<T>(answer: ProviderResult<T>) -> Item<T> {
     answer.map_err(|error| error.to_string())
 }
 
-/// A cluster that does not say who it is, what topics or what groups it has, cannot be looked at.
+/// A cluster that does not say who it is, or what topics it has, cannot be looked at. Where brokers do not answer at the
+/// addresses that clients are sent to, they are named all the same: that may be why.
 async fn look_at(links: &Item<SurveyLinks>) -> Item<ClusterSeen> {
     let SurveyLinks { links: ClusterLinks { admin, .. }, look, workers } =
         links.as_ref().map_err(Clone::clone)?;
-    let (identity, topics, groups) = tokio::try_join!(admin.identity(), admin.topics(), admin.groups())
-        .map_err(|error| error.to_string())?;
+    let identity = told(admin.identity().await)?;
+    let reach = async {
+        let addresses = look.client_addresses().await;
+        look.reach(addresses.as_ref().unwrap_or(&identity.brokers)).await
+    };
+    let (topics, groups, reach) = tokio::join!(admin.topics(), admin.groups(), reach);
+    let topics = told(topics).map_err(|reason| with_silent(reason, &reach))?;
     let names: Vec<TopicName> = topics.iter().map(|topic| topic.name.clone()).collect();
     let connect = async {
         match workers {
@@ -92,18 +98,17 @@ async fn look_at(links: &Item<SurveyLinks>) -> Item<ClusterSeen> {
             None => None,
         }
     };
-    let (described, topic_configs, brokers, access, fence, reach, connect) = tokio::join!(
+    let (described, topic_configs, brokers, access, fence, connect) = tokio::join!(
         look.describe_groups(),
         look.topic_configs(&names),
         look.broker_configs(),
         admin.access(),
         admin.fence_traces(),
-        look.reach(&identity.brokers),
         connect,
     );
     Ok(ClusterSeen {
         topics,
-        groups,
+        groups: told(groups),
         described: told(described),
         topic_configs: told(topic_configs),
         brokers: told(brokers),
@@ -117,6 +122,16 @@ async fn look_at(links: &Item<SurveyLinks>) -> Item<ClusterSeen> {
         connect,
         identity,
     })
+}
+
+/// What went wrong, with the addresses that take no connection.
+fn with_silent(reason: String, reach: &BTreeMap<String, Item<()>>) -> String {
+    let silent: Vec<&str> =
+        reach.iter().filter(|(_, answer)| answer.is_err()).map(|(address, _)| address.as_str()).collect();
+    if silent.is_empty() {
+        return reason;
+    }
+    format!("{reason}; clients are sent to {}, which takes no connection from here", silent.join(", "))
 }
 
 async fn connect_seen(workers: &dyn ConnectAdmin) -> ProviderResult<ConnectSeen> {

@@ -16,11 +16,14 @@ use kutover_controller::survey::{SurveyLinks, SurveyRequest, survey};
 use kutover_core::cutover::{Event, Stop};
 use kutover_core::drain::LogRange;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::ports::{ClusterProvisioner as _, ClusterSurvey, ConfigSource, ConfigValue, Incarnation};
-use kutover_core::survey::{EndpointSeen, Names, Outcome, Survey, assess};
+use kutover_core::ports::{
+    ClusterIdentity, ClusterProvisioner as _, ClusterSurvey, ConfigSource, ConfigValue, Incarnation,
+    TopicDescription,
+};
+use kutover_core::survey::{Code, EndpointSeen, Names, Outcome, Survey, Waivers, assess};
 use kutover_core::words::{Colour, DnsName, Generation, Offset, TopicPartition};
 use kutover_memory::{MemoryCluster, MemoryWorld, StoredRecord};
-use kutover_testkit::mocks::{MockClusterSurvey, MockProducerSurvey};
+use kutover_testkit::mocks::{MockClusterAdmin, MockClusterSurvey, MockProducerSurvey};
 use tokio::sync::mpsc;
 
 fn unsupported<T>() -> ProviderResult<T> {
@@ -41,6 +44,7 @@ fn close_mouthed(cluster: &MemoryCluster) -> SurveyLinks {
     mock.expect_transactional_ids().returning(unsupported);
     mock.expect_sizes().returning(|_| unsupported());
     mock.expect_ages().returning(|_, _| unsupported());
+    mock.expect_client_addresses().returning(|| None);
     mock.expect_reach().returning(reached);
     let mut producers = MockProducerSurvey::new();
     producers.expect_writers().returning(|_| unsupported());
@@ -112,6 +116,77 @@ async fn a_dead_cluster_is_unreachable_and_the_other_is_still_looked_at() {
     assert_eq!(nothing_there.new, None);
 }
 
+/// A cluster with a broker that nobody reaches: what wants every broker's answer fails, and the rest does not.
+fn with_a_dead_broker(cluster: &MemoryCluster) -> SurveyLinks {
+    let dead = |what: &str| ProviderError::new(ErrorKind::Unreachable, what, "connection refused");
+    let SurveyLinks { links, .. } = close_mouthed(cluster);
+    let mut admin = MockClusterAdmin::new();
+    admin.expect_identity().returning(|| {
+        let brokers = ["10.0.0.1:9093".to_owned(), "10.0.0.2:9093".to_owned()].into();
+        Ok(ClusterIdentity { cluster_id: "cluster-blue".into(), brokers, version: None })
+    });
+    admin.expect_topics().returning(|| {
+        let configs = Some(BTreeMap::new());
+        Ok(vec![TopicDescription { name: "orders".into(), id: None, partitions: 1, replication: 1, configs }])
+    });
+    admin.expect_groups().returning(move || Err(dead("list the groups of broker 2")));
+    admin.expect_access().returning(move || Err(dead("describe the cluster")));
+    admin.expect_fence_traces().returning(|| Ok(BTreeSet::new()));
+    let mut look = MockClusterSurvey::new();
+    look.expect_topic_configs().returning(|_| unsupported());
+    look.expect_broker_configs().returning(unsupported);
+    look.expect_describe_groups().returning(unsupported);
+    look.expect_refused_configs().returning(|_| unsupported());
+    look.expect_transactional_ids().returning(unsupported);
+    look.expect_sizes().returning(|_| unsupported());
+    look.expect_ages().returning(|_, _| unsupported());
+    look.expect_client_addresses()
+        .returning(|| Some(["kafka-1:9092".to_owned(), "kafka-2:9092".to_owned()].into()));
+    look.expect_reach().returning(|addresses| {
+        let answer = |one: &String| match one.as_str() {
+            "kafka-1:9092" => Ok(()),
+            _ => Err("connection refused".to_owned()),
+        };
+        addresses.iter().map(|one| (one.clone(), answer(one))).collect()
+    });
+    let links = ClusterLinks { admin: Arc::new(admin), ..links };
+    SurveyLinks { links, look: Arc::new(look), workers: None }
+}
+
+/// One dead address is named, where clients are sent to, although no groups can be listed for it: the plan is refused, and
+/// not blank. The address can be waived; that nobody knows who reads cannot.
+#[tokio::test(start_paused = true)]
+async fn a_dead_broker_is_named_and_the_rest_is_still_looked_at() {
+    let (_world, blue, green) = clusters().await;
+    blue.add_topic("orders", 1);
+    let plan = Config::parse(CONFIG).expect("a configuration").cutover_plan();
+    let mut watch = gate().watch;
+    watch.time = Duration::from_secs(10);
+    let request = SurveyRequest {
+        plan: &plan,
+        from: Colour::Blue,
+        endpoints: BTreeMap::new(),
+        old: Ok(with_a_dead_broker(&blue)),
+        new: Some(Ok(close_mouthed(&green))),
+        watch: &watch,
+    };
+    let seen = survey(request).await;
+    let named = |waivers: &Waivers| {
+        let assessment = assess(&seen, &plan, waivers);
+        assert_eq!((assessment.outcome, assessment.topics.len()), (Outcome::Refused, 1));
+        let about = |code| {
+            let of_it = assessment.refusals.iter().filter(move |one| one.code == code);
+            of_it.map(|one| one.subject.clone()).collect::<Vec<_>>()
+        };
+        (about(Code::UnreachableBroker), about(Code::UnknownGroups))
+    };
+    let mut waivers = gate().waivers;
+    let groups = vec!["groups".to_owned()];
+    assert_eq!(named(&waivers), (vec!["kafka-2:9092".to_owned()], groups.clone()));
+    waivers.unreachable = Names::Named(["kafka-2:9092".to_owned()].into());
+    assert_eq!(named(&waivers), (vec![], groups));
+}
+
 /// The world's clusters, with nothing wrong but a transactional id, for so many looks.
 struct Payers {
     world: Connector,
@@ -151,6 +226,7 @@ impl ClusterConnector for Payers {
         });
         mock.expect_sizes().returning(|_| Ok(BTreeMap::new()));
         mock.expect_ages().returning(|_, _| Ok(BTreeMap::new()));
+        mock.expect_client_addresses().returning(|| None);
         mock.expect_reach().returning(reached);
         Ok(Arc::new(mock))
     }

@@ -148,6 +148,7 @@ mock! {
         async fn transactional_ids(&self) -> ProviderResult<BTreeMap<String, String>>;
         async fn sizes(&self, topics: &[TopicName]) -> ProviderResult<BTreeMap<TopicPartition, Item<u64>>>;
         async fn ages(&self, at: &BTreeMap<TopicPartition, Offset>, now_ms: i64) -> ProviderResult<BTreeMap<TopicPartition, Item<u64>>>;
+        async fn client_addresses(&self) -> Option<BTreeSet<String>>;
         async fn reach(&self, addresses: &BTreeSet<String>) -> BTreeMap<String, Item<()>>;
     }
 }

@@ -54,6 +54,10 @@ impl ClusterSurvey for KafkaAdmin {
         Ok(self.read_ages(at, now_ms).await)
     }
 
+    async fn client_addresses(&self) -> Option<BTreeSet<String>> {
+        self.read_client_addresses().await
+    }
+
     async fn reach(&self, addresses: &BTreeSet<String>) -> BTreeMap<String, Item<()>> {
         self.try_addresses(addresses).await
     }

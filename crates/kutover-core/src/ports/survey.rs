@@ -136,6 +136,12 @@ pub trait ClusterSurvey: Send + Sync {
         now_ms: i64,
     ) -> ProviderResult<BTreeMap<TopicPartition, Item<u64>>>;
 
+    /// The `host:port` addresses that ordinary clients are sent to, where they come by another path than the controller;
+    /// where nothing answers them at all, those that they begin at. `None`: the cluster's identity has them.
+    async fn client_addresses(&self) -> Option<BTreeSet<String>> {
+        None
+    }
+
     /// Whether `host:port` addresses take a connection, by the ordinary clients' path.
     async fn reach(&self, addresses: &BTreeSet<String>) -> BTreeMap<String, Item<()>>;
 }

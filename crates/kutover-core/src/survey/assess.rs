@@ -277,6 +277,7 @@ fn unknown(survey: &Survey, old: &ClusterSeen, new: Option<&ClusterSeen>) -> Vec
     for (colour, seen) in [(survey.from, Some(old)), (survey.from.other(), new)] {
         let Some(seen) = seen else { continue };
         let parts = [
+            ("which groups there are", seen.groups.as_ref().err()),
             ("groups", seen.described.as_ref().err()),
             ("configs of topics", seen.topic_configs.as_ref().err()),
             ("configs of brokers", seen.brokers.as_ref().err()),

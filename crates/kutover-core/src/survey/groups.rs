@@ -218,7 +218,7 @@ pub(super) fn read_topics(
     moving: &BTreeMap<TopicName, i32>,
     required: &BTreeMap<GroupId, BTreeSet<TopicName>>,
 ) -> BTreeSet<TopicName> {
-    let committed = old.groups.listed().get(group).into_iter().flatten();
+    let committed = old.groups.iter().filter_map(|groups| groups.listed().get(group)).flatten();
     let assigned = old.description(group).into_iter().flat_map(|described| &described.topics);
     let all = committed.chain(assigned).chain(required.get(group).into_iter().flatten());
     all.filter(|topic| moving.contains_key(*topic)).cloned().collect()

@@ -12,6 +12,7 @@ mod configs;
 mod connect;
 mod estimate;
 mod groups;
+mod readers;
 mod refusal;
 mod refusals;
 mod traffic;
@@ -62,7 +63,7 @@ pub struct ClusterSeen {
     /// Its topics.
     pub topics: Vec<TopicDescription>,
     /// Its groups with the topics that they committed on.
-    pub groups: GroupListing,
+    pub groups: Item<GroupListing>,
     /// Its groups as their coordinators describe them.
     pub described: Item<BTreeMap<GroupId, Item<GroupDescription>>>,
     /// Topics' configs in force.
@@ -73,7 +74,7 @@ pub struct ClusterSeen {
     pub access: Item<Access>,
     /// Topics on which anything of a fence stands.
     pub fence: Item<BTreeSet<TopicName>>,
-    /// Whether each address that it advertises takes connections.
+    /// Whether each address that it sends clients to takes connections.
     pub reach: BTreeMap<String, Item<()>>,
     /// Its Connect workers; `None` if none were asked.
     pub connect: Option<Item<ConnectSeen>>,
@@ -82,7 +83,8 @@ pub struct ClusterSeen {
 impl ClusterSeen {
     /// Every group that was listed or described.
     fn known_groups(&self) -> impl Iterator<Item = &GroupId> {
-        self.groups.listed().keys().chain(self.described.iter().flat_map(BTreeMap::keys))
+        let listed = self.groups.iter().flat_map(|groups| groups.listed().keys());
+        listed.chain(self.described.iter().flat_map(BTreeMap::keys))
     }
 
     /// What a group is, if that was answered.
@@ -139,10 +141,12 @@ pub struct Survey {
 /// The groups that must read the old cluster to its end, with their topics, as the cutover will record them.
 pub fn required(
     plan: &Plan,
-    listing: &GroupListing,
+    listing: &Item<GroupListing>,
     moving: &BTreeMap<TopicName, i32>,
 ) -> BTreeMap<GroupId, BTreeSet<TopicName>> {
     let mut required = BTreeMap::new();
+    // Whom the plan names is required all the same.
+    let listing = listing.as_ref().unwrap_or(&GroupListing::Unsupported);
     plan.require(&mut required, listing.listed(), moving);
     required
 }

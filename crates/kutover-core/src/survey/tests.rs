@@ -116,12 +116,16 @@ fn a_cluster_that_cannot_fence_or_list_is_refused() {
     assert_eq!(world.assess().outcome, Outcome::Ready);
 
     let mut world = World::sound();
-    world.blue().groups = GroupListing::Unsupported;
+    world.blue().groups = Ok(GroupListing::Unsupported);
     world.blue().described = Err("unsupported".into());
     let assessment = world.assess();
-    assert_eq!(found(&assessment), [(Code::UnknownGroups, "groups"), (Code::UnreadTopic, "orders")]);
+    assert_eq!(found(&assessment), [(Code::UnknownGroups, "groups")], "who reads what is not known either");
     world.plan.groups.insert("billing".into(), None);
     assert_eq!(found(&world.assess()), []);
+    // Whoever names its readers has said who reads, and who does not.
+    world.plan.groups.insert("billing".into(), Some(["orders".into()].into()));
+    world.add_topic_unlisted("audit");
+    assert_eq!(found(&world.assess()), [(Code::UnreadTopic, "audit")]);
 }
 
 /// Unknown is never "no": what was not answered is named, and what depends on it is refused until it is waived.

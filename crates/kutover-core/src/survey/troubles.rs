@@ -206,7 +206,7 @@ fn troubles_of_topics() -> Vec<Trouble> {
             spoil: |world| {
                 world.add_topic("audit", &[]);
                 history(world, "audit");
-                let GroupListing::Listed(groups) = &mut world.blue().groups else { unreachable!() };
+                let Ok(GroupListing::Listed(groups)) = &mut world.blue().groups else { unreachable!() };
                 groups.values_mut().for_each(|topics| {
                     topics.remove(&TopicName::new("audit"));
                 });

@@ -28,7 +28,7 @@ impl World {
         let mut new = new;
         new.topics.clear();
         new.topic_configs = Ok(BTreeMap::new());
-        new.groups = GroupListing::Listed(BTreeMap::new());
+        new.groups = Ok(GroupListing::Listed(BTreeMap::new()));
         new.described = Ok(BTreeMap::new());
         let survey = Survey {
             from: Colour::Blue,
@@ -59,6 +59,17 @@ impl World {
         assess(&self.survey, &self.plan, &self.waivers)
     }
 
+    /// One more topic on an old cluster that cannot list its groups.
+    pub(super) fn add_topic_unlisted(&mut self, name: &str) {
+        let listing = std::mem::replace(&mut self.blue().groups, Ok(GroupListing::Listed(BTreeMap::new())));
+        let Ok(GroupListing::Listed(groups)) = &mut self.blue().groups else { unreachable!() };
+        groups.insert("billing".into(), BTreeSet::new());
+        self.add_topic(name, &[]);
+        self.blue().groups = listing;
+        let Topics::Named(waived) = &mut self.plan.waived_history else { unreachable!() };
+        waived.insert(name.into());
+    }
+
     /// One more topic on the old cluster, as `orders` is, with records and read by `billing`.
     pub(super) fn add_topic(&mut self, name: &str, configs: &[(&str, &str)]) {
         let topic = TopicDescription { name: name.into(), partitions: 1, ..self.blue().topics[0].clone() };
@@ -69,7 +80,7 @@ impl World {
             configs.iter().map(|(config, value)| ((*config).to_owned(), set(value, ConfigSource::Own))),
         );
         old.topic_configs.as_mut().unwrap().insert(name.into(), Ok(all));
-        let GroupListing::Listed(groups) = &mut old.groups else { unreachable!() };
+        let Ok(GroupListing::Listed(groups)) = &mut old.groups else { unreachable!() };
         groups.get_mut(&GroupId::new("billing")).unwrap().insert(name.into());
         let place = TopicPartition::new(name, 0);
         let traffic = &mut self.survey.traffic;
@@ -88,7 +99,7 @@ impl World {
         let description = GroupDescription { protocol, assignor: Some(assignor.to_owned()), ..group() };
         let old = self.blue();
         old.described.as_mut().unwrap().insert(name.into(), Ok(description));
-        let GroupListing::Listed(groups) = &mut old.groups else { unreachable!() };
+        let Ok(GroupListing::Listed(groups)) = &mut old.groups else { unreachable!() };
         groups.insert(name.into(), ["orders".into()].into());
         for place in places() {
             for seen in [&mut self.survey.traffic.before, &mut self.survey.traffic.now] {
@@ -200,7 +211,7 @@ fn cluster(name: &str, more: &[(&str, &str)]) -> ClusterSeen {
             version: None,
         },
         topics: vec![orders],
-        groups: GroupListing::Listed([("billing".into(), ["orders".into()].into())].into()),
+        groups: Ok(GroupListing::Listed([("billing".into(), ["orders".into()].into())].into())),
         described: Ok([("billing".into(), Ok(group()))].into()),
         topic_configs: Ok([("orders".into(), Ok(topic_configs()))].into()),
         brokers: Ok([(0, Ok(broker_configs(more)))].into()),

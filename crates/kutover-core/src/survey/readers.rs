@@ -1,0 +1,107 @@
+//! Who reads the old cluster, and what a plan is refused over because of them.
+
+use std::collections::BTreeSet;
+
+use super::groups::{is_streams, read_topics};
+use super::refusals::{Facets, Found};
+use super::{Code, Waiver};
+use crate::decisions::history::SCHEMAS_TOPIC;
+use crate::ports::{GroupListing, GroupProtocol};
+use crate::words::{GroupId, TopicName};
+
+pub(super) fn refusals(facets: &Facets<'_>, found: &mut Found) {
+    let is_known = listed(facets, found);
+    let Facets { old, plan, required, waivers, .. } = facets;
+    let described = old.described.as_ref().ok();
+    for (group, answer) in described.into_iter().flatten() {
+        let waive_group = Some(Waiver::list("plan.waive_groups", group.as_str()));
+        let is_waived = plan.waived_groups.contains(group);
+        let description = match answer {
+            Ok(description) => description,
+            Err(reason) => {
+                if is_waived || required.contains_key(group) {
+                    let reason = format!("group {group}: what it is was not answered ({reason})");
+                    found.put(is_waived, Code::UnknownGroup, group.as_str(), reason, waive_group);
+                }
+                continue;
+            }
+        };
+        if description.protocol == GroupProtocol::Share {
+            let reason = format!(
+                "group {group} is a share group: it has no offsets, so nobody can prove that it has read everything. Let \
+                 it read the old cluster to its end by hand"
+            );
+            found.put(is_waived, Code::ShareGroup, group.as_str(), reason, waive_group);
+        }
+    }
+    for group in streams(facets) {
+        let reason = format!(
+            "group {group} is a Streams application: its state and its repartition topics stay behind. Drain and reset it \
+             by hand, then say so"
+        );
+        let waiver = Some(Waiver::list("plan.waive_streams", group.as_str()));
+        found.put(waivers.streams.include(group.as_str()), Code::Streams, group.as_str(), reason, waiver);
+    }
+    if is_known {
+        unread_topics(facets, found);
+    }
+}
+
+/// Whether it is known who reads the old cluster: its groups were listed, or the plan names them.
+fn listed(facets: &Facets<'_>, found: &mut Found) -> bool {
+    let Facets { old, plan, .. } = facets;
+    match &old.groups {
+        Ok(GroupListing::Unsupported) if plan.remove_old && plan.groups.is_empty() => {
+            let reason = "the old cluster cannot list its groups, and the plan names none: name them in plan.groups (who is \
+                          not known cannot be waited for)";
+            let waiver = Some(Waiver::value("plan.remove_old", "false"));
+            found.put(false, Code::UnknownGroups, "groups", reason.into(), waiver);
+            false
+        }
+        Ok(_) => true,
+        Err(reason) => {
+            let reason = format!(
+                "the old cluster's groups were not listed ({reason}): the cutover would wait until they are. See to the broker \
+                 that does not answer"
+            );
+            found.put(false, Code::UnknownGroups, "groups", reason, None);
+            false
+        }
+    }
+}
+
+/// Every Streams application among the groups.
+pub(super) fn streams<'a>(facets: &Facets<'a>) -> BTreeSet<&'a GroupId> {
+    let Facets { old, moving, .. } = facets;
+    old.known_groups().filter(|group| is_streams(group, old.description(group), moving)).collect()
+}
+
+/// L9: a topic that nobody must read is missed by no drain.
+fn unread_topics(facets: &Facets<'_>, found: &mut Found) {
+    let Facets { old, moving, required, waivers, plan, .. } = facets;
+    if !plan.remove_old {
+        return;
+    }
+    let readers = old.known_groups().chain(required.keys());
+    let readers = readers.filter(|group| !plan.waived_groups.contains(group));
+    let read: BTreeSet<TopicName> =
+        readers.flat_map(|group| read_topics(old, group, moving, required)).collect();
+    let of_streams = streams(facets);
+    let internal = |topic: &TopicName| {
+        of_streams.iter().any(|group| {
+            let only = [(topic.clone(), 1)].into();
+            is_streams(group, None, &only)
+        })
+    };
+    for topic in moving.keys() {
+        if read.contains(topic) || topic.as_str() == SCHEMAS_TOPIC || internal(topic) {
+            continue;
+        }
+        let reason = format!(
+            "topic {topic}: no group reads it, so nobody is waited for before its records go with the old cluster: name \
+             its readers in plan.groups"
+        );
+        let waiver = Some(Waiver::list("plan.waive_unread", topic.as_str()));
+        found.put(waivers.unread.includes(topic), Code::UnreadTopic, topic.as_str(), reason, waiver);
+    }
+}
