@@ -120,7 +120,7 @@ pub fn existing(clusters: [&EmbeddedCluster; 2], plan: &str) -> String {
     }
     text + "\n[plan]\nfence = \"waived\"\nremove_old = false\nsoak = \"0s\"\ndrain_poll = \"20ms\"\n\
             hold_limit = \"60s\"\nseparation_head_room = 1000\n\
-            watch = \"100ms\"\nwaive_retention = \"*\"\nwaive_transactions = \"*\"\n"
+            watch = \"100ms\"\nwaive_retention = \"*\"\nwaive_transactions = \"*\"\nwaive_auto_create = true\n"
         + plan
 }
 

@@ -254,6 +254,8 @@ pub struct Plan {
     /// Advertised addresses that clients reach although this machine does not, as `host:port`. Default none.
     #[schemars(schema_with = "schema::selection")]
     pub waive_unreachable: NameSelection,
+    /// Whether a new cluster that does not tell `auto.create.topics.enable` makes no topics by itself. Default false.
+    pub waive_auto_create: bool,
     /// For how long groups and producers are watched before a cutover begins, to tell their pace: longer than groups take
     /// between two commits, at most half of `command_timeout`. Default 10 s, or that half.
     #[serde(with = "values::duration_option", skip_serializing_if = "Option::is_none")]
@@ -319,6 +321,7 @@ impl Default for Plan {
             raise_retention: TopicSelection::none(),
             waive_super_users: NameSelection::none(),
             waive_unreachable: NameSelection::none(),
+            waive_auto_create: false,
             watch: None,
             remove_old: true,
             ttl: None,

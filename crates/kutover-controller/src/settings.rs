@@ -79,6 +79,7 @@ impl Config {
             retention: topics(&plan.waive_retention),
             super_users: names(&plan.waive_super_users),
             unreachable: names(&plan.waive_unreachable),
+            auto_create: plan.waive_auto_create,
             fences: Colour::BOTH.map(|colour| (colour, means(&self.clusters.get(colour).fence))).into(),
             passwords: Colour::BOTH.map(|colour| (colour, users(colour))).into(),
         }

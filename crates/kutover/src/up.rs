@@ -121,7 +121,7 @@ mod tests {
         }
         text + "\n[plan]\nfence = \"waived\"\nremove_old = false\nquiet_window = \"100ms\"\nsoak = \"0s\"\n\
                 converge_deadline = \"500ms\"\ndrain_poll = \"20ms\"\nhold_limit = \"20s\"\n\
-                watch = \"100ms\"\nwaive_retention = \"*\"\nwaive_transactions = \"*\"\n\
+                watch = \"100ms\"\nwaive_retention = \"*\"\nwaive_transactions = \"*\"\nwaive_auto_create = true\n\
                 separation_head_room = 1000\n"
     }
 

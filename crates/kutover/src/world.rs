@@ -185,8 +185,8 @@ fn configuration(
         KafkaChoice::Embedded => (
             EMBEDDED_BROKERS,
             "1s",
-            "# An embedded cluster tells neither its topics' retention nor transactional ids.\n\
-             waive_retention = \"*\"\nwaive_transactions = \"*\"\n",
+            "# An embedded cluster tells neither its topics' retention nor transactional ids, nor that it makes no topics.\n\
+             waive_retention = \"*\"\nwaive_transactions = \"*\"\nwaive_auto_create = true\n",
         ),
         KafkaChoice::Apache { .. } => {
             (1, "2s", "# Only the brokers' own quorum is a super user.\nwaive_super_users = \"*\"\n")

@@ -12,8 +12,14 @@ use crate::words::{GroupId, TopicName};
 pub(super) fn refusals(facets: &Facets<'_>, found: &mut Found) {
     let is_known = listed(facets, found);
     let Facets { old, plan, required, waivers, .. } = facets;
-    let described = old.described.as_ref().ok();
-    for (group, answer) in described.into_iter().flatten() {
+    let known: BTreeSet<&GroupId> = old.known_groups().collect();
+    for group in known {
+        // Where nothing is told of any group, nothing is told of each.
+        let answer = match &old.described {
+            Ok(described) => described.get(group).map(Result::as_ref),
+            Err(reason) => Some(Err(reason)),
+        };
+        let Some(answer) = answer else { continue }; // It is gone since it was listed.
         let waive_group = Some(Waiver::list("plan.waive_groups", group.as_str()));
         let is_waived = plan.waived_groups.contains(group);
         let description = match answer {

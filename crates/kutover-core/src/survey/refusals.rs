@@ -130,9 +130,35 @@ fn parity(facets: &Facets<'_>, found: &mut Found) {
     }
 }
 
+/// What was not told of who may do what is not nothing.
+fn untold_access(facets: &Facets<'_>, found: &mut Found) {
+    let (from, to) = (facets.survey.from, facets.survey.from.other());
+    for (colour, cluster) in [(from, Some(facets.old)), (to, facets.new)] {
+        let Some(Err(reason)) = cluster.map(|cluster| &cluster.access) else { continue };
+        let reason = format!(
+            "who may do what on {colour} was not answered ({reason}): what {to} would have to be given, and whether it makes topics \
+             by itself, is not known. Let kutover's principal describe the cluster and its configs"
+        );
+        found.put(false, Code::Access, colour.as_str(), reason, None);
+    }
+    if facets
+        .new
+        .is_some_and(|new| new.access.as_ref().is_ok_and(|access| access.auto_creates_topics.is_none()))
+    {
+        const NAME: &str = "auto.create.topics.enable";
+        let reason = format!(
+            "{to} does not tell {NAME}: if it makes topics because a client asks for them, they have nobody's partitions and \
+             configs. See to it on its brokers, then say that it makes none"
+        );
+        let waiver = Some(Waiver::value("plan.waive_auto_create", "true"));
+        found.put(facets.waivers.auto_create, Code::Access, NAME, reason, waiver);
+    }
+}
+
 /// Who may do what: as the cutover's Preparing has it.
 fn access(facets: &Facets<'_>, found: &mut Found) {
     let to = facets.survey.from.other();
+    untold_access(facets, found);
     for difference in facets.access.refusals() {
         found.put(false, Code::Access, to.as_str(), difference.to_string(), None);
     }

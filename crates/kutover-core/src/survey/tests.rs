@@ -9,7 +9,7 @@ use crate::cutover::{FencePolicy, Topics};
 use crate::decisions::fence::Means;
 use crate::drain::{Coordinated, Tail};
 use crate::owner::Intent;
-use crate::ports::{AclRule, ConfigSource};
+use crate::ports::{AclRule, ConfigSource, GroupProtocol};
 use crate::words::Generation;
 
 fn found(assessment: &Assessment) -> Vec<(Code, &str)> {
@@ -132,16 +132,21 @@ fn a_cluster_that_cannot_fence_or_list_is_refused() {
 #[test]
 fn what_was_not_answered_is_said() {
     type Case = (fn(&mut World), &'static str, &'static [Code]);
-    let cases: [Case; 8] = [
+    let cases: [Case; 10] = [
         (
             |world| world.blue().access = Err("timed out".into()),
             "ACLs, quotas and SCRAM users of blue",
-            &[Code::Fence],
+            &[Code::Access, Code::Fence],
+        ),
+        (
+            |world| world.green().access = Err("timed out".into()),
+            "ACLs, quotas and SCRAM users of green",
+            &[Code::Access],
         ),
         (
             |world| world.access(Colour::Green).auto_creates_topics = None,
             "whether green makes topics by itself",
-            &[],
+            &[Code::Access],
         ),
         (
             |world| world.blue().brokers = Err("timed out".into()),
@@ -158,7 +163,12 @@ fn what_was_not_answered_is_said() {
             "configs of topics of blue",
             &[Code::Retention],
         ),
-        (|world| world.blue().described = Err("timed out".into()), "groups of blue", &[]),
+        (|world| world.blue().described = Err("timed out".into()), "groups of blue", &[Code::UnknownGroup]),
+        (
+            |world| world.blue().groups = Err("timed out".into()),
+            "which groups there are of blue",
+            &[Code::UnknownGroups],
+        ),
         (
             |world| world.survey.traffic.transactional_ids = Some(Err("timed out".into())),
             "transactional ids",
@@ -373,6 +383,37 @@ fn retention_that_will_be_raised_is_no_refusal() {
     compacted.add_topic("ledger", &[("cleanup.policy", "compact")]);
     compacted.plan.raised_retention = Topics::All;
     assert_eq!(compacted.assess().raised_retention, ["orders".into()].into());
+}
+
+/// L6: whoever has looked at the brokers can say that they make no topics. That they do make them nobody waives.
+#[test]
+fn whether_green_makes_topics_has_to_be_told() {
+    let mut world = World::sound();
+    world.access(Colour::Green).auto_creates_topics = None;
+    let assessment = world.assess();
+    assert_eq!(found(&assessment), [(Code::Access, "auto.create.topics.enable")]);
+    let text = assessment.refusals[0].to_string();
+    assert!(text.ends_with("(or waive it: plan.waive_auto_create = true)"), "{text}");
+    world.waivers.auto_create = true;
+    assert_eq!(found(&world.assess()), []);
+    world.access(Colour::Green).auto_creates_topics = Some(true);
+    assert_eq!(found(&world.assess()), [(Code::Access, "green")]);
+}
+
+/// What nobody could describe is refused by each group's name, and waived by it.
+#[test]
+fn groups_that_nobody_describes_are_refused_each_by_name() {
+    let mut world = World::sound();
+    world.add_group("archive", GroupProtocol::Share, "simple");
+    world.blue().described = Err("not authorised".into());
+    let assessment = world.assess();
+    assert_eq!(found(&assessment), [(Code::UnknownGroup, "archive"), (Code::UnknownGroup, "billing")]);
+    let text = assessment.refusals[0].to_string();
+    assert!(text.contains("what it is was not answered (not authorised)"), "{text}");
+    assert!(text.contains("plan.waive_groups = [\"archive\"]"), "{text}");
+    world.plan.waived_groups = ["archive".into(), "billing".into()].into();
+    world.waivers.unread = Topics::All;
+    assert_eq!(found(&world.assess()), []);
 }
 
 /// A fence on the cluster that serves is left over, unless a rollback is closing it.

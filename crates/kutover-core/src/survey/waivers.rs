@@ -47,6 +47,8 @@ pub struct Waivers {
     pub super_users: Names,
     /// `host:port` of brokers that clients reach although the controller does not.
     pub unreachable: Names,
+    /// Whether a new cluster that does not tell if it makes topics by itself makes none.
+    pub auto_create: bool,
     /// What is to make each colour refuse records when it is left; ACLs where nothing is said.
     pub fences: BTreeMap<Colour, Means>,
     /// SCRAM users that each colour can be given, since their passwords are told.
@@ -64,6 +66,7 @@ impl Default for Waivers {
             retention: no_topic(),
             super_users: none(),
             unreachable: none(),
+            auto_create: false,
             fences: BTreeMap::new(),
             passwords: BTreeMap::new(),
         }
