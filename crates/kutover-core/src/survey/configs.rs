@@ -131,6 +131,26 @@ pub(super) fn in_force(cluster: &ClusterSeen, topic: &TopicName, config: &str) -
     }
 }
 
+/// A topic's config as it will be in force on the new cluster: where the topic is yet to be made, with what is set on it on
+/// the old one, unless the new one refuses that; otherwise by the brokers' default.
+pub(super) fn will_be(
+    old: &ClusterSeen,
+    new: &ClusterSeen,
+    refused: &Item<BTreeMap<String, String>>,
+    topic: &TopicName,
+    config: &str,
+) -> Option<String> {
+    if new.topics.iter().any(|known| known.name == *topic) {
+        return in_force(new, topic, config);
+    }
+    // Without an answer nobody knows whether anything is set on it.
+    let ours = old.topic_configs.as_ref().ok()?.get(topic)?.as_ref().ok()?;
+    match ours.get(config).filter(|set| set.source == ConfigSource::Own) {
+        Some(set) if !refused.as_ref().ok()?.contains_key(config) => set.value.clone(),
+        _ => in_force(new, topic, config),
+    }
+}
+
 /// What topics that move would not have as they have it, apart from what is set on both clusters, which parity compares.
 pub(super) fn differences(
     old: &ClusterSeen,

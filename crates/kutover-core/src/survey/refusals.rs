@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::configs::{ConfigDifference, in_force, one_broker};
+use super::configs::{ConfigDifference, in_force, one_broker, will_be};
 use super::groups::{keeps_up, left};
 use super::readers::{self, streams};
 use super::{ClusterSeen, Code, OpenReport, Refusal, Survey, Traffic, Waiver, Waivers, connect, traffic};
@@ -224,8 +224,8 @@ fn named(seen: &BTreeMap<i64, Vec<TopicName>>) -> String {
 fn retention(facets: &Facets<'_>, found: &mut Found) {
     let Facets { survey, plan, waivers, moving, old, new, .. } = facets;
     let from = survey.from;
-    let limits = |cluster: &ClusterSeen, topic: &TopicName| {
-        let number = |config| in_force(cluster, topic, config)?.parse().ok();
+    let limits = |told: &dyn Fn(&str) -> Option<String>| {
+        let number = |config| told(config)?.parse().ok();
         let not_told = || "its retention was not answered".to_owned();
         Ok(Limits {
             ms: number("retention.ms").ok_or_else(not_told)?,
@@ -241,7 +241,10 @@ fn retention(facets: &Facets<'_>, found: &mut Found) {
     for (topic, partitions) in *moving {
         // Without a cluster there is nothing to compare with yet.
         let forever = Ok(Limits { ms: -1, bytes: -1 });
-        let (ours, theirs) = (limits(old, topic), new.map_or(forever, |new| limits(new, topic)));
+        let ours = limits(&|config| in_force(old, topic, config));
+        let there =
+            |new: &ClusterSeen| limits(&|config| will_be(old, new, &survey.refused_configs, topic, config));
+        let theirs = new.map_or(forever, there);
         let by_size =
             [&ours, &theirs].iter().any(|limits| limits.as_ref().is_ok_and(|limits| limits.bytes >= 0));
         let unread = facets.unread.iter().filter(|((_, place), answer)| {

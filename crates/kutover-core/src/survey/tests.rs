@@ -161,7 +161,8 @@ fn what_was_not_answered_is_said() {
         (
             |world| world.blue().topic_configs = Err("timed out".into()),
             "configs of topics of blue",
-            &[Code::Retention],
+            // Nor what green would make them with.
+            &[Code::Retention, Code::Retention],
         ),
         (|world| world.blue().described = Err("timed out".into()), "groups of blue", &[Code::UnknownGroup]),
         (
@@ -414,6 +415,28 @@ fn groups_that_nobody_describes_are_refused_each_by_name() {
     world.plan.waived_groups = ["archive".into(), "billing".into()].into();
     world.waivers.unread = Topics::All;
     assert_eq!(found(&world.assess()), []);
+}
+
+/// L11: a topic that is yet to be made on green is made with what is set on it on blue. Only where green refuses that does its
+/// own default hold; where nobody knows whether it does, nothing is known.
+#[test]
+fn what_green_will_keep_is_what_it_will_be_made_with() {
+    let mut world = World::sound();
+    // Kept for ever on blue: what green would do by default is no matter.
+    world.add_topic("ticks", &[("retention.ms", "-1")]);
+    history(&mut world, "ticks");
+    let brokers = world.green().brokers.as_mut().unwrap().get_mut(&0).unwrap().as_mut().unwrap();
+    brokers.insert("log.retention.hours".into(), set("0", ConfigSource::Broker));
+    let of_ticks = |world: &World| {
+        let assessment = world.assess();
+        let all = assessment.refusals.into_iter().filter(|one| one.code == Code::Retention);
+        all.map(|one| one.subject).filter(|subject| subject == "ticks").collect::<Vec<_>>()
+    };
+    assert!(of_ticks(&world).is_empty());
+    world.survey.refused_configs = Ok([("retention.ms".to_owned(), "Unknown".to_owned())].into());
+    assert_eq!(of_ticks(&world), ["ticks"]);
+    world.survey.refused_configs = Err("timed out".into());
+    assert_eq!(of_ticks(&world), ["ticks"]);
 }
 
 /// A fence on the cluster that serves is left over, unless a rollback is closing it.

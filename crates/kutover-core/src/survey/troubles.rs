@@ -234,10 +234,6 @@ fn troubles_of_topics() -> Vec<Trouble> {
             spoil: |world| {
                 // Kept for a minute: what is written while producers converge, doubled, takes two.
                 world.add_topic("ticks", &[("retention.ms", "60000")]);
-                let there = world.blue().topics.last().unwrap().clone();
-                world.green().topics.push(there);
-                let configs = world.blue().topic_configs.as_ref().unwrap()[&TopicName::new("ticks")].clone();
-                world.green().topic_configs.as_mut().unwrap().insert("ticks".into(), configs);
                 history(world, "ticks");
             },
             waive: Some(|world| world.waivers.retention = topics(&["ticks"])),
