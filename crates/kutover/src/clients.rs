@@ -29,26 +29,26 @@ impl Clients {
     /// # Errors
     /// A property that is not accepted, by its field.
     pub(crate) fn of(config: &Config, colour: Colour) -> anyhow::Result<Self> {
-        Self::new(config.clusters.get(colour), &config.aws)
-            .with_context(|| format!("field `clusters.{colour}.properties`"))
-    }
-
-    fn new(config: &ClusterConfig, aws: &AwsConfig) -> anyhow::Result<Self> {
-        let read = config.properties.read();
-        let plain = read.map_err(|(name, reason)| anyhow!("client property `{name}`: {reason}"))?;
-        let checked = ClientProperties::new(plain.clone())?;
-        let tokens = tokens(config, aws)?;
+        let (aws, config) = (&config.aws, config.clusters.get(colour));
+        let field = |name: &str| format!("field `clusters.{colour}.{name}`");
+        let properties = || field("properties");
+        let plain = config.properties.read();
+        let plain = plain.map_err(|(name, reason)| anyhow!("client property `{name}`: {reason}"));
+        let plain = plain.with_context(properties)?;
+        let checked = ClientProperties::new(plain.clone()).with_context(properties)?;
+        let tokens = tokens(config, aws, &field)?;
         if checked.takes_tokens() && tokens.is_none() {
             bail!(
-                "`sasl.mechanism` is OAUTHBEARER, and there is no token; add `token_file`, or `msk_iam = true`, beside \
-                 `provisioner`"
+                "{}: `sasl.mechanism` is OAUTHBEARER, and there is no token; add `token_file`, or `msk_iam = true`, beside \
+                 `provisioner`",
+                properties()
             );
         }
-        kutover_admin::check_security(&plain, tokens.as_ref())?;
+        kutover_admin::check_security(&plain, tokens.as_ref()).with_context(properties)?;
         let passwords = config.scram_users.read();
-        let passwords =
-            passwords.map_err(|(name, reason)| anyhow!("password of SCRAM user `{name}`: {reason}"))?;
-        let workers = config.connect.as_ref().map(workers).transpose()?;
+        let passwords = passwords
+            .map_err(|(name, reason)| anyhow!("{}: {reason}", field(&format!("scram_users.{name}"))))?;
+        let workers = config.connect.as_ref().map(|connect| workers(connect, &field)).transpose()?;
         Ok(Self { plain, checked, tokens, scram_passwords: ScramPasswords::new(passwords), workers })
     }
 
@@ -64,24 +64,36 @@ impl Clients {
 }
 
 /// Where a colour's tokens come from, if it takes any.
-fn tokens(config: &ClusterConfig, aws: &AwsConfig) -> anyhow::Result<Option<Arc<dyn TokenProvider>>> {
+fn tokens(
+    config: &ClusterConfig,
+    aws: &AwsConfig,
+    field: &impl Fn(&str) -> String,
+) -> anyhow::Result<Option<Arc<dyn TokenProvider>>> {
     Ok(match (&config.token_file, config.msk_iam) {
-        (Some(_), true) => bail!("`token_file` and `msk_iam` are two sources of tokens; leave one out"),
+        (Some(_), true) => {
+            bail!(
+                "{}: `token_file` and `msk_iam` are two sources of tokens; leave one out",
+                field("token_file")
+            )
+        }
         (Some(path), false) => Some(Arc::new(FileTokens::new(path))),
-        (None, true) => Some(crate::aws::msk_tokens(aws)?),
+        (None, true) => Some(crate::aws::msk_tokens(aws).with_context(|| field("msk_iam"))?),
         (None, false) => None,
     })
 }
 
 /// The Connect workers that a configuration names.
-fn workers(config: &ConnectConfig) -> anyhow::Result<Arc<HttpConnect>> {
+fn workers(config: &ConnectConfig, field: &impl Fn(&str) -> String) -> anyhow::Result<Arc<HttpConnect>> {
     let mut credentials = None;
     if let (Some(user), Some(password)) = (&config.username, &config.password) {
-        let password = password.read().map_err(|reason| anyhow!("password for Connect: {reason}"))?;
+        let password =
+            password.read().map_err(|reason| anyhow!("{}: {reason}", field("connect.password")))?;
         credentials = Some((user.clone(), password.expose().to_owned()));
     }
     let options = ConnectOptions { url: config.url.clone(), credentials, ca_file: config.ca_file.clone() };
-    Ok(Arc::new(HttpConnect::new(&options)?))
+    // What can be wrong before anybody is asked are the certificates.
+    let workers = HttpConnect::new(&options).with_context(|| field("connect.ca_file"))?;
+    Ok(Arc::new(workers))
 }
 
 #[cfg(test)]
@@ -90,11 +102,16 @@ mod tests {
 
     /// Of green, with these lines beside its provisioner.
     fn refusal(lines: &str) -> String {
+        refusal_beside("", lines)
+    }
+
+    /// The same, with others beside blue's.
+    fn refusal_beside(blue: &str, lines: &str) -> String {
         let cluster = "provisioner = { kind = \"lab\", kafka = \"embedded\" }";
         let text = format!(
             "deployment = \"orders\"\njournal = \"orders.journal\"\nendpoints = [{{ name = \"kafka.orders.test\", port = 9092 }}]\n\
              dns = {{ kind = \"local\", zone = \"orders.test\", listen = \"127.0.0.1:0\", ttl_s = 1 }}\n\
-             [clusters.blue]\n{cluster}\n[clusters.green]\n{cluster}\n{lines}\n"
+             [clusters.blue]\n{cluster}\n{blue}\n[clusters.green]\n{cluster}\n{lines}\n"
         );
         match Clients::of(&Config::parse(&text).unwrap(), Colour::Green) {
             Ok(_) => panic!("it was accepted"),
@@ -106,16 +123,36 @@ mod tests {
     #[test]
     fn tokens_come_from_one_place() {
         let both = refusal("token_file = \"token\"\nmsk_iam = true");
-        assert!(both.contains("clusters.green") && both.contains("`token_file` and `msk_iam`"), "{both}");
+        assert!(both.starts_with("field `clusters.green.token_file`: `token_file` and `msk_iam`"), "{both}");
         if cfg!(not(feature = "aws")) {
             let left_out = refusal("msk_iam = true");
-            assert!(left_out.contains("`msk_iam`") && left_out.contains("--features aws"), "{left_out}");
+            assert!(left_out.starts_with("field `clusters.green.msk_iam`"), "{left_out}");
+            assert!(left_out.contains("--features aws"), "{left_out}");
         }
         if cfg!(feature = "tls") {
             let none = refusal(
                 "properties = { \"security.protocol\" = \"SASL_SSL\", \"sasl.mechanism\" = \"OAUTHBEARER\" }",
             );
             assert!(none.contains("`token_file`") && none.contains("`msk_iam = true`"), "{none}");
+        }
+    }
+
+    /// What is wrong is told by the field that it stands in.
+    #[test]
+    fn each_part_is_told_by_its_own_field() {
+        let unset = "{ env = \"KUTOVER_NO_SUCH_VARIABLE\" }";
+        let blue = "connect = { url = \"https://blue.test:8083\" }";
+        let connect = |more: &str| format!("connect = {{ url = \"https://green.test:8083\", {more} }}");
+        for (blue, lines, field) in [
+            (blue, connect("ca_file = \"/nowhere/ca.pem\""), "connect.ca_file"),
+            (blue, connect(&format!("username = \"kutover\", password = {unset}")), "connect.password"),
+            ("", format!("scram_users = {{ alice = {unset} }}"), "scram_users.alice"),
+            ("", format!("properties = {{ \"sasl.password\" = {unset} }}"), "properties"),
+            ("", "properties = { acks = \"1\" }".to_owned(), "properties"),
+        ] {
+            let text = refusal_beside(blue, &lines);
+            assert!(text.starts_with(&format!("field `clusters.green.{field}`: ")), "{field}: {text}");
+            assert_eq!(text.matches("field `").count(), 1, "{text}");
         }
     }
 }
