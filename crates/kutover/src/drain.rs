@@ -34,6 +34,8 @@ pub(crate) struct DrainReport {
     closed: bool,
     /// Whether the cluster could list its groups; otherwise only those count that the plan names.
     groups_listed: bool,
+    /// Whether there is a group that must read it at all.
+    somebody_reads: bool,
     apart_ms: u64,
     table: DrainTable,
 }
@@ -59,17 +61,24 @@ pub(crate) async fn look(
     let second = observe(&admin, &admin, query).await.map_err(anyhow::Error::from)?;
     let apart_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
     let table = table(&required, &first, &second, apart_ms);
+    let somebody_reads = !required.groups.is_empty();
     Ok(DrainReport {
         schema: "kutover.drain/1",
         deployment: config.deployment.to_string(),
         colour,
         cluster_id: identity.cluster_id,
-        drained: table.is_drained(),
+        drained: is_drained(&table, groups_listed, somebody_reads),
         closed: !required.partitions.is_empty() && required.partitions.iter().all(|(_, end)| end.is_some()),
         groups_listed,
+        somebody_reads,
         apart_ms,
         table,
     })
+}
+
+/// Who is not known cannot be waited for: where no group is known, and nobody can tell which there are, nothing is proven.
+fn is_drained(table: &DrainTable, groups_listed: bool, somebody_reads: bool) -> bool {
+    table.is_drained() && (groups_listed || somebody_reads)
 }
 
 /// What is to be observed of it.
@@ -149,8 +158,16 @@ impl DrainReport {
         if more > 0 {
             let _ = write!(text, "\n  and {more} more");
         }
-        if !self.groups_listed {
-            text.push_str("\nthis cluster cannot list its groups: only those that the plan names are shown");
+        match (self.groups_listed, self.somebody_reads) {
+            (false, true) => {
+                text.push_str("\nthis cluster cannot list its groups: only those that the plan names are shown");
+            }
+            (false, false) => text.push_str(
+                "\nthis cluster cannot list its groups, and the plan names none: who reads it is not known; name them in \
+                 plan.groups",
+            ),
+            (true, false) => text.push_str("\nno group reads what moves: there is nobody to wait for"),
+            (true, true) => {}
         }
         if !self.closed {
             text.push_str("\nthe ends are not closed: producers may still move them");
@@ -173,4 +190,40 @@ fn cells(row: &Row) -> [String; 7] {
         row.zero.to_string(),
         row.lost.to_string(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(groups_listed: bool, somebody_reads: bool) -> DrainReport {
+        let table = DrainTable { pairs: 0, rows: vec![] };
+        DrainReport {
+            schema: "kutover.drain/1",
+            deployment: "orders".into(),
+            colour: Colour::Blue,
+            cluster_id: "cluster-blue".into(),
+            drained: is_drained(&table, groups_listed, somebody_reads),
+            closed: false,
+            groups_listed,
+            somebody_reads,
+            apart_ms: 1_000,
+            table,
+        }
+    }
+
+    /// L9: where groups cannot be listed and none is named, nobody is known to have read anything.
+    #[test]
+    fn nobody_known_is_not_drained() {
+        let unknown = report(false, false);
+        assert!(!unknown.drained);
+        let text = unknown.text();
+        assert!(
+            text.contains("name them in plan.groups") && text.contains("\nnot drained (0 pairs"),
+            "{text}"
+        );
+        let nobody = report(true, false);
+        assert!(nobody.drained && nobody.text().contains("no group reads what moves"), "{}", nobody.text());
+        assert!(report(false, true).drained, "those that are named have read it");
+    }
 }
