@@ -4,7 +4,7 @@
 //! cannot be carried out any more. So a late put-back of an older controller undoes nothing.
 
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
-use aws_sdk_cloudformation::types::{ChangeSetStatus, ChangeSetType, Parameter, StackStatus};
+use aws_sdk_cloudformation::types::{ChangeSetStatus, ChangeSetType, Parameter, StackStatus, TemplateStage};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::words::IncarnationId;
 use uuid::Uuid;
@@ -16,6 +16,16 @@ use crate::failure::failed;
 
 /// How often it is tried anew after somebody else got in between.
 const ATTEMPTS: u32 = 5;
+
+/// What became of a change set that was asked for.
+enum Prepared {
+    /// It can be carried out.
+    Ready(String),
+    /// Somebody else changes the stack.
+    Overtaken,
+    /// The stack would stay as it is.
+    NoChange,
+}
 
 impl CloudFormation {
     /// Sets the nonce of the isolation in force to `to`, unless what is in force forbids it.
@@ -40,16 +50,27 @@ impl CloudFormation {
             if stack.isolation() == to || !may_replace(stack.isolation()) {
                 return Ok(());
             }
-            let Some(change_set) = self.prepare(&stack, to, what).await? else { continue };
+            let prepared = self.prepare(&stack, to, what).await?;
+            if matches!(prepared, Prepared::Overtaken) {
+                continue;
+            }
             // From here on nobody else's change can go unnoticed; so what was seen is looked at once more.
             let again = self.by_id(&stack.id, what).await?;
             let is_same = again.is_some_and(|again| {
-                again.isolation() == stack.isolation() && again.standing() == Standing::Serving
+                // Not changed otherwise either: the change set brings the template that was there then.
+                again.isolation() == stack.isolation()
+                    && again.updated == stack.updated
+                    && again.standing() == Standing::Serving
             });
-            if !is_same {
-                self.discard(&change_set).await;
-                continue;
-            }
+            let change_set = match prepared {
+                Prepared::Ready(change_set) if is_same => change_set,
+                Prepared::NoChange if is_same => return Err(without_effect(&stack, what)),
+                Prepared::Ready(change_set) => {
+                    self.discard(&change_set).await;
+                    continue;
+                }
+                Prepared::NoChange | Prepared::Overtaken => continue,
+            };
             if self.carry_out(&change_set, what).await? {
                 let changed = self.settled(&stack.id, what).await?;
                 // Another change may have followed it already; one that was undone says so.
@@ -72,9 +93,23 @@ impl CloudFormation {
         Err(ProviderError::new(ErrorKind::NotFound, what, "no stack of that id serves"))
     }
 
-    /// Makes a change set, and returns its id once it can be carried out; `None` if the stack is to be looked at again:
-    /// somebody else changes it, or there is nothing to change.
-    async fn prepare(&self, stack: &Seen, to: &str, what: &str) -> ProviderResult<Option<String>> {
+    /// The template that the stack was made or changed with last, as it was given.
+    async fn template_of(&self, stack: &Seen, what: &str) -> ProviderResult<String> {
+        let request =
+            self.client.get_template().stack_name(&stack.id).template_stage(TemplateStage::Original);
+        let found = request.send().await.map_err(|error| failed(what, &error))?;
+        found
+            .template_body
+            .ok_or_else(|| ProviderError::new(ErrorKind::Invalid, what, "the stack has no template"))
+    }
+
+    /// Makes a change set and waits until it can be carried out, or it is clear why not.
+    ///
+    /// It brings the stack's own template along: where a template is to be transformed (`AWS::LanguageExtensions`, as in
+    /// kutover's), "the previous one" is what came out of the transform then, and new values of parameters need not reach
+    /// all of it (CloudFormation API Reference, CreateChangeSet, `UsePreviousTemplate`).
+    async fn prepare(&self, stack: &Seen, to: &str, what: &str) -> ProviderResult<Prepared> {
+        let template = self.template_of(stack, what).await?;
         let kept = stack.parameters.keys().filter(|name| *name != ISOLATION);
         let mut parameters: Vec<_> = kept
             .map(|name| Parameter::builder().parameter_key(name).use_previous_value(true).build())
@@ -86,7 +121,7 @@ impl CloudFormation {
             .stack_name(&stack.id)
             .change_set_name(format!("kutover-{}", Uuid::new_v4().simple()))
             .change_set_type(ChangeSetType::Update)
-            .use_previous_template(true)
+            .template_body(template)
             .set_parameters(Some(parameters))
             .set_capabilities(Some(CAPABILITIES.to_vec()))
             .set_role_arn(self.options.role_arn.clone())
@@ -101,13 +136,18 @@ impl CloudFormation {
                     .and_then(|error| error.message())
                     .is_some_and(|said| said.contains("_IN_PROGRESS")) =>
             {
-                return Ok(None);
+                return Ok(Prepared::Overtaken);
             }
             Err(error) => return Err(failed(what, &error)),
         };
         let id = made
             .id
             .ok_or_else(|| ProviderError::new(ErrorKind::Invalid, what, "the change set has no id"))?;
+        self.prepared(id, what).await
+    }
+
+    /// Waits until a change set is made.
+    async fn prepared(&self, id: String, what: &str) -> ProviderResult<Prepared> {
         loop {
             let seen = self.client.describe_change_set().change_set_name(&id).send().await;
             let seen = match seen {
@@ -118,12 +158,12 @@ impl CloudFormation {
                         .as_service_error()
                         .is_some_and(|error| error.is_change_set_not_found_exception()) =>
                 {
-                    return Ok(None);
+                    return Ok(Prepared::Overtaken);
                 }
                 Err(error) => return Err(failed(what, &error)),
             };
             match seen.status {
-                Some(ChangeSetStatus::CreateComplete) => return Ok(Some(id)),
+                Some(ChangeSetStatus::CreateComplete) => return Ok(Prepared::Ready(id)),
                 Some(ChangeSetStatus::CreatePending | ChangeSetStatus::CreateInProgress) => {
                     tokio::time::sleep(self.options.poll).await;
                 }
@@ -131,7 +171,7 @@ impl CloudFormation {
                     let reason = seen.status_reason.unwrap_or_default();
                     self.discard(&id).await;
                     if reason.contains("didn't contain changes") || reason.contains("No updates") {
-                        return Ok(None);
+                        return Ok(Prepared::NoChange);
                     }
                     return Err(ProviderError::new(ErrorKind::Refused, what, reason));
                 }
@@ -159,4 +199,14 @@ impl CloudFormation {
     async fn discard(&self, change_set: &str) {
         let _ = self.client.delete_change_set().change_set_name(change_set).send().await;
     }
+}
+
+/// What a change of the parameter leaves as it is shuts nobody out.
+fn without_effect(stack: &Seen, what: &str) -> ProviderError {
+    let reason = format!(
+        "the parameter `{ISOLATION}` changes nothing in the stack {}: its template must take the clients' way in away while \
+         it is set",
+        stack.id
+    );
+    ProviderError::new(ErrorKind::Refused, what, reason)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use aws_sdk_cloudformation::primitives::DateTime;
 use aws_sdk_cloudformation::types::{Stack, StackStatus};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{Incarnation, RecordData};
@@ -39,6 +40,8 @@ pub(super) struct Seen {
     pub(super) status: StackStatus,
     pub(super) reason: Option<String>,
     pub(super) is_protected: bool,
+    /// When it was changed last, if ever.
+    pub(super) updated: Option<DateTime>,
     /// By whom it was made; `None` for one that kutover did not make.
     pub(super) deployment: Option<String>,
     pub(super) parameters: BTreeMap<String, String>,
@@ -54,6 +57,7 @@ impl Seen {
             status: stack.stack_status?,
             reason: stack.stack_status_reason.filter(|reason| !reason.is_empty()),
             is_protected: stack.enable_termination_protection.unwrap_or_default(),
+            updated: stack.last_updated_time,
             deployment: tags.into_iter().find(|tag| tag.key() == Some(OWNER_TAG)).and_then(|tag| tag.value),
             parameters: stack
                 .parameters

@@ -13,7 +13,7 @@ use kutover_testkit::conformance::provision;
 use kutover_testkit::until;
 
 use crate::proxy::{Deed, Held, Lost, Proxy};
-use crate::server::{SECRET, ministack};
+use crate::server::{SECRET, http_get, ministack};
 use crate::world::{CLUSTER, Ids, LIMIT, World};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -260,6 +260,9 @@ async fn a_stack_is_asked_for_with_what_keeps_it() {
         let [request] = &proxy.seen(action)[..] else { panic!("{action} is not asked for once") };
         assert!(request.contains(role), "{request}");
     }
+    // With a template that is to be transformed, "the previous one" is the outcome of the transform then.
+    let [change] = &proxy.seen("Action=CreateChangeSet")[..] else { unreachable!() };
+    assert!(change.contains("TemplateBody=") && !change.contains("UsePreviousTemplate"), "{change}");
     let [create] = &proxy.seen("Action=CreateStack")[..] else { unreachable!() };
     for part in [
         "StackPolicyBody=%7B",
@@ -295,6 +298,41 @@ async fn an_isolation_that_was_undone_says_why() {
     world.brokers_say(ResourceSignalStatus::Success);
     stacks.isolate(&made.id, &"nonce".into()).await.unwrap();
     assert!(!world.lets_in("client", 9092));
+}
+
+/// What the transform has worked out of a parameter is worked out anew: it is not only conditions that may depend on it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_isolation_reaches_what_is_transformed() {
+    let Some(server) = ministack("an_isolation_reaches_what_is_transformed").await else { return };
+    let mut world = World::new(server, "Anew").await;
+    let mut changed: serde_json::Value = serde_json::from_str(&world.options.template).unwrap();
+    changed["Resources"]["ClientGroup"]["Properties"]["Tags"][1]["Value"] =
+        serde_json::json!({ "Fn::ToJsonString": { "shut": { "Ref": "Isolation" } } });
+    world.options.template = changed.to_string();
+    let stacks = world.provisioner(&server.aws(None).await);
+    let made = stacks.provision(Colour::Blue, &"one".into()).await.unwrap();
+    stacks.isolate(&made.id, &"nonce".into()).await.unwrap();
+    let query = "/?Action=DescribeSecurityGroups&Version=2016-11-15";
+    let groups = http_get(server.address, query).unwrap();
+    assert!(groups.contains(r#"{"shut":"nonce"}"#), "{groups}");
+}
+
+/// A template that makes nothing of the parameter shuts nobody out: that is said, and nobody else is blamed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_isolation_that_changes_nothing_is_refused() {
+    let Some(server) = ministack("an_isolation_that_changes_nothing_is_refused").await else { return };
+    let mut world = World::new(server, "Open").await;
+    let mut changed: serde_json::Value = serde_json::from_str(&world.options.template).unwrap();
+    changed["Conditions"]["IsOpen"] = serde_json::json!({ "Fn::Equals": ["", ""] });
+    changed["Resources"]["ClientGroup"]["Properties"].as_object_mut().unwrap().remove("Tags");
+    world.options.template = changed.to_string();
+    let stacks = world.provisioner(&server.aws(None).await);
+    let made = stacks.provision(Colour::Blue, &"one".into()).await.unwrap();
+    let error = stacks.isolate(&made.id, &"nonce".into()).await.unwrap_err();
+    let told =
+        error.reason.contains("`Isolation` changes nothing") && error.reason.contains(made.id.as_str());
+    assert!(error.kind == ErrorKind::Refused && told, "{error}");
+    assert!(world.lets_in("client", 9092));
 }
 
 /// What only a person gets out of its state is left to that person, with a word on how; and one that could not be removed
