@@ -220,8 +220,9 @@ impl ClusterProvisioner for CloudFormation {
             return Ok(());
         }
         let stack = self.settled(&stack.id, &what).await?;
-        // What is being removed already was begun under this mark, after the proof; nothing in it need answer any more.
-        if stack.standing() == Standing::Serving {
+        // What is being removed already was begun under this mark, after the proof; nothing in it need answer any more. All
+        // else may serve, also where an update of it could not be undone.
+        if stack.may_serve() {
             let there = stack.incarnation(&what)?;
             let found = self.ids.cluster_id(&there).await.map_err(|error| {
                 let fix = "if it is dead, delete its stack by hand";

@@ -118,6 +118,15 @@ impl Seen {
         Err(ProviderError::new(ErrorKind::Refused, what, reason))
     }
 
+    /// Whether a cluster may live there that nobody has begun to remove.
+    pub(super) fn may_serve(&self) -> bool {
+        match self.standing() {
+            Standing::Serving | Standing::Changing => true,
+            Standing::Stuck => self.status != StackStatus::DeleteFailed,
+            Standing::Coming | Standing::Remains | Standing::Going | Standing::Gone => false,
+        }
+    }
+
     /// What to do about a stack that only a person gets out of there.
     pub(super) fn stuck(&self, what: &str) -> ProviderError {
         let fix = match self.status {
@@ -192,6 +201,20 @@ mod tests {
             ("REFURBISHED", Standing::Stuck),
         ] {
             assert_eq!(seen(status).standing(), standing, "{status}");
+        }
+    }
+
+    /// L13: before such a stack is removed, the cluster there must give the id that the mark names.
+    #[test]
+    fn what_got_stuck_in_an_update_may_still_serve() {
+        for (status, may_serve) in [
+            ("CREATE_COMPLETE", true),
+            ("UPDATE_ROLLBACK_FAILED", true),
+            ("UPDATE_FAILED", true),
+            ("DELETE_FAILED", false),
+            ("ROLLBACK_COMPLETE", false),
+        ] {
+            assert_eq!(seen(status).may_serve(), may_serve, "{status}");
         }
     }
 

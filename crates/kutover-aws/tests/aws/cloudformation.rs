@@ -335,6 +335,32 @@ async fn an_isolation_that_changes_nothing_is_refused() {
     assert!(world.lets_in("client", 9092));
 }
 
+/// L13: an update that could not be undone stops neither the brokers nor the look at who they are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_that_got_stuck_in_an_update_is_asked_who_it_is() {
+    let Some(server) = ministack("a_stack_that_got_stuck_in_an_update_is_asked_who_it_is").await else {
+        return;
+    };
+    let world = World::new(server, "Asks").await;
+    let proxy = Proxy::before(server.address).await;
+    let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
+    let made = stacks.provision(Colour::Blue, &"one".into()).await.unwrap();
+    let wrong = RemovalMark { incarnation: made.id.clone(), cluster_id: "another-cluster".into() };
+    let edits: [fn(&str) -> String; 2] = [
+        |reply| reply.replace("<StackStatus>CREATE_COMPLETE<", "<StackStatus>UPDATE_ROLLBACK_FAILED<"),
+        |reply| reply.replace("<StackStatus>CREATE_COMPLETE<", "<StackStatus>UPDATE_FAILED<"),
+    ];
+    for edit in edits {
+        proxy.edit_replies(edit);
+        let error = stacks.destroy(&wrong).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Refused && error.reason.contains(CLUSTER), "{error}");
+        assert_eq!(world.status(made.id.as_str()).await, Some(StackStatus::CreateComplete));
+    }
+    let mark = RemovalMark { incarnation: made.id.clone(), cluster_id: CLUSTER.into() };
+    stacks.destroy(&mark).await.unwrap();
+    assert_eq!(world.status(made.id.as_str()).await, Some(StackStatus::DeleteComplete));
+}
+
 /// What only a person gets out of its state is left to that person, with a word on how; and one that could not be removed
 /// whole serves nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
