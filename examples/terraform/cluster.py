@@ -64,14 +64,20 @@ class Colour:
             fail(done.stderr.strip())
         return json.loads(done.stdout).get("incarnation", {}).get("value")
 
-    def carry_out(self, act, variables):
-        """Terraform's `act` with these variables: returns when it has been carried out, else replies."""
+    def free(self):
+        """The lock, under which nothing is begun. Replies where something is under way."""
         lock = open(self.path("lock"), "w")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             reply(pending=f"terraform runs in {self.directory}")
-        job = {"act": act, "variables": variables}
+        return lock
+
+    def carry_out(self, act, variables, then):
+        """Terraform's `act` with these variables, after which `then` stands there: returns when it has been carried out,
+        else replies."""
+        lock = self.free()
+        job = {"act": act, "variables": variables, "then": then}
         ended = self.load("ended")
         if ended and ended["job"] == job:
             self.path("ended").unlink()
@@ -86,6 +92,12 @@ class Colour:
             )
         reply(pending=f"terraform {act} was begun in {self.directory}")
 
+    def stands(self, then):
+        if then is None:
+            self.path("there").unlink(missing_ok=True)
+        else:
+            self.save("there", {**then, "incarnation": self.output()})
+
     def background(self, job):
         self.save("variables.tfvars.json", job["variables"])
         done = self.terraform("init", "-input=false", "-no-color")
@@ -95,6 +107,9 @@ class Colour:
                 f"-state={self.path('state')}", f"-var-file={self.path('variables.tfvars.json')}",
             )
         print(done.stdout, done.stderr, flush=True)
+        if done.returncode == 0:
+            # Here, and not when it is asked for again: whoever began it may have given up, and what stands is told of.
+            self.stands(job["then"])
         errors = [line.strip("╷│╵ ") for line in done.stderr.splitlines()]
         said = " ".join(line for line in errors if line) or "it said nothing"
         self.save("ended", {"job": job, "status": done.returncode, "said": said[-400:]})
@@ -118,11 +133,17 @@ def main():
             if there and there["request"] != asked["request"]:
                 reply(refused=f"{there['incarnation']['id']} stands there, made by request {there['request']}")
             if not there:
-                colour.carry_out("apply", {**names, "isolations": []})
-                there = {"request": asked["request"], "incarnation": colour.output(), "isolations": []}
-                colour.save("there", there)
+                colour.carry_out(
+                    "apply", {**names, "isolations": []}, {"request": asked["request"], "isolations": []}
+                )
+                there = colour.load("there")
             reply(incarnation=there["incarnation"])
         case "describe":
+            if not there:
+                # What is being made is not nothing; and it may have ended since it was looked at.
+                lock = colour.free()
+                there = colour.load("there")
+                lock.close()
             reply(incarnation=there and there["incarnation"])
         case "isolate" | "put-back":
             if not there or there["incarnation"]["id"] != asked["incarnation"]:
@@ -131,13 +152,12 @@ def main():
             if asked["act"] == "isolate":
                 wanted.add(asked["nonce"])
             if sorted(wanted) != there["isolations"]:
-                colour.carry_out("apply", {**names, "isolations": sorted(wanted)})
-                colour.save("there", {**there, "isolations": sorted(wanted)})
+                then = {"request": there["request"], "isolations": sorted(wanted)}
+                colour.carry_out("apply", {**names, "isolations": sorted(wanted)}, then)
             reply()
         case "destroy":
             if there and there["incarnation"]["id"] == asked["incarnation"]:
-                colour.carry_out("destroy", {**names, "isolations": there["isolations"]})
-                colour.path("there").unlink()
+                colour.carry_out("destroy", {**names, "isolations": there["isolations"]}, None)
             reply()
         case act:
             fail(f"no such act: {act}")

@@ -109,7 +109,7 @@ enum Endpoint {
 /// | `act` | with | done when |
 /// |---|---|---|
 /// | `provision` | `request` | the cluster serves. The same `request` gives the same incarnation, never a second one; where another one's stands, the reply is `refused` |
-/// | `describe` | | at once; changes nothing. An incarnation is there until nothing is left of it |
+/// | `describe` | | at once; changes nothing. An incarnation is there until nothing is left of it; `pending` while one is being made |
 /// | `isolate` | `incarnation`, `nonce` | clients are shut out, and `controller_bootstrap` still answers. The isolation is a thing of its own that bears the nonce |
 /// | `put-back` | `incarnation`, `nonce` | the isolation of this nonce is gone, and no other |
 /// | `destroy` | `incarnation`, `cluster_id` | this incarnation is gone; `refused` if another cluster lives there |

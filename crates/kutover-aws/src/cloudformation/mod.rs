@@ -193,11 +193,11 @@ impl ClusterProvisioner for CloudFormation {
         let Some(stack) = self.ours(&name, &what).await? else { return Ok(None) };
         match stack.standing() {
             Standing::Serving | Standing::Changing => stack.incarnation(&what).map(Some),
-            Standing::Stuck if stack.status != aws_sdk_cloudformation::types::StackStatus::DeleteFailed => {
-                Err(stack.stuck(&what))
-            }
-            // Nothing serves there: not yet, or not any more.
-            _ => Ok(None),
+            // Whoever takes back what it has begun must not take it for nothing: it would come up behind their back.
+            Standing::Coming => Err(stack.coming(&what)),
+            Standing::Stuck if stack.may_serve() => Err(stack.stuck(&what)),
+            // Nothing serves there any more.
+            Standing::Remains | Standing::Going | Standing::Gone | Standing::Stuck => Ok(None),
         }
     }
 

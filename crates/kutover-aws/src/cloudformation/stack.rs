@@ -118,6 +118,16 @@ impl Seen {
         Err(ProviderError::new(ErrorKind::Refused, what, reason))
     }
 
+    /// Something is there, and it is not known yet what will be.
+    pub(super) fn coming(&self, what: &str) -> ProviderError {
+        let reason = format!(
+            "the stack {} is being made ({}); ask again when that has ended",
+            self.id,
+            self.status.as_str()
+        );
+        ProviderError::new(ErrorKind::Unavailable, what, reason)
+    }
+
     /// Whether a cluster may live there that nobody has begun to remove.
     pub(super) fn may_serve(&self) -> bool {
         match self.standing() {

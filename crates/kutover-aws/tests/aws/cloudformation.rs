@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
 use kutover_aws::{CloudFormation, StackOptions};
-use kutover_core::error::ErrorKind;
+use kutover_core::error::{ErrorKind, Outcome};
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{ClusterProvisioner as _, RecordData};
 use kutover_core::words::{Colour, Nonce};
@@ -333,6 +333,31 @@ async fn an_isolation_that_changes_nothing_is_refused() {
         error.reason.contains("`Isolation` changes nothing") && error.reason.contains(made.id.as_str());
     assert!(error.kind == ErrorKind::Refused && told, "{error}");
     assert!(world.lets_in("client", 9092));
+}
+
+/// Whoever aborts while a stack is being made looks at what stands there: it is not nothing, and once it serves it is what
+/// is to be removed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_that_is_being_made_is_not_nothing() {
+    let Some(server) = ministack("a_stack_that_is_being_made_is_not_nothing").await else { return };
+    let world = World::new(server, "Coming").await;
+    *world.brokers.lock().unwrap() = None;
+    let stacks = world.provisioner(&server.aws(None).await);
+    let request = Nonce::new("one");
+    tokio::select! {
+        made = stacks.provision(Colour::Green, &request) => panic!("nobody has said that it serves: {made:?}"),
+        () = until("the making to begin", LIMIT, || async {
+            (world.status("ComingB").await == Some(StackStatus::CreateInProgress)).then_some(())
+        }) => {}
+    }
+    let error = stacks.describe(Colour::Green).await.unwrap_err();
+    let told = error.reason.contains("being made (CREATE_IN_PROGRESS)");
+    assert!(error.kind == ErrorKind::Unavailable && error.outcome == Outcome::NotDone && told, "{error}");
+    world.brokers_say(ResourceSignalStatus::Success);
+    let made = until("it to serve", LIMIT, || async { stacks.describe(Colour::Green).await.ok() }).await;
+    let made = made.expect("it is there");
+    stacks.destroy(&RemovalMark { incarnation: made.id, cluster_id: CLUSTER.into() }).await.unwrap();
+    provision::nothing_there_is_none(&stacks, Colour::Green).await;
 }
 
 /// L13: an update that could not be undone stops neither the brokers nor the look at who they are.

@@ -30,7 +30,8 @@ pub struct Incarnation {
 ///
 /// 1. `provision` is keyed by `request`: called again with the same one it gives the same incarnation, never a second.
 ///    It returns once the cluster serves.
-/// 2. `describe` of a colour with nothing behind it is `Ok(None)`.
+/// 2. `describe` of a colour with nothing behind it is `Ok(None)`. What is only being made is an error (`Unavailable`),
+///    never `None`: whoever gives up making it would take it for gone, and it would come up behind their back.
 /// 3. `isolate` shuts clients out while `controller_bootstrap` still answers and the data stays; the isolation is a
 ///    resource of its own, named by `nonce`. `put_back` with the same nonce undoes it; a late `put_back` of another
 ///    nonce undoes nothing. A provisioner that cannot isolate answers `Unsupported`.
