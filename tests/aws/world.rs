@@ -96,6 +96,7 @@ impl World {
             ("ArchiveKey", &archive),
             ("ArchiveSha512", &"0".repeat(128)),
             ("KafkaVersion", &version.to_string()),
+            ("BrokerZones", "us-east-1a"),
             ("ZooKeeperConnect", zookeeper),
             ("BrokerIds", "0"),
             ("BrokerAddresses", &self.lab.place(colour).ip().to_string()),

@@ -17,7 +17,6 @@ MISSING = {
     "AWS::EC2::Instance",
     "AWS::EC2::NetworkInterface",
     "AWS::EC2::Volume",
-    "AWS::EC2::VolumeAttachment",
 }
 
 brokers = sys.argv[1].split(",")

@@ -50,6 +50,7 @@ impl World {
             ("KafkaVersion", "4.3.1"),
             ("BrokerAddresses", "172.31.0.10,172.31.16.10,172.31.32.10"),
             ("BrokerSubnets", "subnet-00000001,subnet-00000002,subnet-00000003"),
+            ("BrokerZones", "us-east-1a,us-east-1b,us-east-1c"),
             ("BalancerSubnets", "subnet-00000001,subnet-00000002,subnet-00000003"),
             ("VpcId", "vpc-00000001"),
             ("ClientCidr", "172.31.0.0/16"),
