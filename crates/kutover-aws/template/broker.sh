@@ -46,6 +46,21 @@ mount_data() {
     chown -R kafka: "$data"
 }
 
+# Until it has read the ACLs from the quorum's log, StandardAuthorizer lets in super users alone, and without votes there
+# is no quorum: controllers that are nobody to each other wait for ever. So they have a name on their own listener, and
+# nobody has it elsewhere: clients stay bound by ACLs. The password keeps nobody out. The security group does, which lets
+# brokers alone reach that port.
+quorum() {
+    local user=kutover-quorum password
+    password="$(cluster_id)"
+    echo "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+    echo "super.users=User:$user"
+    echo "sasl.mechanism.controller.protocol=PLAIN"
+    echo "listener.name.controller.sasl.enabled.mechanisms=PLAIN"
+    echo "listener.name.controller.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule" \
+        "required username=\"$user\" password=\"$password\" user_$user=\"$password\";"
+}
+
 configure() {
     local address brokers
     address="$(address_of "$BROKER_ID")"
@@ -66,11 +81,14 @@ configure() {
         echo "min.insync.replicas=$((copies > 1 ? copies - 1 : 1))"
         echo "transaction.state.log.min.isr=$((copies > 1 ? copies - 1 : 1))"
         echo "unclean.leader.election.enable=false"
+        # What has no ACL is open to everybody: an authorizer is there for the fence, which is made of ACLs.
+        echo "allow.everyone.if.no.acl.found=true"
         if [ -n "$ZOOKEEPER_CONNECT" ]; then
             echo "broker.id=$BROKER_ID"
             echo "zookeeper.connect=$ZOOKEEPER_CONNECT/Kafka$SUFFIX"
             echo "listeners=$listeners"
             echo "listener.security.protocol.map=$protocols"
+            echo "authorizer.class.name=kafka.security.authorizer.AclAuthorizer"
         else
             local voters="" id
             for id in $(seq 0 $((copies - 1))); do
@@ -79,7 +97,8 @@ configure() {
             echo "node.id=$BROKER_ID"
             echo "controller.quorum.voters=$voters"
             echo "controller.listener.names=CONTROLLER"
-            echo "listener.security.protocol.map=$protocols,CONTROLLER:PLAINTEXT"
+            echo "listener.security.protocol.map=$protocols,CONTROLLER:SASL_PLAINTEXT"
+            quorum
             if [ "$BROKER_ID" -lt "$copies" ]; then
                 echo "process.roles=broker,controller"
                 echo "listeners=$listeners,CONTROLLER://$address:9096"

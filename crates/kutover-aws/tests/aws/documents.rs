@@ -9,6 +9,8 @@ use kutover_aws::{STACK_POLICY, template};
 
 use crate::server::tool;
 
+const STACK: &str = "arn:aws:cloudformation:eu-west-1:1:stack/KafkaA/1f6c0d2e-0000-11ee-be56-0242ac120002";
+
 fn folder() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -96,7 +98,11 @@ fn an_instance_goes_before_its_volume_and_the_volume_stays() {
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("KUTOVER_ROOT", root.path())
         .envs([("BROKER_ID", id), ("BROKER_ADDRESSES", addresses), ("ZOOKEEPER_CONNECT", zookeeper)])
-        .envs([("SUFFIX", "B"), ("SERVER_PROPERTIES", "num.io.threads=4;num.network.threads=2")])
+        .envs([
+            ("SUFFIX", "B"),
+            ("STACK_ID", STACK),
+            ("SERVER_PROPERTIES", "num.io.threads=4;num.network.threads=2"),
+        ])
         .status()
         .unwrap();
     assert!(status.success());
@@ -129,12 +135,32 @@ fn a_broker_is_configured_for_its_place() {
     assert!(!older.iter().any(|line| line.starts_with("process.roles")), "{older:?}");
 }
 
+/// An ACL fence needs an authorizer, and binds no super users: nobody who comes by the clients' listener is one.
+#[test]
+fn a_broker_can_be_fenced() {
+    let kraft = configured("1", "10.0.0.1,10.0.0.2,10.0.0.3", "");
+    let older = configured("1", "10.0.0.1,10.0.0.2,10.0.0.3", "zk1:2181");
+    let value = |lines: &[String], key: &str| {
+        let found = lines.iter().filter_map(|line| line.strip_prefix(&format!("{key}=")));
+        found.last().map(str::to_owned)
+    };
+    let authorizer = |lines: &[String]| value(lines, "authorizer.class.name").expect("an authorizer");
+    assert_eq!(authorizer(&kraft), "org.apache.kafka.metadata.authorizer.StandardAuthorizer");
+    assert_eq!(authorizer(&older), "kafka.security.authorizer.AclAuthorizer");
+    for lines in [&kraft, &older] {
+        assert_eq!(value(lines, "allow.everyone.if.no.acl.found").as_deref(), Some("true"));
+        let protocols = value(lines, "listener.security.protocol.map").expect("a map");
+        assert!(protocols.starts_with("CLIENT:PLAINTEXT,KUTOVER:PLAINTEXT"), "{protocols}");
+    }
+    assert_eq!(value(&kraft, "super.users").as_deref(), Some("User:kutover-quorum"));
+    assert_eq!(value(&older, "super.users"), None);
+}
+
 /// Kafka's id of the cluster: the stack's own UUID in 22 characters.
 #[test]
 fn a_cluster_has_the_id_of_its_stack() {
-    let stack = "arn:aws:cloudformation:eu-west-1:1:stack/KafkaA/1f6c0d2e-0000-11ee-be56-0242ac120002";
     let script = folder().join("template/broker.sh");
-    let output = Command::new("bash").arg(script).arg("cluster_id").env("STACK_ID", stack).output().unwrap();
+    let output = Command::new("bash").arg(script).arg("cluster_id").env("STACK_ID", STACK).output().unwrap();
     let id = String::from_utf8(output.stdout).unwrap();
     // The UUID's sixteen bytes in the URL-safe alphabet, without padding.
     assert_eq!(id.trim(), "H2wNLgAAEe6-VgJCrBIAAg");

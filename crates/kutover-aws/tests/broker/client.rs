@@ -8,13 +8,14 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
 
 /// How long anything may take that is meant to succeed.
 const BOUND: Duration = Duration::from_secs(60);
-const TOPIC: &str = "orders";
+pub(crate) const TOPIC: &str = "orders";
 
 /// What a cluster says of itself to those who come in by one listener.
 #[derive(Debug, PartialEq, Eq)]
@@ -64,6 +65,14 @@ pub(crate) async fn send(bootstrap: &str, texts: &[&str]) {
         let record = FutureRecord::<(), str>::to(TOPIC).payload(text);
         producer.send(record, BOUND).await.expect("acknowledged");
     }
+}
+
+/// What a record is refused with.
+pub(crate) async fn refused(bootstrap: &str) -> RDKafkaErrorCode {
+    let producer: FutureProducer = config(bootstrap).create().unwrap();
+    let record = FutureRecord::<(), str>::to(TOPIC).payload("too late");
+    let (error, _) = producer.send(record, BOUND).await.expect_err("a fence");
+    error.rdkafka_error_code().expect("Kafka's own word")
 }
 
 /// The first records of the topic, until `count` have come.

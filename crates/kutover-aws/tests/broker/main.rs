@@ -12,7 +12,10 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use kutover_admin::{AdminConfig, KafkaAdmin};
+use kutover_core::ports::{ClusterAdmin as _, FenceKind};
 use kutover_lab::{KafkaVersion, Tools, ZooKeeper, loopback};
+use rdkafka::error::RDKafkaErrorCode;
 use serde_json::{Value, json};
 
 use machine::{Machine, archive, user_data};
@@ -141,6 +144,21 @@ async fn in_zookeeper(tools: &Tools, zookeeper: &ZooKeeper, path: &str) -> Strin
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Where the controller of kutover comes in, it raises a fence that is proven and holds at the clients' listener, while
+/// everybody still reads; and lifts it.
+async fn can_be_fenced(controller: &str, clients: &str) {
+    let config = AdminConfig { bootstrap: vec![controller.to_owned()], ..AdminConfig::default() };
+    let admin = KafkaAdmin::connect(config).await.unwrap();
+    let topics = [client::TOPIC.into()];
+    assert_eq!(admin.raise_fence(&topics).await.unwrap(), FenceKind::Acl);
+    admin.prove_fence(&topics).await.unwrap();
+    assert_eq!(client::refused(clients).await, RDKafkaErrorCode::TopicAuthorizationFailed);
+    assert_eq!(client::read(clients, 3).await, ["one", "two", "three"]);
+    admin.lift_fence(&topics).await.unwrap();
+    client::send(clients, &["four"]).await;
+    assert_eq!(client::read(clients, 4).await, ["one", "two", "three", "four"]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_on_zookeeper_serves_and_keeps_its_data() {
     let test = "a_broker_on_zookeeper_serves_and_keeps_its_data";
@@ -179,6 +197,7 @@ async fn a_broker_on_zookeeper_serves_and_keeps_its_data() {
     assert_eq!(client::ask(broker.address, 9092).await, clients);
     client::send(&bootstrap, &["three"]).await;
     assert_eq!(client::read(&bootstrap, 3).await, ["one", "two", "three"]);
+    can_be_fenced(&format!("{}:9094", broker.address), &bootstrap).await;
     assert_eq!(broker.calls("mkfs.xfs").len(), 1, "the volume was formatted again");
     assert_eq!(broker.calls("cfn-signal"), vec![said; 3]);
 }
@@ -211,6 +230,7 @@ async fn three_brokers_of_kraft_serve_and_one_comes_back_after_a_power_cut() {
     assert_eq!(standing(first)[..5], before[..5]);
     client::send(&bootstrap, &["three"]).await;
     assert_eq!(client::read(&bootstrap, 3).await, ["one", "two", "three"]);
+    can_be_fenced(&format!("{}:9094", first.address), &bootstrap).await;
     assert_eq!(first.calls("mkfs.xfs").len(), 1, "the volume was formatted again");
 }
 
