@@ -78,6 +78,13 @@ fn bad_configuration_names_the_field() {
         &FILE.replace("kind = \"static\"\nbootstrap = [\"127.0.0.1:1\"]", "kind = \"magic\""),
         &["magic", "static"],
     );
+    up_with(&FILE.replace("127.0.0.1:0", "0.0.0.0:5353"), &["dns.listen", "0.0.0.0:5353", "loopback"]);
+    up_with(&FILE.replace("orders.test", "localhost"), &["dns.zone", "RFC 6761"]);
+    let itself = "endpoint = { cname = \"kafka.orders.test\" }";
+    up_with(
+        &FILE.replacen("endpoint = { addresses = [\"127.0.0.1\"] }", itself, 1),
+        &["clusters.blue.provisioner.endpoint", "a CNAME to itself"],
+    );
     up_with(&FILE.replace("[\"127.0.0.1:1\"]", "[]"), &["clusters.blue", "`bootstrap` is empty"]);
     up_with(&format!("{FILE}\n[plan]\nsoak = \"soon\"\n"), &["plan.soak", "soon"]);
     up_with(&FILE.replace("[dns]", "[dns"), &["orders.toml", "line"]);

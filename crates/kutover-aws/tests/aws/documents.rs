@@ -70,25 +70,25 @@ fn the_stack_policy_guards_what_a_broker_is() {
 
 /// Each property as the script writes it for one broker of some.
 fn configured(id: &str, addresses: &str, zookeeper: &str) -> Vec<String> {
-/// What the template says of one resource of each broker.
-fn of_each(resource: &str) -> String {
-    let template = template();
-    let after = template.split_once(&format!("- {resource}${{Id}}:\n")).expect("it is there").1;
-    after.split("\n\n").next().unwrap_or_default().to_owned()
-}
-
-/// A volume whose attachment is deleted while a broker runs is stuck busy: so the stack deletes none, and ends the instance
-/// before the volume, which outlives the stack, but no making that fails.
-#[test]
-fn an_instance_goes_before_its_volume_and_the_volume_stays() {
-    let (broker, volume) = (of_each("Broker"), of_each("Volume"));
-    assert!(!template().contains("AWS::EC2::VolumeAttachment"));
-    assert!(broker.contains("VolumeId: { Ref: !Sub \"Volume${Id}\" }"), "{broker}");
-    assert!(!volume.contains("Broker${Id}"), "{volume}");
-    for line in ["DeletionPolicy: RetainExceptOnCreate\n", "UpdateReplacePolicy: Retain\n"] {
-        assert!(volume.contains(line), "no {line} in {volume}");
+    /// What the template says of one resource of each broker.
+    fn of_each(resource: &str) -> String {
+        let template = template();
+        let after = template.split_once(&format!("- {resource}${{Id}}:\n")).expect("it is there").1;
+        after.split("\n\n").next().unwrap_or_default().to_owned()
     }
-}
+
+    /// A volume whose attachment is deleted while a broker runs is stuck busy: so the stack deletes none, and ends the instance
+    /// before the volume, which outlives the stack, but no making that fails.
+    #[test]
+    fn an_instance_goes_before_its_volume_and_the_volume_stays() {
+        let (broker, volume) = (of_each("Broker"), of_each("Volume"));
+        assert!(!template().contains("AWS::EC2::VolumeAttachment"));
+        assert!(broker.contains("VolumeId: { Ref: !Sub \"Volume${Id}\" }"), "{broker}");
+        assert!(!volume.contains("Broker${Id}"), "{volume}");
+        for line in ["DeletionPolicy: RetainExceptOnCreate\n", "UpdateReplacePolicy: Retain\n"] {
+            assert!(volume.contains(line), "no {line} in {volume}");
+        }
+    }
 
     let root = tempfile::tempdir().unwrap();
     let status = Command::new("bash")

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kutover_core::ports::{Published, RecordSet};
 use kutover_core::words::Colour;
 
 use super::{Approve, Config, DnsKind, FenceConfig, FencePolicy, JournalPlace, ProvisionerConfig};
@@ -65,6 +66,20 @@ fn dns(config: &Config) -> Result<(), Fault> {
         let message = format!("{} is out of range; write 1 to {LONGEST_TTL_S} seconds", config.dns.ttl_s);
         return fault("dns.ttl_s", message);
     }
+    if let DnsKind::Local { listen } = &config.dns.kind {
+        if !listen.ip().is_loopback() {
+            let message =
+                format!("{listen}: it serves this machine alone; take a loopback address, as in 127.0.0.1:0");
+            return fault("dns.listen", message);
+        }
+        let zone = config.dns.zone.as_str();
+        if zone == "localhost" || zone.ends_with(".localhost") {
+            return fault(
+                "dns.zone",
+                "resolvers answer for `localhost` themselves (RFC 6761, 6.3); take another name",
+            );
+        }
+    }
     // An alias of a load balancer is answered with the balancer's own TTL, and no other.
     if let DnsKind::Route53(at) = &config.dns.kind
         && at.alias_zone_id.is_some()
@@ -95,6 +110,7 @@ fn clusters(config: &Config) -> Result<(), Fault> {
             }
         }
     }
+    records(config)?;
     let (blue, green) = (&config.clusters.blue.provisioner, &config.clusters.green.provisioner);
     match (blue, green) {
         // L5: a colour that leads to the same cluster moves nobody.
@@ -121,6 +137,27 @@ fn clusters(config: &Config) -> Result<(), Fault> {
             return fault("clusters.green.provisioner.address", message);
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// What no DNS server takes is found before anything is prepared for it.
+fn records(config: &Config) -> Result<(), Fault> {
+    let alias = matches!(&config.dns.kind, DnsKind::Route53(at) if at.alias_zone_id.is_some());
+    let apex = (!alias).then_some(&config.dns.zone);
+    for colour in Colour::BOTH {
+        let ProvisionerConfig::Static { endpoint: data, .. } = &config.clusters.get(colour).provisioner
+        else {
+            continue;
+        };
+        let set = RecordSet { ttl_s: config.dns.ttl_s, data: data.clone() };
+        let published = Published { endpoint: Some(set), owner: None };
+        for endpoint in &config.endpoints {
+            if let Err(reason) = published.check(&endpoint.name, apex) {
+                let field = format!("clusters.{colour}.provisioner.endpoint");
+                return fault(field, format!("at {}: {reason}", endpoint.name));
+            }
+        }
     }
     Ok(())
 }

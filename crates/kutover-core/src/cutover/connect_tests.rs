@@ -83,6 +83,19 @@ fn every_command_may_fail_once() {
     }
 }
 
+#[test]
+fn every_answer_may_come_twice() {
+    let (stop, _) = World::run_twice(|| World::new(with_connect(), vec![]));
+    assert_eq!(stop, Stop::Complete);
+    let publish = number(&clean(), "publish the target");
+    let (stop, _) = World::run_twice(|| {
+        let mut world = World::new(with_connect(), vec![]);
+        world.rollback = Some(publish);
+        world
+    });
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+}
+
 /// G6: from every prefix of its journal it goes on to its end.
 #[test]
 fn resumes_from_every_prefix_of_its_journal() {

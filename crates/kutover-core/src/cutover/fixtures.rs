@@ -279,6 +279,15 @@ impl<'a> World<'a> {
         self
     }
 
+    /// The same world with each answer twice: nothing more is asked for than when each comes once.
+    pub(super) fn run_twice(make: impl Fn() -> Self) -> (Stop, Self) {
+        let (stop, once) = make().run();
+        let (again, twice) = Self { twice: true, ..make() }.run();
+        assert_eq!((&again, &twice.commands), (&stop, &once.commands));
+        assert!(twice.machine.late_answers() > 0);
+        (stop, twice)
+    }
+
     pub(super) fn run(mut self) -> (Stop, Self) {
         self.machine.handle(self.now, Input::Start);
         for _ in 0..2_000 {

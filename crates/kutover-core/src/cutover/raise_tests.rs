@@ -78,6 +78,12 @@ fn retention_is_raised_while_it_runs_and_restored_at_its_end() {
     assert_eq!(draft.raised.len(), 2);
 }
 
+#[test]
+fn every_answer_may_come_twice() {
+    let (stop, _) = World::run_twice(|| World::new(raises(), vec![]).but(configs));
+    assert_eq!(stop, Stop::Complete);
+}
+
 /// Where the old cluster stays, retention is restored there too.
 #[test]
 fn retention_is_restored_on_a_cluster_that_stays() {

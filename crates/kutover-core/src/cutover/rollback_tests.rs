@@ -190,6 +190,28 @@ fn every_command_of_a_rollback_may_fail_once() {
     }
 }
 
+/// On the way back, and on an abort's, an answer that comes twice is taken once.
+#[test]
+fn every_answer_of_a_way_back_may_come_twice() {
+    let (stop, _) = World::run_twice(|| {
+        let mut world = World::new(plan(), vec![]);
+        world.rollback = Some(number("observe the drain"));
+        world
+    });
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let (stop, world) = World::run_twice(|| {
+        let mut plan = plan();
+        plan.timings.hold_limit_ms = Some(300);
+        let fails = |command: &Command, _| match command {
+            Command::Recheck { .. } => Some(Err(failure(ErrorKind::Unreachable))),
+            _ => None,
+        };
+        World::new(plan, vec![]).but(fails)
+    });
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    assert!(world.commands.contains(&"discard"), "{:?}", world.commands);
+}
+
 /// Without a fence producers go back at once; what they left is closed when it has been quiet, and drained.
 #[test]
 fn without_a_fence_the_way_back_is_open_at_once() {
