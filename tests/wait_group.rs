@@ -79,4 +79,17 @@ async fn a_group_is_released_when_it_has_read_the_old_cluster() {
     assert_eq!((&report["released"], &report["colour"]), (&Value::from(true), &Value::from("green")));
     assert_eq!(std::fs::read_to_string(&told).expect("the hook ran").trim(), "billing green");
     until(&mut up, "● complete");
+
+    // It is over: a slip of the pen is told all the same, and nobody is released for the way back before that has begun.
+    let typo = run(command().args(["wait-group", file, "biling", "--every", "1", "--limit", "1"]));
+    assert_eq!(typo.status, Some(2), "{}", typo.stderr);
+    assert!(typo.stderr.contains("does not wait for biling"), "{}", typo.stderr);
+    std::fs::remove_file(&told).expect("it was there");
+    let plan = format!("{plan}to = \"blue\"\n");
+    std::fs::write(&path, existing([&blue, &green], &plan)).expect("written");
+    let hook = ["--every", "1", "--limit", "1", "--", "sh", "-c", &script];
+    let early = run(command().args(["wait-group", file, "billing"]).args(hook));
+    assert_eq!(early.status, Some(1), "{}", early.stderr);
+    assert!(early.stderr.contains("the cutover that leads there has not begun yet"), "{}", early.stderr);
+    assert!(!told.exists(), "what follows the release was run");
 }

@@ -122,13 +122,19 @@ pub(crate) async fn required(
 /// # Errors
 /// The journal is damaged, or cannot be read.
 pub(crate) async fn progress(config: &Config) -> Result<Option<Progress>, Failure> {
+    Ok(checkpoints(config).await?.next())
+}
+
+/// Where cutovers have stood, as the journal says: the newest first.
+///
+/// # Errors
+/// The journal is damaged, or cannot be read.
+pub(crate) async fn checkpoints(config: &Config) -> Result<impl Iterator<Item = Progress>, Failure> {
     let entries = journal::peek(config).await?;
-    let newest =
-        entries.into_iter().rev().find_map(|entry| match serde_json::from_value::<Record>(entry.body) {
-            Ok(Record::Checkpoint { progress }) => Some(*progress),
-            _ => None,
-        });
-    Ok(newest)
+    Ok(entries.into_iter().rev().filter_map(|entry| match serde_json::from_value::<Record>(entry.body) {
+        Ok(Record::Checkpoint { progress }) => Some(*progress),
+        _ => None,
+    }))
 }
 
 async fn journalled(config: &Config, there: &Incarnation) -> Result<Option<Required>, Failure> {

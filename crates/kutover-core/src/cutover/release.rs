@@ -1,8 +1,10 @@
 //! When a group may go on to the new cluster: for whoever moves consumers that do not follow the chain themselves (L19).
 
-use super::state::{Progress, State};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::state::{Closed, Progress, Redirected, State};
 use crate::ports::Incarnation;
-use crate::words::Colour;
+use crate::words::{Colour, GroupId, TopicName};
 
 /// Where groups stand in a cutover.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,9 +19,12 @@ pub enum Release {
     Stays(String),
 }
 
+const NOT_BEGUN: &str = "the cutover that leads there has not begun yet";
+
 impl Progress {
-    /// Where groups stand.
-    pub fn release(&self) -> Release {
+    /// Where groups stand that are to go to this colour. What an earlier cutover has come to, or another one that is under
+    /// way, releases nobody for the one that leads there.
+    pub fn release(&self, to: Colour) -> Release {
         match &self.state {
             State::Planned
             | State::Provisioning
@@ -29,21 +34,61 @@ impl Progress {
             | State::Redirecting(..) => {
                 Release::NotYet("producers have not been sent to the new cluster yet")
             }
-            State::Converging(_) | State::Fencing(..) => Release::NotYet("the old cluster is not closed yet"),
+            State::Converging(redirected) | State::Fencing(redirected, _) => match redirected.leads(to) {
+                true => Release::NotYet("the old cluster is not closed yet"),
+                false => Release::NotYet(NOT_BEGUN),
+            },
+            State::Draining(Closed { redirected, .. })
+            | State::Soaking(Closed { redirected, .. })
+            | State::Isolating(Closed { redirected, .. }, _)
+            | State::Retiring(Closed { redirected, .. }, ..)
+                if !redirected.leads(to) =>
+            {
+                Release::NotYet(NOT_BEGUN)
+            }
             State::Draining(closed) => {
                 Release::Reads(closed.redirected.prepared.verified.old.incarnation.clone())
             }
-            State::Soaking(closed) | State::Isolating(closed, _) | State::Retiring(closed, ..) => {
-                Release::Free(closed.redirected.target.colour)
-            }
+            State::Soaking(_) | State::Isolating(..) | State::Retiring(..) => Release::Free(to),
             State::Complete => match &self.published {
-                Some(target) => Release::Free(target.colour),
+                Some(target) if target.colour == to => Release::Free(to),
+                Some(_) => Release::NotYet(NOT_BEGUN),
                 None => Release::NotYet("nothing was published yet"),
             },
             State::Aborting(undo, _) => Release::Stays(undo.reason.clone()),
             State::Aborted(reason) | State::RolledBack(reason) => Release::Stays(reason.clone()),
             State::RollingBack(way, _) => Release::Stays(way.reason.clone()),
         }
+    }
+
+    /// Whether the cutover was undone, and nothing more becomes of it.
+    pub fn is_undone(&self) -> bool {
+        matches!(self.state, State::Aborted(_) | State::RolledBack(_))
+    }
+
+    /// The groups that a cutover to this colour has recorded; `None` where this state holds none, or is about another one.
+    pub fn recorded(&self, to: Colour) -> Option<&BTreeMap<GroupId, BTreeSet<TopicName>>> {
+        let (verified, draft) = match &self.state {
+            State::Preparing(verified, draft, _) => (verified, draft),
+            State::Ready(prepared) | State::Redirecting(prepared, _) => (&prepared.verified, &prepared.draft),
+            State::Converging(redirected) | State::Fencing(redirected, _) => {
+                (&redirected.prepared.verified, &redirected.prepared.draft)
+            }
+            State::Draining(closed)
+            | State::Soaking(closed)
+            | State::Isolating(closed, _)
+            | State::Retiring(closed, ..) => {
+                (&closed.redirected.prepared.verified, &closed.redirected.prepared.draft)
+            }
+            _ => return None,
+        };
+        (verified.new.incarnation.colour == to && !draft.groups.is_empty()).then_some(&draft.groups)
+    }
+}
+
+impl Redirected {
+    fn leads(&self, to: Colour) -> bool {
+        self.target.colour == to
     }
 }
 
@@ -59,7 +104,7 @@ mod tests {
             _ => None,
         });
         let mut places: Vec<_> =
-            progress.map(|progress| (progress.state.name(), progress.release())).collect();
+            progress.map(|progress| (progress.state.name(), progress.release(Colour::Green))).collect();
         places.dedup();
         places
     }
@@ -90,5 +135,36 @@ mod tests {
         let (_, world) = World::new(plan, vec![]).run();
         let places = places(&world.journal);
         assert!(matches!(places.last(), Some((StateName::Aborted, Release::Stays(_)))), "{places:?}");
+    }
+
+    /// L19: where `to` was changed for the way back, what the last cutover came to releases nobody: at no point of it does
+    /// one go to the colour that is to be left next.
+    #[test]
+    fn an_earlier_cutover_releases_nobody_for_the_next() {
+        let (_, world) = World::new(plan(), vec![]).run();
+        for record in &world.journal {
+            let Record::Checkpoint { progress } = record else { continue };
+            let release = progress.release(Colour::Blue);
+            assert!(matches!(release, Release::NotYet(_)), "{}: {release:?}", progress.state.name());
+            assert_eq!(progress.recorded(Colour::Blue), None);
+        }
+    }
+
+    /// Whom a cutover waits for can be told as long as it has something to drain, so that a name can be checked.
+    #[test]
+    fn whom_it_waits_for_is_told_until_it_is_over() {
+        let (_, world) = World::new(plan(), vec![]).run();
+        let mut told = 0;
+        for record in &world.journal {
+            let Record::Checkpoint { progress } = record else { continue };
+            if let Some(groups) = progress.recorded(Colour::Green) {
+                told += 1;
+                assert_eq!(groups.keys().map(GroupId::as_str).collect::<Vec<_>>(), ["billing"]);
+            } else {
+                let state = progress.state.name();
+                assert!(state <= StateName::Preparing || state == StateName::Complete, "{state}");
+            }
+        }
+        assert!(told > 5, "{told}");
     }
 }
