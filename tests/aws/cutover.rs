@@ -4,7 +4,7 @@ use kutover_audit::Deployment;
 use kutover_core::ports::{DnsProvider as _, RecordData};
 use kutover_core::words::{Colour, DnsName};
 use kutover_producer::{Order, Resolvers};
-use kutover_tests::{Counted, CutOver, LivePlan, run};
+use kutover_tests::{Counted, CutOver, LivePlan, command_with_aws, run};
 use serde_json::Value;
 
 use crate::account::planted;
@@ -36,9 +36,9 @@ fn traffic(world: &World) -> LivePlan<'static> {
 async fn with_stacks_records_and_journal_on_aws_nothing_is_lost() {
     let test = "with_stacks_records_and_journal_on_aws_nothing_is_lost";
     let Some(world) = World::open(test).await else { return };
-    let blue = world.make_blue().await;
     let path = world.configuration();
     let file = path.to_str().expect("UTF-8");
+    let blue = world.make_blue(file).await;
     let checked = run(&mut world.program(&["check", file, "--online", "--json"]));
     planted().assert_not_in("what check says", &format!("{}{}", checked.stdout, checked.stderr));
     assert_eq!(checked.status, Some(0), "{}", checked.stdout);
@@ -54,6 +54,13 @@ async fn with_stacks_records_and_journal_on_aws_nothing_is_lost() {
     planted().assert_not_in("its log", &said);
     planted().assert_not_in("its journal", &world.account.object(JOURNAL).await);
     planted().assert_not_in_files(world.directory(), &[]);
+}
+
+/// Whoever makes stacks by other means has the template that kutover makes them of.
+#[test]
+fn the_template_is_printed_as_it_is() {
+    let printed = run(command_with_aws().arg("template"));
+    assert_eq!((printed.status, printed.stdout), (Some(0), kutover_aws::template()), "{}", printed.stderr);
 }
 
 /// Records, name servers and stacks agree that green is what there is.
@@ -74,4 +81,9 @@ async fn ends_as_it_should(world: &World, file: &str) {
     assert_eq!(says("cluster blue"), "nothing stands there", "{found}");
     assert!(says("cluster green").contains(owner.target.cluster_id.as_str()), "{found}");
     assert!(says(&format!("dns {ENDPOINT}")).contains("generation 2"), "{found}");
+    // It has begun: whoever asks for its first cluster now gets none.
+    let refused = run(&mut world.program(&["provision", file]));
+    let said = refused.shown();
+    assert!(said.contains("has begun") && said.contains("generation 2"), "{said}");
+    assert_eq!(refused.status, Some(2), "{said}");
 }

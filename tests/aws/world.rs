@@ -3,19 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
 
-use async_trait::async_trait;
 use kutover_admin::{AdminConfig, KafkaAdmin};
-use kutover_aws::{CloudFormation, ClusterIds, StackOptions};
 use kutover_core::error::ProviderResult;
-use kutover_core::ports::{ClusterAdmin as _, ClusterProvisioner as _, Incarnation, NewTopic};
-use kutover_core::words::{ClusterId, Colour};
+use kutover_core::ports::{ClusterAdmin as _, Incarnation, NewTopic};
+use kutover_core::words::Colour;
 use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn};
-use kutover_tests::tools;
+use kutover_tests::{run, tools};
 use tempfile::TempDir;
 
-use crate::account::{Account, BUCKET};
+use crate::account::{Account, BUCKET, planted};
 use crate::bridge::Bridge;
 use crate::emulated::emulated;
 use crate::instances::{BALANCERS, Instances};
@@ -63,16 +60,15 @@ impl World {
         Some(Self { account, bridge, instances, lab, bind, zone, directory, _turn: turn })
     }
 
-    /// Blue as a cutover before this one has made it, with the topic.
-    pub(crate) async fn make_blue(&self) -> Incarnation {
-        let options = StackOptions {
-            parameters: self.parameters(Colour::Blue),
-            template: template(),
-            poll: Duration::from_millis(50),
-            ..StackOptions::new(DEPLOYMENT.into(), DEPLOYMENT)
-        };
-        let stacks = CloudFormation::new(&self.account.aws, options, Arc::new(Ids));
-        let blue = stacks.provision(Colour::Blue, &"before".into()).await.expect("blue");
+    /// Blue as the program makes a deployment's first cluster, with the topic.
+    pub(crate) async fn make_blue(&self, file: &str) -> Incarnation {
+        let done = run(&mut self.program(&["provision", file, "--json"]));
+        assert_eq!(done.status, Some(0), "{}", done.stderr);
+        planted().assert_not_in("what provision says", &format!("{}{}", done.stdout, done.stderr));
+        let report: serde_json::Value = serde_json::from_str(done.stdout.trim()).expect("a report");
+        let blue: Incarnation =
+            serde_json::from_value(report["incarnation"].clone()).expect("an incarnation");
+        assert_eq!(blue.colour, Colour::Blue);
         let topic = NewTopic {
             name: kutover_audit::TOPIC.into(),
             partitions: PARTITIONS.into(),
@@ -96,11 +92,11 @@ impl World {
             ("ArchiveKey", &archive),
             ("ArchiveSha512", &"0".repeat(128)),
             ("KafkaVersion", &version.to_string()),
-            ("BrokerZones", "us-east-1a"),
             ("ZooKeeperConnect", zookeeper),
             ("BrokerIds", "0"),
             ("BrokerAddresses", &self.lab.place(colour).ip().to_string()),
             ("BrokerSubnets", "subnet-00000001"),
+            ("BrokerZones", "us-east-1a"),
             ("BalancerSubnets", "subnet-00000001"),
             ("VpcId", "vpc-00000001"),
             ("ClientCidr", "127.0.0.0/8"),
@@ -159,14 +155,4 @@ fn template() -> String {
 async fn admin(of: &Incarnation) -> ProviderResult<KafkaAdmin> {
     let bootstrap = of.controller_bootstrap.clone();
     KafkaAdmin::connect(AdminConfig { bootstrap, ..AdminConfig::default() }).await
-}
-
-/// Asks clusters by the controller's own path, as the program does.
-struct Ids;
-
-#[async_trait]
-impl ClusterIds for Ids {
-    async fn cluster_id(&self, incarnation: &Incarnation) -> ProviderResult<ClusterId> {
-        Ok(admin(incarnation).await?.identity().await?.cluster_id)
-    }
 }

@@ -9,9 +9,9 @@ use kutover_core::words::Colour;
 use crate::failure::Failure;
 
 #[cfg(feature = "aws")]
-pub(crate) use built::{dns, journal, msk_tokens, stacks};
+pub(crate) use built::{dns, journal, msk_tokens, stacks, template};
 #[cfg(not(feature = "aws"))]
-pub(crate) use left_out::{dns, journal, msk_tokens, stacks};
+pub(crate) use left_out::{dns, journal, msk_tokens, stacks, template};
 
 #[cfg(feature = "aws")]
 mod built {
@@ -33,6 +33,11 @@ mod built {
 
     fn options(config: &AwsConfig) -> AwsOptions {
         AwsOptions { region: config.region.clone(), profile: config.profile.clone() }
+    }
+
+    /// The template that stacks are made of.
+    pub(crate) fn template() -> Result<String, Failure> {
+        Ok(kutover_aws::template())
     }
 
     /// Tokens for Amazon MSK.
@@ -119,6 +124,10 @@ mod left_out {
         Err(Failure::Input(anyhow!("field `{field}`: {WITHOUT}")))
     }
 
+    pub(crate) fn template() -> Result<String, Failure> {
+        Err(Failure::Input(anyhow!(WITHOUT)))
+    }
+
     pub(crate) fn msk_tokens(_: &AwsConfig) -> anyhow::Result<Arc<dyn TokenProvider>> {
         Err(anyhow!("`msk_iam`: {WITHOUT}"))
     }
@@ -164,6 +173,12 @@ endpoint = { addresses = ["127.8.8.1"] }
 kind = "cloudformation"
 stack = "Kafka"
 "#;
+
+    #[test]
+    fn there_is_no_template_without_the_feature() {
+        let failure = template().unwrap_err();
+        assert!(failure.status() == 2 && failure.to_string().contains("--features aws"), "{failure}");
+    }
 
     #[tokio::test]
     async fn without_the_feature_it_says_how_to_build_with_it() {

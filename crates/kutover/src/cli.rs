@@ -34,6 +34,11 @@ pub(crate) enum Command {
     /// Say what the cutover that a configuration file describes would do, and what it is refused over. Changes nothing.
     #[command(allow_negative_numbers = true)]
     Plan(PlanOptions),
+    /// Make the cluster that a deployment begins with, as the configuration has it for the active colour. All later ones are
+    /// made by `up`.
+    Provision(ProvisionOptions),
+    /// Print the CloudFormation template that clusters are made of on AWS, and nothing else (needs the feature `aws`).
+    Template,
     /// Run the cutover that a configuration file describes.
     Up(UpOptions),
     /// Show how far groups have read the cluster that is left, why that is not enough, and when it will be.
@@ -54,9 +59,15 @@ impl Command {
                  from there",
                 options.file.display()
             ),
-            Command::Check(_) | Command::Plan(_) | Command::Drain(_) | Command::WaitGroup(_) => {
-                "nothing was changed".to_owned()
-            }
+            Command::Provision(options) => format!(
+                "what was begun goes on by itself: run `kutover provision {}` again to see how far it is",
+                options.file.display()
+            ),
+            Command::Check(_)
+            | Command::Plan(_)
+            | Command::Template
+            | Command::Drain(_)
+            | Command::WaitGroup(_) => "nothing was changed".to_owned(),
         }
     }
 }
@@ -134,6 +145,16 @@ pub(crate) struct PlanOptions {
     #[arg(long, value_name = "SECONDS", value_parser = whole::<u32, 1, 3600>)]
     pub watch: Option<u32>,
     /// Print the plan as one JSON object, as the last line on stdout.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `kutover provision`.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ProvisionOptions {
+    /// The configuration, as TOML.
+    pub file: PathBuf,
+    /// Print what was made as one JSON object, as the last line on stdout.
     #[arg(long)]
     pub json: bool,
 }
@@ -463,6 +484,7 @@ mod tests {
             (&["kutover", "demo", "--colour", "red"], &["--colour"]),
             (&["kutover", "up"], &["FILE"]),
             (&["kutover", "plan"], &["FILE"]),
+            (&["kutover", "provision"], &["FILE"]),
             (&["kutover", "plan", "a.toml", "--watch", "0"], &["--watch", "from 1 to 3600"]),
         ] {
             let error = Cli::try_parse_from(arguments).unwrap_err().to_string();

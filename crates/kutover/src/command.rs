@@ -159,6 +159,14 @@ fn word(line: &str) -> Option<Operator> {
     }
 }
 
+/// `kutover template`.
+pub(crate) fn template() -> Result<(), Failure> {
+    let text = crate::aws::template()?;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing the template to stdout")?;
+    Ok(())
+}
+
 pub(crate) fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let line = serde_json::to_string(value).context("writing the report")?;
     let mut out = std::io::stdout().lock();

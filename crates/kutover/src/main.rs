@@ -1,7 +1,9 @@
-//! The program: `kutover check` looks at a configuration, `kutover plan` says what a cutover would do, `kutover up` runs the one that a file describes, `kutover demo`
-//! makes a world and runs one in it.
+//! The program: `kutover check` looks at a configuration, `kutover provision` makes a deployment's first cluster, `kutover plan`
+//! says what a cutover would do, `kutover up` runs the one that a file describes, `kutover demo` makes a world and runs one
+//! in it.
 //!
-//! What machines read goes to stdout, as its last line and only with `--json`; all else goes to stderr.
+//! What machines read goes to stdout, as its last line and only with `--json`; all else goes to stderr. A document that is
+//! asked for (`check --schema`, `template`) is all that is on stdout.
 
 mod aws;
 mod check;
@@ -13,6 +15,7 @@ mod drain;
 mod failure;
 mod journal;
 mod plan;
+mod provision;
 mod report;
 mod rfc2136;
 mod traffic;
@@ -80,6 +83,8 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Demo(options) => command::demo(options).await.map(status),
         Command::Check(options) => check::run(&options).await,
         Command::Plan(options) => plan::run(&options).await,
+        Command::Provision(options) => provision::run(&options).await.map(|()| 0),
+        Command::Template => command::template().map(|()| 0),
         Command::Up(options) => command::up(options).await.map(status),
         Command::Drain(options) => command::drain(options).await.map(status),
         Command::WaitGroup(options) => wait_group::run(options).await.map(status),

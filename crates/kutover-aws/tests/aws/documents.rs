@@ -68,28 +68,28 @@ fn the_stack_policy_guards_what_a_broker_is() {
     assert!(guarded.iter().all(|name| defined(name)), "not all of {guarded:?} are in the template");
 }
 
+/// What the template says of one resource of each broker.
+fn of_each(resource: &str) -> String {
+    let template = template();
+    let after = template.split_once(&format!("- {resource}${{Id}}:\n")).expect("it is there").1;
+    after.split("\n\n").next().unwrap_or_default().to_owned()
+}
+
+/// A volume whose attachment is deleted while a broker runs is stuck busy: so the stack deletes none, and ends the instance
+/// before the volume, which outlives the stack, but no making that fails.
+#[test]
+fn an_instance_goes_before_its_volume_and_the_volume_stays() {
+    let (broker, volume) = (of_each("Broker"), of_each("Volume"));
+    assert!(!template().contains("AWS::EC2::VolumeAttachment"));
+    assert!(broker.contains("VolumeId: { Ref: !Sub \"Volume${Id}\" }"), "{broker}");
+    assert!(!volume.contains("Broker${Id}"), "{volume}");
+    for line in ["DeletionPolicy: RetainExceptOnCreate\n", "UpdateReplacePolicy: Retain\n"] {
+        assert!(volume.contains(line), "no {line} in {volume}");
+    }
+}
+
 /// Each property as the script writes it for one broker of some.
 fn configured(id: &str, addresses: &str, zookeeper: &str) -> Vec<String> {
-    /// What the template says of one resource of each broker.
-    fn of_each(resource: &str) -> String {
-        let template = template();
-        let after = template.split_once(&format!("- {resource}${{Id}}:\n")).expect("it is there").1;
-        after.split("\n\n").next().unwrap_or_default().to_owned()
-    }
-
-    /// A volume whose attachment is deleted while a broker runs is stuck busy: so the stack deletes none, and ends the instance
-    /// before the volume, which outlives the stack, but no making that fails.
-    #[test]
-    fn an_instance_goes_before_its_volume_and_the_volume_stays() {
-        let (broker, volume) = (of_each("Broker"), of_each("Volume"));
-        assert!(!template().contains("AWS::EC2::VolumeAttachment"));
-        assert!(broker.contains("VolumeId: { Ref: !Sub \"Volume${Id}\" }"), "{broker}");
-        assert!(!volume.contains("Broker${Id}"), "{volume}");
-        for line in ["DeletionPolicy: RetainExceptOnCreate\n", "UpdateReplacePolicy: Retain\n"] {
-            assert!(volume.contains(line), "no {line} in {volume}");
-        }
-    }
-
     let root = tempfile::tempdir().unwrap();
     let status = Command::new("bash")
         .arg(folder().join("template/broker.sh"))
@@ -195,9 +195,9 @@ fn called() -> BTreeSet<String> {
 const BESIDE: [&str; 4] =
     ["cloudformation:SetStackPolicy", "cloudformation:TagResource", "iam:PassRole", "s3:ListBucket"];
 
-#[test]
-fn the_policy_grants_what_is_called_and_no_more() {
-    let text = fs::read_to_string(folder().join("policy.json")).unwrap();
+/// Every action that a policy grants.
+fn granted(file: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(folder().join(file)).unwrap();
     let policy: serde_json::Value = serde_json::from_str(&text).unwrap();
     let mut granted = BTreeSet::new();
     for statement in policy["Statement"].as_array().unwrap() {
@@ -207,6 +207,49 @@ fn the_policy_grants_what_is_called_and_no_more() {
                 .extend(many.as_array().unwrap().iter().map(|action| action.as_str().unwrap().to_owned())),
         }
     }
+    granted
+}
+
+/// What makes and removes a thing of each type that the template names. `None`: nobody's rights are asked for.
+const MAKES: [(&str, Option<[&str; 2]>); 10] = [
+    ("AWS::CloudFormation::WaitCondition", None),
+    ("AWS::EC2::Instance", Some(["ec2:RunInstances", "ec2:TerminateInstances"])),
+    ("AWS::EC2::NetworkInterface", Some(["ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface"])),
+    ("AWS::EC2::SecurityGroup", Some(["ec2:CreateSecurityGroup", "ec2:DeleteSecurityGroup"])),
+    ("AWS::EC2::Volume", Some(["ec2:CreateVolume", "ec2:DeleteVolume"])),
+    (
+        "AWS::ElasticLoadBalancingV2::Listener",
+        Some(["elasticloadbalancing:CreateListener", "elasticloadbalancing:DeleteListener"]),
+    ),
+    (
+        "AWS::ElasticLoadBalancingV2::LoadBalancer",
+        Some(["elasticloadbalancing:CreateLoadBalancer", "elasticloadbalancing:DeleteLoadBalancer"]),
+    ),
+    (
+        "AWS::ElasticLoadBalancingV2::TargetGroup",
+        Some(["elasticloadbalancing:CreateTargetGroup", "elasticloadbalancing:DeleteTargetGroup"]),
+    ),
+    ("AWS::IAM::InstanceProfile", Some(["iam:CreateInstanceProfile", "iam:DeleteInstanceProfile"])),
+    ("AWS::IAM::Role", Some(["iam:CreateRole", "iam:DeleteRole"])),
+];
+
+/// A type that is new in the template needs new rights.
+#[test]
+fn the_role_for_cloudformation_may_make_and_remove_each_type() {
+    let template = template();
+    let resources = template.split_once("\nResources:\n").expect("resources").1;
+    let types = resources.lines().filter_map(|line| line.trim().strip_prefix("Type: AWS::"));
+    let types: BTreeSet<_> = types.map(|kind| format!("AWS::{kind}")).collect();
+    assert_eq!(types, MAKES.map(|(kind, _)| kind.to_owned()).into());
+    let granted = granted("role-policy.json");
+    for action in MAKES.into_iter().filter_map(|(_, actions)| actions).flatten() {
+        assert!(granted.contains(action), "no {action}");
+    }
+}
+
+#[test]
+fn the_policy_grants_what_is_called_and_no_more() {
+    let granted = granted("policy.json");
     let mut wanted = called();
     assert!(wanted.len() > 10, "the calls are not found: {wanted:?}");
     wanted.extend(BESIDE.map(str::to_owned));

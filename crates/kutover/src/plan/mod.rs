@@ -108,7 +108,7 @@ async fn connect(
 }
 
 /// What is published. A zone of kind `local` is read where it is kept, whether it is served just now or not.
-async fn endpoints(config: &Config) -> Result<BTreeMap<DnsName, Item<EndpointSeen>>, Failure> {
+pub(crate) async fn endpoints(config: &Config) -> Result<BTreeMap<DnsName, Item<EndpointSeen>>, Failure> {
     let mut seen = BTreeMap::new();
     match &config.dns.kind {
         DnsKind::Local { .. } => {
