@@ -125,6 +125,34 @@ fn a_check_names_more_than_the_first_fault() {
     }
 }
 
+/// What is kept on AWS is looked at as far as that goes without AWS: a program that was built without it, or no region.
+#[test]
+fn a_check_says_what_is_missing_for_aws() {
+    let local = "kind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:0\"";
+    let records = FILE.replace(local, "kind = \"route53\"\nzone = \"orders.test\"");
+    let journal = records.replace("\"orders.journal\"", "\"s3://bucket/orders.journal\"");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("orders.toml");
+    for text in [records, journal] {
+        std::fs::write(&path, text).expect("written");
+        for arguments in ["check", "up"] {
+            let mut command = command();
+            for name in ["AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"] {
+                command.env_remove(name);
+            }
+            command.env("AWS_EC2_METADATA_DISABLED", "true");
+            command.env("AWS_CONFIG_FILE", directory.path().join("none"));
+            let run = run(command.arg(arguments).arg(&path));
+            assert_eq!(run.status, Some(2), "{arguments}: {}", run.stderr);
+            assert!(
+                run.stderr.contains("field `") && run.stderr.contains("aws"),
+                "{arguments}: {}",
+                run.stderr
+            );
+        }
+    }
+}
+
 /// Offline nothing is asked for; online each part is said for itself, and nothing is left behind.
 #[test]
 fn a_check_online_names_what_does_not_answer() {

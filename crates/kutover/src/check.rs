@@ -1,12 +1,13 @@
 //! `kutover check FILE`: what is wrong with a configuration, and with `--online` whether all that it names can be reached. It
 //! changes nothing and takes no lock, so that it can be asked at any time, also while a controller runs.
 
+use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 
 use anyhow::Context as _;
-use kutover_controller::config::{Config, ConfigError, DnsKind, json_schema};
+use kutover_controller::config::{Config, ConfigError, DnsKind, JournalPlace, json_schema};
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::{ClusterAdmin as _, DnsProvider as _, Published, RecordData};
 use kutover_core::words::{Colour, DnsName};
@@ -117,9 +118,20 @@ async fn offline(file: &Path) -> Result<Config, Vec<Fault>> {
         );
         said.extend(check_clients(&config, colour).err().map(|error| format!("{error:#}")));
     }
-    if let DnsKind::Rfc2136(at) = &config.dns.kind {
-        said.extend(rfc2136::provider(&config.dns.zone, at).err().map(|failure| failure.to_string()));
-    }
+    let dns = match &config.dns.kind {
+        DnsKind::Local { .. } => None,
+        DnsKind::Rfc2136(at) => rfc2136::provider(&config.dns.zone, at).err(),
+        DnsKind::Route53(at) => aws::dns(&config, at).await.err(),
+    };
+    // A file is opened by a controller alone, which locks it; an object is only named here.
+    let journal = match &config.journal {
+        JournalPlace::File(_) => None,
+        JournalPlace::S3 { .. } => journal::open(&config).await.err(),
+    };
+    said.extend([dns, journal].into_iter().flatten().map(|failure| failure.to_string()));
+    // What all that is on AWS lacks is said once.
+    let mut told = BTreeSet::new();
+    said.retain(|text| told.insert(text.clone()));
     if said.is_empty() {
         return Ok(config);
     }
