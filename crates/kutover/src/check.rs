@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use kutover_controller::config::{Config, ConfigError, DnsKind, JournalPlace, json_schema};
-use kutover_core::error::ProviderResult;
-use kutover_core::ports::{ClusterAdmin as _, DnsProvider as _, Published, RecordData};
+use kutover_core::ports::{ClusterAdmin as _, DnsProvider, Published, RecordData};
 use kutover_core::words::{Colour, DnsName};
-use kutover_dns::{LocalServer, Rfc2136};
+use kutover_dns::LocalServer;
 use serde::Serialize;
 
 use crate::aws;
@@ -142,48 +143,117 @@ async fn offline(file: &Path) -> Result<Config, Vec<Fault>> {
     Err(said.into_iter().map(fault).collect())
 }
 
+/// What the first endpoint says of which cluster is active.
+enum Active {
+    /// Nobody could tell.
+    Unknown,
+    /// Its owner record names the colour; or nothing is there yet, and the plan does.
+    Colour(Colour),
+    /// There is no owner record yet: whichever colour it leads to.
+    Behind(RecordData),
+}
+
+/// Whether a cluster stands behind a colour.
+enum There {
+    /// It could not be asked.
+    Unknown,
+    Nothing,
+    /// What endpoints point at to lead to it.
+    At(RecordData),
+}
+
 /// Reaches each part.
 async fn online(config: &Config) -> Vec<Part> {
     let mut parts = vec![Part::new("journal", journal(config).await)];
-    match &config.dns.kind {
-        DnsKind::Local { .. } => {
-            let says = |count: usize| format!("{count} names are kept beside the journal; `up` serves them");
-            let kept = zone_path(config).map_err(|error| error.to_string());
-            let kept = kept.and_then(|path| {
-                LocalServer::kept(&config.dns.zone, &path).map_err(|error| error.to_string())
-            });
-            parts.push(Part::new("dns", kept.map(|kept| says(kept.len()))));
-        }
-        DnsKind::Rfc2136(at) => match rfc2136::provider(&config.dns.zone, at) {
-            Ok(dns) => zone(config, &dns, &mut parts).await,
-            Err(failure) => parts.push(Part::new("dns", Err(failure.to_string()))),
-        },
-        DnsKind::Route53(at) => match aws::dns(config, at).await {
-            Ok(dns) => {
-                for endpoint in &config.endpoints {
-                    let found = dns.read(&endpoint.name).await.map_err(|error| error.to_string());
-                    let found = found.and_then(|found| owned(config, &found).map(|()| describe(&found)));
-                    parts.push(Part::new(format!("dns {}", endpoint.name), found));
-                }
-            }
-            Err(failure) => parts.push(Part::new("dns", Err(failure.to_string()))),
-        },
-    }
+    let active = records(config, &mut parts).await;
+    let mut found = Vec::new();
     for colour in Colour::BOTH {
-        parts.push(Part::new(format!("cluster {colour}"), cluster(config, colour).await));
+        let (there, mut says) = cluster(config, colour).await;
+        if matches!((&there, &active), (There::Nothing, Active::Colour(active)) if *active == colour) {
+            says =
+                Err("nothing stands there, and this colour is active; make it, or correct `clusters`".into());
+        }
+        parts.push(Part::new(format!("cluster {colour}"), says));
+        found.push(there);
+    }
+    if let Active::Behind(data) = active
+        && !found.iter().any(|there| match there {
+            There::Unknown => true,
+            There::Nothing => false,
+            There::At(at) => *at == data,
+        })
+    {
+        let says = format!(
+            "it leads to {}, which is neither blue nor green; correct `clusters` or the record",
+            shown(&data)
+        );
+        parts.push(Part::new(format!("active cluster behind {}", config.term_endpoint().name), Err(says)));
     }
     parts
 }
 
-fn told(result: ProviderResult<String>) -> Result<String, String> {
-    result.map_err(|error| error.to_string())
+/// What keeps the records, and each endpoint's.
+async fn records(config: &Config, parts: &mut Vec<Part>) -> Active {
+    let (dns, serves): (Arc<dyn DnsProvider>, bool) = match &config.dns.kind {
+        DnsKind::Local { .. } => {
+            let kept = zone_path(config).map_err(|error| error.to_string());
+            let kept = kept.and_then(|path| {
+                LocalServer::kept(&config.dns.zone, &path).map_err(|error| error.to_string())
+            });
+            let first = kept.as_ref().map(|kept| active(config, kept.get(&config.term_endpoint().name)));
+            let first = first.unwrap_or(Active::Unknown);
+            let says = |count: usize| format!("{count} names are kept beside the journal; `up` serves them");
+            parts.push(Part::new("dns", kept.map(|kept| says(kept.len()))));
+            return first;
+        }
+        DnsKind::Rfc2136(at) => match rfc2136::provider(&config.dns.zone, at) {
+            Ok(dns) => {
+                let says = || format!("{} takes updates with the key", config.dns.zone);
+                let asked = dns.check_access().await.map(|()| says());
+                parts.push(Part::new("dns", asked.map_err(|error| error.to_string())));
+                (Arc::new(dns), true)
+            }
+            Err(failure) => {
+                parts.push(Part::new("dns", Err(failure.to_string())));
+                return Active::Unknown;
+            }
+        },
+        // Route 53 says of changes alone whether its servers have them, and has no question that is none.
+        DnsKind::Route53(at) => match aws::dns(config, at).await {
+            Ok(dns) => (dns, false),
+            Err(failure) => {
+                parts.push(Part::new("dns", Err(failure.to_string())));
+                return Active::Unknown;
+            }
+        },
+    };
+    let mut first = Active::Unknown;
+    for (index, endpoint) in config.endpoints.iter().enumerate() {
+        let found = published(config, &*dns, serves, &endpoint.name).await;
+        if let (0, Ok(found)) = (index, &found) {
+            first = active(config, Some(found));
+        }
+        let says = found.and_then(|found| fit(&found, index == 0).map(|()| describe(&found)));
+        let unasked = if serves { "" } else { "; leave to change it is not asked" };
+        parts.push(Part::new(format!("dns {}", endpoint.name), says.map(|says| says + unasked)));
+    }
+    first
 }
 
-/// Whether a journal can be read and written, without writing to it.
+/// Which cluster the first endpoint's records name.
+fn active(config: &Config, found: Option<&Published>) -> Active {
+    match found {
+        Some(Published { owner: Some(owner), .. }) => Active::Colour(owner.target.colour),
+        Some(Published { endpoint: Some(set), .. }) => Active::Behind(set.data.clone()),
+        Some(_) | None => Active::Colour(config.plan.active),
+    }
+}
+
+/// Whether a journal can be read, and a file be written, without writing to it.
 async fn journal(config: &Config) -> Result<String, String> {
     let entries = || async { journal::peek(config).await.map_err(|failure| failure.to_string()) };
     let Some(path) = config.journal.file() else {
-        return Ok(format!("{} entries", entries().await?.len()));
+        return Ok(format!("{} entries; leave to write is not asked", entries().await?.len()));
     };
     if !path.exists() {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -199,23 +269,30 @@ async fn journal(config: &Config) -> Result<String, String> {
     Ok(format!("{} entries in {}", entries.len(), path.display()))
 }
 
-/// A name server that takes updates: leave to update, then each endpoint at every server that has to show it.
-async fn zone(config: &Config, dns: &Rfc2136, parts: &mut Vec<Part>) {
-    let asked = dns.check_access().await;
-    let says = || format!("{} takes updates with the key", config.dns.zone);
-    parts.push(Part::new("dns", told(asked.map(|()| says()))));
-    for endpoint in &config.endpoints {
-        parts.push(Part::new(format!("dns {}", endpoint.name), published(config, dns, &endpoint.name).await));
-    }
-}
-
-async fn published(config: &Config, dns: &Rfc2136, endpoint: &DnsName) -> Result<String, String> {
+/// What stands at an endpoint; where it can be asked, at every server that has to show it.
+async fn published(
+    config: &Config,
+    dns: &dyn DnsProvider,
+    serves: bool,
+    endpoint: &DnsName,
+) -> Result<Published, String> {
     let found = dns.read(endpoint).await.map_err(|error| error.to_string())?;
     owned(config, &found)?;
-    if !dns.is_visible(endpoint, &found).await.map_err(|error| error.to_string())? {
+    if serves && !dns.is_visible(endpoint, &found).await.map_err(|error| error.to_string())? {
         return Err("not every authoritative server shows what the primary has; see their logs".into());
     }
-    Ok(describe(&found))
+    Ok(found)
+}
+
+/// Whether `up` could begin with it: it makes the first endpoint's records, and no other's.
+fn fit(found: &Published, is_first: bool) -> Result<(), String> {
+    match (&found.endpoint, &found.owner) {
+        (None, Some(_)) => Err("the record set is gone, and its owner record is there; put it back".into()),
+        (None, None) if !is_first => {
+            Err("there is no record set; make one that leads to the active cluster".into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether an endpoint is another deployment's.
@@ -228,32 +305,120 @@ fn owned(config: &Config, found: &Published) -> Result<(), String> {
 
 fn describe(found: &Published) -> String {
     let Some(set) = &found.endpoint else { return "nothing is there yet".into() };
-    let leads_to = match &set.data {
-        RecordData::Cname(target) => target.to_string(),
-        RecordData::Addresses(addresses) => {
-            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
-        }
-    };
     let owner = match &found.owner {
         Some(owner) => format!("generation {}, term {}", owner.target.generation, owner.term),
         None => "no owner record yet".to_owned(),
     };
-    format!("leads to {leads_to}, TTL {} s, {owner}", set.ttl_s)
+    format!("leads to {}, TTL {} s, {owner}", shown(&set.data), set.ttl_s)
+}
+
+fn shown(data: &RecordData) -> String {
+    match data {
+        RecordData::Cname(target) => target.to_string(),
+        RecordData::Addresses(addresses) => {
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        }
+    }
 }
 
 /// What stands behind a colour.
-async fn cluster(config: &Config, colour: Colour) -> Result<String, String> {
-    let look = async {
+async fn cluster(config: &Config, colour: Colour) -> (There, Result<String, String>) {
+    let limit = config.plan.command_timeout;
+    let asked = async {
         let by =
             provisioner(config, &Hosts::default(), colour).await.map_err(|failure| failure.to_string())?;
-        let Some(there) = by.describe(colour).await.map_err(|error| error.to_string())? else {
-            return Ok("nothing stands there".to_owned());
-        };
+        by.describe(colour).await.map_err(|error| error.to_string())
+    };
+    let there = match in_time(limit, asked).await {
+        Ok(Some(there)) => there,
+        Ok(None) => return (There::Nothing, Ok("nothing stands there".to_owned())),
+        Err(says) => return (There::Unknown, Err(says)),
+    };
+    let look = async {
         let connector = Connector::new(config, None).map_err(|error| format!("{error:#}"))?;
         let admin = connector.admin(&there).await.map_err(|error| error.to_string())?;
         let found = admin.identity().await.map_err(|error| error.to_string())?;
         Ok(format!("{} is cluster {}, {} brokers", there.id, found.cluster_id, found.brokers.len()))
     };
-    let limit = config.plan.command_timeout;
+    let says = in_time(limit, look).await;
+    (There::At(there.endpoint), says)
+}
+
+async fn in_time<T>(limit: Duration, look: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     tokio::time::timeout(limit, look).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use kutover_core::owner::{OwnerRecord, Target};
+    use kutover_core::ports::RecordSet;
+    use kutover_core::words::{Generation, Term};
+
+    use super::*;
+
+    fn set() -> Option<RecordSet> {
+        Some(RecordSet { ttl_s: 30, data: RecordData::Cname("lb.test".into()) })
+    }
+
+    fn owner() -> Option<OwnerRecord> {
+        let (generation, colour) = (Generation(2), Colour::Green);
+        let bootstrap = vec!["green:9092".into()];
+        let target = Target { generation, colour, cluster_id: "c".into(), bootstrap };
+        let (deployment, nonce) = ("orders".into(), "n".into());
+        Some(OwnerRecord { deployment, term: Term(3), nonce, target, intent: None, removal: None })
+    }
+
+    /// `up` makes the first endpoint's records, and asks for those of the others.
+    #[test]
+    fn what_up_would_fail_over_is_no_ok() {
+        let nothing = Published::default();
+        let gone = Published { endpoint: None, owner: owner() };
+        let plain = Published { endpoint: set(), owner: None };
+        assert!(fit(&nothing, true).is_ok() && fit(&plain, true).is_ok() && fit(&plain, false).is_ok());
+        assert!(fit(&nothing, false).unwrap_err().contains("no record set; make one"));
+        for first in [true, false] {
+            assert!(fit(&gone, first).unwrap_err().contains("put it back"));
+        }
+    }
+
+    const EMPTY: &str = r#"
+deployment = "orders"
+journal = "orders.journal"
+endpoints = [{ name = "kafka.orders.test", port = 9092 }]
+
+[dns]
+kind = "local"
+zone = "orders.test"
+listen = "127.0.0.1:0"
+ttl_s = 1
+
+[clusters.blue.provisioner]
+kind = "exec"
+command = ["sh", "-c", "cat >/dev/null; printf '{\"incarnation\": null}'"]
+
+[clusters.green.provisioner]
+kind = "exec"
+command = ["sh", "-c", "cat >/dev/null; printf '{\"incarnation\": null}'"]
+"#;
+
+    /// A standby colour may be empty, the active one not.
+    #[tokio::test]
+    async fn an_active_colour_without_a_cluster_is_no_ok() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("orders.toml");
+        std::fs::write(&path, EMPTY).unwrap();
+        let config = Config::load(&path).unwrap();
+        let parts = online(&config).await;
+        let of = |name: &str| parts.iter().find(|part| part.part == name).unwrap();
+        assert!(!of("cluster blue").ok && of("cluster blue").says.contains("active"), "{parts:?}");
+        assert!(of("cluster green").ok, "{parts:?}");
+        assert!(matches!(
+            active(&config, Some(&Published { endpoint: set(), owner: owner() })),
+            Active::Colour(Colour::Green)
+        ));
+        assert!(matches!(
+            active(&config, Some(&Published { endpoint: set(), owner: None })),
+            Active::Behind(_)
+        ));
+    }
 }
