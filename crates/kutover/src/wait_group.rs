@@ -135,9 +135,9 @@ impl<'a> Watch<'a> {
                 Ok(Look::Released(colour))
             }
             Release::Stays(why) => {
-                match self.is_waited_for(Some(progress)).await {
-                    Err(Failure::Input(error)) => return Err(Failure::Input(error)),
-                    Ok(()) | Err(_) => {} // It stays where it is, whoever does not answer.
+                // It stays where it is, whoever does not answer.
+                if let Err(Failure::Input(error)) = self.is_waited_for(Some(progress)).await {
+                    return Err(Failure::Input(error));
                 }
                 // One that was undone before says nothing of the one that is to come.
                 if undone.is_some() && undone == undone_before {
