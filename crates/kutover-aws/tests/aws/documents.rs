@@ -141,8 +141,8 @@ fn a_broker_can_be_fenced() {
     let kraft = configured("1", "10.0.0.1,10.0.0.2,10.0.0.3", "");
     let older = configured("1", "10.0.0.1,10.0.0.2,10.0.0.3", "zk1:2181");
     let value = |lines: &[String], key: &str| {
-        let found = lines.iter().filter_map(|line| line.strip_prefix(&format!("{key}=")));
-        found.last().map(str::to_owned)
+        let found = lines.iter().rev().find_map(|line| line.strip_prefix(&format!("{key}=")));
+        found.map(str::to_owned)
     };
     let authorizer = |lines: &[String]| value(lines, "authorizer.class.name").expect("an authorizer");
     assert_eq!(authorizer(&kraft), "org.apache.kafka.metadata.authorizer.StandardAuthorizer");
