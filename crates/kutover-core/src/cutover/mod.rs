@@ -18,6 +18,7 @@ pub(crate) mod decide;
 mod early;
 mod event;
 mod forward;
+mod give_up;
 mod invariants;
 mod io;
 mod next;

@@ -1,0 +1,86 @@
+//! What becomes of a way back when the cluster that is left does not answer, or answers and does not do what is asked.
+
+use super::way_back::{Barrier, Rollback, WayBack};
+use super::{Cutover, Event, Next, State};
+use crate::error::{ErrorKind, ProviderError};
+use crate::words::Millis;
+
+impl Cutover {
+    /// The cluster that is left answers, and yet a step fails there: a leader is away. Another one is elected once the
+    /// dead one's session has ended (18 s with ZooKeeper, 9 s with KRaft, by default), so there is a second time. Who waited
+    /// any longer would leave nobody to write to, since the fence may stand there already.
+    pub(super) fn answers_after_all(&mut self, mut way: WayBack, failed: Rollback) -> Next {
+        match failed {
+            Rollback::Raise | Rollback::Prove if way.patient => {
+                let reason = self.hold.as_ref().map_or_else(String::new, |hold| hold.reason.clone());
+                self.notify(Event::BarrierUnproven { generation: way.closing(), reason });
+                way.barrier = Barrier::Quiet;
+                Next::Goto(State::RollingBack(way, Rollback::Ends(Vec::new())))
+            }
+            Rollback::GroupsAway => {
+                let reason = self.hold.as_ref().map_or_else(String::new, |hold| hold.reason.clone());
+                self.without_listing(way, &reason)
+            }
+            failed => {
+                way.patient = true;
+                self.progress.state = State::RollingBack(way, failed);
+                Next::After(self.plan.timings.barrier_ms)
+            }
+        }
+    }
+
+    /// The cluster that is left serves, and does not say which groups it has: nobody is kept there for that. The drain asks
+    /// again, and groups that were born there get their start offsets then.
+    fn without_listing(&mut self, way: WayBack, why: &str) -> Next {
+        let colour = way.away().colour;
+        let text = format!(
+            "{colour} does not list its groups; those that only read there are looked after once it does ({why})"
+        );
+        self.notify(Event::Note { text });
+        Next::Goto(State::RollingBack(way, Rollback::LookHome))
+    }
+
+    /// A cluster that is left and does not answer for too long is given up: there is no barrier to be had, or nobody to
+    /// be told of it and to be drained.
+    pub(super) fn give_up_barrier(&mut self, now: Millis, error: &ProviderError) {
+        let silent = matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable);
+        let State::RollingBack(way, step) = self.progress.state.clone() else { return };
+        if self.stopped || way.barrier == Barrier::Lost {
+            return;
+        }
+        if !silent {
+            if step == Rollback::GroupsAway
+                && let Next::Goto(onwards) = self.without_listing(way, &error.to_string())
+            {
+                self.goto(now, onwards);
+            }
+            return;
+        }
+        let since = self.hold.as_ref().map_or(now, |hold| hold.since);
+        match step {
+            Rollback::Ask(failed) => self.give_up(now, way, *failed, error),
+            Rollback::Reopen
+            | Rollback::Publish
+            | Rollback::LookHome
+            | Rollback::Ends(_)
+            | Rollback::Intent
+            | Rollback::Ttl => {}
+            _ if now.since(since) < self.plan.timings.barrier_ms => {}
+            step => self.goto(now, State::RollingBack(way, Rollback::Ask(Box::new(step)))),
+        }
+    }
+
+    fn give_up(&mut self, now: Millis, way: WayBack, failed: Rollback, error: &ProviderError) {
+        let onwards = match failed {
+            // Start offsets are set all the same: a group that read the cluster that is left may have none at home.
+            Rollback::Topics | Rollback::LookAway | Rollback::GroupsAway => Rollback::LookHome,
+            Rollback::SourcesAway => Rollback::Intent,
+            Rollback::Raise | Rollback::Prove => Rollback::Ends(Vec::new()),
+            Rollback::Chain | Rollback::Announce | Rollback::SourcesHome | Rollback::SinksHome => failed,
+            _ => Rollback::QuietChain,
+        };
+        self.progress.chain.give_up(way.closing());
+        self.notify(Event::BarrierLost { generation: way.closing(), reason: error.to_string() });
+        self.goto(now, State::RollingBack(WayBack { barrier: Barrier::Lost, ..way }, onwards));
+    }
+}
