@@ -202,7 +202,9 @@ const WAIVED: &str = "topics = [\"orders\", \"state\", \"audit\"]\nwaive_history
 async fn from_3_9_2_to_4_3_1() {
     let Some(world) = TwoClusters::start("from_3_9_2_to_4_3_1", "3.9.2", "4.3.1").await else { return };
     let kafka = spoil(&world, true).await;
-    let paying = kafka.producer().build_transactional("pay-1").await.expect("a producer");
+    // It stays open for as long as the slowest machine may look.
+    let paying = kafka.producer().transaction_timeout(Duration::from_secs(600));
+    let paying = paying.build_transactional("pay-1").await.expect("a producer");
     paying.begin().expect("begin");
     let _stored = paying.send(Record::new("pay", "1").partition(0)).await.expect("stored");
     // Somebody writes and a group reads while the plan looks.
