@@ -10,6 +10,7 @@ mod bench;
 mod clash;
 mod controls;
 mod docs;
+mod limited;
 mod lint;
 mod mutants;
 mod programs;

@@ -51,7 +51,7 @@ async fn a_cutover_in_memory() {
         })
         .collect();
     assert_eq!(states, StateName::FORWARD);
-    let ends = finished.progress.chain.closed_ends(Generation(1)).unwrap();
+    let ends = finished.progress.chain.closed_ends(Generation(1), &[place(0), place(1)]).unwrap();
     assert_eq!(ends.values().map(|end| end.0).collect::<Vec<_>>(), [10, 10]);
     let green = world.cluster(Colour::Green).unwrap();
     for partition in 0..2 {

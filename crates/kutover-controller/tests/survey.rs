@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use common::{CONFIG, Connector, backends, holds, world};
+use common::{CONFIG, Connector, backends, holds, place, world};
 use kutover_controller::config::Config;
 use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks, Controller, Finished, Gate};
 use kutover_controller::survey::{SurveyLinks, SurveyRequest, survey};
@@ -272,7 +272,7 @@ async fn it_begins_when_the_refusal_ends_or_is_waived() {
         assert_eq!(finished.stop, Stop::Complete);
         let named = holds(&events).iter().any(|reason| reason.contains("transactional id pay"));
         assert_eq!(named, holding, "{:?}", holds(&events));
-        let ends = finished.progress.chain.closed_ends(Generation(1)).expect("closed");
+        let ends = finished.progress.chain.closed_ends(Generation(1), &[place(0), place(1)]).expect("closed");
         assert_eq!(ends.values().map(|end| end.0).collect::<Vec<_>>(), [10, 10]);
     }
 }

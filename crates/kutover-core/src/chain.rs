@@ -229,11 +229,16 @@ impl Chain {
         self.partitions.iter().map(|(place, segments)| (place, segments.as_slice()))
     }
 
-    /// The closed ends of a generation; `None` while one of its segments is open or unreadable, or if it has none.
-    pub fn closed_ends(&self, generation: Generation) -> Option<BTreeMap<TopicPartition, Offset>> {
+    /// The closed ends of a generation in some partitions; `None` while one of its segments there is open or unreadable, or
+    /// if it has none there. A topic that was deleted, or that a plan no longer moves, keeps an open segment for good.
+    pub fn closed_ends<'a>(
+        &self,
+        generation: Generation,
+        places: impl IntoIterator<Item = &'a TopicPartition>,
+    ) -> Option<BTreeMap<TopicPartition, Offset>> {
         let mut ends = BTreeMap::new();
-        for (place, segments) in &self.partitions {
-            for segment in segments.iter().filter(|segment| segment.generation == generation) {
+        for place in places {
+            for segment in self.segments(place).iter().filter(|segment| segment.generation == generation) {
                 let SegmentEnd::Closed { end, .. } = segment.end else { return None };
                 ends.insert(place.clone(), end);
             }
@@ -259,12 +264,12 @@ mod tests {
     #[test]
     fn a_closed_end_never_moves() {
         let mut chain = opened(6, 0);
-        assert_eq!(chain.closed_ends(Generation(6)), None);
+        assert_eq!(chain.closed_ends(Generation(6), [&place()]), None);
         chain.close(&place(), Generation(6), Offset(812), ClosedBy::Fence).unwrap();
         chain.close(&place(), Generation(6), Offset(812), ClosedBy::Fence).unwrap();
         let error = chain.close(&place(), Generation(6), Offset(813), ClosedBy::Fence).unwrap_err();
         assert_eq!(error.to_string(), "topic orders, partition 3: generation 6 is closed at 812, not at 813");
-        assert_eq!(chain.closed_ends(Generation(6)), Some([(place(), Offset(812))].into()));
+        assert_eq!(chain.closed_ends(Generation(6), [&place()]), Some([(place(), Offset(812))].into()));
     }
 
     #[test]
@@ -320,8 +325,9 @@ mod tests {
         assert_eq!(ends(&place()), [SegmentEnd::Unreadable]);
         let closed = SegmentEnd::Closed { end: Offset(5), by: ClosedBy::Fence };
         assert_eq!(ends(&other), [closed, SegmentEnd::Open]);
-        assert_eq!(chain.closed_ends(Generation(7)), None, "one of them is unreadable");
-        assert_eq!(chain.closed_ends(Generation(9)), None, "there is none");
+        assert_eq!(chain.closed_ends(Generation(7), [&place(), &other]), None, "one of them is unreadable");
+        assert_eq!(chain.closed_ends(Generation(7), [&other]), Some([(other.clone(), Offset(5))].into()));
+        assert_eq!(chain.closed_ends(Generation(9), [&place(), &other]), None, "there is none");
     }
 
     /// The ends of a generation are those of its own segments, whatever comes after.
@@ -332,10 +338,10 @@ mod tests {
             .close(&place(), Generation(7), Offset(10), ClosedBy::Fence)
             .expect("an empty segment ends where it starts");
         chain.open(place(), Generation(8), Colour::Green, "g".into(), Offset(0)).unwrap();
-        assert_eq!(chain.closed_ends(Generation(7)), Some([(place(), Offset(10))].into()));
-        assert_eq!(chain.closed_ends(Generation(8)), None);
+        assert_eq!(chain.closed_ends(Generation(7), [&place()]), Some([(place(), Offset(10))].into()));
+        assert_eq!(chain.closed_ends(Generation(8), [&place()]), None);
         chain.close(&place(), Generation(8), Offset(3), ClosedBy::Fence).unwrap();
-        assert_eq!(chain.closed_ends(Generation(8)), Some([(place(), Offset(3))].into()));
+        assert_eq!(chain.closed_ends(Generation(8), [&place()]), Some([(place(), Offset(3))].into()));
     }
 
     #[test]

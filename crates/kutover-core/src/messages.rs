@@ -102,7 +102,8 @@ impl ControlBody {
 impl ControlMessage {
     /// The key under which compaction keeps the newest message.
     ///
-    /// The deployment is part of it: what a stranger writes must not take our own messages away.
+    /// The deployment is part of it, and so is the term: what a stranger writes, or a controller that was superseded and
+    /// wakes late (L20), must not take away what is in force. Readers do not heed such a message, compaction does.
     pub fn key(&self) -> String {
         let what = match &self.body {
             ControlBody::Claim { .. } => "claim".into(),
@@ -114,7 +115,7 @@ impl ControlMessage {
                 format!("chain/{topic}/{}", first / ControlBody::CHAIN_PARTITIONS)
             }
         };
-        format!("{}/{what}", self.deployment)
+        format!("{}/{}/{what}", self.deployment, self.term.0)
     }
 }
 
@@ -328,6 +329,37 @@ mod tests {
         assert_eq!(view.fenced, [Colour::Blue]);
         view.apply(&say(1, ControlBody::Fence { colour: Colour::Blue, up: false }));
         assert!(view.fenced.is_empty());
+    }
+
+    /// L20: a controller wakes in the middle of its words, and they land behind those of its successor. Compaction keeps the
+    /// last message of each key, and who reads after it must see the same as who read before.
+    #[test]
+    fn compaction_takes_nothing_away_that_is_in_force() {
+        let mut chain = Chain::default();
+        let mut words_of = |term, generation| {
+            let place = TopicPartition::new("orders", 0);
+            chain.open(place, Generation(generation), Colour::Green, "g".into(), Offset(0)).unwrap();
+            let chain = ControlBody::of_chain(&chain);
+            [ControlBody::Claim { nonce: "n".into() }, ControlBody::Announce { target: target(generation) }]
+                .into_iter()
+                .chain(chain)
+                .map(move |body| say(term, body))
+                .collect::<Vec<_>>()
+        };
+        let (late, in_force) = (words_of(1, 7), words_of(2, 8));
+        let log = [late.clone(), in_force, late].concat();
+        let is_last = |at: usize| log[at + 1..].iter().all(|later| later.key() != log[at].key());
+        let compacted = log.iter().enumerate().filter(|(at, _)| is_last(*at)).map(|(_, message)| message);
+        let read = |messages: &mut dyn Iterator<Item = &ControlMessage>| {
+            let mut view = ControlView::default();
+            messages.for_each(|message| {
+                view.apply(message);
+            });
+            view
+        };
+        let (before, after) = (read(&mut log.iter()), read(&mut compacted.into_iter()));
+        assert_eq!((after.term, &after.target, &after.chain), (before.term, &before.target, &before.chain));
+        assert_eq!(after.target.unwrap().generation, Generation(8));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlMessage, ControlView, MemberState};
-use kutover_core::ports::ClusterAdmin;
+use kutover_core::ports::{ClusterAdmin, TopicConfigs, TopicDescription};
 use kutover_core::words::{CONTROL_TOPIC, MEMBERS_TOPIC};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -17,6 +17,8 @@ use crate::tail::{TailItem, TailRecord};
 
 /// Replicas of kutover's own topics where the cluster has as many brokers.
 const REPLICAS: i16 = 3;
+const POLICY: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
 
 fn parse<T: DeserializeOwned>(topic: &str, offset: i64, payload: &[u8]) -> Result<T, ProviderError> {
     serde_json::from_slice(payload).map_err(|error| {
@@ -126,19 +128,35 @@ pub(crate) async fn prepare_by(admin: &dyn ClusterAdmin) -> ProviderResult<()> {
             name: topic.into(),
             partitions: 1,
             replication: REPLICAS,
-            configs: BTreeMap::from([("cleanup.policy".to_owned(), "compact".to_owned())]),
+            configs: BTreeMap::from([(POLICY.to_owned(), COMPACT.to_owned())]),
         };
         admin.create_topic(&compacted).await?;
     }
     let found = admin.topics().await?;
-    for topic in [CONTROL_TOPIC, MEMBERS_TOPIC] {
-        let partitions =
-            found.iter().find(|found| found.name.as_str() == topic).map_or(0, |found| found.partitions);
-        if partitions > 1 {
-            return Err(too_many(topic, partitions));
-        }
+    let changes = to_mend(&found)?;
+    if !changes.is_empty() {
+        tracing::warn!(topics = ?changes.keys(), "kutover's own topics were not compacted, and are now");
+        admin.alter_configs(&changes).await?;
     }
     Ok(())
+}
+
+/// Somebody else may have made them. Without compaction the chain would be gone after the topic's retention.
+fn to_mend(found: &[TopicDescription]) -> ProviderResult<TopicConfigs> {
+    let mut changes = TopicConfigs::new();
+    for topic in found.iter().filter(|topic| [CONTROL_TOPIC, MEMBERS_TOPIC].contains(&topic.name.as_str())) {
+        if topic.partitions > 1 {
+            return Err(too_many(topic.name.as_str(), topic.partitions));
+        }
+        // `None`: the cluster cannot tell.
+        let compacts =
+            |configs: &BTreeMap<_, _>| configs.get(POLICY).is_some_and(|policy: &String| policy == COMPACT);
+        if topic.configs.as_ref().is_some_and(|configs| !compacts(configs)) {
+            let compacted = BTreeMap::from([(POLICY.to_owned(), Some(COMPACT.to_owned()))]);
+            changes.insert(topic.name.clone(), compacted);
+        }
+    }
+    Ok(changes)
 }
 
 fn too_many(topic: &str, partitions: impl std::fmt::Display) -> ProviderError {
@@ -156,8 +174,7 @@ async fn create(
     let options = AdminOptions::new().request_timeout(Some(timeout)).operation_timeout(Some(timeout));
     let replicas = i32::try_from(replicas).unwrap_or(1);
     let plain = NewTopic::new(topic, 1, TopicReplication::Fixed(replicas));
-    let compacted =
-        NewTopic::new(topic, 1, TopicReplication::Fixed(replicas)).set("cleanup.policy", "compact");
+    let compacted = NewTopic::new(topic, 1, TopicReplication::Fixed(replicas)).set(POLICY, COMPACT);
     let mut answer = admin.create_topics([&compacted], &options).await;
     if !made(&answer) && without_configs(&answer) {
         answer = admin.create_topics([&plain], &options).await;
@@ -233,4 +250,32 @@ async fn look(
         Ok(seen)
     });
     looked.await.map_err(|error| crate::error::task_failed(what, &error))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With deletion the chain of a quiet topic would be gone after a week.
+    #[test]
+    fn a_topic_of_somebody_elses_making_is_compacted_and_has_one_partition() {
+        let found = |name: &str, partitions, configs: Option<&[(&str, &str)]>| TopicDescription {
+            name: name.into(),
+            id: None,
+            partitions,
+            replication: 1,
+            configs: configs.map(|configs| {
+                configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+            }),
+        };
+        let changes = |configs| to_mend(&[found(CONTROL_TOPIC, 1, configs), found("orders", 6, Some(&[]))]);
+        assert!(changes(Some(&[(POLICY, COMPACT)])).unwrap().is_empty());
+        assert!(changes(None).unwrap().is_empty(), "the embedded cluster cannot tell");
+        let mended = BTreeMap::from([(POLICY.to_owned(), Some(COMPACT.to_owned()))]);
+        for wrong in [&[][..], &[(POLICY, "compact,delete")], &[(POLICY, "delete")]] {
+            assert_eq!(changes(Some(wrong)).unwrap(), [(CONTROL_TOPIC.into(), mended.clone())].into());
+        }
+        let wide = to_mend(&[found(CONTROL_TOPIC, 2, None)]);
+        assert!(wide.unwrap_err().to_string().contains("2 partitions"));
+    }
 }

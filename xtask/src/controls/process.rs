@@ -1,16 +1,16 @@
-//! A program that is run to its end, or to the end of its time.
+//! A program that is run without one of the defences.
 
 use std::{
-    io::{self, Read},
-    process::{Command, ExitStatus, Stdio},
-    sync::mpsc,
-    thread,
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
-use crate::programs::Program;
+use crate::{
+    limited::{self, Stderr},
+    programs::Program,
+};
 
 /// Names the defence that a program is to go without.
 const WITHOUT: &str = "KUTOVER_WITHOUT";
@@ -39,52 +39,28 @@ pub(super) fn run(program: &Program, args: &[&str], without: Option<&str>, limit
 }
 
 fn run_command(mut command: Command, args: &[&str], without: Option<&str>, limit: Duration) -> Result<Ended> {
-    let (mut reader, writer) = io::pipe().context("cannot make a pipe")?;
     command.args(args).env_remove(WITHOUT).envs(without.map(|name| (WITHOUT, name)));
-    command.stdin(Stdio::null()).stderr(writer.try_clone()?).stdout(writer);
-    let mut child =
-        command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
-    // It holds the pipe's other end, which must be closed for the reading to end.
-    drop(command);
-    let (done, ended) = mpsc::channel();
-    thread::spawn(move || {
-        let mut output = Vec::new();
-        // What could be read is what there is.
-        let _ = reader.read_to_end(&mut output);
-        let _ = done.send(String::from_utf8_lossy(&output).into_owned());
-    });
-    match ended.recv_timeout(limit) {
-        Ok(output) => Ok(Ended { status: Some(child.wait()?), output }),
-        Err(_) => {
-            // It may have ended in this moment; then there is nothing to stop.
-            let _ = child.kill();
-            child.wait()?;
-            Ok(Ended { status: None, output: String::new() })
-        }
-    }
+    let mut output = Vec::new();
+    let status = limited::run(command, Stderr::Output, limit, |line| {
+        output.extend_from_slice(line);
+        Ok(())
+    })?;
+    Ok(Ended { status, output: String::from_utf8_lossy(&output).into_owned() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shell(script: &str, without: Option<&str>, limit: Duration) -> Ended {
-        run_command(Command::new("/bin/sh"), &["-c", script], without, limit).unwrap()
-    }
-
     #[test]
     fn a_program_is_told_what_to_go_without() {
-        let ended = shell("echo $KUTOVER_WITHOUT; echo said >&2", Some("no-flush"), LONG);
+        let shell = |script: &str, without| {
+            run_command(Command::new("/bin/sh"), &["-c", script], without, LONG).unwrap()
+        };
+        let ended = shell("echo $KUTOVER_WITHOUT; echo said >&2", Some("no-flush"));
         assert!(ended.is_success());
         assert_eq!(ended.output, "no-flush\nsaid\n");
-        assert_eq!(shell("echo ${KUTOVER_WITHOUT-none}", None, LONG).output, "none\n");
-        assert!(!shell("exit 3", None, LONG).is_success());
-    }
-
-    #[test]
-    fn a_program_that_hangs_is_stopped() {
-        let ended = shell("read line </dev/zero", None, Duration::from_millis(50));
-        assert!(ended.status.is_none());
-        assert!(!ended.is_success());
+        assert_eq!(shell("echo ${KUTOVER_WITHOUT-none}", None).output, "none\n");
+        assert!(!shell("exit 3", None).is_success());
     }
 }

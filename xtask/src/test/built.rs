@@ -32,13 +32,18 @@ impl<'a> Built<'a> {
         if packages(section).next().is_none() {
             return Ok(Vec::new());
         }
+        let programs = self.now().as_ref().map_err(String::clone)?;
+        Ok(programs.iter().filter(|program| is_of(section, program)).collect())
+    }
+
+    /// Builds them, if that has not been tried.
+    pub(super) fn now(&mut self) -> &Result<Vec<Program>, String> {
         if self.programs.is_none() {
             let started = Instant::now();
             self.programs = Some(self.build());
             self.took = started.elapsed();
         }
-        let programs = self.programs.as_ref().expect("it was just set").as_ref().map_err(String::clone)?;
-        Ok(programs.iter().filter(|program| is_of(section, program)).collect())
+        self.programs.as_ref().expect("it was just set")
     }
 
     /// All targets: binaries too, which some tests start.

@@ -2,23 +2,37 @@
 
 use std::{
     fs,
-    io::{self, BufRead, BufReader, IsTerminal, Write},
+    io::{self, IsTerminal, Write},
     path::PathBuf,
-    process::{Command, Stdio},
+    process::Command,
+    time::Duration,
 };
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 
 use super::{
     Context,
     tally::{ResultLines, Tally},
 };
-use crate::programs::Program;
+use crate::{
+    limited::{self, Stderr},
+    programs::Program,
+};
 
 /// Names the file to which a test appends a line when a part that it needs is missing.
 const SKIP_LOG: &str = "KUTOVER_SKIPPED";
 /// Set to `1` where long forms are wanted.
 pub(super) const NIGHTLY: &str = "KUTOVER_NIGHTLY";
+
+/// A time that no program of tests takes unless it hangs: the run is to tell which one, and to go on with the others.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+/// The same for long forms.
+const LIMIT_BY_NIGHT: Duration = Duration::from_secs(6 * 60 * 60);
+
+/// How long a program of tests may take.
+pub(super) fn limit(context: &Context) -> Duration {
+    if context.nightly { LIMIT_BY_NIGHT } else { LIMIT }
+}
 
 /// Runs `cargo test` with `args`. Everything that goes wrong is counted as a failure.
 pub(crate) fn run(context: &Context, section: &str, args: &[&str]) -> Tally {
@@ -47,26 +61,23 @@ fn try_run(context: &Context, section: &str, what: &str, mut command: Command) -
     if context.nightly {
         command.env(NIGHTLY, "1");
     }
-    let (output, writer) = io::pipe().context("cannot make a pipe")?;
-    if !io::stderr().is_terminal() {
-        // In a log both streams keep their order; on a terminal cargo draws its progress itself.
-        command.stderr(writer.try_clone()?);
-    }
-    let mut child = command.stdin(Stdio::null()).stdout(writer).spawn().context("cannot be started")?;
-    // It holds the pipe's other end, which must be closed for the reading to end.
-    drop(command);
-    let mut output = BufReader::new(output);
+    // In a log both streams keep their order; on a terminal cargo draws its progress itself.
+    let stderr = if io::stderr().is_terminal() { Stderr::Ours } else { Stderr::Output };
+    let limit = limit(context);
     let mut results = ResultLines::default();
-    let mut line = Vec::new();
-    // By bytes, since a test may print anything.
-    while output.read_until(b'\n', &mut line).context("its output cannot be read")? > 0 {
+    let status = limited::run(command, stderr, limit, |line| {
         let mut stdout = io::stdout().lock();
-        stdout.write_all(&line)?;
+        stdout.write_all(line)?;
         stdout.flush()?;
-        results.line(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']));
-        line.clear();
-    }
-    let status = child.wait().context("its end cannot be waited for")?;
+        results.line(String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']));
+        Ok(())
+    })?;
+    let Some(status) = status else {
+        let minutes = limit.as_secs() / 60;
+        bail!(
+            "did not end in {minutes} minutes and was stopped (the last test that it names, above, may hang)"
+        );
+    };
     let mut tally = results.finish(section, what, status.success());
     tally.apply_skip_log(&log.read()?, context.ci);
     Ok(tally)

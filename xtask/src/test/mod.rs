@@ -3,6 +3,7 @@
 //! Cargo's output is shown as it comes and its result lines are added up; checks of the sections' own count as one
 //! test each. The last line of every run says `N passed, N failed, N skipped`.
 
+mod beside;
 mod built;
 mod cargo_test;
 mod check;
@@ -21,10 +22,12 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use clap::{Args, builder::PossibleValuesParser};
+use serde::{Deserialize, Serialize};
 use xshell::{Cmd, Shell};
 
 pub(crate) use self::check::{Check, Ran};
 use self::{
+    beside::Beside,
     built::Built,
     sections::{SECTIONS, Section},
     tally::Tally,
@@ -43,6 +46,30 @@ pub(crate) struct TestArgs {
     /// Runs the long forms of the tests too
     #[arg(long)]
     nightly: bool,
+    /// This process runs beside another one, which wants its counts
+    #[arg(long, hide = true)]
+    beside: bool,
+}
+
+/// What became of one section.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Row {
+    name: String,
+    tally: Tally,
+    elapsed: Duration,
+}
+
+impl Row {
+    fn new(name: &str, tally: Tally, elapsed: Duration) -> Self {
+        Self { name: name.to_owned(), tally, elapsed }
+    }
+
+    /// A run that came to no result.
+    fn failed(name: &str, why: String) -> Self {
+        let mut tally = Tally::default();
+        tally.fail(why);
+        Self::new(name, tally, Duration::ZERO)
+    }
 }
 
 /// Where and how a run happens.
@@ -90,18 +117,32 @@ pub(crate) fn run(args: &TestArgs) -> Result<ExitCode> {
     }
     let context = Context::new(args.nightly)?;
     let chosen = chosen(&args.only, args.nightly);
+    let whole = args.only.is_empty();
     let mut rows = Vec::new();
-    let started = Instant::now();
-    rows.push(("setup", setup::run(&context, &chosen), started.elapsed()));
-    let mut built = Built::new(&context, &chosen, args.only.is_empty());
-    for section in chosen {
-        println!("\n=== {}: {}", section.name, section.about);
-        let (started, building) = (Instant::now(), built.took);
-        let tally = run_section(&context, section, &mut built);
-        rows.push((section.name, tally, started.elapsed().saturating_sub(built.took - building)));
+    if !args.beside {
+        let started = Instant::now();
+        rows.push(Row::new("setup", setup::run(&context, &chosen), started.elapsed()));
+    }
+    let mut built = Built::new(&context, &chosen, whole || args.beside);
+    let (computing, waiting): (Vec<&Section>, Vec<&Section>) =
+        chosen.into_iter().partition(|section| whole && section.beside);
+    // What is quick to fail, and busy itself.
+    let (first, waiting) =
+        waiting.split_at(usize::from(waiting.first().is_some_and(|first| first.name == "lint")));
+    rows.extend(first.iter().map(|section| run_section(&context, section, &mut built)));
+    if !computing.is_empty() {
+        // Or both would wait for cargo's lock.
+        let _ = built.now();
+    }
+    let beside = Beside::start(&context, &computing)?;
+    rows.extend(waiting.iter().map(|section| run_section(&context, section, &mut built)));
+    rows.extend(beside.map(Beside::end).unwrap_or_default());
+    if args.beside {
+        println!("{}", serde_json::to_string(&rows)?);
+        return Ok(ExitCode::SUCCESS);
     }
     // With whom they were built first is chance.
-    rows.insert(1, ("build", Tally::default(), built.took));
+    rows.insert(1, Row::new("build", Tally::default(), built.took));
     Ok(close(&rows))
 }
 
@@ -114,8 +155,16 @@ fn chosen(only: &[String], nightly: bool) -> Vec<&'static Section> {
     SECTIONS.iter().filter(is_chosen).collect()
 }
 
+/// Runs a section; the time to build all tests is not its own.
+fn run_section(context: &Context, section: &Section, built: &mut Built<'_>) -> Row {
+    println!("\n=== {}: {}", section.name, section.about);
+    let (started, building) = (Instant::now(), built.took);
+    let tally = tally_of(context, section, built);
+    Row::new(section.name, tally, started.elapsed().saturating_sub(built.took - building))
+}
+
 /// Checks first, since they are quick, then the test targets, then the documentation examples.
-fn run_section(context: &Context, section: &Section, built: &mut Built<'_>) -> Tally {
+fn tally_of(context: &Context, section: &Section, built: &mut Built<'_>) -> Tally {
     let mut tally = Tally::default();
     for check in section.checks {
         tally.add(check.run(context, section.name));
@@ -147,10 +196,10 @@ fn run_section(context: &Context, section: &Section, built: &mut Built<'_>) -> T
 }
 
 /// Prints the table, what failed and what was skipped, and the closing line.
-fn close(rows: &[(&'static str, Tally, Duration)]) -> ExitCode {
+fn close(rows: &[Row]) -> ExitCode {
     let mut total = Tally::default();
     println!("\n{:<12}{:>8}{:>8}{:>9}{:>10}", "section", "passed", "failed", "skipped", "elapsed");
-    for (name, tally, elapsed) in rows {
+    for Row { name, tally, elapsed } in rows {
         let elapsed = format!("{:.1} s", elapsed.as_secs_f64());
         println!("{name:<12}{:>8}{:>8}{:>9}{elapsed:>10}", tally.passed, tally.failed, tally.skipped);
         total.add(tally.clone());

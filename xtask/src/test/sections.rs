@@ -22,6 +22,8 @@ pub(crate) struct Section {
     pub(crate) needs: &'static [setup::Need],
     /// Checks of the section's own, each counted as a test.
     pub(crate) checks: &'static [Check],
+    /// It computes and waits for nothing: in a whole run it runs beside the others.
+    pub(crate) beside: bool,
     /// Only a long form: it is run with `--nightly`, or if it is named.
     pub(crate) only_nightly: bool,
 }
@@ -36,6 +38,7 @@ const PLAIN: Section = Section {
     doc_tests: false,
     needs: &[],
     checks: &[],
+    beside: false,
     only_nightly: false,
 };
 
@@ -53,6 +56,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "kutover-core, and the proof that it is pure: no runtime, clock, randomness or I/O",
         packages: &["kutover-core"],
         checks: purity::CHECKS,
+        beside: true,
         ..PLAIN
     },
     Section {
@@ -72,6 +76,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "seeded simulation of whole deployments, with everything going wrong",
         packages: &["kutover-sim"],
         checks: simulate::CHECKS,
+        beside: true,
         ..PLAIN
     },
     Section {
@@ -79,12 +84,14 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "exhaustive small worlds: the machines inside a model checker",
         packages: &["kutover-worlds"],
         checks: worlds::CHECKS,
+        beside: true,
         ..PLAIN
     },
     Section {
         name: "controls",
         about: "every defence taken out in turn, and what notices",
         checks: controls::CHECKS,
+        beside: true,
         ..PLAIN
     },
     Section {

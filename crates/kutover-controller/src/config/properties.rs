@@ -115,7 +115,12 @@ impl<'de> Deserialize<'de> for PropertyValue {
                 given(value)
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<PropertyValue, A::Error> {
-                let wrong = || A::Error::custom("is neither { env = \"NAME\" } nor { file = \"PATH\" }");
+                let wrong = || {
+                    A::Error::custom(
+                        "is neither { env = \"NAME\" } nor { file = \"PATH\" }; a name with dots in it stands in quotes, \
+                         as in \"linger.ms\" = 5",
+                    )
+                };
                 // The place is judged before its value is read: an error there would quote it as a field.
                 let value = match map.next_key::<String>()?.as_deref() {
                     Some("env") => PropertyValue::Env(map.next_value()?),
@@ -287,6 +292,8 @@ mod tests {
             assert!(!error.message().contains("hunter2"), "{}", error.message());
             assert!(error.message().contains("env = "), "{}", error.message());
         }
+        let unquoted = toml::from_str::<Properties>("linger.ms = 5").unwrap_err();
+        assert!(unquoted.message().contains("stands in quotes"), "{}", unquoted.message());
         #[derive(Debug, Deserialize)]
         struct Cluster {
             #[serde(rename = "properties")]

@@ -314,8 +314,8 @@ pub(super) fn close_segments(
 }
 
 /// Records between the starts and closed ends of a generation's segments.
-pub(super) fn closed_records(chain: &Chain, generation: Generation) -> i64 {
-    let ends = chain.closed_ends(generation).unwrap_or_default();
+pub(super) fn closed_records(chain: &Chain, generation: Generation, verified: &Verified) -> i64 {
+    let ends = chain.closed_ends(generation, &verified.partitions()).unwrap_or_default();
     ends.iter()
         .filter_map(|(place, end)| {
             let segment = chain.segments(place).iter().find(|segment| segment.generation == generation)?;
@@ -326,11 +326,11 @@ pub(super) fn closed_records(chain: &Chain, generation: Generation) -> i64 {
 
 /// What has to be drained, with the closed ends that must still stand.
 pub(super) fn required(chain: &Chain, left: Generation, verified: &Verified, draft: &Draft) -> Required {
-    let ends = chain.closed_ends(left).unwrap_or_default();
+    let places = verified.partitions();
+    let ends = chain.closed_ends(left, &places).unwrap_or_default();
     Required {
         groups: draft.groups.clone(),
-        partitions: verified
-            .partitions()
+        partitions: places
             .into_iter()
             .map(|place| {
                 let end = ends.get(&place).copied();
@@ -342,9 +342,14 @@ pub(super) fn required(chain: &Chain, left: Generation, verified: &Verified, dra
 
 /// Takes what stands behind a generation's closed ends out of what was seen, and counts it. Either a quiet window closed them
 /// and nothing holds them, or a fence was lifted behind our back: what came since belongs to the next segment there.
-pub(super) fn leave_behind(chain: &Chain, left: Generation, seen: &mut Observation) -> i64 {
+pub(super) fn leave_behind(
+    chain: &Chain,
+    left: Generation,
+    verified: &Verified,
+    seen: &mut Observation,
+) -> i64 {
     let mut behind = 0;
-    for (place, end) in chain.closed_ends(left).unwrap_or_default() {
+    for (place, end) in chain.closed_ends(left, &verified.partitions()).unwrap_or_default() {
         if let Some(Ok(log)) = seen.logs.get_mut(&place) {
             behind += (log.end.0 - end.0).max(0);
             log.end = log.end.min(end);

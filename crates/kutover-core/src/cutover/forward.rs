@@ -302,7 +302,8 @@ impl Cutover {
                 self.progress.chain = chain;
                 let mut redirected = redirected;
                 redirected.prepared.verified.topics = topics;
-                let records = decide::closed_records(&self.progress.chain, redirected.left);
+                let verified = &redirected.prepared.verified;
+                let records = decide::closed_records(&self.progress.chain, redirected.left, verified);
                 self.notify(Event::Closed { generation: redirected.left, partitions: ends.len(), records });
                 Next::Goto(State::Fencing(redirected, Fencing::Chain(by, ids)))
             }

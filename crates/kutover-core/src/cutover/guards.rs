@@ -354,7 +354,7 @@ fn a_partition_added_after_the_switch_is_closed_too() {
         })
         .run();
     assert!(matches!(stop, Stop::Superseded(_)));
-    let ends = world.machine.progress().chain.closed_ends(Generation(1)).unwrap();
+    let ends = world.machine.progress().chain.closed_ends(Generation(1), [&place(2)]).unwrap();
     assert_eq!(ends[&place(2)], Offset(7));
 }
 

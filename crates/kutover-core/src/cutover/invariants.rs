@@ -56,7 +56,7 @@ fn acts_on_the_right_cluster(command: &Command, progress: &Progress) -> Result<(
                 let generation = closed.redirected.left;
                 progress
                     .chain
-                    .closed_ends(generation)
+                    .closed_ends(generation, &closed.redirected.prepared.verified.partitions())
                     .map(|_| ())
                     .ok_or_else(|| format!("mark of removal while generation {generation} is open"))
             }
@@ -109,7 +109,8 @@ fn opens(state: &State, target: &Target, chain: &Chain) -> Result<(), String> {
     }
     match state {
         State::RollingBack(way, _)
-            if way.barrier == Barrier::Fence && chain.closed_ends(way.closing()).is_none() =>
+            if way.barrier == Barrier::Fence
+                && chain.closed_ends(way.closing(), &verified.partitions()).is_none() =>
         {
             Err(format!("generation {} is published while {} is open", target.generation, way.closing()))
         }

@@ -234,7 +234,8 @@ impl Cutover {
                 way.redirected.prepared.verified.topics = topics;
                 if way.barrier == Barrier::Fence {
                     let generation = way.closing();
-                    let records = decide::closed_records(&self.progress.chain, generation);
+                    let verified = &way.redirected.prepared.verified;
+                    let records = decide::closed_records(&self.progress.chain, generation, verified);
                     self.notify(Event::Closed { generation, partitions: away.len(), records });
                 }
                 Next::Goto(State::RollingBack(way, following(None)))
@@ -408,7 +409,8 @@ impl Cutover {
             self.freshened = None;
             return Next::Goto(State::RollingBack(way, Rollback::Drain));
         }
-        let behind = decide::leave_behind(&self.progress.chain, way.closing(), &mut seen);
+        let verified = &way.redirected.prepared.verified;
+        let behind = decide::leave_behind(&self.progress.chain, way.closing(), verified, &mut seen);
         if behind > way.behind {
             way.behind = behind;
             if way.barrier == Barrier::Fence {

@@ -1,8 +1,11 @@
 //! Lists of outputs: what the machine asks of the world, in which order, and what it does when the world fails it.
 
+use std::collections::BTreeMap;
+
 use super::fixtures::*;
 use super::*;
-use crate::words::{Colour, Generation, Offset};
+use crate::drain::LogRange;
+use crate::words::{Colour, Generation, Offset, TopicPartition};
 
 #[test]
 fn a_cutover_that_goes_well() {
@@ -13,9 +16,40 @@ fn a_cutover_that_goes_well() {
     assert_eq!(world.states(), StateName::FORWARD);
     assert!(world.now.since(Millis(1_000)) >= 60_000 + 3_000, "the old TTL and the soak were not waited out");
     let chain = &world.machine.progress().chain;
-    assert_eq!(chain.closed_ends(Generation(1)).unwrap()[&place(1)], Offset(100));
+    assert_eq!(chain.closed_ends(Generation(1), [&place(1)]).unwrap()[&place(1)], Offset(100));
     assert_eq!(chain.segments(&place(0)).len(), 2);
     assert!(world.holds().is_empty());
+}
+
+/// L12: a topic that an earlier cutover moved and that is no more keeps its open segment for good. What moves now is closed,
+/// held to its ends and removed all the same.
+#[test]
+fn a_topic_that_left_between_two_cutovers_opens_nothing_again() {
+    let with_refunds = || {
+        let mut world = World::new(plan(), vec![]);
+        let (gone, old) = (TopicPartition::new("refunds", 0), identity(Colour::Blue).cluster_id);
+        world.machine.progress.chain.open(gone, Generation(1), Colour::Blue, old, Offset(0)).unwrap();
+        world
+    };
+    let (stop, world) = with_refunds().run();
+    assert_eq!(stop, Stop::Complete);
+    assert!(world.commands.contains(&"destroy"));
+    let records = world.events.iter().find_map(|event| match event {
+        Event::Closed { records, .. } => Some(*records),
+        _ => None,
+    });
+    assert_eq!(records, Some(200));
+    let mut late = with_refunds().but(|command, _| match command {
+        Command::ObserveDrain { .. } => {
+            let mut seen = drained(100);
+            seen.logs.insert(place(0), Ok(LogRange { start: Offset(0), end: Offset(101) }));
+            Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
+        }
+        _ => None,
+    });
+    late.machine.plan.timings.hold_limit_ms = Some(1_000);
+    let (stop, _) = late.run();
+    assert!(matches!(&stop, Stop::Held(why) if why.contains("closed at 100")), "{stop:?}");
 }
 
 /// What is left to drain can be told from the journal alone, closed ends and all, by a program that only looks.

@@ -52,11 +52,16 @@ impl Driver {
         }
         self.publish_metrics();
         shared.forget_current();
-        let lanes = std::mem::take(&mut *shared.lanes.lock());
+        let lanes = {
+            let mut lanes = shared.lanes.lock();
+            // Who looks must find each acknowledgement in one of the two places: a flush would wait for ever for what it missed.
+            for lane in lanes.iter() {
+                add(&shared.acknowledged_before, lane.acknowledged.load(Ordering::SeqCst));
+            }
+            std::mem::take(&mut *lanes)
+        };
         // Clients' callbacks point back at what is shared; letting go of them here ends the circle.
-        for lane in lanes {
-            add(&shared.acknowledged_before, lane.acknowledged.load(Ordering::SeqCst));
-        }
+        drop(lanes);
         shared.listeners.close();
         for reply in replies {
             let _ = reply.send(());
