@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::jvm::Jvm;
 use super::process::ServerProcess;
 use super::properties;
 use super::tools::Tools;
@@ -20,6 +21,7 @@ use crate::spec::KafkaVersion;
 /// How long it may take to answer after its start: it makes three topics first.
 const SERVING: Duration = Duration::from_secs(120);
 const POLL: Duration = Duration::from_millis(100);
+const WORKER: &str = "org.apache.kafka.connect.cli.ConnectDistributed";
 
 /// A running worker; it ends with its handle.
 #[derive(Debug)]
@@ -45,23 +47,17 @@ impl ConnectWorker {
     ) -> ProviderResult<Self> {
         let what = format!("start Connect {version} for {}", bootstrap.join(","));
         let failed = |error: io::Error| ProviderError::new(ErrorKind::Unavailable, &what, error);
-        let class_path = tools.class_path(version).await?;
+        let jars = tools.jars_of(version, None).await?;
         fs::create_dir_all(dir).map_err(failed)?;
         let port = free_ports(IpAddr::V4(Ipv4Addr::LOCALHOST), 1).map_err(failed)?.remove(0);
         let address = format!("127.0.0.1:{port}");
         let (config, log) = (dir.join("connect.properties"), dir.join("connect.log"));
         fs::write(&config, properties::connect(&address, bootstrap, Self::TOPICS)).map_err(failed)?;
-        let mut args = properties::write_logging(dir).map_err(failed)?;
-        args.extend([
-            "-Xmx256m".to_owned(),
-            "-XX:+UseSerialGC".to_owned(),
-            "-XX:TieredStopAtLevel=1".to_owned(),
-            "-cp".to_owned(),
-            class_path,
-            "org.apache.kafka.connect.cli.ConnectDistributed".to_owned(),
-            config.display().to_string(),
-        ]);
+        let jvm = Jvm::new(&tools.java, &jars, 256, WORKER, dir);
+        let args = properties::write_logging(dir).map_err(failed)?.into_iter().chain(jvm.args);
+        let args = args.chain([config.display().to_string()]);
         let process = ServerProcess::start(&tools.java, args, &config, &log).map_err(failed)?;
+        let process = process.leaving(jvm.recording);
         let worker = Self { address, process };
         worker.serving(&what).await?;
         Ok(worker)

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::tools::Tools;
 use crate::spec::KafkaVersion;
 
-const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// What a complete folder holds; written last.
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,6 +86,11 @@ pub(crate) fn of_the_user(directory: &Path, version: KafkaVersion) -> ProviderRe
         format!("use Kafka directory {}", directory.display()),
         reason,
     ))
+}
+
+/// Whether it is a folder that was fetched here, and no Kafka directory of the user's.
+pub(crate) fn is_of_the_cache(folder: &Path) -> bool {
+    folder.join(MANIFEST).is_file()
 }
 
 fn absolute(path: &Path) -> PathBuf {

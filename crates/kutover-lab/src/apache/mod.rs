@@ -6,6 +6,7 @@
 
 mod connect;
 mod jars;
+mod jvm;
 mod process;
 mod properties;
 mod registry;
@@ -18,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use krafka::auth::AuthConfig;
@@ -40,6 +41,7 @@ pub use zookeeper::ZooKeeper;
 
 use crate::forwarder::Forwarder;
 use crate::spec::KafkaVersion;
+use jvm::Jvm;
 use process::ServerProcess;
 
 /// How long a cluster may take to serve after its start; JVMs on a busy machine with few cores are slow.
@@ -188,7 +190,7 @@ impl ApacheCluster {
         self.close_forwarders().await;
         let processes = std::mem::take(&mut *self.processes.lock());
         for process in processes.values() {
-            process.kill().await;
+            process.end().await;
         }
     }
 
@@ -223,20 +225,10 @@ impl ApacheCluster {
             return Ok(());
         }
         let id = self.saved.cluster_id.as_ref().map(ClusterId::as_str).unwrap_or_default();
-        let args = [
-            "-Xmx128m".to_owned(),
-            "-XX:TieredStopAtLevel=1".to_owned(),
-            "-cp".to_owned(),
-            self.class_path(),
-            "kafka.tools.StorageTool".to_owned(),
-            "format".to_owned(),
-            "-t".to_owned(),
-            id.to_owned(),
-            "-c".to_owned(),
-            self.config(place.id).display().to_string(),
-        ];
-        Tools::run(&format!("format the disk of broker {}", place.id), &tools.java, &args, "install Java")
-            .await
+        let jvm = Jvm::new(&tools.java, &self.saved.jars, 128, "kafka.tools.StorageTool", &self.dir);
+        let config = self.config(place.id).display().to_string();
+        let args = ["format", "-t", id, "-c", &config].map(str::to_owned);
+        Tools::run_jvm(&format!("format the disk of broker {}", place.id), &tools.java, jvm, args).await
     }
 
     /// Takes over the process that an earlier run left, or starts one.
@@ -244,24 +236,19 @@ impl ApacheCluster {
         let (config, log) = (self.config(place.id), self.log_file(place.id));
         let process = match ServerProcess::adopt(&config, &log) {
             Some(process) => process,
-            None => ServerProcess::start(&self.java, self.java_args(&config)?, &config, &log)?,
+            None => {
+                let mut jvm = Jvm::new(&self.java, &self.saved.jars, 512, "kafka.Kafka", &self.dir);
+                if self.saved.places.len() > 1 {
+                    // Several that end in good order wait for each other.
+                    jvm.leave_nothing();
+                }
+                let args = properties::write_logging(&self.dir)?.into_iter().chain(jvm.args);
+                let args = args.chain([config.display().to_string()]);
+                ServerProcess::start(&self.java, args, &config, &log)?.leaving(jvm.recording)
+            }
         };
         self.processes.lock().insert(place.id, process);
         Ok(())
-    }
-
-    fn java_args(&self, config: &Path) -> io::Result<Vec<String>> {
-        let mut args = properties::write_logging(&self.dir)?;
-        args.extend([
-            "-Xmx512m".to_owned(),
-            "-XX:+UseSerialGC".to_owned(),
-            "-XX:TieredStopAtLevel=1".to_owned(),
-            "-cp".to_owned(),
-            self.class_path(),
-            "kafka.Kafka".to_owned(),
-            config.display().to_string(),
-        ]);
-        Ok(args)
     }
 
     /// Waits until all brokers serve; gives the cluster's id.
@@ -317,10 +304,6 @@ impl ApacheCluster {
 
     fn log_dir(&self, broker: i32) -> PathBuf {
         self.dir.join(format!("broker-{broker}"))
-    }
-
-    fn class_path(&self) -> String {
-        format!("{}/*", self.saved.jars.display())
     }
 }
 

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tracing::{debug, warn};
 
+use super::jvm::Recording;
 use super::tools::last_words;
 
 /// How long a server may take to end after SIGTERM before it gets SIGKILL.
@@ -29,6 +30,8 @@ pub(crate) struct ServerProcess {
     /// A path in its command line that no other process has: its configuration file.
     marker: PathBuf,
     log: PathBuf,
+    /// What it leaves behind if it ends in good order.
+    recording: Option<Recording>,
 }
 
 impl ServerProcess {
@@ -48,8 +51,13 @@ impl ServerProcess {
             .stderr(out)
             .spawn()?;
         let pid = Pid::from_child(&child);
-        let process =
-            Self { pid, child: Mutex::new(Some(child)), marker: marker.to_owned(), log: log.to_owned() };
+        let process = Self {
+            pid,
+            child: Mutex::new(Some(child)),
+            marker: marker.to_owned(),
+            log: log.to_owned(),
+            recording: None,
+        };
         // An unwritten pid file would hide the server from a later start: then it had better not run at all.
         fs::write(pid_file(marker), process.pid().to_string())?;
         debug!(pid = pid.as_raw_nonzero().get(), marker = %marker.display(), "server started");
@@ -64,7 +72,13 @@ impl ServerProcess {
             return None;
         }
         let (marker, log) = (marker.to_owned(), log.to_owned());
-        Some(Self { pid: Pid::from_raw(pid)?, child: Mutex::new(None), marker, log })
+        Some(Self { pid: Pid::from_raw(pid)?, child: Mutex::new(None), marker, log, recording: None })
+    }
+
+    /// What it leaves behind if it ends in good order.
+    pub(crate) fn leaving(mut self, recording: Option<Recording>) -> Self {
+        self.recording = recording;
+        self
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -96,6 +110,16 @@ impl ServerProcess {
         if !self.gone_within(GRACE).await {
             warn!(pid = self.pid(), "server did not end on SIGTERM and is killed");
             self.kill().await;
+        } else if let Some(recording) = &self.recording {
+            recording.keep();
+        }
+    }
+
+    /// Ends it as quickly as may be: nothing it holds is wanted any more. One that leaves something behind is let.
+    pub(crate) async fn end(&self) {
+        match self.recording {
+            Some(_) => self.stop().await,
+            None => self.kill().await,
         }
     }
 
@@ -109,6 +133,18 @@ impl ServerProcess {
         if self.may_be_signalled() {
             let _ = kill_process(self.pid, signal);
         }
+    }
+
+    /// The same where nothing can be awaited.
+    fn is_gone_within(&self, bound: Duration) -> bool {
+        let deadline = Instant::now() + bound;
+        while self.is_running() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            thread::sleep(POLL);
+        }
+        true
     }
 
     async fn gone_within(&self, bound: Duration) -> bool {
@@ -125,13 +161,16 @@ impl ServerProcess {
 
 impl Drop for ServerProcess {
     fn drop(&mut self) {
+        if let Some(recording) = self.recording.take().filter(|_| self.is_running()) {
+            self.signal(Signal::TERM);
+            if self.is_gone_within(GRACE) {
+                recording.keep();
+            }
+        }
         self.signal(Signal::KILL);
         // A killed process is gone in a moment; waiting keeps its files from being written under a directory that
         // is removed next, and reaps it.
-        let deadline = Instant::now() + GONE;
-        while self.is_running() && Instant::now() < deadline {
-            thread::sleep(POLL);
-        }
+        self.is_gone_within(GONE);
     }
 }
 

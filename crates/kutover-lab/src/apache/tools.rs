@@ -11,6 +11,7 @@ use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use tokio::process::Command;
 
 use super::jars;
+use super::jvm::Jvm;
 use crate::spec::KafkaVersion;
 
 /// How long Java has to say its version: it takes a tenth of a second on an idle machine.
@@ -177,6 +178,24 @@ impl Tools {
                 format!("{error}; set KUTOVER_CACHE to another folder"),
             )
         })
+    }
+
+    /// Runs a program of Kafka's to its end.
+    ///
+    /// # Errors
+    /// Java is missing, or the program fails (its last words are told).
+    pub(crate) async fn run_jvm(
+        what: &str,
+        java: &Path,
+        jvm: Jvm,
+        args: impl IntoIterator<Item = String>,
+    ) -> ProviderResult<()> {
+        let args: Vec<String> = jvm.args.into_iter().chain(args).collect();
+        let ended = Self::run(what, java, &args, "install Java").await;
+        if let Some(recording) = jvm.recording {
+            recording.keep();
+        }
+        ended
     }
 
     /// Runs a program to its end.

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::jvm::Jvm;
 use super::process::ServerProcess;
 use super::properties;
 use super::registry::{Registration, register};
@@ -22,6 +23,7 @@ use crate::spec::KafkaVersion;
 /// How long it may take to answer after its start.
 const SERVING: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(50);
+const SERVER: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
 
 /// What another process must know of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -69,17 +71,11 @@ impl ZooKeeper {
         }
         fs::create_dir_all(dir).map_err(failed)?;
         fs::write(&config, properties::zookeeper(saved.address, &dir.join("data"))).map_err(failed)?;
-        let mut args = properties::write_logging(dir).map_err(failed)?;
-        args.extend([
-            "-Xmx256m".to_owned(),
-            "-XX:+UseSerialGC".to_owned(),
-            "-XX:TieredStopAtLevel=1".to_owned(),
-            "-cp".to_owned(),
-            format!("{}/*", saved.jars.display()),
-            "org.apache.zookeeper.server.quorum.QuorumPeerMain".to_owned(),
-            config.display().to_string(),
-        ]);
+        let jvm = Jvm::new(&tools.java, &saved.jars, 256, SERVER, dir);
+        let args = properties::write_logging(dir).map_err(failed)?.into_iter().chain(jvm.args);
+        let args = args.chain([config.display().to_string()]);
         let process = ServerProcess::start(&tools.java, args, &config, &log).map_err(failed)?;
+        let process = process.leaving(jvm.recording);
         let zookeeper = Self::new(saved, process);
         zookeeper.serving(&what).await?;
         Ok(zookeeper)
@@ -101,18 +97,10 @@ impl ZooKeeper {
     /// Removes a chroot with all that is in it. One that is not there is fine.
     pub(crate) async fn remove(&self, tools: &Tools, chroot: &str) -> ProviderResult<()> {
         let what = format!("remove {chroot} from ZooKeeper on {}", self.address);
-        let args = [
-            "-Xmx128m".to_owned(),
-            "-XX:TieredStopAtLevel=1".to_owned(),
-            "-cp".to_owned(),
-            format!("{}/*", self.jars.display()),
-            "org.apache.zookeeper.ZooKeeperMain".to_owned(),
-            "-server".to_owned(),
-            self.address.to_string(),
-            "deleteall".to_owned(),
-            chroot.to_owned(),
-        ];
-        match Tools::run(&what, &tools.java, &args, "install Java").await {
+        let scratch = std::env::temp_dir();
+        let jvm = Jvm::new(&tools.java, &self.jars, 128, "org.apache.zookeeper.ZooKeeperMain", &scratch);
+        let args = ["-server", &self.address.to_string(), "deleteall", chroot].map(str::to_owned);
+        match Tools::run_jvm(&what, &tools.java, jvm, args).await {
             Err(error) if error.reason.contains("Node does not exist") => Ok(()),
             done => done,
         }
