@@ -1,6 +1,6 @@
 //! The ends of logs: what readers can get to, and what the leader itself holds.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use krafka::admin::{
     EpochEndOffset, ListOffsetsOptions, ListedOffset, OffsetForLeaderEpochOptions, OffsetSpec,
@@ -23,6 +23,8 @@ pub(crate) struct Ends {
     pub(crate) topics: BTreeMap<TopicName, (Option<TopicId>, i32)>,
     /// Every partition's end, in order.
     pub(crate) ends: Vec<PartitionEnd>,
+    /// The partitions with one replica, which waits for nobody.
+    pub(crate) alone: BTreeSet<TopicPartition>,
 }
 
 /// krafka's answers by partition.
@@ -49,14 +51,20 @@ impl KafkaAdmin {
         let mut places = Vec::new();
         let mut epochs = HashMap::new();
         let mut seen = BTreeMap::new();
+        let mut alone = BTreeSet::new();
         for (name, topic) in &described {
             seen.insert(name.clone(), (topic_id(topic.topic_id), count(topic)));
             for partition in &topic.partitions {
                 let place = TopicPartition::new(name.clone(), partition.partition);
                 epochs.insert(place.clone(), partition.leader_epoch);
+                if partition.replicas.len() == 1 {
+                    alone.insert(place.clone());
+                }
                 places.push(place);
             }
         }
+        // First: a marker that comes in between then shows as an end behind it.
+        let stable = self.list(&places, OffsetSpec::Latest, true).await?;
         let (starts, highs) = tokio::try_join!(
             self.list(&places, OffsetSpec::Earliest, false),
             self.list(&places, OffsetSpec::Latest, false),
@@ -64,19 +72,21 @@ impl KafkaAdmin {
         let mut ends = Vec::with_capacity(places.len());
         for place in &places {
             let start = answer(&starts, place, "read the start of")?;
+            let stable = answer(&stable, place, "read the last stable offset of")?;
             let high = answer(&highs, place, "read the end of")?;
             // The leader's own word on its epoch is newer than the metadata's.
             let epoch = high.leader_epoch.or_else(|| epochs.get(place).copied().flatten());
             ends.push(PartitionEnd {
                 place: place.clone(),
                 start: Offset(start.offset),
+                stable_end: Offset(stable.offset),
                 high_watermark: Offset(high.offset),
                 leader_end: None,
                 epoch,
             });
         }
         self.add_leader_ends(&mut ends).await?;
-        Ok(Ends { topics: seen, ends })
+        Ok(Ends { topics: seen, ends, alone })
     }
 
     /// Asks each leader where its current epoch ends, which is its own log's end: above the high watermark where

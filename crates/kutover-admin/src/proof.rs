@@ -1,8 +1,9 @@
-//! The proof that a fence stands: every leader refuses, and the ends stand still.
+//! The proof that a fence stands: every leader refuses, nothing is open, and the ends stand still.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use kutover_core::decisions::closing::{self, LeaderAnswer, LeaderEnd, Look, NotClosed, Remedy};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult, Retry};
 use kutover_core::ports::FenceProof;
 use kutover_core::words::{TopicName, TopicPartition};
@@ -12,22 +13,27 @@ use crate::admin::KafkaAdmin;
 use crate::ends::Ends;
 use crate::probe::ProbeAnswer;
 
-/// Between two looks while a fence takes hold or replicas catch up.
+/// Between two looks while a fence takes hold, replicas catch up or transactions end.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 impl KafkaAdmin {
     pub(crate) async fn prove(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
         self.prove_bindings(topics).await?;
         let deadline = Instant::now() + self.config.timeouts.proof;
-        // The topics as they stood before any leader was asked: partitions that come later were never asked.
-        let before = self.read_ends(topics).await?;
-        self.prove_refusals(topics, deadline).await?;
-        let ends = self.prove_stillness(topics, deadline).await?;
-        if ends.topics != before.topics {
-            let reason = "topics or partitions came or went while it was proven; prove it again";
-            return Err(ProviderError::new(ErrorKind::Conflict, "prove the fence", reason));
+        let names: BTreeSet<TopicName> = topics.iter().cloned().collect();
+        let (mut first, _) = self.look(topics).await?;
+        loop {
+            let (second, ends) = self.look(topics).await?;
+            let Err(against) = closing::prove(&names, &first, &second) else {
+                let kind = self.fence.switch().kind();
+                return Ok(FenceProof { kind, topics: ends.topics, ends: ends.ends });
+            };
+            if against.why.remedy() == Remedy::Anew || Instant::now() >= deadline {
+                return Err(unproven(&against));
+            }
+            first = second;
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
-        Ok(FenceProof { kind: self.fence.switch().kind(), topics: ends.topics, ends: ends.ends })
     }
 
     /// The opposite: every leader would take a record. One that has not learnt of it yet is asked again.
@@ -66,67 +72,42 @@ impl KafkaAdmin {
         }
     }
 
-    /// Brokers learn of ACLs one by one: a leader that is still open is asked again until the deadline.
-    async fn prove_refusals(&self, topics: &[TopicName], deadline: Instant) -> ProviderResult<()> {
-        loop {
-            let answers = self.probe(topics).await?;
-            let Err(error) = judge(&answers) else { return Ok(()) };
-            if error.retry == Retry::Never || Instant::now() >= deadline {
-                return Err(error);
-            }
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
-    }
-
-    /// The high watermark is the leader's own end, and neither moves between two reads.
-    async fn prove_stillness(&self, topics: &[TopicName], deadline: Instant) -> ProviderResult<Ends> {
-        let mut last = self.read_ends(topics).await?;
-        loop {
-            let ends = self.read_ends(topics).await?;
-            let moving = unsettled(&last, &ends);
-            let Some((place, reason)) = moving else { return Ok(ends) };
-            if Instant::now() >= deadline {
-                return Err(ProviderError::new(
-                    ErrorKind::Unavailable,
-                    format!("prove the fence of {place}"),
-                    reason,
-                ));
-            }
-            last = ends;
-            tokio::time::sleep(LOOK_AGAIN).await;
-        }
+    /// Asks every leader, and only then what the logs come to: what it took before it refused is in its end.
+    async fn look(&self, topics: &[TopicName]) -> ProviderResult<(Look, Ends)> {
+        let answers = self.probe(topics).await?;
+        let ends = self.read_ends(topics).await?;
+        Ok((look_of(answers, &ends), ends))
     }
 }
 
-fn judge(answers: &BTreeMap<TopicPartition, ProbeAnswer>) -> ProviderResult<()> {
-    for (place, answer) in answers {
-        let what = format!("prove the fence of {place}");
-        match answer {
-            ProbeAnswer::Fenced => {}
-            ProbeAnswer::Open => {
-                let reason = "its leader would take a record";
-                return Err(ProviderError::new(ErrorKind::Refused, what, reason).with_retry(Retry::Later));
-            }
-            ProbeAnswer::Unclear(reason) => {
-                let reason = format!("its leader did not refuse as a fenced one does: {reason}");
-                return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
-            }
-        }
-    }
-    Ok(())
+/// What was seen, in the words of whoever judges it. A partition that came after the leaders were asked has no answer.
+fn look_of(mut answers: BTreeMap<TopicPartition, ProbeAnswer>, ends: &Ends) -> Look {
+    let leaders = ends.ends.iter().filter_map(|end| {
+        let refuses = match answers.remove(&end.place)? {
+            ProbeAnswer::Unclear(reason) => return Some((end.place.clone(), Err(reason))),
+            answer => answer == ProbeAnswer::Fenced,
+        };
+        let leader_end = match end.leader_end {
+            Some(end) => LeaderEnd::At(end),
+            None if ends.alone.contains(&end.place) => LeaderEnd::Alone,
+            None => LeaderEnd::Unknown,
+        };
+        let (stable_end, high_watermark, epoch) = (end.stable_end, end.high_watermark, end.epoch);
+        let answer = LeaderAnswer { refuses, stable_end, high_watermark, epoch, leader_end };
+        Some((end.place.clone(), Ok(answer)))
+    });
+    Look { leaders: leaders.collect(), topics: ends.topics.clone() }
 }
 
-/// The first partition whose end is not settled yet, and why.
-fn unsettled(last: &Ends, now: &Ends) -> Option<(TopicPartition, String)> {
-    let behind =
-        now.ends.iter().find(|end| end.leader_end.is_some_and(|leader| leader != end.high_watermark));
-    if let Some(end) = behind {
-        let leader = end.leader_end.map_or(0, |leader| leader.0);
-        let reason = format!("its leader holds {leader} offsets, readers get to {} only", end.high_watermark);
-        return Some((end.place.clone(), reason));
+/// An open leader is no outage: brokers learn of a fence one by one, but somebody may have taken it away.
+fn unproven(against: &NotClosed) -> ProviderError {
+    let error =
+        |kind| ProviderError::new(kind, format!("prove the fence of {}", against.place()), &against.why);
+    match against.why.remedy() {
+        Remedy::Anew => error(ErrorKind::Conflict),
+        Remedy::Fence => error(ErrorKind::Refused).with_retry(Retry::Later),
+        Remedy::Wait => error(ErrorKind::Unavailable),
     }
-    let moved = now.ends.iter().enumerate().find(|(index, end)| last.ends.get(*index) != Some(*end))?.1;
-    Some((moved.place.clone(), "its end or its leader changed between two reads".to_owned()))
 }
 
 #[cfg(test)]
@@ -136,33 +117,64 @@ mod tests {
 
     use super::*;
 
-    fn ends(high: i64, leader: Option<i64>, epoch: i32) -> Ends {
+    fn place() -> TopicPartition {
+        TopicPartition::new("orders", 0)
+    }
+
+    /// What the one partition of a topic comes to.
+    fn ends(stable: i64, high: i64, leader: Option<i64>) -> Ends {
         let end = PartitionEnd {
-            place: TopicPartition::new("orders", 3),
+            place: place(),
             start: Offset(0),
+            stable_end: Offset(stable),
             high_watermark: Offset(high),
             leader_end: leader.map(Offset),
-            epoch: Some(epoch),
+            epoch: Some(1),
         };
-        Ends { topics: BTreeMap::new(), ends: vec![end] }
+        Ends { topics: [("orders".into(), (None, 1))].into(), ends: vec![end], alone: BTreeSet::new() }
     }
 
-    #[test]
-    fn an_end_is_settled_when_it_is_the_leaders_and_stands_still() {
-        assert_eq!(unsettled(&ends(7, Some(7), 1), &ends(7, Some(7), 1)), None);
-        assert_eq!(unsettled(&ends(7, None, 1), &ends(7, None, 1)), None);
-        assert!(unsettled(&ends(3, Some(7), 1), &ends(3, Some(7), 1)).is_some(), "replicas are behind");
-        assert!(unsettled(&ends(6, Some(6), 1), &ends(7, Some(7), 1)).is_some(), "the end moved");
-        assert!(unsettled(&ends(7, Some(7), 1), &ends(7, Some(7), 2)).is_some(), "the leader changed");
+    fn judged(first: &Look, second: &Look) -> Result<(), ProviderError> {
+        closing::prove(&["orders".into()].into(), first, second).map_err(|against| unproven(&against))
     }
 
+    /// The partition is named, and callers are told whether somebody has to raise the fence, or time mends it.
     #[test]
-    fn a_leader_that_is_open_or_silent_is_named() {
-        let answers = |answer| BTreeMap::from([(TopicPartition::new("orders", 3), answer)]);
-        assert!(judge(&answers(ProbeAnswer::Fenced)).is_ok());
-        for answer in [ProbeAnswer::Open, ProbeAnswer::Unclear("no answer".into())] {
-            let error = judge(&answers(answer)).unwrap_err();
-            assert!(error.to_string().contains("topic orders, partition 3"), "{error}");
+    fn a_leader_that_is_open_silent_or_behind_is_named() {
+        let fenced = || Some(ProbeAnswer::Fenced);
+        let unclear = Some(ProbeAnswer::Unclear("gone".into()));
+        for (answer, ends, expected) in [
+            (fenced(), ends(7, 7, Some(7)), None),
+            (Some(ProbeAnswer::Open), ends(7, 7, Some(7)), Some(ErrorKind::Refused)),
+            (unclear, ends(7, 7, Some(7)), Some(ErrorKind::Unavailable)),
+            (None, ends(7, 7, Some(7)), Some(ErrorKind::Unavailable)),
+            (fenced(), ends(3, 3, Some(7)), Some(ErrorKind::Unavailable)),
+            (fenced(), ends(7, 7, None), Some(ErrorKind::Unavailable)),
+            (fenced(), ends(5, 7, Some(7)), Some(ErrorKind::Unavailable)),
+        ] {
+            let look = look_of(answer.iter().map(|answer| (place(), answer.clone())).collect(), &ends);
+            let error = judged(&look, &look).err();
+            assert_eq!(error.as_ref().map(|error| error.kind), expected, "{answer:?}, {ends:?}");
+            if let Some(error) = error {
+                assert_eq!(error.what, "prove the fence of topic orders, partition 0");
+                assert_eq!(error.retry, Retry::Later, "{error}");
+            }
         }
+    }
+
+    /// A cluster that has no such call (embedded) has one replica of everything.
+    #[test]
+    fn one_replica_waits_for_nobody() {
+        let alone = Ends { alone: [place()].into(), ..ends(7, 7, None) };
+        let look = look_of([(place(), ProbeAnswer::Fenced)].into(), &alone);
+        assert_eq!(judged(&look, &look), Ok(()));
+    }
+
+    #[test]
+    fn topics_that_came_or_went_are_a_conflict() {
+        let look = look_of([(place(), ProbeAnswer::Fenced)].into(), &ends(7, 7, Some(7)));
+        let fewer = Look { topics: [("orders".into(), (None, 0))].into(), ..look.clone() };
+        assert_eq!(judged(&fewer, &look).unwrap_err().kind, ErrorKind::Conflict);
+        assert_eq!(judged(&Look::default(), &look).unwrap_err().kind, ErrorKind::Conflict);
     }
 }

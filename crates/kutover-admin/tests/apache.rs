@@ -41,6 +41,7 @@ async fn everything(test: &str, version: KafkaVersion) {
     scenarios::size_fence(&cluster).await;
     scenarios::groups(&cluster).await;
     scenarios::fence(&cluster).await;
+    scenarios::fence_over_a_transaction(&cluster).await;
     scenarios::fence_beside_acls(&cluster).await;
     scenarios::producer_ids(&cluster).await;
     scenarios::isolated(&cluster, &lab).await;

@@ -151,6 +151,23 @@ async fn a_tail_of_markers_holds_no_data() {
     assert_eq!(progress(&seen, "billing", &place).expect("answered").tail, Tail::Data);
 }
 
+/// L10: a marker passes the fence, and the proof waits for it.
+#[tokio::test]
+async fn a_fence_is_not_proven_over_an_open_transaction() {
+    let (cluster, admin) = world(1).await;
+    let kafka = ordinary(&cluster.bootstrap_servers()).await;
+    let place = TopicPartition::new("ledger", 0);
+    let transactional = kafka.producer().build_transactional("ledger-writer").await.expect("a producer");
+    for commit in [true, false] {
+        let begin = async || ((), begin_in(&transactional, &place).await);
+        let end = async |()| {
+            let ended = if commit { transactional.commit().await } else { transactional.abort().await };
+            ended.expect("it ends");
+        };
+        conformance::admin::a_fence_is_not_proven_over_an_open_transaction(&admin, &place, begin, end).await;
+    }
+}
+
 #[tokio::test]
 async fn a_topic_that_the_query_names_no_partition_of_is_looked_up() {
     let (_cluster, admin) = world(1).await;

@@ -210,6 +210,31 @@ async fn a_leader_that_does_not_refuse_holds_with_its_name() {
     assert_complete(&world, &finished.unwrap(), "every leader refuses");
 }
 
+/// L10: the marker of a transaction passes the fence, and nothing is closed before it stands: the drain would wait for ever.
+#[tokio::test(start_paused = true)]
+async fn an_open_transaction_is_waited_for() {
+    let world = world().await;
+    let blue = world.cluster(Colour::Blue).unwrap();
+    let open = blue.begin();
+    open.produce(&place(1), record("open")).unwrap();
+    let (_operator, words) = mpsc::unbounded_channel();
+    let mut reasons = vec![];
+    let finished = controller(&world, CONFIG)
+        .run(words, |event| {
+            if let Event::Hold { reason, .. } = event {
+                blue.abort_transaction(open.id());
+                reasons.push(reason);
+            }
+        })
+        .await
+        .unwrap();
+    assert_complete(&world, &finished, "its marker stands");
+    let [why] = reasons.as_slice() else { panic!("{reasons:?}") };
+    assert!(why.contains("topic orders, partition 1: a transaction is open from 10 (end 11)"), "{why}");
+    let ends = finished.progress.chain.closed_ends(Generation(1)).unwrap();
+    assert_eq!(ends[&place(1)], Offset(12), "behind the marker");
+}
+
 /// L9: a group that has not read everything, and one born after the plan was made, hold the drain by name.
 #[tokio::test(start_paused = true)]
 async fn unread_records_hold_the_drain_by_name() {

@@ -86,6 +86,16 @@ async fn a_cluster_keeps_its_admin_contract() {
             options.unknown_configs = ["new.fangled".into()].into()
         });
         admin::an_unknown_config_is_named(&blue, &"odd".into(), "new.fangled").await;
+        for commit in [true, false] {
+            let place = TopicPartition::new("ledger", 1);
+            let begin = async || {
+                let transaction = blue.begin();
+                let since = transaction.produce(&place, record("open")).unwrap();
+                (transaction, since)
+            };
+            let end = async |open: MemoryTransaction| if commit { open.commit() } else { open.abort() };
+            admin::a_fence_is_not_proven_over_an_open_transaction(&blue, &place, begin, end).await;
+        }
     }
 }
 

@@ -42,6 +42,7 @@ enum Flaw {
     ReplacesAccess,
     TakesNothingAway,
     HidesItsFence,
+    ForgetsMarkers,
 }
 
 struct Flawed {
@@ -118,6 +119,10 @@ impl ClusterAdmin for Flawed {
         self.inner.raise_fence(topics).await
     }
     async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
+        if self.flaw == Flaw::ForgetsMarkers {
+            let ends = self.inner.ends(topics).await?;
+            return Ok(FenceProof { kind: FenceKind::Hook, topics: BTreeMap::new(), ends });
+        }
         self.inner.prove_fence(topics).await
     }
     async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
@@ -175,6 +180,20 @@ async fn admins_that_break_a_clause_are_rejected() {
         let cluster = Flawed::new(flaw).await;
         rejected(by, admin::check_all(&cluster, &cluster, "t")).await;
     }
+}
+
+#[tokio::test]
+async fn an_admin_that_forgets_of_markers_is_rejected() {
+    let cluster = Flawed::new(Flaw::ForgetsMarkers).await;
+    let place = TopicPartition::new("ledger", 0);
+    let begin = async || {
+        let transaction = cluster.inner.begin();
+        let since = transaction.produce(&place, StoredRecord::default()).unwrap();
+        (transaction, since)
+    };
+    let end = async |transaction: MemoryTransaction| transaction.commit();
+    let suite = admin::a_fence_is_not_proven_over_an_open_transaction(&cluster, &place, begin, end);
+    rejected("ClusterAdmin, clause 5", suite).await;
 }
 
 /// A fence over a set of names, with what it does wrong.

@@ -77,7 +77,6 @@ pub(super) const PROOFS: &[Proof] = &[
         "retention_is_raised_while_it_runs_and_restored_exactly",
     ),
     proof("past-end-ignored", Suite::Core, "a_closed_end_must_stand"),
-    proof("past-end-ignored", Suite::Core, "what_opens_a_closed_segment_again"),
     proof("re-created-ignored", Suite::Core, "a_topic_made_anew_holds_the_removal"),
     proof(
         "remove-by-colour",

@@ -20,7 +20,7 @@ use kutover_core::words::{Offset, TopicPartition};
 
 use kutover_core::ports::ClusterProvisioner as _;
 use kutover_lab::LabProvisioner;
-use kutover_testkit::conformance;
+use kutover_testkit::{conformance, until};
 
 use super::support::*;
 
@@ -268,6 +268,32 @@ pub async fn fence(cluster: &Incarnation) {
     write(&producer(&kafka).await, &places[0], 1).await.expect("it takes records again");
     assert_eq!(read(&consumer, 1).await, 1);
     admin.delete_topics(&[topic]).await.expect("deleted");
+}
+
+/// L10: a transaction is open when the fence rises, and its marker passes it: nothing is proven before, and all of it is in
+/// what is proven after.
+pub async fn fence_over_a_transaction(cluster: &Incarnation) {
+    let admin = KafkaAdmin::connect(config_of(cluster)).await.expect("connect");
+    let kafka = ordinary(&cluster.bootstrap.join(",")).await;
+    let place = TopicPartition::new("payments", 1);
+    let topics = [place.topic.clone()];
+    let transactional = kafka.producer().build_transactional("payments-writer").await.expect("a producer");
+    for commit in [true, false] {
+        let begin = async || ((), begin_in(&transactional, &place).await);
+        let end = async |()| {
+            let ended = if commit { transactional.commit().await } else { transactional.abort().await };
+            ended.expect("the coordinator ends it, fence or not");
+            // The marker is written a moment after that.
+            let marked = async || {
+                let ends = admin.ends(&topics).await.expect("ends");
+                ends.iter().all(|end| end.stable_end == end.high_watermark).then_some(())
+            };
+            until("the marker", BOUND, marked).await;
+        };
+        conformance::admin::a_fence_is_not_proven_over_an_open_transaction(&admin, &place, begin, end).await;
+        admin.prove_open(&topics).await.expect("every leader takes records again");
+    }
+    admin.delete_topics(&topics).await.expect("deleted");
 }
 
 /// What was there before stays, and a fence that a dead process half raised is taken away.

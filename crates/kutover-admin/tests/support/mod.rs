@@ -62,6 +62,13 @@ pub async fn write_open(producer: &TransactionalProducer, topic: &TopicName, tex
     let _stored = producer.send(record).await.expect("it is stored");
 }
 
+/// Begins a transaction with a record in one partition, and gives its offset.
+pub async fn begin_in(producer: &TransactionalProducer, place: &TopicPartition) -> Offset {
+    producer.begin().expect("begin");
+    let record = Record::new(place.topic.as_str(), "open").partition(place.partition);
+    Offset(producer.send(record).await.expect("it is stored").offset)
+}
+
 /// A new ordinary producer that does not try for long.
 pub async fn producer(kafka: &Kafka) -> Producer {
     let producer = kafka.producer().delivery_timeout(Duration::from_secs(31)).metrics_push(false);

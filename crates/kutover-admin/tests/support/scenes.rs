@@ -253,12 +253,7 @@ impl Scene {
         assert_eq!(ids, [last[0].producer_id], "the batch says whose it is");
 
         let transactional = self.transactional("surveyed-writer").await;
-        let begin = async || {
-            transactional.begin().expect("begin");
-            let record = Record::new("surveyed", "open").partition(1);
-            let stored = transactional.send(record).await.expect("stored");
-            ((), Offset(stored.offset))
-        };
+        let begin = async || ((), begin_in(&transactional, &places[1]).await);
         let end = async |()| {
             transactional.commit().await.expect("commit");
             let marked = async || {

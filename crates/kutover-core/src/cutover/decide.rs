@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Barrier, Draft, Plan, Redirected, Side, Topics, Verified, WayBack};
 use crate::chain::{Chain, ChainError, ClosedBy, Segment, SegmentEnd};
 use crate::controls::{Control, without};
+use crate::decisions::closing;
 use crate::drain::{Observation, Required};
 use crate::messages::{MemberKind, MemberState};
 use crate::owner::Target;
@@ -311,6 +312,14 @@ pub(super) fn close_segments(
         chain.close(place, left, end.high_watermark, by).map_err(refuse)?;
     }
     Ok((chain, topics))
+}
+
+/// Why no quiet closes these ends: a transaction is open, and its marker is still to come (L10).
+pub(super) fn still_open(ends: &[PartitionEnd]) -> Option<String> {
+    ends.iter().find_map(|end| {
+        let why = closing::open_transaction(end.stable_end, end.high_watermark)?;
+        Some(format!("not closed: {}: {why}", end.place))
+    })
 }
 
 /// Records between the starts and closed ends of a generation's segments.

@@ -77,6 +77,7 @@ pub(super) fn end(partition: i32, offset: i64) -> PartitionEnd {
     PartitionEnd {
         place: place(partition),
         start: Offset(0),
+        stable_end: Offset(offset),
         high_watermark: Offset(offset),
         leader_end: None,
         epoch: None,

@@ -213,6 +213,15 @@ impl Cutover {
         }
     }
 
+    /// Whether ends that stood still may be closed: goes on once the quiet window is over and no transaction is open.
+    pub(super) fn quiet(&self, ends: &[PartitionEnd]) -> Next {
+        let timings = &self.plan.timings;
+        match (self.until(timings.quiet_window_ms, State::Planned), decide::still_open(ends)) {
+            (Next::Goto(_), Some(why)) => Next::HoldFor(why, timings.poll_ms),
+            (next, _) => next,
+        }
+    }
+
     pub(super) fn fencing(&mut self, redirected: Redirected, step: Fencing, cause: Cause) -> Next {
         let verified = &redirected.prepared.verified;
         let (old, topics) = (verified.old.incarnation.clone(), verified.topic_names());
@@ -259,7 +268,7 @@ impl Cutover {
                 if now != before {
                     return Next::Goto(State::Fencing(redirected, Fencing::Quiet(now)));
                 }
-                match self.until(self.plan.timings.quiet_window_ms, State::Planned) {
+                match self.quiet(&ends) {
                     Next::Goto(_) => self.close(redirected, &ends, ClosedBy::Quiet, BTreeMap::new()),
                     wait => wait,
                 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::drain::LogRange;
 use crate::error::Outcome;
 use crate::owner::Intent;
-use crate::ports::{FenceKind, FenceProof};
+use crate::ports::{FenceKind, FenceProof, PartitionEnd};
 use crate::words::{Colour, Generation, GroupId, Offset, TopicName};
 
 #[test]
@@ -176,6 +176,50 @@ fn a_waived_fence_needs_quiet_and_a_person() {
     assert_eq!(stop, Stop::Complete);
     assert_eq!(asked, [ApprovalGate::Removal]);
     assert!(reads >= 3 + 2_000 / 100, "{reads} reads do not cover the quiet window");
+}
+
+/// L10: a transaction that is open while the ends stand still would get its marker behind them.
+#[test]
+fn a_quiet_end_waits_for_open_transactions() {
+    let mut plan = plan();
+    plan.fence = FencePolicy::Waived;
+    let seen = || {
+        let ended = LogRange { start: Offset(0), end: Offset(101) };
+        let mut seen = drained(101);
+        seen.logs.insert(place(1), Ok(ended));
+        seen
+    };
+    let mut reads = 0;
+    let (stop, world) = World::new(plan, vec![])
+        .but(|command, _| match command {
+            Command::ReadEnds { .. } => {
+                reads += 1;
+                // For longer than the quiet window.
+                let open = PartitionEnd { stable_end: Offset(95), ..end(1, 100) };
+                let second = if reads < 50 { open } else { end(1, 101) };
+                Some(Ok(Answer::Ends { ends: vec![end(0, 100), second] }))
+            }
+            Command::ObserveDrain { .. } => Some(Ok(Answer::Drain { seen: seen(), listed: BTreeMap::new() })),
+            Command::Reprove { .. } => Some(Ok(Answer::Reproved {
+                published: target(2, Colour::Green),
+                new: identity(Colour::Green),
+                seen: seen(),
+                listed: BTreeMap::new(),
+                topics: topics(),
+            })),
+            _ => None,
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete);
+    assert_eq!(
+        world.holds(),
+        [
+            "not closed: topic orders, partition 1: a transaction is open from 95 (end 100), and its marker would come behind \
+             that end; it ends by itself after its time-out, or abort it with `kafka-transactions.sh abort`, --start-offset 95"
+        ]
+    );
+    let closed = |event: &Event| matches!(event, Event::Closed { records: 201, .. });
+    assert!(world.events.iter().any(closed), "behind the marker: {:?}", world.events);
 }
 
 /// L8: a producer that still beats on the old cluster holds the isolation; a silent one does not.

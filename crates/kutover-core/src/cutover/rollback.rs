@@ -363,7 +363,7 @@ impl Cutover {
         if now != before {
             return Next::Goto(State::RollingBack(way, Rollback::Quiet(now)));
         }
-        match self.until(self.plan.timings.quiet_window_ms, State::Planned) {
+        match self.quiet(ends) {
             Next::Goto(_) => {}
             wait => return wait,
         }

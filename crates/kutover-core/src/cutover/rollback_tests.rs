@@ -240,6 +240,30 @@ fn without_a_fence_the_way_back_is_open_at_once() {
     assert_eq!(segments[1].end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet });
 }
 
+/// L10: nor is it closed there while a transaction is open.
+#[test]
+fn what_is_left_without_a_fence_waits_for_open_transactions() {
+    let mut plan = plan();
+    plan.fence = FencePolicy::Waived;
+    let mut reads = 0;
+    let mut world = World::new(plan, vec![]).but(move |command, _| match command {
+        Command::ReadEnds { old, .. } if old.colour == Colour::Green => {
+            reads += 1;
+            let open = PartitionEnd { stable_end: Offset(98), ..end(1, 99) };
+            let second = if reads < 50 { open } else { end(1, 100) };
+            Some(Ok(Answer::Ends { ends: vec![end(0, 100), second] }))
+        }
+        _ => None,
+    });
+    world.rollback = Some(number("announce the target"));
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let [why] = world.holds()[..] else { panic!("{:?}", world.holds()) };
+    assert!(why.starts_with("not closed: topic orders, partition 1: a transaction is open from 98"), "{why}");
+    let left = &world.machine.progress().chain.segments(&place(1))[1];
+    assert_eq!(left.end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet }, "behind the marker");
+}
+
 /// Where a way back without a fence found both partitions to end later, at 109: the drain's looks, and how it ended.
 fn back_with_a_latecomer(committed: impl Fn(usize) -> i64 + 'static) -> (Stop, usize, Vec<Event>) {
     let mut plan = plan();

@@ -1,31 +1,17 @@
-//! When a segment is closed, and when it no longer is (L10, L12).
+//! When a segment is closed (L10, L12).
 //!
 //! Closed is never receipts and never stillness alone. Every leader refuses; the high watermark is the leader's own log
 //! end, so that no record is on its way to the replicas; no transaction is open, so that no marker is still to come
-//! behind the end (markers pass every fence); and all of it was the same in two looks. The proof names topic ids,
-//! partition counts and leader epochs: when one of them changes it is void, and a topic that was made again, or a log
-//! that goes on, opens the segment again.
+//! behind the end (markers pass a fence); and all of it was the same in two looks. What comes behind a closed end all the
+//! same is the drain's to notice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-use crate::controls::{Control, without};
 use crate::words::{Offset, TopicId, TopicName, TopicPartition, is_reserved_topic};
 
-/// What a topic is at the time of a look.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct TopicThere {
-    /// Its id, where the cluster knows topic ids.
-    pub id: Option<TopicId>,
-    /// How many partitions it has.
-    pub partitions: i32,
-}
-
 /// The end of the leader's own log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaderEnd {
     /// As the leader says for its current epoch (OffsetForLeaderEpoch).
     At(Offset),
@@ -35,63 +21,43 @@ pub enum LeaderEnd {
     Unknown,
 }
 
-/// What one partition's leader answered.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// What one partition's leader answered, in the order in which it is to be asked. Each answer rests on the one before it:
+/// who refuses opens no transaction any more, and who has none open puts no marker behind the end.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaderAnswer {
-    /// The leader epoch, where known.
-    pub epoch: Option<i32>,
     /// Whether it refused the probe.
     pub refuses: bool,
-    /// The first offset that readers cannot get to.
-    pub high_watermark: Offset,
     /// The first offset that a `read_committed` reader cannot get to: below the high watermark while a transaction is open.
     pub stable_end: Offset,
+    /// The first offset that readers cannot get to.
+    pub high_watermark: Offset,
+    /// The leader epoch, where known.
+    pub epoch: Option<i32>,
     /// The end of its own log.
     pub leader_end: LeaderEnd,
 }
 
 /// One look at all topics that are to be closed. What is absent was not answered.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Look {
-    /// The topics.
-    pub topics: BTreeMap<TopicName, TopicThere>,
-    /// Their partitions' leaders. `Err` is the reason why one did not answer.
-    #[serde(with = "crate::decisions::pairs")]
+    /// The topics, with their ids (where the cluster knows any) and how many partitions they have.
+    pub topics: BTreeMap<TopicName, (Option<TopicId>, i32)>,
+    /// Their partitions' leaders. `Err` is the reason why one is not known to refuse.
     pub leaders: BTreeMap<TopicPartition, Result<LeaderAnswer, String>>,
 }
 
 impl Look {
-    fn leader(&self, place: &TopicPartition) -> Result<&LeaderAnswer, String> {
+    fn leader(&self, place: &TopicPartition) -> Result<&LeaderAnswer, Why> {
         match self.leaders.get(place) {
             Some(Ok(answer)) => Ok(answer),
-            Some(Err(reason)) => Err(reason.clone()),
-            None => Err("no answer".into()),
+            Some(Err(reason)) => Err(Why::Unclear { reason: reason.clone() }),
+            None => Err(Why::Unclear { reason: "no answer".into() }),
         }
     }
 }
 
-/// The end of one partition, and the epoch of the leader that it was proven at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ClosedEnd {
-    /// The first offset that is not part of the segment.
-    pub end: Offset,
-    /// The leader epoch, where known.
-    pub epoch: Option<i32>,
-}
-
-/// The proof that segments are closed, with all that it rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ClosedProof {
-    /// The topics as they were.
-    pub topics: BTreeMap<TopicName, TopicThere>,
-    /// Each partition's end.
-    #[serde(with = "crate::decisions::pairs")]
-    pub ends: BTreeMap<TopicPartition, ClosedEnd>,
-}
-
 /// What stands against a closed segment.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "why")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The topic is not there.
     TopicGone,
@@ -109,9 +75,9 @@ pub enum Why {
         /// How many it has.
         is: i32,
     },
-    /// A leader did not answer.
-    Silent {
-        /// Why.
+    /// A leader did not answer, or neither refused nor would have taken a record.
+    Unclear {
+        /// What it said instead.
         reason: String,
     },
     /// A leader takes records.
@@ -146,38 +112,76 @@ pub enum Why {
         /// The end in the second.
         is: Offset,
     },
-    /// Records stand behind the end that was closed.
-    PastClosedEnd {
-        /// The closed end.
-        closed: Offset,
-        /// The end that is there.
-        found: Offset,
-    },
-    /// The log ends before the end that was closed: records are gone.
-    ShortOfClosedEnd {
-        /// The closed end.
-        closed: Offset,
-        /// The end that is there.
-        found: Offset,
-    },
 }
 
-/// What follows from a reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+/// What follows from a reason, the weightiest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Remedy {
+    /// The topics are not those that were looked at: a proof of those that are there begins anew.
+    Anew,
+    /// The fence is not up there, or not yet.
+    Fence,
     /// Look again: it passes by itself.
     Wait,
-    /// The proof is void and is taken again.
-    ProveAgain,
-    /// The fence is not up there: raise it again, then prove.
-    Fence,
-    /// Somebody has to look: the cutover holds.
-    Hold,
 }
 
-/// One reason, with its place.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+impl Why {
+    /// What follows from it.
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Why::TopicGone | Why::TopicMadeAgain { .. } | Why::PartitionsChanged { .. } => Remedy::Anew,
+            Why::TakesRecords => Remedy::Fence,
+            Why::Unclear { .. }
+            | Why::LeaderChanged { .. }
+            | Why::ReplicasBehind { .. }
+            | Why::LeaderEndUnknown
+            | Why::OpenTransaction { .. }
+            | Why::StillMoving { .. } => Remedy::Wait,
+        }
+    }
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = |id: &Option<TopicId>| id.as_ref().map_or("unknown".to_owned(), ToString::to_string);
+        let epoch = |epoch: &Option<i32>| epoch.map_or("unknown".to_owned(), |epoch| epoch.to_string());
+        match self {
+            Why::TopicGone => f.write_str("it is not there any more; find out who deleted it"),
+            Why::TopicMadeAgain { was, is } => write!(
+                f,
+                "it was deleted and made again (id {}, now {}); find out who writes to this cluster",
+                id(was),
+                id(is)
+            ),
+            Why::PartitionsChanged { was, is } => {
+                write!(f, "it had {was} partitions and has {is}; prove it again")
+            }
+            Why::Unclear { reason } => {
+                write!(f, "its leader did not refuse as a fenced one does: {reason}")
+            }
+            Why::TakesRecords => f.write_str("its leader takes records, the fence is not up there"),
+            Why::LeaderChanged { was, is } => {
+                write!(f, "its leader changed (epoch {}, now {})", epoch(was), epoch(is))
+            }
+            Why::ReplicasBehind { high_watermark, leader_end } => {
+                write!(
+                    f,
+                    "replicas are behind, {high_watermark} of {leader_end}; waiting for the in-sync set"
+                )
+            }
+            Why::LeaderEndUnknown => f.write_str("its leader's own end was not answered"),
+            Why::OpenTransaction { from, end } => write!(
+                f,
+                "a transaction is open from {from} (end {end}), and its marker would come behind that end; it ends by itself \
+                 after its time-out, or abort it with `kafka-transactions.sh abort`, --start-offset {from}"
+            ),
+            Why::StillMoving { was, is } => write!(f, "its end moved from {was} to {is} between two looks"),
+        }
+    }
+}
+
+/// A reason, with its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotClosed {
     /// The topic.
     pub topic: TopicName,
@@ -196,67 +200,11 @@ impl NotClosed {
         Self { topic: place.topic.clone(), partition: Some(place.partition), why }
     }
 
-    /// What follows from it.
-    pub fn remedy(&self) -> Remedy {
-        match self.why {
-            Why::Silent { .. }
-            | Why::ReplicasBehind { .. }
-            | Why::LeaderEndUnknown
-            | Why::OpenTransaction { .. }
-            | Why::StillMoving { .. } => Remedy::Wait,
-            Why::LeaderChanged { .. } => Remedy::ProveAgain,
-            Why::TakesRecords => Remedy::Fence,
-            Why::TopicGone
-            | Why::TopicMadeAgain { .. }
-            | Why::PartitionsChanged { .. }
-            | Why::PastClosedEnd { .. }
-            | Why::ShortOfClosedEnd { .. } => Remedy::Hold,
-        }
-    }
-}
-
-impl fmt::Display for NotClosed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "topic {}", self.topic)?;
-        if let Some(partition) = self.partition {
-            write!(f, ", partition {partition}")?;
-        }
-        let id = |id: &Option<TopicId>| id.as_ref().map_or("unknown".to_owned(), ToString::to_string);
-        let epoch = |epoch: &Option<i32>| epoch.map_or("unknown".to_owned(), |epoch| epoch.to_string());
-        match &self.why {
-            Why::TopicGone => f.write_str(": it is not there any more; find out who deleted it"),
-            Why::TopicMadeAgain { was, is } => write!(
-                f,
-                ": it was deleted and made again (id {}, now {}); find out who writes to the old cluster",
-                id(was),
-                id(is)
-            ),
-            Why::PartitionsChanged { was, is } => write!(f, ": it had {was} partitions and has {is}"),
-            Why::Silent { reason } => write!(f, ": its leader did not answer ({reason})"),
-            Why::TakesRecords => f.write_str(": its leader takes records, the fence is not up there"),
-            Why::LeaderChanged { was, is } => {
-                write!(f, ": its leader changed (epoch {}, now {})", epoch(was), epoch(is))
-            }
-            Why::ReplicasBehind { high_watermark, leader_end } => write!(
-                f,
-                ": replicas are behind, {high_watermark} of {leader_end}; waiting for the in-sync set"
-            ),
-            Why::LeaderEndUnknown => f.write_str(": its leader's own end was not answered"),
-            Why::OpenTransaction { from, end } => write!(
-                f,
-                ": a transaction is open from {from} (end {end}); it ends by itself after its time-out, or abort it with \
-                 kafka-transactions.sh"
-            ),
-            Why::StillMoving { was, is } => write!(f, ": its end moved from {was} to {is} between two looks"),
-            Why::PastClosedEnd { closed, found } => {
-                write!(
-                    f,
-                    ": closed at {closed}, but the log goes on to {found}; somebody wrote behind the fence"
-                )
-            }
-            Why::ShortOfClosedEnd { closed, found } => {
-                write!(f, ": closed at {closed}, but the log ends at {found}; records are gone")
-            }
+    /// The topic or the partition, as errors name it.
+    pub fn place(&self) -> String {
+        match self.partition {
+            Some(partition) => TopicPartition::new(self.topic.clone(), partition).to_string(),
+            None => format!("topic {}", self.topic),
         }
     }
 }
@@ -264,51 +212,36 @@ impl fmt::Display for NotClosed {
 /// Judges two looks, the second taken after the first was complete.
 ///
 /// # Errors
-/// Every reason why the segments are not closed, in order of topic and partition.
-pub fn prove(
-    topics: &BTreeSet<TopicName>,
-    first: &Look,
-    second: &Look,
-) -> Result<ClosedProof, Vec<NotClosed>> {
-    let mut proof = ClosedProof { topics: BTreeMap::new(), ends: BTreeMap::new() };
+/// Why the segments are not closed: what weighs most, the first in order of topic and partition.
+pub fn prove(topics: &BTreeSet<TopicName>, first: &Look, second: &Look) -> Result<(), NotClosed> {
     let mut against = Vec::new();
     for topic in topics.iter().filter(|topic| !is_reserved_topic(topic.as_str())) {
-        let (Some(before), Some(now)) = (first.topics.get(topic), second.topics.get(topic)) else {
+        let (Some(was), Some(is)) = (first.topics.get(topic), second.topics.get(topic)) else {
             against.push(NotClosed::topic(topic, Why::TopicGone));
             continue;
         };
-        if let Some(why) = topic_changed(before, now) {
+        if let Some(why) = topic_changed(was, is) {
             against.push(NotClosed::topic(topic, why));
             continue;
         }
-        proof.topics.insert(topic.clone(), now.clone());
-        for partition in 0..now.partitions {
-            let place = TopicPartition { topic: topic.clone(), partition };
-            match prove_partition(first.leader(&place), second.leader(&place)) {
-                Ok(end) => {
-                    proof.ends.insert(place, end);
-                }
-                Err(why) => against.push(NotClosed::at(&place, why)),
-            }
-        }
+        let places = (0..is.1).map(|partition| TopicPartition::new(topic.clone(), partition));
+        against.extend(places.filter_map(|place| {
+            let why = prove_partition(first.leader(&place), second.leader(&place)).err()?;
+            Some(NotClosed::at(&place, why))
+        }));
     }
-    if against.is_empty() { Ok(proof) } else { Err(against) }
+    against.into_iter().min_by_key(|one| one.why.remedy()).map_or(Ok(()), Err)
 }
 
-fn topic_changed(was: &TopicThere, is: &TopicThere) -> Option<Why> {
-    if was.id != is.id {
-        return Some(Why::TopicMadeAgain { was: was.id.clone(), is: is.id.clone() });
+fn topic_changed(was: &(Option<TopicId>, i32), is: &(Option<TopicId>, i32)) -> Option<Why> {
+    if was.0 != is.0 {
+        return Some(Why::TopicMadeAgain { was: was.0.clone(), is: is.0.clone() });
     }
-    (was.partitions != is.partitions)
-        .then_some(Why::PartitionsChanged { was: was.partitions, is: is.partitions })
+    (was.1 != is.1).then_some(Why::PartitionsChanged { was: was.1, is: is.1 })
 }
 
-fn prove_partition(
-    first: Result<&LeaderAnswer, String>,
-    second: Result<&LeaderAnswer, String>,
-) -> Result<ClosedEnd, Why> {
-    let silent = |reason| Why::Silent { reason };
-    let (first, second) = (first.map_err(silent)?, second.map_err(silent)?);
+fn prove_partition(first: Result<&LeaderAnswer, Why>, second: Result<&LeaderAnswer, Why>) -> Result<(), Why> {
+    let (first, second) = (first?, second?);
     let end = second.high_watermark;
     if !first.refuses || !second.refuses {
         return Err(Why::TakesRecords);
@@ -328,51 +261,16 @@ fn prove_partition(
     if first.high_watermark != end {
         return Err(Why::StillMoving { was: first.high_watermark, is: end });
     }
-    if second.stable_end < end {
-        return Err(Why::OpenTransaction { from: second.stable_end, end });
+    match open_transaction(second.stable_end, end) {
+        Some(open) => Err(open),
+        None => Ok(()),
     }
-    Ok(ClosedEnd { end, epoch: second.epoch })
 }
 
-/// What a later look says against a proof: empty if it still stands.
-pub fn changes(proof: &ClosedProof, now: &Look) -> Vec<NotClosed> {
-    let mut against = Vec::new();
-    for (topic, was) in &proof.topics {
-        match now.topics.get(topic) {
-            None => against.push(NotClosed::topic(topic, Why::TopicGone)),
-            Some(is) => against.extend(topic_changed(was, is).map(|why| NotClosed::topic(topic, why))),
-        }
-    }
-    for (place, closed) in &proof.ends {
-        let whys = match now.leader(place) {
-            Ok(answer) => partition_changes(*closed, answer),
-            Err(reason) => vec![Why::Silent { reason }],
-        };
-        against.extend(whys.into_iter().map(|why| NotClosed::at(place, why)));
-    }
-    against
-}
-
-fn partition_changes(closed: ClosedEnd, answer: &LeaderAnswer) -> Vec<Why> {
-    // A leader may hold more than readers can get to: that is written behind the fence as well.
-    let found = match answer.leader_end {
-        LeaderEnd::At(end) => end.max(answer.high_watermark),
-        LeaderEnd::Alone | LeaderEnd::Unknown => answer.high_watermark,
-    };
-    let mut whys = Vec::new();
-    if found > closed.end && !without(Control::PastEndIgnored) {
-        whys.push(Why::PastClosedEnd { closed: closed.end, found });
-    }
-    if found < closed.end {
-        whys.push(Why::ShortOfClosedEnd { closed: closed.end, found });
-    }
-    if !answer.refuses {
-        whys.push(Why::TakesRecords);
-    }
-    if answer.epoch != closed.epoch {
-        whys.push(Why::LeaderChanged { was: closed.epoch, is: answer.epoch });
-    }
-    whys
+/// Whether a transaction is open, by what readers of committed records and all others get to. The former is asked for first:
+/// if it then is as much as all others get to, nothing was open, and no marker has come in between.
+pub fn open_transaction(stable_end: Offset, high_watermark: Offset) -> Option<Why> {
+    (stable_end < high_watermark).then_some(Why::OpenTransaction { from: stable_end, end: high_watermark })
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ pub enum FenceKind {
     Hook,
 }
 
-/// The proof that a fence stands: every leader refused, and the ends stood still.
+/// The proof that a fence stands: every leader refused, no transaction was open, and the ends stood still.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct FenceProof {
     /// The kind of fence.
@@ -104,6 +104,10 @@ pub struct PartitionEnd {
     pub place: TopicPartition,
     /// The first offset still there.
     pub start: Offset,
+    /// The last stable offset: the first one that a `read_committed` reader cannot get to. Below the high watermark a
+    /// transaction is open, whose marker is still to come. Read no later than the high watermark: where the two are equal,
+    /// nothing was open then, and no marker came in between.
+    pub stable_end: Offset,
     /// The high watermark: what readers can get to.
     pub high_watermark: Offset,
     /// The leader's own log end, where the cluster can tell; where it differs, replicas are behind.
@@ -124,8 +128,9 @@ pub struct PartitionEnd {
 /// 4. `raise_fence` and `lift_fence` are repeatable. `lift_fence` takes away all that `raise_fence` ever added and
 ///    nothing else, also after a crash between its parts. Readers keep reading under the fence.
 /// 5. `prove_fence` writes nothing, is done as an ordinary client, per partition leader, and is `Ok` only if every
-///    one refused and the ends were the same in two reads; a leader that accepts or is silent is an error that names
-///    the partition.
+///    one refused, no transaction was open (its marker passes a fence, and would come behind the end) and the ends were
+///    the same in two reads; a leader that accepts or is silent, or an open transaction, is an error that names the
+///    partition.
 /// 6. `prove_open` writes nothing, is done as an ordinary client, per partition leader, and is `Ok` only if every one
 ///    would take a record.
 /// 7. kutover's own topics and Kafka's internal ones are never fenced, whatever is asked.

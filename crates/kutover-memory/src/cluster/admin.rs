@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
+use kutover_core::decisions::closing;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
     Access, ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewAccess,
@@ -251,7 +252,8 @@ impl State {
                 let Some(log) = self.partition(&place) else { continue };
                 let (start, high_watermark) = (Offset(log.start), Offset(log.high_watermark()));
                 let (leader_end, epoch) = (Some(Offset(log.end())), Some(log.epoch));
-                ends.push(PartitionEnd { place, start, high_watermark, leader_end, epoch });
+                let stable_end = self.last_stable(&place);
+                ends.push(PartitionEnd { place, start, stable_end, high_watermark, leader_end, epoch });
             }
         }
         Ok(ends)
@@ -273,9 +275,12 @@ impl State {
             topics.iter().filter(|topic| !is_reserved_topic(topic.as_str())).cloned().collect();
         let ends = self.ends(&data)?;
         for end in &ends {
+            let what = || format!("prove the fence on {}", end.place);
             if !self.refuses(&end.place) {
-                let what = format!("prove the fence on {}", end.place);
-                return Err(ProviderError::new(ErrorKind::Refused, what, "its leader takes records"));
+                return Err(ProviderError::new(ErrorKind::Refused, what(), "its leader takes records"));
+            }
+            if let Some(open) = closing::open_transaction(end.stable_end, end.high_watermark) {
+                return Err(ProviderError::new(ErrorKind::Unavailable, what(), open));
             }
         }
         let kind = self.options.fence.unwrap_or(FenceKind::Hook);

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kutover_core::error::ErrorKind;
-use kutover_core::ports::{AclRule, ClusterAdmin, FenceProof, NewAccess, NewTopic, QuotaEntity, Registry};
+use kutover_core::error::{ErrorKind, Retry};
+use kutover_core::ports::{
+    AclRule, ClusterAdmin, FenceProof, NewAccess, NewTopic, PartitionEnd, QuotaEntity, Registry,
+};
 use kutover_core::words::{CONTROL_TOPIC, GroupId, Offset, TopicName, TopicPartition};
 
 use super::Clause;
@@ -125,6 +127,44 @@ async fn unproven(clause: Clause, cluster: &dyn ClusterAdmin, name: &TopicName) 
         Ok(proof) => clause.holds(false, proof),
         Err(error) => clause.holds(error.to_string().contains(name.as_str()), error),
     }
+}
+
+/// Clause 5, for clusters that have a fence, and transactions. `begin` opens a transaction, writes its first record to the
+/// partition, of a topic that is there by then, and gives its offset; `end` ends it, markers and all.
+pub async fn a_fence_is_not_proven_over_an_open_transaction<T>(
+    cluster: &dyn ClusterAdmin,
+    place: &TopicPartition,
+    begin: impl AsyncFn() -> (T, Offset),
+    end: impl AsyncFn(T),
+) {
+    let clause = Clause::new(
+        PORT,
+        5,
+        "`prove_fence` is `Ok` only if no transaction is open: its marker passes the fence, and stands before the proven end",
+    );
+    clause.ok(cluster.create_topic(&topic(&place.topic, place.partition + 1)).await);
+    let topics = std::slice::from_ref(&place.topic);
+    let there = |ends: Vec<PartitionEnd>| ends.into_iter().find(|end| end.place == *place);
+    let (transaction, since) = begin().await;
+    clause.ok(cluster.raise_fence(topics).await);
+    let open = there(clause.ok(cluster.ends(topics).await));
+    let shows = |end: &PartitionEnd| end.stable_end == since && since < end.high_watermark;
+    clause.holds(open.as_ref().is_some_and(shows), &open);
+    match cluster.prove_fence(topics).await {
+        Ok(proof) => clause.holds(false, proof),
+        Err(error) => {
+            let names = error.to_string().contains(&place.to_string());
+            clause.holds(names && error.retry == Retry::Later, error);
+        }
+    }
+    end(transaction).await;
+    let proven = there(clause.ok(cluster.prove_fence(topics).await).ends);
+    clause.ok(cluster.lift_fence(topics).await);
+    let behind = |end: &PartitionEnd| {
+        end.stable_end == end.high_watermark
+            && open.as_ref().is_some_and(|open| end.high_watermark > open.high_watermark)
+    };
+    clause.holds(proven.as_ref().is_some_and(behind), (&open, &proven));
 }
 
 /// Clause 6, for clusters that have a fence.

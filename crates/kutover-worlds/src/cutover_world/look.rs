@@ -146,8 +146,15 @@ impl Place {
     }
 
     fn ends(&self, colour: Colour) -> Vec<PartitionEnd> {
-        let high_watermark = self.end(colour);
-        vec![PartitionEnd { place: place(), start: Offset(0), high_watermark, leader_end: None, epoch: None }]
+        let (place, start, end) = (place(), Offset(0), self.end(colour));
+        vec![PartitionEnd {
+            place,
+            start,
+            stable_end: end,
+            high_watermark: end,
+            leader_end: None,
+            epoch: None,
+        }]
     }
 
     fn topics(&self, colour: Colour) -> Vec<TopicDescription> {
