@@ -231,7 +231,7 @@ async fn an_open_transaction_is_waited_for() {
     assert_complete(&world, &finished, "its marker stands");
     let [why] = reasons.as_slice() else { panic!("{reasons:?}") };
     assert!(why.contains("topic orders, partition 1: a transaction is open from 10 (end 11)"), "{why}");
-    let ends = finished.progress.chain.closed_ends(Generation(1)).unwrap();
+    let ends = finished.progress.chain.closed_ends(Generation(1), &[place(0), place(1)]).unwrap();
     assert_eq!(ends[&place(1)], Offset(12), "behind the marker");
 }
 
