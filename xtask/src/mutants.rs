@@ -37,6 +37,9 @@ pub(crate) struct MutantsArgs {
     /// Changes this file alone (a path or a pattern); may be given more than once
     #[arg(long, value_name = "FILE")]
     file: Vec<String>,
+    /// Runs kutover-core's unit tests alone: the stricter and the quicker way
+    #[arg(long)]
+    lib: bool,
     /// Counts what would be changed and runs nothing
     #[arg(long)]
     list: bool,
@@ -47,7 +50,7 @@ pub(crate) const CHECKS: &[Check] = &[Check {
     name: "no expression can be changed without a test that notices (cargo-mutants)",
     run: |context: &Context| {
         install(context)?;
-        let missed = change_each(context, &FILES)?;
+        let missed = change_each(context, &FILES, &[])?;
         ensure!(missed.is_empty(), "nothing notices these changes:\n{}", missed.join("\n"));
         Ok(Ran::Passed)
     },
@@ -66,7 +69,8 @@ pub(crate) fn run(args: &MutantsArgs) -> Result<ExitCode> {
         println!("{listed}\n{} mutants", listed.lines().count());
         return Ok(ExitCode::SUCCESS);
     }
-    let missed = change_each(&context, &files)?;
+    let tests: &[&str] = if args.lib { &["--lib"] } else { &[] };
+    let missed = change_each(&context, &files, tests)?;
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -75,12 +79,14 @@ fn cargo_mutants<'a>(context: &'a Context, files: &[&str]) -> Cmd<'a> {
     context.cargo(["mutants", "--package", PACKAGE]).args(files).quiet()
 }
 
-/// Changes every expression of these files in turn; prints what came of it and gives what no test noticed.
-fn change_each(context: &Context, files: &[&str]) -> Result<Vec<String>> {
+/// Changes every expression of these files in turn, and runs these tests, or all if none are named; prints what came of it and
+/// gives what no test noticed.
+fn change_each(context: &Context, files: &[&str], tests: &[&str]) -> Result<Vec<String>> {
     let mutants = cargo_mutants(context, files);
     fs::create_dir_all(context.root.join(OUTPUT)).with_context(|| format!("cannot make {OUTPUT}"))?;
-    let args = ["--output", OUTPUT, "--profile", "sim", "--timeout-multiplier", "5"];
-    let status = Command::from(mutants.args(args)).status().context("cannot start cargo mutants")?;
+    let args = ["--output", OUTPUT, "--profile", "sim", "--timeout-multiplier", "5", "--"];
+    let status =
+        Command::from(mutants.args(args).args(tests)).status().context("cannot start cargo mutants")?;
     // 2: some were missed; 3: some hung. Everything else means that it came to no result.
     ensure!(matches!(status.code(), Some(0 | 2 | 3)), "cargo mutants came to no result ({status})");
     let outcomes = context.root.join(OUTPUT).join("mutants.out");

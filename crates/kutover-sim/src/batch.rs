@@ -15,8 +15,11 @@ use crate::weather::{ELSEWHERE, Fault, Level, OUTLIVES_CALLER};
 
 /// Every so many seeds one is run twice, and has to give the same trace.
 const TWICE_EVERY: u64 = 50;
-/// From so many heavy seeds on, every kind of fault must have struck.
+/// From so many seeds on, what is true of them all together is promised: if they are heavy, every kind of fault must have
+/// struck.
 const ENOUGH: u64 = 200;
+/// At most one record in so many may come back to its caller with an error.
+const RETURNED_AT_MOST: u64 = 20;
 
 /// What came of many seeds.
 #[derive(Debug)]
@@ -205,8 +208,15 @@ impl Batch {
         for seed in &self.differed {
             wrong.push(format!("seed {seed} gave another trace when it was run again"));
         }
-        let enough = self.level == Level::Heavy && self.seeds >= ENOUGH && self.whole;
-        if enough && self.strategy == Strategy::Kutover {
+        let enough = self.strategy == Strategy::Kutover && self.seeds >= ENOUGH && self.whole;
+        // Who hands everything back loses nothing either. One world may hand back more than all of them do.
+        if enough && self.sums.returned * RETURNED_AT_MOST > self.sums.accepted {
+            let Sums { returned, accepted, .. } = self.sums;
+            wrong.push(format!(
+                "{returned} of {accepted} records came back to their caller, more than one in {RETURNED_AT_MOST}"
+            ));
+        }
+        if enough && self.level == Level::Heavy {
             let never = self.faults.iter().filter(|(_, struck)| **struck == 0);
             wrong.extend(never.map(|(fault, _)| format!("no {fault} ever struck")));
             let never = self.fired.iter().filter(|(_, times)| **times == 0);
@@ -291,5 +301,24 @@ impl Batch {
             sums.violations,
             faults.join(", ")
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_in_which_too_many_records_came_back_is_no_success() {
+        let options = Options { level: Level::Light, ..Options::default() };
+        let mut batch = run_all(0..0, &options, None, |_| {});
+        (batch.sums.accepted, batch.sums.returned) = (100, 6);
+        assert!(batch.wrong().is_empty(), "few worlds promise nothing of the kind");
+        batch.seeds = ENOUGH;
+        assert_eq!(batch.wrong(), ["6 of 100 records came back to their caller, more than one in 20"]);
+        batch.sums.returned = 5;
+        assert!(batch.wrong().is_empty());
+        (batch.sums.returned, batch.strategy) = (6, Strategy::Recipe);
+        assert!(batch.wrong().is_empty(), "what the recipe hands back is a figure, and no failure");
     }
 }

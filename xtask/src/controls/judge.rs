@@ -5,19 +5,16 @@ use serde_json::Value;
 
 use super::{process::Ended, suite::Outcome};
 
-/// A test program notices if a test fails, or if it does not come to its end.
-pub(super) fn tests(target: &str, ended: &Ended) -> Outcome {
+/// A test program notices if a test fails. One that fails otherwise may not even have run any: that is no finding.
+pub(super) fn tests(target: &str, ended: &Ended) -> Result<Outcome> {
     if ended.is_success() {
-        return Outcome::Held;
+        return Ok(Outcome::Held);
     }
-    match (failed_tests(&ended.output).first(), ended.status) {
-        (Some(test), _) => {
-            Outcome::Caught { by: format!("{target}: {test}"), after: cases(&ended.output, test) }
+    match failed_tests(&ended.output).first() {
+        Some(test) => {
+            Ok(Outcome::Caught { by: format!("{target}: {test}"), after: cases(&ended.output, test) })
         }
-        (None, status) => {
-            let how = status.map_or("nothing".to_owned(), |status| status.to_string());
-            Outcome::Caught { by: format!("{target} ended with {how}"), after: None }
-        }
+        None => bail!("{target}: it failed, and no test of it did:\n{}", ended.output),
     }
 }
 
@@ -130,10 +127,11 @@ thread 'b::finds_it_too' panicked
 
     #[test]
     fn the_first_test_that_failed_is_named_with_its_cases() {
-        assert_eq!(tests("lib", &ended(101, OUTPUT)), caught("lib: a::finds_it", Some("12 cases")));
+        let found = tests("lib", &ended(101, OUTPUT)).unwrap();
+        assert_eq!(found, caught("lib: a::finds_it", Some("12 cases")));
         assert_eq!(cases(OUTPUT, "b::finds_it_too"), None);
-        assert_eq!(tests("lib", &ended(0, OUTPUT)), Outcome::Held);
-        assert_eq!(tests("lib", &ended(3, "")), caught("lib ended with exit status: 3", None));
+        assert_eq!(tests("lib", &ended(0, OUTPUT)).unwrap(), Outcome::Held);
+        assert!(tests("lib", &ended(101, "error: Unrecognized option")).is_err(), "not a finding");
     }
 
     #[test]

@@ -76,10 +76,16 @@ impl Suite {
     }
 
     /// What `ended` says about the defence that was missing.
-    fn judge(self, program: &Program, ended: &process::Ended) -> Result<Outcome> {
+    fn judge(self, program: &Program, ended: &process::Ended, limit: Duration) -> Result<Outcome> {
         match self {
+            // What searches may have more to search without a defence: there a broken promise is what counts.
+            Suite::Worlds | Suite::Sim if ended.status.is_none() => Ok(Outcome::Held),
+            _ if ended.status.is_none() => Ok(Outcome::Caught {
+                by: format!("{} did not end in {:.0} s", program.target, limit.as_secs_f64()),
+                after: None,
+            }),
             Suite::Core | Suite::Threads | Suite::Controller | Suite::Producer => {
-                Ok(judge::tests(&program.target, ended))
+                judge::tests(&program.target, ended)
             }
             Suite::Worlds => judge::worlds(ended),
             Suite::Sim => judge::sim(ended),
@@ -133,15 +139,7 @@ impl<'a> Suites<'a> {
         for (program, usual) in self.baseline(suite, only)? {
             let limit = limit(usual);
             let ended = process::run(program, &suite.args(only, Some(without)), Some(without), limit)?;
-            let outcome = match ended.status {
-                // One that has gone blind may be slow too: here a broken promise is what counts.
-                None if suite == Suite::Sim => Outcome::Held,
-                None => Outcome::Caught {
-                    by: format!("{} did not end in {:.0} s", program.target, limit.as_secs_f64()),
-                    after: None,
-                },
-                Some(_) => suite.judge(program, &ended)?,
-            };
+            let outcome = suite.judge(program, &ended, limit)?;
             if outcome != Outcome::Held {
                 return Ok(outcome);
             }
@@ -178,4 +176,28 @@ impl<'a> Suites<'a> {
 /// a test hang.
 fn limit(usual: Duration) -> Duration {
     usual * 4 + Duration::from_secs(10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_test_that_hangs_has_noticed_and_a_search_that_hangs_has_not() {
+        let hung = process::Ended { status: None, output: String::new() };
+        let program = Program {
+            package: "a".into(),
+            kind: "bin".into(),
+            target: "a".into(),
+            is_test: false,
+            path: "a".into(),
+            folder: ".".into(),
+        };
+        let judged = |suite: Suite| suite.judge(&program, &hung, Duration::from_secs(7)).unwrap();
+        let caught = Outcome::Caught { by: "a did not end in 7 s".into(), after: None };
+        for suite in Suite::ALL {
+            let expected = if suite.is_tests() { caught.clone() } else { Outcome::Held };
+            assert_eq!(judged(*suite), expected, "{suite:?}");
+        }
+    }
 }

@@ -27,7 +27,8 @@ pub struct HeldUp {
 
 /// Percentiles over all sends of a run: `accepting` is how long each `send` took to accept its record, and some were
 /// held up besides. Of the latter only percentiles are known, so that the next known one above stands for what lies
-/// between: nothing is made to look shorter than it was.
+/// between. Nor is it known which send was held up: one that had waited for room before counts with the longer of the two
+/// times, and not with both.
 pub fn over_all(accepting: &Histogram<u64>, held_up: HeldUp) -> StallMicros {
     let quantile = |share: f64| {
         let plain = accepting.value_at_quantile(share);

@@ -1,5 +1,5 @@
 //! Gate and entrance over every interleaving of their threads, weak memory included, with loom: `cargo test -p kutover-core
-//! --profile sim --features threads --lib threads`. `KUTOVER_NIGHTLY=1` lifts the bound on preemptions.
+//! --profile sim --features threads --lib threads`. `KUTOVER_NIGHTLY=1` allows one preemption more.
 //!
 //! What is driven is the real [`Gate`], [`Entrance`] and [`HandOver`]; clients are words of memory. After every run each
 //! accepted record stands in exactly one place: what the old client had when it was flushed, the new client, or a caller.

@@ -12,6 +12,7 @@ use kutover_core::switch::{LaneId, State, SwitchReceipt};
 use kutover_core::words::InstanceName;
 use rand::Rng;
 use tokio::task::JoinHandle;
+use tokio::time::error::Elapsed;
 
 use super::{Driver, Message};
 use crate::events::SwitchReport;
@@ -77,6 +78,11 @@ impl Member {
     }
 }
 
+/// What was answered in time, or why nothing was.
+fn in_time<T>(answered: Result<ProviderResult<T>, Elapsed>) -> Result<T, String> {
+    answered.map_err(|late| late.to_string())?.map_err(|error| error.to_string())
+}
+
 impl Driver {
     /// At the start: reads control to its end and registers, both bounded.
     pub(super) fn read_control(&mut self, lane: LaneId) {
@@ -88,18 +94,20 @@ impl Driver {
         let target = handle.events.target.clone();
         let state = self.member.state.beat(&target);
         tokio::spawn(async move {
-            let opened = tokio::time::timeout(REGISTRATION, links.open(&target)).await;
-            let Ok(Ok(link)) = opened else {
-                tracing::warn!(cluster = %target.cluster_id, "no link to the control topic: {:?}", opened.err());
-                let _ = to.send(Message::ControlRead(lane, None, None));
-                return;
+            let link = match in_time(tokio::time::timeout(REGISTRATION, links.open(&target)).await) {
+                Ok(link) => link,
+                Err(why) => {
+                    tracing::warn!(cluster = %target.cluster_id, "no link to the control topic: {why}");
+                    let _ = to.send(Message::ControlRead(lane, None, None));
+                    return;
+                }
             };
             let (view, told) = tokio::join!(
                 tokio::time::timeout(REGISTRATION, link.control_now()),
                 tokio::time::timeout(REGISTRATION, link.tell(&state)),
             );
-            if !matches!(told, Ok(Ok(()))) {
-                tracing::warn!(instance = %state.instance, "not registered in time; heartbeats go on trying");
+            if let Err(why) = in_time(told) {
+                tracing::warn!(instance = %state.instance, "not registered; heartbeats go on trying: {why}");
             }
             let _ = to.send(Message::ControlRead(lane, view.ok().and_then(Result::ok), Some(link)));
         });
@@ -219,5 +227,24 @@ impl Driver {
                 self.member.schedule(RETRY);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use kutover_core::error::{ErrorKind, ProviderError};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_cluster_s_own_words_say_why_it_did_not_answer() {
+        let refused =
+            ProviderError::new(ErrorKind::NotAuthorised, "kutover.control", "not authorised to read it");
+        let why = in_time::<()>(Ok(Err(refused))).unwrap_err();
+        assert!(why.contains("not authorised to read it"), "{why}");
+        let late = tokio::time::timeout(REGISTRATION, pending::<ProviderResult<()>>()).await;
+        assert!(in_time(late).unwrap_err().contains("elapsed"));
     }
 }

@@ -1,8 +1,8 @@
 //! Who follows the chain: producers as small as they can be, and one reader that wants order.
 //!
-//! The real switch beside a whole controller would be too large a world; it has worlds of its own. What is kept of it is what
-//! order between clusters rests on: a producer has nothing outstanding when it moves, parks what is refused, and moves to
-//! newer generations alone.
+//! The real switch beside a whole controller would be too large a world, but for one producer that starts late
+//! (`late-producer`); it has worlds of its own. What is kept of it is what order between clusters rests on: a producer has
+//! nothing outstanding when it moves, parks what is refused, and moves to newer generations alone.
 
 use kutover_core::chain::{Segment, SegmentEnd};
 use kutover_core::owner::Target;

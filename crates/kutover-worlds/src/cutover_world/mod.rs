@@ -432,7 +432,16 @@ impl Stand {
     fn barrier_is_rising(&self) -> bool {
         let checkpoint = self.place.journal.checkpoint.as_ref().map(|progress| &progress.state);
         let Some(State::RollingBack(_, step)) = checkpoint else { return false };
-        matches!(step, Rollback::Topics | Rollback::Intent | Rollback::Raise | Rollback::Prove)
+        matches!(
+            step,
+            Rollback::Topics
+                | Rollback::LookAway
+                | Rollback::GroupsAway
+                | Rollback::LookHome
+                | Rollback::Intent
+                | Rollback::Raise
+                | Rollback::Prove
+        )
     }
 
     fn controller(&mut self, n: usize, act: impl FnOnce(&mut Controller)) {
@@ -441,5 +450,39 @@ impl Stand {
         act(&mut controller);
         self.broken = controller.broken.take().or(self.broken.take());
         self.controllers[n] = Some(Kept::new(controller));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worlds::ROLLBACK_DEAD;
+
+    #[test]
+    fn green_may_die_at_every_step_before_its_fence_is_proven() {
+        let (mut stand, mut may_die) = (ROLLBACK_DEAD.start(), Vec::new());
+        while stand.place.dns.endpoint == Colour::Green {
+            let mut steps = Vec::new();
+            ROLLBACK_DEAD.steps(&stand, &mut steps);
+            let journalled = stand.place.journal.checkpoint.as_ref().map(|progress| &progress.state);
+            if let Some(State::RollingBack(_, step)) = journalled
+                && steps.contains(&Step::Die)
+            {
+                may_die.push(step.clone());
+            }
+            let onwards = CutoverWorld::onwards(&stand, 0).expect("the way back goes on by itself");
+            stand = ROLLBACK_DEAD.take(&stand, &onwards);
+        }
+        may_die.dedup();
+        let until_proven = [
+            Rollback::Topics,
+            Rollback::LookAway,
+            Rollback::GroupsAway,
+            Rollback::LookHome,
+            Rollback::Intent,
+            Rollback::Raise,
+            Rollback::Prove,
+        ];
+        assert_eq!(may_die, until_proven);
     }
 }
