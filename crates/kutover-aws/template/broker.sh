@@ -85,7 +85,8 @@ configure() {
         echo "allow.everyone.if.no.acl.found=true"
         if [ -n "$ZOOKEEPER_CONNECT" ]; then
             echo "broker.id=$BROKER_ID"
-            echo "zookeeper.connect=$ZOOKEEPER_CONNECT/Kafka$SUFFIX"
+            # This stack's alone, below its colour's: what an earlier one has left there Kafka would take for its own.
+            echo "zookeeper.connect=$ZOOKEEPER_CONNECT/Kafka$SUFFIX/${STACK_ID##*/}"
             echo "listeners=$listeners"
             echo "listener.security.protocol.map=$protocols"
             echo "authorizer.class.name=kafka.security.authorizer.AclAuthorizer"

@@ -2,13 +2,19 @@
 
 mod common;
 
-use common::{CONFIG, RETENTION_MS, assert_restored, controller, holds, world};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use common::{CONFIG, RETENTION_MS, assert_restored, backends, controller, holds, world};
 use futures_util::FutureExt as _;
-use kutover_controller::driver::{Finished, Operator};
+use kutover_controller::config::Config;
+use kutover_controller::driver::{Controller, Finished, Operator};
 use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
-use kutover_core::ports::ClusterAdmin as _;
-use kutover_core::words::Colour;
-use kutover_memory::{MemoryCluster, MemoryWorld};
+use kutover_core::error::ProviderResult;
+use kutover_core::owner::RemovalMark;
+use kutover_core::ports::{ClusterAdmin as _, ClusterProvisioner, Incarnation};
+use kutover_core::words::{Colour, IncarnationId, Nonce};
+use kutover_memory::{MemoryCluster, MemoryProvisioner, MemoryWorld};
 use tokio::sync::mpsc;
 
 /// A cutover in which something happens before it is approved.
@@ -68,6 +74,54 @@ async fn retention_is_raised_while_it_runs_and_restored_exactly() {
     assert_restored(&world.cluster(Colour::Green).unwrap(), "serves");
     let differs = |event: &&Event| matches!(event, Event::Note { text } if text.contains("retention.ms is"));
     assert_eq!(events.iter().filter(differs).count(), 0, "{events:?}");
+}
+
+/// A cluster that somebody else manages: there for every request, and let go of instead of destroyed.
+struct Managed(MemoryProvisioner);
+
+#[async_trait]
+impl ClusterProvisioner for Managed {
+    async fn provision(&self, colour: Colour, _: &Nonce) -> ProviderResult<Incarnation> {
+        Ok(self.0.describe(colour).await?.expect("it is there"))
+    }
+    async fn describe(&self, colour: Colour) -> ProviderResult<Option<Incarnation>> {
+        self.0.describe(colour).await
+    }
+    async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
+        self.0.isolate(incarnation, nonce).await
+    }
+    async fn put_back(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
+        self.0.put_back(incarnation, nonce).await
+    }
+    async fn destroy(&self, _: &RemovalMark) -> ProviderResult<()> {
+        Ok(())
+    }
+}
+
+/// L11: an abort leaves nothing raised on a new cluster that stays, nor on the old one.
+#[tokio::test(start_paused = true)]
+async fn an_abort_restores_a_new_cluster_that_somebody_else_manages() {
+    let world = world().await;
+    world.provisioner.provision(Colour::Green, &"theirs".into()).await.unwrap();
+    let (blue, green) = (world.cluster(Colour::Blue).unwrap(), world.cluster(Colour::Green).unwrap());
+    green.add_topic("orders", 2);
+    green.set_config("orders", "retention.ms", RETENTION_MS);
+    let mut backends = backends(&world);
+    backends.green = Arc::new(Managed(world.provisioner.clone()));
+    let config = Config::parse(&CONFIG.replace("[plan]", "[plan]\napprove = \"manual\"")).unwrap();
+    let (operator, words) = mpsc::unbounded_channel();
+    let finished = Controller::new(config.cutover_plan(), config.deployment(), backends)
+        .run(words, |event| {
+            if matches!(event, Event::AwaitingApproval { .. }) {
+                assert!(is_raised(&blue) && is_raised(&green));
+                operator.send(Operator::Abort).unwrap();
+            }
+        })
+        .await
+        .unwrap();
+    assert!(matches!(finished.stop, Stop::Aborted(_)), "{:?}", finished.stop);
+    assert_restored(&blue, "serves");
+    assert_restored(&green, "stays");
 }
 
 /// What somebody has set meanwhile is theirs: it stays, and that is said.

@@ -1,6 +1,7 @@
 //! The `exec` provisioner against its port's contract, with the shell as the command.
 
 use std::collections::BTreeMap;
+use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use kutover_core::words::Colour;
 use kutover_provision::{ExecProvisioner, ExecSubject};
 use kutover_testkit::conformance::provision;
 use kutover_testkit::until;
+use tokio::sync::oneshot;
 
 const LIMIT: Duration = Duration::from_secs(20);
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cluster.sh");
@@ -180,6 +182,56 @@ async fn a_failed_command_is_quoted_without_its_secrets() {
     assert!(!format!("{failing:?}").contains("hunter2"), "{failing:?}");
     let error = refusal(&by(&["no-such-program"], LIMIT)).await;
     assert_eq!((error.kind, error.outcome), (ErrorKind::Invalid, Outcome::NotDone), "{error}");
+}
+
+/// Whatever a secret looks like, and wherever what is said is cut, nothing of it is shown.
+#[tokio::test]
+async fn secrets_of_several_lines_and_ones_that_overlap_are_not_shown() {
+    let secrets = [
+        ("KEY", "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n9w0BAQEFAASCBKcwggSj\nend\n"),
+        ("LOGIN", "admin:swordfish"),
+        ("PASSWORD", "swordfish-2"),
+        ("PREFIX", "sword"),
+    ];
+    let secrets: BTreeMap<_, _> = secrets.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    for (said, shown) in [
+        // The last line that it said is one of the secret's.
+        ("echo \"bad key: $KEY\" | head -n 3 >&2; exit 1", "***"),
+        ("echo no access for admin:swordfish-2 >&2; exit 1", "no access for ***"),
+        ("echo swordfish >&2; exit 1", "***fish"),
+        ("awk 'BEGIN { while (n++ < 395) printf \"x\"; print ENVIRON[\"LOGIN\"] }' >&2; exit 1", "xx***"),
+    ] {
+        let failing = by(&["sh", "-c", said], LIMIT).with_environment(secrets.clone());
+        let error = refusal(&failing).await;
+        assert!(error.reason.ends_with(shown), "{said}: {error}");
+    }
+    let whole = r#"{"refused": "-----BEGIN KEY-----\nMIIEvQIBADANBgkqhkiG\n9w0BAQEFAASCBKcwggSj\nend\n"}"#;
+    let error = refusal(&saying(whole).with_environment(secrets)).await;
+    assert_eq!((error.kind, error.reason.as_str()), (ErrorKind::Refused, "***"), "{error}");
+}
+
+/// What a command has started ends with it when nobody waits for it any more: two runs do not get in each other's way.
+#[tokio::test]
+async fn what_a_command_has_started_ends_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().to_str().expect("UTF-8");
+    let held = directory.path().join("held");
+    assert!(std::process::Command::new("mkfifo").arg(&held).status().unwrap().success());
+    let ((tell_opened, opened), (tell_ended, ended)) = (oneshot::channel(), oneshot::channel());
+    std::thread::spawn(move || {
+        // Both wait for whoever writes: until somebody does, and until nobody does any more.
+        let mut held = std::fs::File::open(held).unwrap();
+        tell_opened.send(()).unwrap();
+        let _ = held.read_to_end(&mut Vec::new());
+        let _ = tell_ended.send(());
+    });
+    let script = "mkfifo \"$0/pipe\"; (exec >\"$0/held\"; cat \"$0/pipe\") & wait";
+    let hanging = by(&["sh", "-c", script, at], LIMIT);
+    tokio::select! {
+        error = refusal(&hanging) => panic!("it hangs: {error}"),
+        opened = opened => opened.unwrap(),
+    }
+    tokio::time::timeout(LIMIT, ended).await.expect("what it has started goes on").unwrap();
 }
 
 /// It reads a pipe that nobody ever writes to.

@@ -182,7 +182,7 @@ async fn a_removal_without_a_look_is_rejected() {
         Ok(())
     });
     careless.expect_describe().returning(move |_| Ok(standing.clone().filter(|_| !*gone.lock())));
-    let text = verdict(provision::check_all(&careless, Colour::Blue)).await;
+    let text = verdict(provision::only_the_marked_is_destroyed(&careless, Colour::Blue)).await;
     assert!(
         text.contains("ClusterProvisioner, clause 4: `destroy` removes the marked incarnation only"),
         "{text}"

@@ -166,6 +166,7 @@ async fn journals_that_break_a_clause_are_rejected() {
 #[derive(Clone, Copy, PartialEq)]
 enum Flaw {
     MakesASecond,
+    HandsOut,
     MakesOneUp,
     AnyNonce,
 }
@@ -179,6 +180,9 @@ struct Provisioner {
 #[async_trait]
 impl ClusterProvisioner for Provisioner {
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
+        // The suite's own request made what stands there.
+        let ours = provision::request();
+        let request = if self.flaw == Flaw::HandsOut { &ours } else { request };
         let mut found = self.inner.provision(colour, request).await?;
         if self.flaw == Flaw::MakesASecond {
             found.id = IncarnationId::new(format!("i{}", self.made.fetch_add(1, Ordering::SeqCst)));
@@ -211,6 +215,8 @@ async fn provisioners_that_break_a_clause_are_rejected() {
     let flawed = |flaw| Provisioner { inner: world.provisioner.clone(), flaw, made: AtomicUsize::new(0) };
     let second = flawed(Flaw::MakesASecond);
     rejected("ClusterProvisioner, clause 1", provision::check_all(&second, Colour::Blue)).await;
+    let generous = flawed(Flaw::HandsOut);
+    rejected("ClusterProvisioner, clause 1", provision::check_all(&generous, Colour::Blue)).await;
     let inventive = flawed(Flaw::MakesOneUp);
     let suite = provision::nothing_there_is_none(&inventive, Colour::Green);
     rejected("ClusterProvisioner, clause 2", suite).await;

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use kutover_controller::config::{AwsConfig, Config, Route53Config, StackConfig};
-use kutover_core::ports::{ClusterProvisioner, DnsProvider, Journal, TokenProvider};
+use kutover_core::ports::{ClusterProvisioner, DnsProvider, Journal, RecordSet, TokenProvider};
 use kutover_core::words::Colour;
 
 use crate::failure::Failure;
 
 #[cfg(feature = "aws")]
-pub(crate) use built::{dns, journal, msk_tokens, stacks, template};
+pub(crate) use built::{dns, journal, msk_tokens, record_fault, stacks, template};
 #[cfg(not(feature = "aws"))]
-pub(crate) use left_out::{dns, journal, msk_tokens, stacks, template};
+pub(crate) use left_out::{dns, journal, msk_tokens, record_fault, stacks, template};
 
 #[cfg(feature = "aws")]
 mod built {
@@ -26,8 +26,8 @@ mod built {
     use kutover_core::words::ClusterId;
 
     use super::{
-        Arc, AwsConfig, ClusterProvisioner, Colour, Config, DnsProvider, Failure, Journal, Route53Config,
-        StackConfig, TokenProvider,
+        Arc, AwsConfig, ClusterProvisioner, Colour, Config, DnsProvider, Failure, Journal, RecordSet,
+        Route53Config, StackConfig, TokenProvider,
     };
     use crate::wire::Connector;
 
@@ -69,12 +69,20 @@ mod built {
     /// # Errors
     /// No region is named.
     pub(crate) async fn dns(config: &Config, at: &Route53Config) -> Result<Arc<dyn DnsProvider>, Failure> {
-        let options = Route53Options {
+        Ok(Arc::new(Route53::new(&connect(&config.aws).await?, records(config, at))))
+    }
+
+    fn records(config: &Config, at: &Route53Config) -> Route53Options {
+        Route53Options {
             zone_ids: at.zone_ids.clone(),
             alias_zone_id: at.alias_zone_id.clone(),
             ..Route53Options::new(config.dns.zone.clone())
-        };
-        Ok(Arc::new(Route53::new(&connect(&config.aws).await?, options)))
+        }
+    }
+
+    /// What keeps a record set that stands at an endpoint from being taken up.
+    pub(crate) fn record_fault(config: &Config, at: &Route53Config, stands: &RecordSet) -> Option<String> {
+        records(config, at).fault_of(stands)
     }
 
     /// A colour's stacks.
@@ -114,8 +122,8 @@ mod left_out {
     use anyhow::anyhow;
 
     use super::{
-        Arc, AwsConfig, ClusterProvisioner, Colour, Config, DnsProvider, Failure, Journal, Route53Config,
-        StackConfig, TokenProvider,
+        Arc, AwsConfig, ClusterProvisioner, Colour, Config, DnsProvider, Failure, Journal, RecordSet,
+        Route53Config, StackConfig, TokenProvider,
     };
 
     const WITHOUT: &str = "this program was built without AWS; build it with `--features aws`";
@@ -138,6 +146,10 @@ mod left_out {
 
     pub(crate) async fn dns(_: &Config, _: &Route53Config) -> Result<Arc<dyn DnsProvider>, Failure> {
         without("dns.kind")
+    }
+
+    pub(crate) fn record_fault(_: &Config, _: &Route53Config, _: &RecordSet) -> Option<String> {
+        None
     }
 
     pub(crate) async fn stacks(

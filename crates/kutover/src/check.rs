@@ -233,7 +233,10 @@ async fn records(config: &Config, parts: &mut Vec<Part>) -> Active {
         if let (0, Ok(found)) = (index, &found) {
             first = active(config, Some(found));
         }
-        let says = found.and_then(|found| fit(&found, index == 0).map(|()| describe(&found)));
+        let says = found.and_then(|found| {
+            fit(&found, index == 0)?;
+            fault(config, &found).map_or_else(|| Ok(describe(&found)), Err)
+        });
         let unasked = if serves { "" } else { "; leave to change it is not asked" };
         parts.push(Part::new(format!("dns {}", endpoint.name), says.map(|says| says + unasked)));
     }
@@ -292,6 +295,14 @@ fn fit(found: &Published, is_first: bool) -> Result<(), String> {
             Err("there is no record set; make one that leads to the active cluster".into())
         }
         _ => Ok(()),
+    }
+}
+
+/// What the provider does not take up as it stands.
+fn fault(config: &Config, found: &Published) -> Option<String> {
+    match &config.dns.kind {
+        DnsKind::Route53(at) => aws::record_fault(config, at, found.endpoint.as_ref()?),
+        DnsKind::Local { .. } | DnsKind::Rfc2136(_) => None,
     }
 }
 

@@ -31,6 +31,12 @@ use crate::{aws, journal, rfc2136};
 /// How long one call to kutover's own topics may take.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// For one run of a command of the operator's. A step may take two of them (to look before it removes), and is to hear of the
+/// second's end.
+fn run_limit(config: &Config) -> Duration {
+    config.plan.command_timeout * 2 / 5
+}
+
 /// What lives in this process and cannot be had from a configuration alone.
 #[derive(Clone, Default)]
 pub(crate) struct Hosts {
@@ -85,7 +91,7 @@ pub(crate) async fn provisioner(
                 Failure::Input(anyhow!("field `clusters.{colour}.provisioner.environment.{name}`: {reason}"))
             })?;
             let subject = ExecSubject { deployment: config.deployment.clone(), colour };
-            let by = ExecProvisioner::new(command.clone(), subject, config.plan.command_timeout);
+            let by = ExecProvisioner::new(command.clone(), subject, run_limit(config));
             Ok(Arc::new(by.with_environment(environment)))
         }
         ProvisionerConfig::CloudFormation(stack) => aws::stacks(config, colour, stack).await,
@@ -216,7 +222,7 @@ impl Connector {
             colours.insert(colour, Clients::of(config, colour)?);
         }
         let fences = Colour::BOTH.map(|colour| (colour, config.clusters.get(colour).fence.clone()));
-        let (deployment, command_limit) = (config.deployment.clone(), config.plan.command_timeout);
+        let (deployment, command_limit) = (config.deployment.clone(), run_limit(config));
         Ok(Self { deployment, colours, fences: fences.into(), command_limit, lab })
     }
 
@@ -355,6 +361,13 @@ kafka = "embedded"
         assert_eq!(failure.status(), 2);
         let text = failure.to_string();
         assert!(text.contains("clusters.blue.provisioner.kind") && text.contains("kutover demo"), "{text}");
+    }
+
+    /// What a command said is heard before the step that asked for it is given up, also where that asks twice.
+    #[test]
+    fn two_runs_of_a_command_fit_into_a_step() {
+        let config = Config::parse(LAB).unwrap();
+        assert!(run_limit(&config) * 2 < config.plan.command_timeout, "{:?}", run_limit(&config));
     }
 
     /// Once a journal has begun, a zone that was lost leads nobody to the cluster that was left.

@@ -5,7 +5,7 @@ use aws_sdk_cloudformation::types::{Capability, OnFailure, Parameter, StackEvent
 use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::words::{Colour, Nonce};
 
-use super::stack::{OWNER_TAG, SUFFIX, Seen};
+use super::stack::{OWNER_TAG, REQUEST_TAG, SUFFIX, Seen};
 use super::{CloudFormation, STACK_POLICY};
 use crate::failure::{failed, is_passing};
 
@@ -62,7 +62,7 @@ impl CloudFormation {
         let options = &self.options;
         let mut parameters = vec![parameter(SUFFIX, colour.suffix())];
         parameters.extend(options.parameters.iter().map(|(name, value)| parameter(name, value)));
-        let tag = Tag::builder().key(OWNER_TAG).value(options.deployment.as_str()).build();
+        let tag = |name: &str, value: &str| Tag::builder().key(name).value(value).build();
         let asked = self
             .client
             .create_stack()
@@ -72,7 +72,8 @@ impl CloudFormation {
             .set_role_arn(options.role_arn.clone())
             .set_parameters(Some(parameters))
             .set_capabilities(Some(CAPABILITIES.to_vec()))
-            .tags(tag)
+            .tags(tag(OWNER_TAG, options.deployment.as_str()))
+            .tags(tag(REQUEST_TAG, request.as_str()))
             // What was made stays to be looked at until its events have been read; then it is deleted.
             .on_failure(OnFailure::Rollback)
             .client_request_token(token(request))

@@ -57,6 +57,12 @@ pub(super) fn first_failure(newest_first: &[StackEvent], stack_id: &str) -> Opti
     Some(format!("{kind} {}", text(failed)))
 }
 
+/// The same of the operation before it.
+pub(super) fn first_failure_before(newest_first: &[StackEvent], stack_id: &str) -> Option<String> {
+    let newest = newest_operation(newest_first, stack_id).len();
+    first_failure(&newest_first[newest..], stack_id)
+}
+
 #[cfg(test)]
 mod tests {
     use aws_sdk_cloudformation::types::ResourceStatus;
@@ -105,6 +111,20 @@ mod tests {
         assert!(first_failure(&events, STACK).unwrap().contains("dependent object"));
         assert_eq!(first_failure(&events[1..2], STACK), None);
         assert_eq!(newest_operation(&events, STACK).len(), 2);
+    }
+
+    /// Why what is being removed was not kept.
+    #[test]
+    fn a_making_that_failed_is_told_of_while_its_remains_are_removed() {
+        let events = newest_first(&[
+            ("KafkaA", "CREATE_IN_PROGRESS", ""),
+            ("Serving0", "CREATE_FAILED", "timed out"),
+            ("KafkaA", "ROLLBACK_COMPLETE", ""),
+            ("KafkaA", "DELETE_IN_PROGRESS", ""),
+            ("ClientGroup", "DELETE_FAILED", "has a dependent object"),
+        ]);
+        assert!(first_failure_before(&events, STACK).unwrap().contains("Serving0 CREATE_FAILED: timed out"));
+        assert_eq!(first_failure_before(&events[..2], STACK), None);
     }
 
     #[test]

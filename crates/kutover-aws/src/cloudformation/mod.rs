@@ -128,6 +128,15 @@ impl CloudFormation {
         .unwrap_or_else(|| format!("it is in {}", stack.status.as_str()))
     }
 
+    /// Why a stack that is being removed was not kept, where that is a failure.
+    async fn failure_before(&self, stack: &Seen, what: &str) -> String {
+        match self.events(&stack.id, what).await {
+            Ok(events) => events::first_failure_before(&events, &stack.id),
+            Err(error) => Some(format!("its events cannot be read: {error}")),
+        }
+        .unwrap_or_else(|| "somebody has it removed".to_owned())
+    }
+
     /// Removes a stack for good and returns when it is gone.
     async fn remove(&self, id: &str, what: &str) -> ProviderResult<()> {
         self.delete(id, what).await?;
@@ -141,6 +150,12 @@ impl CloudFormation {
     }
 }
 
+/// What became of what a request has made, with its reason.
+fn removed(reason: &str, what: &str) -> ProviderError {
+    let reason = format!("{reason}; what had been made was removed again");
+    ProviderError::new(ErrorKind::Refused, what, reason)
+}
+
 #[async_trait]
 impl ClusterProvisioner for CloudFormation {
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
@@ -152,12 +167,9 @@ impl ClusterProvisioner for CloudFormation {
                 return Err(ProviderError::new(ErrorKind::Refused, what, reason));
             }
         }
-        // Whether a making was seen under way: then its failure is this call's. Remains of an earlier one are cleared away.
-        let mut watched = false;
         loop {
             let Some(stack) = self.ours(&name, &what).await? else {
                 self.create(colour, request, &what).await?;
-                watched = true;
                 continue;
             };
             match stack.standing() {
@@ -165,19 +177,26 @@ impl ClusterProvisioner for CloudFormation {
                     if !stack.is_protected {
                         self.protect(&stack.id, true, &what).await?;
                     }
+                    stack.check_request(request, &what)?;
                     return stack.incarnation(&what);
                 }
-                Standing::Coming => {
-                    watched = true;
+                Standing::Coming | Standing::Changing => {
+                    stack.check_request(request, &what)?;
                     self.settled(&stack.id, &what).await?;
                 }
-                Standing::Changing | Standing::Going => drop(self.settled(&stack.id, &what).await?),
+                // What this request made and lost is not made a second time behind the back of whoever removes it. What an
+                // earlier request has left is cleared away.
+                Standing::Going => {
+                    self.settled(&stack.id, &what).await?;
+                    if stack.is_of(request) {
+                        return Err(removed(&self.failure_before(&stack, &what).await, &what));
+                    }
+                }
                 Standing::Remains => {
                     let reason = self.failure(&stack, &what).await;
                     self.remove(&stack.id, &what).await?;
-                    if watched {
-                        let reason = format!("{reason}; what had been made was removed again");
-                        return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+                    if stack.is_of(request) {
+                        return Err(removed(&reason, &what));
                     }
                 }
                 Standing::Stuck => return Err(stack.stuck(&what)),

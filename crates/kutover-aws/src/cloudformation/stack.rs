@@ -6,10 +6,12 @@ use aws_sdk_cloudformation::primitives::DateTime;
 use aws_sdk_cloudformation::types::{Stack, StackStatus};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{Incarnation, RecordData};
-use kutover_core::words::{Colour, DnsName, IncarnationId};
+use kutover_core::words::{Colour, DnsName, IncarnationId, Nonce};
 
 /// The tag that says whose a stack is.
 pub(super) const OWNER_TAG: &str = "kutover:deployment";
+/// The tag that says which request made a stack.
+pub(super) const REQUEST_TAG: &str = "kutover:request";
 /// The template's parameters that kutover sets by itself.
 pub(super) const SUFFIX: &str = "Suffix";
 pub(super) const ISOLATION: &str = "Isolation";
@@ -44,6 +46,8 @@ pub(super) struct Seen {
     pub(super) updated: Option<DateTime>,
     /// By whom it was made; `None` for one that kutover did not make.
     pub(super) deployment: Option<String>,
+    /// For which request; `None` too for one of a version that did not write it down.
+    request: Option<String>,
     pub(super) parameters: BTreeMap<String, String>,
     outputs: BTreeMap<String, String>,
 }
@@ -52,13 +56,18 @@ impl Seen {
     pub(super) fn new(stack: Stack) -> Option<Self> {
         let text = |text: Option<String>| text.unwrap_or_default();
         let tags = stack.tags.unwrap_or_default();
+        let tag = |name: &str| {
+            let found = tags.iter().find(|tag| tag.key() == Some(name));
+            found.and_then(|tag| tag.value()).map(str::to_owned)
+        };
         Some(Self {
             id: stack.stack_id?,
             status: stack.stack_status?,
             reason: stack.stack_status_reason.filter(|reason| !reason.is_empty()),
             is_protected: stack.enable_termination_protection.unwrap_or_default(),
             updated: stack.last_updated_time,
-            deployment: tags.into_iter().find(|tag| tag.key() == Some(OWNER_TAG)).and_then(|tag| tag.value),
+            deployment: tag(OWNER_TAG),
+            request: tag(REQUEST_TAG),
             parameters: stack
                 .parameters
                 .unwrap_or_default()
@@ -115,6 +124,24 @@ impl Seen {
             None => format!("was not made by kutover (it has no tag `{OWNER_TAG}`)"),
         };
         let reason = format!("the stack {} {whose}; choose another `stack`", self.id);
+        Err(ProviderError::new(ErrorKind::Refused, what, reason))
+    }
+
+    /// Whether this request made it.
+    pub(super) fn is_of(&self, request: &Nonce) -> bool {
+        self.request.as_deref() == Some(request.as_str())
+    }
+
+    /// Refuses what stands there of another request: it was there before, and whoever makes nothing must not take it away.
+    pub(super) fn check_request(&self, request: &Nonce, what: &str) -> ProviderResult<()> {
+        if self.is_of(request) {
+            return Ok(());
+        }
+        let whose = match &self.request {
+            Some(other) => format!("was made for request {other}"),
+            None => format!("does not say for which request it was made (it has no tag `{REQUEST_TAG}`)"),
+        };
+        let reason = format!("the stack {} {whose}, not for {request}; remove it first", self.id);
         Err(ProviderError::new(ErrorKind::Refused, what, reason))
     }
 

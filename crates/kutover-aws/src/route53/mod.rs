@@ -22,7 +22,7 @@ use aws_sdk_route53::operation::change_resource_record_sets::ChangeResourceRecor
 use aws_sdk_route53::types::{ChangeBatch, ChangeStatus, ResourceRecordSet, RrType};
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::owner::OwnerRecord;
-use kutover_core::ports::{DnsProvider, Published};
+use kutover_core::ports::{DnsProvider, Published, RecordSet};
 use kutover_core::words::DnsName;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
@@ -63,6 +63,12 @@ impl Route53Options {
     /// Looks the hosted zone up by name, stores CNAMEs, and keeps to Route 53's quota.
     pub fn new(zone: DnsName) -> Self {
         Self { zone, zone_ids: Vec::new(), alias_zone_id: None, gap: GAP }
+    }
+
+    /// What keeps the record set that stands at an endpoint from being taken up, and the fix: it is to be an alias, and has
+    /// another TTL than an alias can have.
+    pub fn fault_of(&self, stands: &RecordSet) -> Option<String> {
+        self.alias_zone_id.as_ref().and_then(|_| records::alias_fault(stands, true))
     }
 }
 
@@ -325,7 +331,7 @@ impl DnsProvider for Route53 {
         let what = format!("publish {endpoint}");
         let zone = self.zone_of(endpoint, &what).await?;
         let (expected, desired) = (expected.normal(), desired.normal());
-        records::check(endpoint, &zone.apex, &desired, self.options.alias_zone_id.is_some())
+        records::check(endpoint, &zone.apex, &expected, &desired, self.options.alias_zone_id.is_some())
             .map_err(|reason| ProviderError::new(ErrorKind::Refused, &what, reason))?;
         let id = self.swap(zone, endpoint, &expected, &desired).await?;
         let mut changes = self.changes.lock();

@@ -232,10 +232,29 @@ impl Stored {
     }
 }
 
+/// Where a record set is to be an alias, and has another TTL than an alias can have: what is wrong, and the fix. `stands` says
+/// that it stands there like that.
+pub(super) fn alias_fault(set: &RecordSet, stands: bool) -> Option<String> {
+    let RecordData::Cname(target) = &set.data else { return None };
+    if set.ttl_s == ALIAS_TTL_S || !is_load_balancer(target) {
+        return None;
+    }
+    let fix = match stands {
+        true => format!("set the record's own TTL to {ALIAS_TTL_S} s"),
+        false => format!("set `dns.ttl_s` to {ALIAS_TTL_S} and leave `plan.ttl` out"),
+    };
+    Some(format!(
+        "an alias has the load balancer's own TTL of {ALIAS_TTL_S} s, not {} s; {fix}, or leave `dns.alias_zone_id` out for a \
+         CNAME",
+        set.ttl_s
+    ))
+}
+
 /// What Route 53 would refuse, or take and should not.
 pub(super) fn check(
     endpoint: &DnsName,
     apex: &DnsName,
+    expected: &Published,
     desired: &Published,
     aliases: bool,
 ) -> Result<(), String> {
@@ -244,12 +263,9 @@ pub(super) fn check(
         .as_ref()
         .filter(|set| matches!(&set.data, RecordData::Cname(target) if aliases && is_load_balancer(target)));
     desired.check(endpoint, alias.is_none().then_some(apex))?;
-    if let Some(set) = alias.filter(|set| set.ttl_s != ALIAS_TTL_S) {
-        return Err(format!(
-            "an alias has the load balancer's own TTL of {ALIAS_TTL_S} s, not {} s; set `dns.ttl_s` to {ALIAS_TTL_S} and leave \
-             `plan.ttl` out, or leave `dns.alias_zone_id` out for a CNAME",
-            set.ttl_s
-        ));
+    let stands = |set: &RecordSet| expected.endpoint.as_ref().is_some_and(|there| there.ttl_s == set.ttl_s);
+    if let Some(fault) = alias.and_then(|set| alias_fault(set, stands(set))) {
+        return Err(fault);
     }
     if let Some(RecordSet { data: RecordData::Addresses(addresses), .. }) = &desired.endpoint
         && addresses.len() > MAX_ADDRESSES

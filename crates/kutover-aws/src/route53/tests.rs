@@ -104,7 +104,8 @@ fn a_long_owner_record_survives_its_quotes() {
     let sets = batch.changes().iter().filter_map(|change| change.resource_record_set().cloned()).collect();
     assert_eq!(read(sets).unwrap(), wanted);
     owner_of(&mut wanted).target.bootstrap = vec!["b".repeat(200) + ":9092"; 30];
-    let reason = check(&endpoint(), &"orders.test".into(), &wanted, false).unwrap_err();
+    let nothing = Published::default();
+    let reason = check(&endpoint(), &"orders.test".into(), &nothing, &wanted, false).unwrap_err();
     assert!(reason.contains("fewer bootstrap servers"), "{reason}");
 }
 
@@ -115,11 +116,22 @@ fn owner_of(published: &mut Published) -> &mut OwnerRecord {
 #[test]
 fn what_route_53_would_refuse_is_refused_before() {
     let apex = DnsName::new("orders.test");
-    let aliases = |desired: &Published, at: &DnsName, on: bool| check(at, &apex, desired, on);
+    let nothing = Published::default();
+    let aliases = |desired: &Published, at: &DnsName, on: bool| check(at, &apex, &nothing, desired, on);
     let reason = aliases(&cname(5, "lb.test"), &apex, true).unwrap_err();
     assert!(reason.contains("apex"), "{reason}");
     let reason = aliases(&cname(5, BALANCER), &endpoint(), true).unwrap_err();
-    assert!(reason.contains("60 s, not 5 s"), "{reason}");
+    assert!(reason.contains("60 s, not 5 s; set `dns.ttl_s` to 60"), "{reason}");
+    // As when the first owner record is put beside a CNAME that stands there.
+    let stands = cname(300, BALANCER);
+    let reason = check(&endpoint(), &apex, &stands, &stands, true).unwrap_err();
+    assert!(reason.contains("60 s, not 300 s; set the record's own TTL to 60 s"), "{reason}");
+    let there = stands.endpoint.unwrap();
+    let by_name = Route53Options::new(apex.clone());
+    let by_alias = Route53Options { alias_zone_id: Some("ZELB".into()), ..by_name.clone() };
+    assert_eq!((by_name.fault_of(&there), by_alias.fault_of(&there)), (None, Some(reason)));
+    assert_eq!(by_alias.fault_of(&cname(60, BALANCER).endpoint.unwrap()), None);
+    assert_eq!(by_alias.fault_of(&cname(300, "lb.test").endpoint.unwrap()), None);
     aliases(&cname(60, BALANCER), &apex, true).unwrap();
     aliases(&cname(5, BALANCER), &endpoint(), false).unwrap();
     let beside =

@@ -269,6 +269,7 @@ async fn a_stack_is_asked_for_with_what_keeps_it() {
         "ClientRequestToken=kutover-on-e-1",
         "OnFailure=ROLLBACK",
         "Tags.member.1.Key=kutover%3Adeployment&Tags.member.1.Value=Asked",
+        "Tags.member.2.Key=kutover%3Arequest&Tags.member.2.Value=on_e%2F1",
         "CAPABILITY_NAMED_IAM",
         "CAPABILITY_AUTO_EXPAND",
     ] {

@@ -39,6 +39,20 @@ fn the_script_is_whole_in_the_template_and_fits() {
     assert!(template.len() <= 51_200 && script.len() <= 14 * 1024, "{} and {}", template.len(), script.len());
 }
 
+/// A stack that is slow, but not too slow for its template, is waited for: the guide's hold lasts longer.
+#[test]
+fn the_guides_hold_outlasts_the_templates_timeout() {
+    let guide = fs::read_to_string(folder().join("../../docs/aws.md")).unwrap();
+    let number = |text: &str, before: &str, after: &str| -> u32 {
+        let found = text.split_once(before).and_then(|(_, rest)| rest.split_once(after)).expect(before).0;
+        found.parse().expect(before)
+    };
+    let minutes = number(&template(), "Timeout: PT", "M\n");
+    let hours = number(&guide, "\nhold_limit = \"", "h\"");
+    assert!(hours * 60 > minutes, "{hours} h, {minutes} min");
+    assert!(guide.contains(&format!("have {minutes} minutes")), "the guide says another time than {minutes}");
+}
+
 #[test]
 fn shellcheck_has_nothing_to_say_about_the_script() {
     let script = folder().join("template/broker.sh");
@@ -129,9 +143,10 @@ fn a_broker_is_configured_for_its_place() {
     let alone = configured("0", "10.0.0.1", "");
     has(&alone, "min.insync.replicas=1");
     has(&alone, "offsets.topic.replication.factor=1");
-    // Both colours may share one ZooKeeper: each has a root of its own.
+    // Both colours may share one ZooKeeper, and so do the stacks of one colour in turn: each has a root of its own.
     let older = configured("0", four, "zk1:2181,zk2:2181");
-    has(&older, "zookeeper.connect=zk1:2181,zk2:2181/KafkaB");
+    let root = format!("/KafkaB/{}", STACK.rsplit('/').next().unwrap());
+    has(&older, &format!("zookeeper.connect=zk1:2181,zk2:2181{root}"));
     assert!(!older.iter().any(|line| line.starts_with("process.roles")), "{older:?}");
 }
 

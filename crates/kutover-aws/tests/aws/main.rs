@@ -11,6 +11,7 @@ mod fitted;
 mod journal;
 #[allow(dead_code, reason = "tests of whole cutovers use the rest")]
 mod proxy;
+mod requests;
 mod route53;
 mod server;
 mod world;

@@ -24,6 +24,9 @@ const ON_ZOOKEEPER: KafkaVersion = KafkaVersion::new(3, 9, 2);
 const KRAFT: KafkaVersion = KafkaVersion::new(4, 3, 1);
 /// An id that begins with a dash once it is written in Kafka's way.
 const STACK: &str = "arn:aws:cloudformation:eu-west-1:1:stack/KafkaB/fb6c0d2e-0000-11ee-be56-0242ac120002";
+/// A later one of the same colour.
+const LATER_STACK: &str =
+    "arn:aws:cloudformation:eu-west-1:1:stack/KafkaA/0a1c7e90-0000-11ee-be56-0242ac120002";
 const ITS_CLUSTER_ID: &str = "-2wNLgAAEe6-VgJCrBIAAg";
 const BUCKET: &str = "archives";
 
@@ -104,7 +107,7 @@ impl World {
                 "ServerProperties": "offsets.topic.num.partitions=4;log.cleaner.dedupe.buffer.size=8388608",
             });
             parameters.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            let root = self.folder.path().join(format!("instance-{id}"));
+            let root = self.folder.path().join(format!("instance-{address}"));
             Machine::new(root, *address, &user_data(&self.python, &parameters), &self.buckets())
         };
         addresses.iter().enumerate().map(machine).collect()
@@ -130,6 +133,15 @@ fn standing(machine: &Machine) -> Vec<String> {
 /// The last thing that an instance said to its stack.
 fn signalled(machine: &Machine) -> String {
     machine.calls("cfn-signal").pop().unwrap_or_default()
+}
+
+/// That an instance said that it serves after the load balancer had found it healthy.
+fn assert_healthy_before_it_said_so(machine: &Machine) {
+    let calls = machine.text("calls");
+    let wait = "aws elbv2 wait target-in-service ";
+    let healthy = calls.lines().position(|call| call.starts_with(wait)).expect("it is asked for");
+    let said = calls.lines().position(|call| call.ends_with("--success true")).expect("it is said");
+    assert!(healthy < said, "{calls}");
 }
 
 /// What a cluster in ZooKeeper says of itself there.
@@ -165,20 +177,23 @@ async fn a_broker_on_zookeeper_serves_and_keeps_its_data() {
     let Some(world) = World::new(test, ON_ZOOKEEPER).await else { return };
     let zookeeper =
         ZooKeeper::alone(&world.tools, ON_ZOOKEEPER, &world.folder.path().join("zookeeper")).await.unwrap();
-    let at = addresses(1);
-    let machines = world.machines(&at, &json!({ "ZooKeeperConnect": zookeeper.address().to_string() }));
+    let at = addresses(2);
+    let on = zookeeper.address().to_string();
+    let machines = world.machines(&at[..1], &json!({ "ZooKeeperConnect": on }));
     let [broker] = &machines[..] else { unreachable!() };
     broker.serves().await;
     let said = format!("cfn-signal --region eu-west-1 --stack {STACK} --resource Serving0 --success true");
     assert_eq!(broker.calls("cfn-signal").join("\n"), said);
+    assert_healthy_before_it_said_so(broker);
 
     // Clients and the controller of kutover are each sent on to the listener that they came in by.
     let clients = client::ask(broker.address, 9092).await;
     assert_eq!(clients.brokers, [(0, format!("{}:9092", broker.address))].into());
     let controller = client::ask(broker.address, 9094).await;
     assert_eq!(controller.brokers, [(0, format!("{}:9094", broker.address))].into());
-    // Kafka's own id, below the colour's chroot.
-    let there = in_zookeeper(&world.tools, &zookeeper, "/KafkaA/cluster/id").await;
+    // Kafka's own id, below the colour's chroot, in the stack's own.
+    let own = STACK.rsplit('/').next().unwrap();
+    let there = in_zookeeper(&world.tools, &zookeeper, &format!("/KafkaA/{own}/cluster/id")).await;
     assert!(there.contains(&format!("\"id\":\"{}\"", clients.cluster_id)), "{there}");
 
     let bootstrap = format!("{}:9092", broker.address);
@@ -200,6 +215,15 @@ async fn a_broker_on_zookeeper_serves_and_keeps_its_data() {
     can_be_fenced(&format!("{}:9094", broker.address), &bootstrap).await;
     assert_eq!(broker.calls("mkfs.xfs").len(), 1, "the volume was formatted again");
     assert_eq!(broker.calls("cfn-signal"), vec![said; 3]);
+
+    // L5: a later stack of the colour, on a new volume, is a cluster of its own, and not what this one has left in ZooKeeper.
+    broker.shut_down();
+    let later = json!({ "ZooKeeperConnect": on, "AWS::StackId": LATER_STACK });
+    let machines = world.machines(&at[1..], &later);
+    machines[0].serves().await;
+    let it = client::ask(machines[0].address, 9092).await;
+    assert_eq!(it.brokers, [(0, format!("{}:9092", machines[0].address))].into());
+    assert_ne!(it.cluster_id, clients.cluster_id);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,6 +235,7 @@ async fn three_brokers_of_kraft_serve_and_one_comes_back_after_a_power_cut() {
     let [first, second, third] = &machines[..] else { unreachable!() };
     tokio::join!(first.serves(), second.serves(), third.serves());
     for (id, machine) in machines.iter().enumerate() {
+        assert_healthy_before_it_said_so(machine);
         let said = signalled(machine);
         assert!(said.ends_with(&format!("--resource Serving{id} --success true")), "{said}");
         let said = client::ask(machine.address, 9092).await;

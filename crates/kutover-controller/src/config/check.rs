@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use kutover_core::ports::{Published, RecordSet};
-use kutover_core::words::Colour;
+use kutover_core::ports::{Published, RecordData, RecordSet};
+use kutover_core::words::{Colour, DnsName};
 
 use super::{Approve, Config, DnsKind, FenceConfig, FencePolicy, JournalPlace, ProvisionerConfig};
 
@@ -146,16 +146,28 @@ fn records(config: &Config) -> Result<(), Fault> {
     let alias = matches!(&config.dns.kind, DnsKind::Route53(at) if at.alias_zone_id.is_some());
     let apex = (!alias).then_some(&config.dns.zone);
     for colour in Colour::BOTH {
-        let ProvisionerConfig::Static { endpoint: data, .. } = &config.clusters.get(colour).provisioner
-        else {
-            continue;
+        let (data, of_stack) = match &config.clusters.get(colour).provisioner {
+            ProvisionerConfig::Static { endpoint, .. } => (endpoint.clone(), false),
+            // Its load balancer's name, whatever that will be.
+            ProvisionerConfig::CloudFormation(_) => (RecordData::Cname(DnsName::new("balancer")), true),
+            _ => continue,
         };
-        let set = RecordSet { ttl_s: config.dns.ttl_s, data: data.clone() };
+        let set = RecordSet { ttl_s: config.dns.ttl_s, data };
         let published = Published { endpoint: Some(set), owner: None };
         for endpoint in &config.endpoints {
-            if let Err(reason) = published.check(&endpoint.name, apex) {
-                let field = format!("clusters.{colour}.provisioner.endpoint");
-                return fault(field, format!("at {}: {reason}", endpoint.name));
+            match published.check(&endpoint.name, apex) {
+                Ok(()) => {}
+                Err(reason) if of_stack => {
+                    let message = format!(
+                        "at {}: {reason}, or an alias of the stack's load balancer: `dns.alias_zone_id`, in Route 53",
+                        endpoint.name
+                    );
+                    return fault(format!("clusters.{colour}.provisioner.stack"), message);
+                }
+                Err(reason) => {
+                    let field = format!("clusters.{colour}.provisioner.endpoint");
+                    return fault(field, format!("at {}: {reason}", endpoint.name));
+                }
             }
         }
     }
@@ -231,4 +243,44 @@ fn plan(config: &Config) -> Result<(), Fault> {
         );
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT_THE_APEX: &str = r#"
+deployment = "Kafka"
+journal = "s3://example-kutover/orders.journal"
+endpoints = [{ name = "orders.test", port = 9092 }]
+
+[dns]
+kind = "route53"
+zone = "orders.test"
+ttl_s = 60
+
+[clusters.blue.provisioner]
+kind = "static"
+bootstrap = ["10.0.0.1:9092"]
+endpoint = { addresses = ["10.0.0.1"] }
+
+[clusters.green.provisioner]
+kind = "cloudformation"
+stack = "Kafka"
+"#;
+
+    /// A stack is led to by its load balancer's name, which is not there yet.
+    #[test]
+    fn a_stack_at_a_zones_apex_needs_an_alias() {
+        let error = Config::parse(AT_THE_APEX).unwrap_err();
+        assert_eq!(error.field(), Some("clusters.green.provisioner.stack"));
+        let said = error.to_string();
+        assert!(
+            said.contains("a zone's apex cannot be a CNAME") && said.contains("dns.alias_zone_id"),
+            "{said}"
+        );
+        Config::parse(&AT_THE_APEX.replace("ttl_s = 60", "ttl_s = 60\nalias_zone_id = \"Z3\"")).unwrap();
+        Config::parse(&AT_THE_APEX.replace("name = \"orders.test\"", "name = \"kafka.orders.test\""))
+            .unwrap();
+    }
 }

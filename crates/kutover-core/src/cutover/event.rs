@@ -181,7 +181,7 @@ pub enum Event {
     AwaitingApproval {
         /// What for.
         gate: ApprovalGate,
-        /// Before a removal that neither a fence nor an isolation protects: producers that never said that they have moved,
+        /// Before a removal that no fence protects: producers that never said that they have moved,
         /// by the key of their word (kind, instance, incarnation). Who says yes says that they have ended.
         unmoved: Vec<String>,
     },
@@ -312,7 +312,7 @@ impl fmt::Display for Event {
                 }
                 write!(
                     f,
-                    ": nothing keeps {} from writing to the old cluster, and it was never seen to have moved; approve only if \
+                    ": no fence keeps {} from writing to the old cluster, and it was never seen to have moved; approve only if \
                      it has ended",
                     unmoved.join(", ")
                 )

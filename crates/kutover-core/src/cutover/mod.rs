@@ -81,7 +81,7 @@ pub use state_name::StateName;
 pub use way_back::{Barrier, Rollback, WayBack};
 
 use crate::controls::{Control, without};
-use crate::error::{ErrorKind, ProviderError};
+use crate::error::{ErrorKind, ProviderError, Retry};
 use crate::words::{Millis, Nonce, Term, TopicName};
 use early::EarlyWatch;
 use next::{Cause, Hold, Next};
@@ -290,6 +290,14 @@ impl Cutover {
             // Before the deployment is ours nothing is waited for: what is refused then is for a person to put right.
             ErrorKind::Refused | ErrorKind::Invalid if matches!(self.boot, Boot::TakeTerm | Boot::Claim) => {
                 self.stop(Stop::Refused(error.to_string()));
+            }
+            // A cluster that will not be made however often it is asked for, and each try may take most of an hour: nothing has
+            // been done yet that a hold would keep.
+            ErrorKind::Refused
+                if (&self.boot, &self.progress.state) == (&Boot::Running, &State::Provisioning)
+                    && error.retry == Retry::Never =>
+            {
+                self.ask_abort(now, &error.to_string());
             }
             _ => {
                 // What the mark rests on can change while it cannot be written.

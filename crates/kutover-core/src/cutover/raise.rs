@@ -147,15 +147,12 @@ impl Cutover {
         self.progress.published.as_ref().is_some_and(|target| target.cluster_id == raised.cluster_id)
     }
 
-    /// Without what an abort takes away whole.
+    /// Without the topics that an abort takes away. A new cluster may stay: one that somebody else manages is only let go of.
     fn what_stays(&self, raised: &Raised) -> Option<Raised> {
         let mut stays = raised.clone();
         if let State::Aborting(undo, _) = &self.progress.state
             && !self.serves(raised)
         {
-            if self.progress.kept == Some(false) && !self.has_served(&raised.cluster_id) {
-                return None;
-            }
             stays.before.retain(|topic, _| !undo.created.contains(topic));
         }
         (!stays.before.is_empty()).then_some(stays)

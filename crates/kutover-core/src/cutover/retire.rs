@@ -101,9 +101,9 @@ impl Cutover {
                         .into(),
                 )
             }
-            // Nothing keeps anybody out: who may still write there is asked for right before the proof, and after a person
-            // took their time.
-            (Retirement::Prove, Cause::Enter) if !shut_out && closed.by != ClosedBy::Fence => {
+            // No fence refuses what comes, and an isolation may leave connections that stand already (as AWS's security groups
+            // do): who may still write there is asked for right before the proof, and after a person took their time.
+            (Retirement::Prove, Cause::Enter) if closed.by != ClosedBy::Fence => {
                 Next::Run(Command::ReadMembers { on: closed.redirected.prepared.verified.both() })
             }
             (Retirement::Prove, Cause::Answer(Answer::Members { by_cluster })) => {

@@ -122,6 +122,32 @@ fn every_command_may_fail_once() {
     }
 }
 
+/// A cluster that will not be made is not asked for again and again: what was prepared is undone at once, and the reason is the
+/// one that was given. A refusal that passes by itself holds.
+#[test]
+fn a_cluster_that_will_not_be_made_ends_the_cutover() {
+    for retry in [Retry::Never, Retry::Later] {
+        let mut tries = 0;
+        let (stop, world) = World::new(plan(), vec![])
+            .but(|command, _| match command {
+                Command::Provision { .. } if tries == 0 => {
+                    tries += 1;
+                    Some(Err(failure(ErrorKind::Refused).with_retry(retry)))
+                }
+                _ => None,
+            })
+            .run();
+        if retry == Retry::Later {
+            assert_eq!((stop, world.holds().len()), (Stop::Complete, 1));
+            continue;
+        }
+        assert_eq!(stop, Stop::Aborted("test: made to fail".into()));
+        assert!(world.holds().is_empty(), "{:?}", world.holds());
+        assert_eq!(world.commands.iter().filter(|name| **name == "provision").count(), 1);
+        assert_eq!(world.commands.last(), Some(&"discard"));
+    }
+}
+
 /// A command that is never answered is given up on at its deadline and done again, whichever it is.
 #[test]
 fn every_command_may_time_out() {

@@ -1,5 +1,5 @@
-//! Producers that may still write to a cluster that is to be removed, where neither a fence nor an isolation keeps them out:
-//! a silent one may be asleep inside a send (L8). Only a person can know that it has ended.
+//! Producers that may still write to a cluster that is to be removed, where no fence keeps them out: a silent one may be asleep
+//! inside a send (L8), over a connection that an isolation has left standing. Only a person can know that it has ended.
 
 use std::collections::BTreeSet;
 

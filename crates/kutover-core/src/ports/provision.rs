@@ -29,7 +29,9 @@ pub struct Incarnation {
 /// # Contract
 ///
 /// 1. `provision` is keyed by `request`: called again with the same one it gives the same incarnation, never a second.
-///    It returns once the cluster serves.
+///    It returns once the cluster serves. Where an incarnation stands that another request made, it is `Refused`,
+///    `NotDone`: whoever takes back what they have made would take that one. (`static` makes none, takes none back, and
+///    gives what stands there to everybody.)
 /// 2. `describe` of a colour with nothing behind it is `Ok(None)`. What is only being made is an error (`Unavailable`),
 ///    never `None`: whoever gives up making it would take it for gone, and it would come up behind their back.
 /// 3. `isolate` shuts clients out while `controller_bootstrap` still answers and the data stays; the isolation is a
@@ -43,7 +45,8 @@ pub trait ClusterProvisioner: Send + Sync {
     /// Makes sure that there is an incarnation behind the colour, and gives it.
     ///
     /// # Errors
-    /// Whatever the platform says, with the first failed resource's own reason.
+    /// Whatever the platform says, with the first failed resource's own reason. `Refused` ends a cutover where nothing
+    /// stands: it is for what will not be done however often it is asked for.
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation>;
 
     /// The incarnation behind a colour, if there is one.

@@ -30,6 +30,21 @@ pub async fn the_same_request_gives_the_same_incarnation(
     clause.holds(described.as_ref() == Some(&first), described);
 }
 
+/// Clause 1, for provisioners that make clusters: what another request made is not handed out as this one's.
+pub async fn another_requests_cluster_is_refused(provisioner: &dyn ClusterProvisioner, colour: Colour) {
+    let clause = Clause::new(PORT, 1, "`provision` is refused where another request's incarnation stands");
+    let standing = clause.ok(provisioner.provision(colour, &request()).await);
+    match provisioner.provision(colour, &"conformance-2".into()).await {
+        Ok(given) => clause.holds(false, given),
+        Err(error) => {
+            let refused = error.kind == ErrorKind::Refused && error.outcome == Outcome::NotDone;
+            clause.holds(refused, error);
+        }
+    }
+    let found = clause.ok(provisioner.describe(colour).await);
+    clause.holds(found.as_ref() == Some(&standing), found);
+}
+
 /// Clause 2, with a colour that has nothing behind it.
 pub async fn nothing_there_is_none(provisioner: &dyn ClusterProvisioner, empty: Colour) {
     let clause = Clause::new(PORT, 2, "`describe` of a colour with nothing behind it is `Ok(None)`");
@@ -108,8 +123,9 @@ pub async fn the_marked_is_destroyed_for_good(
     }
 }
 
-/// Every clause that needs nothing but the provisioner and leaves the cluster standing.
+/// Every clause that needs nothing but the provisioner and leaves the cluster standing, for provisioners that make clusters.
 pub async fn check_all(provisioner: &dyn ClusterProvisioner, colour: Colour) {
     the_same_request_gives_the_same_incarnation(provisioner, colour).await;
+    another_requests_cluster_is_refused(provisioner, colour).await;
     only_the_marked_is_destroyed(provisioner, colour).await;
 }

@@ -1,0 +1,81 @@
+//! Which request made a stack: what stands there of another one is no maker's to take away, and a making that failed is told
+//! to whoever asks for it again.
+
+use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
+use kutover_core::error::{ErrorKind, Outcome};
+use kutover_core::ports::ClusterProvisioner as _;
+use kutover_core::words::{Colour, Nonce};
+use kutover_testkit::until;
+
+use crate::proxy::{Deed, Held, Proxy};
+use crate::server::ministack;
+use crate::world::{LIMIT, World};
+
+/// L13: from its beginning on, a stack is that request's alone. Whoever is refused it, and then finds it, made nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_is_the_one_requests_that_made_it() {
+    let Some(server) = ministack("a_stack_is_the_one_requests_that_made_it").await else { return };
+    let world = World::new(server, "Whose").await;
+    let proxy = Proxy::before(server.address).await;
+    let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
+    *world.brokers.lock().unwrap() = None;
+    let (one, another) = (Nonce::new("one"), Nonce::new("another"));
+    let refused = async || {
+        let error = stacks.provision(Colour::Green, &another).await.unwrap_err();
+        assert_eq!((error.kind, error.outcome), (ErrorKind::Refused, Outcome::NotDone), "{error}");
+        assert!(error.reason.contains("was made for request one, not for another"), "{error}");
+    };
+    tokio::select! {
+        made = stacks.provision(Colour::Green, &one) => panic!("nobody has said that it serves: {made:?}"),
+        () = until("the making to begin", LIMIT, || async {
+            (world.status("WhoseB").await == Some(StackStatus::CreateInProgress)).then_some(())
+        }) => {}
+    }
+    refused().await;
+    world.brokers_say(ResourceSignalStatus::Success);
+    let made = stacks.provision(Colour::Green, &one).await.unwrap();
+    refused().await;
+    // As while somebody's update of it is under way.
+    proxy.edit_replies(|reply| {
+        reply.replace("<StackStatus>CREATE_COMPLETE<", "<StackStatus>UPDATE_IN_PROGRESS<")
+    });
+    refused().await;
+    proxy.edit_replies(str::to_owned);
+    // One of a version that wrote no request down.
+    stacks.isolate(&made.id, &"nonce".into()).await.unwrap();
+    assert_eq!(stacks.provision(Colour::Green, &one).await.unwrap(), made, "an isolation lost the tag");
+    proxy.edit_replies(|reply| reply.replace("kutover:request", "somebody:else"));
+    let error = stacks.provision(Colour::Green, &one).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Refused && error.reason.contains("does not say for which"), "{error}");
+}
+
+/// A call that was given up on before it could say why a making failed: the next one says it, and makes no second one. What
+/// another request has left is cleared away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failure_that_nobody_was_told_is_told_to_the_next() {
+    let Some(server) = ministack("a_failure_that_nobody_was_told_is_told_to_the_next").await else { return };
+    for (name, next) in [("Again", "one"), ("Other", "two")] {
+        let world = World::new(server, name).await;
+        let proxy = Proxy::before(server.address).await;
+        let stacks = world.provisioner(&server.aws(None).await);
+        let given_up = world.provisioner(&server.aws(Some(proxy.address)).await);
+        world.brokers_say(ResourceSignalStatus::Failure);
+        let held = Held::default();
+        proxy.then(Deed::Hold(held.clone()), "Action=DeleteStack");
+        let one = Nonce::new("one");
+        tokio::select! {
+            made = given_up.provision(Colour::Green, &one) => panic!("it is held: {made:?}"),
+            () = held.arrived() => {}
+        }
+        world.brokers_say(ResourceSignalStatus::Success);
+        let asked = stacks.provision(Colour::Green, &next.into()).await;
+        if next == "two" {
+            asked.unwrap();
+            continue;
+        }
+        let error = asked.unwrap_err();
+        let told = error.reason.contains("received failed message") && error.reason.contains("removed again");
+        assert!(error.kind == ErrorKind::Refused && told, "{error}");
+        assert_eq!(world.status(&format!("{name}B")).await, None);
+    }
+}
