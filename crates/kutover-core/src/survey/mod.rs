@@ -19,6 +19,8 @@ mod traffic;
 mod waivers;
 
 #[cfg(test)]
+mod fence_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod troubles;

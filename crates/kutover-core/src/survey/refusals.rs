@@ -178,7 +178,7 @@ fn access(facets: &Facets<'_>, found: &mut Found) {
 fn transactions(facets: &Facets<'_>, found: &mut Found) {
     let waivers = &facets.waivers.transactions;
     let of_streams = streams(facets);
-    match &facets.survey.traffic.transactional_ids {
+    match traffic::transactional_ids(&facets.survey.traffic) {
         None => {}
         Some(Ok(ids)) => {
             // A Streams application's own ids begin with its name.
@@ -332,11 +332,11 @@ fn fence(facets: &Facets<'_>, found: &mut Found) {
         authorizer: old.access.as_ref().map(|access| access.acls.is_some()).map_err(Clone::clone),
         exempt: Ok(exempt.into_iter().map(|principal| (principal, Exempt::SuperUser)).collect()),
         topics: moving.keys().map(|topic| (topic.clone(), topic_acls(old, topic))).collect(),
-        transactions: match &survey.traffic.transactional_ids {
+        transactions: match traffic::transactional_ids(&survey.traffic) {
             Some(Ok(ids)) => {
                 Transactions::Listed { ids: ids.keys().cloned().collect(), open: BTreeSet::new() }
             }
-            Some(Err(reason)) => Transactions::Unknown { reason: reason.clone() },
+            Some(Err(reason)) => Transactions::Unknown { reason },
             None => Transactions::Unknown { reason: "they were not asked for".into() },
         },
         has_command: means == Means::Exec,
