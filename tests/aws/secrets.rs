@@ -18,10 +18,11 @@ const FROM_FILE: &str = "planted-2b8e-password-of-a-file";
 const SCRAM: &str = "planted-3f90-a-new-users";
 const CONNECT: &str = "planted-4a6b-connects";
 const COMMANDS: &str = "planted-5d21-of-the-command";
+const PROBE: &str = "planted-6c37-of-who-is-refused";
 const USER: &str = "kutover";
 
 fn planted() -> Planted {
-    Planted::new([SECRET, SESSION_TOKEN, TSIG, GIVEN, FROM_FILE, SCRAM, CONNECT, COMMANDS])
+    Planted::new([SECRET, SESSION_TOKEN, TSIG, GIVEN, FROM_FILE, SCRAM, CONNECT, COMMANDS, PROBE])
         .with_pair(USER, CONNECT)
 }
 
@@ -37,6 +38,12 @@ endpoint = { addresses = ["127.0.0.1"] }
 "sasl.mechanism" = "PLAIN"
 "sasl.username" = "kutover"
 "sasl.password" = "@GIVEN@"
+
+[clusters.blue.probe_properties]
+"security.protocol" = "sasl_plaintext"
+"sasl.mechanism" = "PLAIN"
+"sasl.username" = "kutover-probe"
+"sasl.password" = "@PROBE@"
 
 [clusters.blue.connect]
 url = "http://127.0.0.1:1"
@@ -100,7 +107,8 @@ impl Case {
             .replace("@GIVEN@", GIVEN)
             .replace("@CONNECT@", CONNECT)
             .replace("@SCRAM@", SCRAM)
-            .replace("@COMMANDS@", COMMANDS);
+            .replace("@COMMANDS@", COMMANDS)
+            .replace("@PROBE@", PROBE);
         let path = directory.path().join("orders.toml");
         std::fs::write(&path, text).expect("written");
         std::fs::write(directory.path().join("password"), format!("{FROM_FILE}\n")).expect("written");

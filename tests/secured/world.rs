@@ -220,6 +220,7 @@ pub(crate) fn access(users: &[(&str, &str)]) -> NewAccess {
                 may("cluster", "kafka-cluster", "all"),
                 may("topic", "*", "all"),
                 may("group", "*", "all"),
+                may("transactional-id", "*", "describe"),
             ]);
             continue;
         }

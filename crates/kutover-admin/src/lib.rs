@@ -25,6 +25,7 @@ mod security;
 mod survey;
 mod tail;
 mod topics;
+mod transactions;
 mod writers;
 
 pub use access::ScramPasswords;

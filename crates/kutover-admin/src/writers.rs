@@ -18,6 +18,7 @@ use crate::errors::{is_unsupported, provider, reason};
 use crate::groups::place_of;
 use crate::lag::offset;
 use crate::topics::count;
+use crate::transactions;
 
 /// States in which a coordinator still has to end a transaction.
 const UNDER_WAY: [&str; 4] = ["Ongoing", "PrepareCommit", "PrepareAbort", "PrepareEpochFence"];
@@ -116,7 +117,7 @@ impl ProducerSurvey for KafkaAdmin {
         let coordinators = self.ask_coordinators(&ids).await;
         for open in answers.values_mut().flatten().flatten() {
             open.coordinator = match &coordinators {
-                Ok(known) => known.get(&open.producer_id).cloned().unwrap_or(Coordinated::Forgotten),
+                Ok((known, others)) => known.get(&open.producer_id).unwrap_or(others).clone(),
                 Err(reason) => Coordinated::Unknown { reason: reason.clone() },
             };
         }
@@ -125,20 +126,19 @@ impl ProducerSurvey for KafkaAdmin {
 }
 
 impl KafkaAdmin {
-    /// What coordinators say of the transactions of some producers that are under way (KIP-664, from 3.0). One that did not
-    /// answer may be any of theirs, so that nothing is said then.
-    async fn ask_coordinators(&self, ids: &BTreeSet<i64>) -> Result<BTreeMap<i64, Coordinated>, String> {
+    /// What coordinators say of the transactions of some producers that are under way (KIP-664, from 3.0), and of those that
+    /// they do not list. One that did not answer may be any of theirs, so that nothing is said then.
+    async fn ask_coordinators(
+        &self,
+        ids: &BTreeSet<i64>,
+    ) -> Result<(BTreeMap<i64, Coordinated>, Coordinated), String> {
         if ids.is_empty() {
-            return Ok(BTreeMap::new());
+            return Ok((BTreeMap::new(), Coordinated::Forgotten));
         }
         let options = ListTransactionsOptions::default()
             .states(UNDER_WAY.map(str::to_owned).to_vec())
             .producer_ids(ids.iter().copied().collect::<Vec<_>>());
-        let brokers = self.admin.list_transactions(options).await.map_err(|error| reason(&error))?;
-        let mut listed = Vec::new();
-        for answer in brokers.into_values() {
-            listed.extend(answer.map_err(|error| reason(&error))?);
-        }
+        let listed = transactions::list(&self.admin, options).await.map_err(|error| error.to_string())?;
         let names = listed.iter().map(|one| one.transactional_id.as_str());
         let described = self
             .admin
@@ -157,7 +157,16 @@ impl KafkaAdmin {
                 Coordinated::Known { transactional_id: one.transactional_id, state: one.state, ends_by_ms };
             (one.producer_id, known)
         });
-        Ok(said.collect())
+        let said: BTreeMap<i64, Coordinated> = said.collect();
+        if ids.iter().all(|id| said.contains_key(id)) {
+            return Ok((said, Coordinated::Forgotten));
+        }
+        // What its coordinator may not tell us it has not forgotten.
+        let others = match transactions::all_are_told(&self.admin).await {
+            Ok(()) => Coordinated::Forgotten,
+            Err(error) => Coordinated::Unknown { reason: error.to_string() },
+        };
+        Ok((said, others))
     }
 
     /// Those of the partitions that the cluster has: one that it has not would be waited for.

@@ -139,6 +139,11 @@ pub struct ClusterConfig {
     /// may stand in the environment (`{ env = "NAME" }`) or in a file (`{ file = "PATH" }`); it is read at the start.
     #[serde(default, skip_serializing_if = "Properties::is_empty")]
     pub properties: Properties,
+    /// Client properties, all that it takes, of the ordinary client that asks leaders whether they refuse or take records: of a
+    /// principal that is no super user and may write to the topics. Needed where `properties` are a super user's, whom no
+    /// fence of ACLs binds. Default: `properties`. Never shown.
+    #[serde(default, skip_serializing_if = "Properties::is_empty")]
+    pub probe_properties: Properties,
     /// Passwords of SCRAM users that this colour may lack when it becomes the new one: nobody can copy them from the old
     /// one. Written as the values of properties are.
     #[serde(default, skip_serializing_if = "Properties::is_empty")]
@@ -391,6 +396,7 @@ impl Config {
             }
             for cluster in [&mut config.clusters.blue, &mut config.clusters.green] {
                 cluster.properties.beside(directory);
+                cluster.probe_properties.beside(directory);
                 cluster.scram_users.beside(directory);
                 match &mut cluster.provisioner {
                     ProvisionerConfig::Exec { environment, .. } => environment.beside(directory),

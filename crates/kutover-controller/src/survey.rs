@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use kutover_core::cutover::Plan;
+use kutover_core::cutover::{FencePolicy, Plan};
 use kutover_core::decisions::stragglers::{Look, PartitionWriters};
 use kutover_core::drain::{Observation, OpenTransaction};
 use kutover_core::error::{ErrorKind, ProviderResult};
@@ -65,14 +65,36 @@ pub async fn survey(request: SurveyRequest<'_>) -> Survey {
         }
     };
     let (seen_old, seen_new) = tokio::join!(look_at(&old), look_new);
-    let (mut traffic, mut refused_configs) = (Traffic::default(), Ok(BTreeMap::new()));
+    let (mut traffic, mut refused_configs, mut takes) = (Traffic::default(), Ok(BTreeMap::new()), None);
     if let (Ok(links), Ok(seen)) = (&old, &seen_old) {
         if let Some(Ok(there)) = &new {
             refused_configs = told(there.look.refused_configs(&own_configs(plan, seen)).await);
         }
-        traffic = watch_traffic(links, plan, seen, watch, now_ms).await;
+        let look = watch_traffic(links, plan, seen, watch, now_ms);
+        (traffic, takes) = tokio::join!(look, takes_records(links, plan, from, seen));
     }
-    Survey { from, endpoints, old: seen_old, new: seen_new, traffic, refused_configs, now_ms }
+    let (old, new, takes_records) = (seen_old, seen_new, takes);
+    Survey { from, endpoints, old, new, traffic, takes_records, refused_configs, now_ms }
+}
+
+/// Asks as the client that is to prove the fence, where there is to be one. What carries one already is not asked: it is
+/// left over, or a rollback's.
+async fn takes_records(
+    SurveyLinks { links, .. }: &SurveyLinks,
+    plan: &Plan,
+    from: Colour,
+    seen: &ClusterSeen,
+) -> Option<Item<()>> {
+    if plan.fence == FencePolicy::Waived || plan.to == from {
+        return None;
+    }
+    let is_fenced = |topic: &TopicName| seen.fence.as_ref().is_ok_and(|fenced| fenced.contains(topic));
+    let open: Vec<TopicName> =
+        plan.moving(&seen.topics).into_keys().filter(|topic| !is_fenced(topic)).collect();
+    match links.admin.prove_open(&open).await {
+        Err(error) if error.kind == ErrorKind::Unsupported => None,
+        answer => Some(told(answer)),
+    }
 }
 
 fn told<T>(answer: ProviderResult<T>) -> Item<T> {

@@ -11,7 +11,7 @@ use kutover_controller::config::Config;
 use kutover_controller::driver::{ClusterConnector, ClusterLinks, Controller, Finished, Operator};
 use kutover_core::chain::SegmentEnd;
 use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
-use kutover_core::error::ProviderResult;
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{ClusterAdmin as _, ClusterProvisioner as _, Incarnation};
 use kutover_core::words::{Colour, GroupId, Nonce, Offset, Term};
 use kutover_memory::{Fault, MemoryCluster, MemoryWorld};
@@ -292,6 +292,47 @@ async fn a_topic_that_goes_before_the_switch_holds_nothing() {
         .await
         .unwrap();
     assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
+    assert_eq!(holds(&events), Vec::<&str>::new());
+}
+
+/// Leaders that refuse the probe without a fence would prove nothing by refusing it under one. It is told, with the topic and
+/// the fix, before anything moves; where no fence is wanted, nobody asks.
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_may_not_write_is_told_before_the_switch() {
+    let world = world().await;
+    let what = "prove that topic orders, partition 0 takes records";
+    let refused = ProviderError::new(ErrorKind::Unavailable, what, "its leader refuses ordinary clients");
+    world.faults.always("blue.prove_open", Fault::Fail(refused));
+    let config = CONFIG.replace("hold_limit = \"60s\"", "hold_limit = \"5s\"");
+    let (finished, events) = run(&world, &config).await;
+    let Stop::Aborted(why) = finished.unwrap().stop else { panic!("{:?}", holds(&events)) };
+    assert!(why.contains("topic orders") && why.contains("grant it Write on the topics"), "{why}");
+    assert!(why.contains("clusters.blue.probe_properties"), "{why}");
+    assert!(!events.iter().any(|event| matches!(event, Event::Published { .. })), "{events:?}");
+
+    let (fence, keeps) = ("fence = \"waived\"", "remove_old = false\nquiet_window = \"1s\"");
+    let waived = CONFIG.replace("[plan]", &format!("[plan]\n{fence}\n{keeps}"));
+    let (finished, events) = run(&world, &waived).await;
+    assert_eq!(finished.unwrap().stop, Stop::Complete, "{:?}", holds(&events));
+}
+
+/// L20: a fence that a late act of an older term has put up on the cluster that is left refuses the probe too. That says
+/// nothing of who asks, and holds no switch, which leads producers out of it.
+#[tokio::test(start_paused = true)]
+async fn a_fence_that_came_late_does_not_hold_the_switch() {
+    let world = world().await;
+    let blue = world.cluster(Colour::Blue).unwrap();
+    let (_operator, words) = mpsc::unbounded_channel();
+    let mut events = vec![];
+    let finished = controller(&world, CONFIG)
+        .run(words, |event| {
+            if matches!(event, Event::Entered { state: StateName::Preparing }) {
+                blue.raise_fence(&["orders".into()]).now_or_never().unwrap().unwrap();
+            }
+            events.push(event);
+        })
+        .await;
+    assert_eq!(finished.unwrap().stop, Stop::Complete, "{:?}", holds(&events));
     assert_eq!(holds(&events), Vec::<&str>::new());
 }
 

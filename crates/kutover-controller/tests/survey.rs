@@ -17,12 +17,12 @@ use kutover_core::cutover::{Event, Stop};
 use kutover_core::drain::LogRange;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
-    ClusterIdentity, ClusterProvisioner as _, ClusterSurvey, ConfigSource, ConfigValue, Incarnation,
-    TopicDescription,
+    ClusterAdmin as _, ClusterIdentity, ClusterProvisioner as _, ClusterSurvey, ConfigSource, ConfigValue,
+    Incarnation, TopicDescription,
 };
 use kutover_core::survey::{Code, EndpointSeen, Names, Outcome, Survey, Waivers, assess};
 use kutover_core::words::{Colour, DnsName, Generation, Offset, TopicPartition};
-use kutover_memory::{MemoryCluster, MemoryWorld, StoredRecord};
+use kutover_memory::{Fault, MemoryCluster, MemoryWorld, StoredRecord};
 use kutover_testkit::mocks::{MockClusterAdmin, MockClusterSurvey, MockProducerSurvey};
 use tokio::sync::mpsc;
 
@@ -102,6 +102,21 @@ async fn what_a_cluster_cannot_tell_is_said() {
     }
 }
 
+/// Whoever is to prove the fence is asked for while there is none; a fence that is left over says nothing of who asks.
+#[tokio::test(start_paused = true)]
+async fn whether_the_old_cluster_takes_records_is_asked() {
+    let (world, blue, green) = clusters().await;
+    blue.add_topic("orders", 1);
+    let seen = look(&blue, Some(Ok(close_mouthed(&green)))).await;
+    assert_eq!(seen.takes_records, Some(Ok(())));
+    blue.raise_fence(&["orders".into()]).await.expect("raised");
+    let seen = look(&blue, Some(Ok(close_mouthed(&green)))).await;
+    assert_eq!(seen.takes_records, Some(Ok(())));
+    world.faults.always("blue.prove_open", Fault::NotDone);
+    let seen = look(&blue, Some(Ok(close_mouthed(&green)))).await;
+    assert!(matches!(seen.takes_records, Some(Err(_))), "{:?}", seen.takes_records);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dead_cluster_is_unreachable_and_the_other_is_still_looked_at() {
     let (_world, blue, green) = clusters().await;
@@ -132,6 +147,7 @@ fn with_a_dead_broker(cluster: &MemoryCluster) -> SurveyLinks {
     admin.expect_groups().returning(move || Err(dead("list the groups of broker 2")));
     admin.expect_access().returning(move || Err(dead("describe the cluster")));
     admin.expect_fence_traces().returning(|| Ok(BTreeSet::new()));
+    admin.expect_prove_open().returning(|_| Ok(()));
     let mut look = MockClusterSurvey::new();
     look.expect_topic_configs().returning(|_| unsupported());
     look.expect_broker_configs().returning(unsupported);

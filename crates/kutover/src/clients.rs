@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, anyhow, bail};
 use kutover_admin::ScramPasswords;
 use kutover_connect::{ConnectOptions, HttpConnect};
-use kutover_controller::config::{AwsConfig, ClusterConfig, Config, ConnectConfig};
+use kutover_controller::config::{AwsConfig, ClusterConfig, Config, ConnectConfig, Properties};
 use kutover_core::ports::TokenProvider;
 use kutover_core::words::Colour;
 use kutover_kafka::{ClientHooks, ClientProperties, FileTokens};
@@ -15,7 +15,9 @@ use kutover_kafka::{ClientHooks, ClientProperties, FileTokens};
 pub(crate) struct Clients {
     /// As configured, for the admin client.
     pub(crate) plain: BTreeMap<String, String>,
-    /// The same, for librdkafka's.
+    /// Of the client that asks leaders whether they refuse, where it has its own.
+    pub(crate) probe: Option<BTreeMap<String, String>>,
+    /// The same as `plain`, for librdkafka's.
     pub(crate) checked: ClientProperties,
     pub(crate) tokens: Option<Arc<dyn TokenProvider>>,
     /// For SCRAM users that the cluster may have to be given.
@@ -31,25 +33,18 @@ impl Clients {
     pub(crate) fn of(config: &Config, colour: Colour) -> anyhow::Result<Self> {
         let (aws, config) = (&config.aws, config.clusters.get(colour));
         let field = |name: &str| format!("field `clusters.{colour}.{name}`");
-        let properties = || field("properties");
-        let plain = config.properties.read();
-        let plain = plain.map_err(|(name, reason)| anyhow!("client property `{name}`: {reason}"));
-        let plain = plain.with_context(properties)?;
-        let checked = ClientProperties::new(plain.clone()).with_context(properties)?;
         let tokens = tokens(config, aws, &field)?;
-        if checked.takes_tokens() && tokens.is_none() {
-            bail!(
-                "{}: `sasl.mechanism` is OAUTHBEARER, and there is no token; add `token_file`, or `msk_iam = true`, beside \
-                 `provisioner`",
-                properties()
-            );
-        }
-        kutover_admin::check_security(&plain, tokens.as_ref()).with_context(properties)?;
+        let read = |name, properties| read(properties, tokens.as_ref()).with_context(|| field(name));
+        let (plain, checked) = read("properties", &config.properties)?;
+        let probe = match config.probe_properties.is_empty() {
+            true => None,
+            false => Some(read("probe_properties", &config.probe_properties)?.0),
+        };
         let passwords = config.scram_users.read();
         let passwords = passwords
             .map_err(|(name, reason)| anyhow!("{}: {reason}", field(&format!("scram_users.{name}"))))?;
         let workers = config.connect.as_ref().map(|connect| workers(connect, &field)).transpose()?;
-        Ok(Self { plain, checked, tokens, scram_passwords: ScramPasswords::new(passwords), workers })
+        Ok(Self { plain, probe, checked, tokens, scram_passwords: ScramPasswords::new(passwords), workers })
     }
 
     /// What librdkafka calls back.
@@ -61,6 +56,23 @@ impl Clients {
             None => ClientHooks::default(),
         }
     }
+}
+
+/// Client properties with their values, and the same for librdkafka.
+fn read(
+    properties: &Properties,
+    tokens: Option<&Arc<dyn TokenProvider>>,
+) -> anyhow::Result<(BTreeMap<String, String>, ClientProperties)> {
+    let plain = properties.read().map_err(|(name, reason)| anyhow!("client property `{name}`: {reason}"))?;
+    let checked = ClientProperties::new(plain.clone())?;
+    if checked.takes_tokens() && tokens.is_none() {
+        bail!(
+            "`sasl.mechanism` is OAUTHBEARER, and there is no token; add `token_file`, or `msk_iam = true`, beside \
+             `provisioner`"
+        );
+    }
+    kutover_admin::check_security(&plain, tokens)?;
+    Ok((plain, checked))
 }
 
 /// Where a colour's tokens come from, if it takes any.
@@ -107,16 +119,20 @@ mod tests {
 
     /// The same, with others beside blue's.
     fn refusal_beside(blue: &str, lines: &str) -> String {
+        match Clients::of(&config(blue, lines), Colour::Green) {
+            Ok(_) => panic!("it was accepted"),
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    fn config(blue: &str, green: &str) -> Config {
         let cluster = "provisioner = { kind = \"lab\", kafka = \"embedded\" }";
         let text = format!(
             "deployment = \"orders\"\njournal = \"orders.journal\"\nendpoints = [{{ name = \"kafka.orders.test\", port = 9092 }}]\n\
              dns = {{ kind = \"local\", zone = \"orders.test\", listen = \"127.0.0.1:0\", ttl_s = 1 }}\n\
-             [clusters.blue]\n{cluster}\n{blue}\n[clusters.green]\n{cluster}\n{lines}\n"
+             [clusters.blue]\n{cluster}\n{blue}\n[clusters.green]\n{cluster}\n{green}\n"
         );
-        match Clients::of(&Config::parse(&text).unwrap(), Colour::Green) {
-            Ok(_) => panic!("it was accepted"),
-            Err(error) => format!("{error:#}"),
-        }
+        Config::parse(&text).unwrap()
     }
 
     /// Where tokens come from is said once, and a program without AWS says how to have it.
@@ -137,6 +153,16 @@ mod tests {
         }
     }
 
+    /// Who asks leaders whether they refuse has all of its own properties, or all of the controller's.
+    #[test]
+    fn the_probe_has_its_own_properties_or_none() {
+        let probe = |lines: &str| Clients::of(&config("", lines), Colour::Green).unwrap().probe;
+        let controllers = "properties = { \"socket.timeout.ms\" = 1000 }";
+        assert_eq!(probe(controllers), None);
+        let own = probe(&format!("{controllers}\nprobe_properties = {{ \"socket.timeout.ms\" = 2000 }}"));
+        assert_eq!(own, Some([("socket.timeout.ms".to_owned(), "2000".to_owned())].into()));
+    }
+
     /// What is wrong is told by the field that it stands in.
     #[test]
     fn each_part_is_told_by_its_own_field() {
@@ -149,6 +175,8 @@ mod tests {
             ("", format!("scram_users = {{ alice = {unset} }}"), "scram_users.alice"),
             ("", format!("properties = {{ \"sasl.password\" = {unset} }}"), "properties"),
             ("", "properties = { acks = \"1\" }".to_owned(), "properties"),
+            ("", format!("probe_properties = {{ \"sasl.password\" = {unset} }}"), "probe_properties"),
+            ("", "probe_properties = { acsk = \"all\" }".to_owned(), "probe_properties"),
         ] {
             let text = refusal_beside(blue, &lines);
             assert!(text.starts_with(&format!("field `clusters.green.{field}`: ")), "{field}: {text}");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use async_trait::async_trait;
-use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin};
+use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, Timeouts};
 use kutover_controller::config::{Config, DnsKind, FenceConfig, ProvisionerConfig};
 use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
@@ -206,7 +206,7 @@ pub(crate) struct Connector {
     deployment: DeploymentName,
     colours: BTreeMap<Colour, Clients>,
     fences: BTreeMap<Colour, FenceConfig>,
-    /// For a fence's command.
+    /// For a fence's command; a proof has half of it.
     command_limit: Duration,
     lab: Option<Arc<LabProvisioner>>,
 }
@@ -232,13 +232,17 @@ impl Connector {
     /// Unreachable, or properties that make no sense.
     pub(crate) async fn admin(&self, incarnation: &Incarnation) -> ProviderResult<KafkaAdmin> {
         let clients = self.of(incarnation.colour)?;
+        let defaults = Timeouts::default();
         KafkaAdmin::connect(AdminConfig {
             bootstrap: incarnation.controller_bootstrap.clone(),
             client_bootstrap: incarnation.bootstrap.clone(),
             properties: clients.plain.clone(),
+            probe_properties: clients.probe.clone(),
             tokens: clients.tokens.clone(),
             scram_passwords: clients.scram_passwords.clone(),
             fence: self.fence(incarnation),
+            // Why a proof fails must be told before the command that wants it is given up.
+            timeouts: Timeouts { proof: defaults.proof.min(self.command_limit / 2), ..defaults },
             ..AdminConfig::default()
         })
         .await

@@ -26,7 +26,7 @@ const ANY_HOST: &str = "*";
 /// `LITERAL` on the wire (Kafka's `PatternType`: ANY 1, MATCH 2, LITERAL 3, PREFIXED 4). krafka 0.28.1 numbers them
 /// without MATCH, so that its own `Literal` is MATCH to a broker, which refuses it (UnknownServerError, seen on 2.8.2,
 /// 3.9.2 and 4.3.1): the number is what is meant, by whatever name.
-fn literal() -> AclPatternType {
+pub(crate) fn literal() -> AclPatternType {
     AclPatternType::from_i8(3)
 }
 

@@ -14,8 +14,8 @@ use kutover_core::ports::FenceSwitch;
 use kutover_core::words::TopicName;
 
 pub(crate) use acl::AclFence;
-pub(crate) use acl::EVERYONE;
 pub use acl::MARKER_PRINCIPAL;
+pub(crate) use acl::{EVERYONE, literal};
 pub(crate) use size::SizeFence;
 
 /// What is to make a cluster refuse records.

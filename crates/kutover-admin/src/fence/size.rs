@@ -8,9 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use krafka::admin::{
-    AdminClient, ConfigOp, DescribeConfigsOptions, ListTopicsOptions, ListTransactionsOptions,
-};
+use krafka::admin::{AdminClient, ConfigOp, DescribeConfigsOptions, ListTopicsOptions};
 use kutover_core::decisions::fence::{Facts, Means, Request, TopicAcls, Transactions, choose};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{FenceKind, FenceSwitch};
@@ -18,13 +16,12 @@ use kutover_core::words::TopicName;
 
 use crate::admin::fenceable;
 use crate::configs::{alter, own_configs};
-use crate::errors::{is_unsupported, provider};
+use crate::errors::provider;
+use crate::transactions;
 
 const LIMIT: &str = "max.message.bytes";
 /// Nothing fits, and nobody else would set it.
 const NOTHING_FITS: &str = "0";
-/// Where Kafka keeps transactions; there since somebody first began one.
-const TRANSACTION_STATE: &str = "__transaction_state";
 /// What a transaction's state says when it is over (Kafka's `TransactionState`).
 const ENDED: [&str; 4] = ["Empty", "CompleteCommit", "CompleteAbort", "Dead"];
 
@@ -67,43 +64,16 @@ impl SizeFence {
         alter(&self.admin, what, &changes).await
     }
 
-    /// What is known of transactions. A coordinator that does not answer leaves it unknown.
+    /// What is known of transactions. A coordinator that does not answer leaves it unknown, and so does an id that it does not
+    /// tell.
     async fn transactions(&self) -> Transactions {
-        match self.admin.list_transactions(ListTransactionsOptions::default()).await {
-            Ok(answers) => {
-                let (mut ids, mut open) = (BTreeSet::new(), BTreeSet::new());
-                for (broker, answer) in answers {
-                    let listed = match answer {
-                        Ok(listed) => listed,
-                        Err(error) if is_unsupported(&error) => return self.ever_begun().await,
-                        Err(error) => {
-                            return Transactions::Unknown { reason: format!("broker {broker}: {error}") };
-                        }
-                    };
-                    for transaction in listed {
-                        if !ENDED.contains(&transaction.state.as_str()) {
-                            open.insert(transaction.transactional_id.clone());
-                        }
-                        ids.insert(transaction.transactional_id);
-                    }
-                }
-                Transactions::Listed { ids, open }
-            }
-            Err(error) if is_unsupported(&error) => self.ever_begun().await,
-            Err(error) => Transactions::Unknown { reason: error.to_string() },
-        }
-    }
-
-    /// For brokers before 3.0, which cannot list them (KIP-664).
-    async fn ever_begun(&self) -> Transactions {
-        match self.admin.list_topics(ListTopicsOptions::default()).await {
-            Ok(topics) if topics.iter().any(|topic| topic == TRANSACTION_STATE) => {
-                let reason = "its version cannot list transactions, and somebody has begun one".to_owned();
-                Transactions::Unknown { reason }
-            }
-            Ok(_) => Transactions::Never,
-            Err(error) => Transactions::Unknown { reason: error.to_string() },
-        }
+        let listed = match transactions::list_all(&self.admin).await {
+            Ok(listed) => listed,
+            Err(error) => return Transactions::Unknown { reason: error.to_string() },
+        };
+        let open = listed.iter().filter(|one| !ENDED.contains(&one.state.as_str()));
+        let open = open.map(|one| one.transactional_id.clone()).collect();
+        Transactions::Listed { ids: listed.into_iter().map(|one| one.transactional_id).collect(), open }
     }
 
     async fn harmless(&self, topics: &[TopicName]) -> ProviderResult<()> {

@@ -4,19 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use krafka::admin::{
     ConsumerGroupDescription, DescribeConsumerGroupsOptions, DescribeStreamsGroupsOptions, GroupType,
-    ListConsumerGroupsOptions, ListTransactionsOptions,
+    ListConsumerGroupsOptions,
 };
 use kutover_core::decisions::early_members::Member;
-use kutover_core::error::{ErrorKind, ProviderResult};
+use kutover_core::error::ProviderResult;
 use kutover_core::ports::{GroupDescription, GroupProtocol, Item};
 use kutover_core::words::{GroupId, TopicName};
 
 use crate::admin::KafkaAdmin;
-use crate::errors::{is_unsupported, provider, reason};
+use crate::errors::{provider, reason};
 use crate::groups::topics_of_members;
-
-/// Where coordinators keep transactions; there is no such topic until somebody begins one.
-const TRANSACTIONS: &str = "__transaction_state";
+use crate::transactions;
 
 /// A group as the listing has it.
 struct Listed {
@@ -104,29 +102,9 @@ impl KafkaAdmin {
         Ok(plain(listed, topics))
     }
 
-    /// Where coordinators cannot be asked (before 3.0), nobody has ever begun a transaction if there is no topic for
-    /// them.
     pub(super) async fn read_transactional_ids(&self) -> ProviderResult<BTreeMap<String, String>> {
-        let what = "list transactions";
-        let brokers = self
-            .admin
-            .list_transactions(ListTransactionsOptions::default())
-            .await
-            .map_err(|error| provider(what, &error))?;
-        let mut ids = BTreeMap::new();
-        for (broker, answer) in brokers {
-            match answer {
-                Ok(listed) => ids.extend(listed.into_iter().map(|one| (one.transactional_id, one.state))),
-                Err(error) if is_unsupported(&error) => {
-                    return match self.describe(&[TRANSACTIONS.into()]).await {
-                        Err(missing) if missing.kind == ErrorKind::NotFound => Ok(BTreeMap::new()),
-                        _ => Err(provider(what, &error)),
-                    };
-                }
-                Err(error) => return Err(provider(format!("{what} of broker {broker}"), &error)),
-            }
-        }
-        Ok(ids)
+        let listed = transactions::list_all(&self.admin).await?;
+        Ok(listed.into_iter().map(|one| (one.transactional_id, one.state)).collect())
     }
 }
 

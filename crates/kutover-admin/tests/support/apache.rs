@@ -427,5 +427,9 @@ pub async fn size_fence(cluster: &Incarnation) {
     transactional.commit().await.expect("commit");
     let error = admin.raise_fence(&topics).await.expect_err("it can begin another");
     assert!(error.kind == ErrorKind::Refused && error.reason.contains("sized-writer"), "{error}");
+    let hidden = hide_transactional_id(&kafka, "sized-writer").await;
+    let error = admin.raise_fence(&topics).await.expect_err("what is not told is not nothing");
+    assert!(error.kind == ErrorKind::Refused && error.reason.contains("may not describe"), "{error}");
+    show_transactional_id(&kafka, hidden).await;
     admin.delete_topics(&[topic, own.name]).await.expect("deleted");
 }

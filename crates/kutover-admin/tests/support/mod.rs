@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use krafka::admin::{
-    AclBinding, AclFilter, AlterConsumerGroupOffsetsOptions, DescribeAclsOptions, TopicPartition as Place,
+    AclBinding, AclFilter, AclOperation, AclPatternType, AclResourceType, AlterConsumerGroupOffsetsOptions,
+    CreateAclsOptions, DeleteAclsOptions, DescribeAclsOptions, ListTransactionsOptions,
+    TopicPartition as Place,
 };
 use krafka::consumer::{AutoOffsetReset, Consumer};
 use krafka::error::{ErrorCode, KrafkaError};
@@ -105,6 +107,44 @@ pub async fn acls(kafka: &Kafka, topic: &TopicName) -> Vec<AclBinding> {
     let mut on_topic = all.expect("ACLs can be read");
     on_topic.retain(|binding| binding.resource_name == topic.as_str());
     on_topic
+}
+
+/// Leaves a transactional id to somebody else: where it has an ACL, nobody else may describe it, and Kafka lists it no more.
+pub async fn hide_transactional_id(kafka: &Kafka, id: &str) -> AclFilter {
+    let literal = AclPatternType::from_i8(3); // krafka's own number for it is MATCH to a broker.
+    let theirs = AclBinding {
+        resource_type: AclResourceType::TransactionalId,
+        operation: AclOperation::Describe,
+        ..AclBinding::allow_read_topic(id, "User:somebody").with_pattern_type(literal)
+    };
+    let made = kafka.admin().create_acls(vec![theirs], CreateAclsOptions::default()).await.expect("made");
+    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    await_listed(kafka, id, false).await;
+    AclFilter::for_resource(AclResourceType::TransactionalId, id).pattern_type(literal)
+}
+
+/// Takes that ACL away again.
+pub async fn show_transactional_id(kafka: &Kafka, hidden: AclFilter) {
+    let id = hidden.resource_name.clone().expect("an id");
+    let gone =
+        kafka.admin().delete_acls(vec![hidden], DeleteAclsOptions::default()).await.expect("an answer");
+    assert!(gone.iter().all(|(_, answer)| answer.is_ok()), "{gone:?}");
+    await_listed(kafka, &id, true).await;
+}
+
+async fn await_listed(kafka: &Kafka, id: &str, is_listed: bool) {
+    let settled = async {
+        loop {
+            let brokers = kafka.admin().list_transactions(ListTransactionsOptions::default()).await;
+            let listed =
+                brokers.expect("they answer").into_values().flat_map(|answer| answer.expect("listed"));
+            if listed.into_iter().any(|one| one.transactional_id == id) == is_listed {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(BOUND, settled).await.expect("the brokers know of the ACL");
 }
 
 /// Sets a group's commit.

@@ -184,6 +184,7 @@ impl Scene {
             };
             assert_eq!((transactional_id.as_str(), state.as_str()), ("gone", "Ongoing"));
             assert!(ends_by_ms.is_some(), "{open:?}");
+            self.a_hidden_transaction_is_not_forgotten(&place).await;
         } else {
             assert!(matches!(open.coordinator, Coordinated::Unknown { .. }), "{open:?}");
         }
@@ -197,6 +198,16 @@ impl Scene {
         until("the abort's marker", BOUND, async || self.is_drained("waits", "stuck").await.then_some(()))
             .await;
         drop(transactional);
+    }
+
+    /// L10: a transaction whose id kutover may not describe is not told of by its coordinator, which has not forgotten it.
+    async fn a_hidden_transaction_is_not_forgotten(&self, place: &TopicPartition) {
+        let hidden = hide_transactional_id(&self.kafka, "gone").await;
+        let open = self.admin.open_transactions(std::slice::from_ref(place)).await.expect("it answers");
+        let [open] = open[place].as_ref().expect("it answers").as_slice() else { panic!("{open:?}") };
+        let Coordinated::Unknown { reason } = &open.coordinator else { panic!("{open:?}") };
+        assert!(reason.contains("`gone`"), "{reason}");
+        show_transactional_id(&self.kafka, hidden).await;
     }
 
     /// Runs what the operator is told to run, with the newest tools: brokers before 3.0 came without.

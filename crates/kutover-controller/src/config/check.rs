@@ -103,9 +103,14 @@ fn clusters(config: &Config) -> Result<(), Fault> {
                 "is empty; write the program and its arguments",
             );
         }
-        for name in config.clusters.get(colour).properties.names() {
-            if matches!(name, "bootstrap.servers" | "metadata.broker.list" | "client.id") {
-                let field = format!("clusters.{colour}.properties.{name}");
+        let cluster = config.clusters.get(colour);
+        for (table, properties) in
+            [("properties", &cluster.properties), ("probe_properties", &cluster.probe_properties)]
+        {
+            let is_ours =
+                |name: &&str| matches!(*name, "bootstrap.servers" | "metadata.broker.list" | "client.id");
+            if let Some(name) = properties.names().find(is_ours) {
+                let field = format!("clusters.{colour}.{table}.{name}");
                 return fault(field, "is set by kutover from the provisioner; delete it");
             }
         }

@@ -184,6 +184,11 @@ impl Properties {
         self.0.keys().map(String::as_str)
     }
 
+    /// One of them, if it is there and can be had.
+    pub(crate) fn get(&self, name: &str) -> Option<SecretText> {
+        self.0.get(name)?.read().ok()
+    }
+
     /// All of them with their values in the open, for the client that needs them.
     ///
     /// # Errors

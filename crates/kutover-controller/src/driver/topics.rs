@@ -3,14 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kutover_core::controls::{Control, without};
-use kutover_core::cutover::{Answer, Command, StartOffsets};
+use kutover_core::cutover::{Answer, Command, FencePolicy, StartOffsets};
+use kutover_core::decisions::fence::not_provable;
 use kutover_core::decisions::raise::Raised;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::parity::{access_plan, create_with_known_configs, parity_plan};
 use kutover_core::ports::{ClusterAdmin, GroupListing, Incarnation};
-use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
+use kutover_core::words::{Colour, GroupId, Offset, TopicName, TopicPartition};
 
 use super::retention::as_before;
+use super::rollback::supported;
 use super::world::{World, list};
 
 /// Groups with the topics they have offsets on.
@@ -156,6 +158,9 @@ impl World {
         // A topic that was deleted meanwhile has no ends; the answer's topics say that it is gone.
         let left = there.iter().map(|topic| topic.name.clone()).filter(|topic| topics.contains(topic));
         let left: Vec<TopicName> = left.collect();
+        if self.switch.fence == FencePolicy::Required {
+            is_open_to_the_probe(&*old_admin, old.colour, &left).await?;
+        }
         Ok(Answer::Rechecked {
             old: old_identity,
             new: new_identity,
@@ -164,6 +169,24 @@ impl World {
             new_ends: new_admin.ends(&left).await?,
         })
     }
+}
+
+/// A fence is proven by leaders that refuse the probe, which says nothing if they refuse it without one. What carries a
+/// fence already is left over from a late act: it is lifted at the next start, which proves the same.
+async fn is_open_to_the_probe(
+    old: &dyn ClusterAdmin,
+    colour: Colour,
+    topics: &[TopicName],
+) -> ProviderResult<()> {
+    // Where nobody can tell, or may, there is none as far as is known.
+    let left_over = old.fence_traces().await.unwrap_or_default();
+    let open: Vec<TopicName> = topics.iter().filter(|topic| !left_over.contains(*topic)).cloned().collect();
+    supported(old.prove_open(&open).await).map_err(|mut error| {
+        if error.kind != ErrorKind::Unreachable {
+            error.reason = format!("{}; {}", error.reason, not_provable(colour));
+        }
+        error
+    })
 }
 
 /// Lets in on the new cluster whom the old one lets in. What was given and what differs for good is answered.

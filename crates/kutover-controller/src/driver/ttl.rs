@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kutover_core::cutover::Answer;
+use kutover_core::cutover::{Answer, FencePolicy};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{Published, RecordSet};
 use kutover_core::words::{Colour, DnsName, Term};
@@ -17,6 +17,8 @@ pub(super) struct Switch {
     pub(super) to: Colour,
     /// The TTL around the switch, in seconds: what is waited for after it.
     pub(super) ttl_s: u32,
+    /// Whether the cluster that is left has to refuse records after it.
+    pub(super) fence: FencePolicy,
 }
 
 /// A TTL that was longer than it should be when it was last seen.

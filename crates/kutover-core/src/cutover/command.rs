@@ -123,7 +123,8 @@ pub enum Command {
         /// Seconds; `None` is the one of ordinary times.
         ttl_s: Option<u32>,
     },
-    /// Right before the switch: identities, topics and start offsets again, and both clusters' ends.
+    /// Right before the switch: identities, topics and start offsets again, and both clusters' ends. Where a fence is required,
+    /// the old cluster must be open to whoever is to prove it.
     Recheck {
         /// The old one.
         old: Incarnation,

@@ -191,14 +191,16 @@ impl Cutover {
         if !self.watch.somebody_writes() {
             return Next::After(poll_ms);
         }
-        let ends = match self.plan.fence {
-            FencePolicy::Required => "at the deadline the fence refuses them",
-            FencePolicy::Waived => "nothing is closed while they write",
+        let why = |ends| {
+            format!("still writing to the old cluster: {} (move or stop them; {ends})", self.watch.names())
         };
-        Next::HoldFor(
-            format!("still writing to the old cluster: {} (move or stop them; {ends})", self.watch.names()),
-            poll_ms,
-        )
+        match self.plan.fence {
+            // Who gave up before the deadline would leave them writing, and nothing closed.
+            FencePolicy::Required => {
+                Next::HoldUncounted(why("at the deadline the fence refuses them"), poll_ms)
+            }
+            FencePolicy::Waived => Next::HoldFor(why("nothing is closed while they write"), poll_ms),
+        }
     }
 
     /// Looks again after the poll interval, until a time since the step was entered is over: then goes on.

@@ -365,9 +365,12 @@ impl Cutover {
                 }
             }
             Next::Hold(reason) => self.held(now, reason),
-            Next::HoldFor(reason, ms) => {
-                self.held(now, reason);
-                self.wake = self.wake.map(|wake| wake.max(now.plus(ms)));
+            Next::HoldFor(reason, ms) => self.held_for(now, reason, ms),
+            Next::HoldUncounted(reason, ms) => {
+                if let Some(hold) = &mut self.hold {
+                    hold.since = now;
+                }
+                self.held_for(now, reason, ms);
             }
             Next::Stop(stop) => self.stop(stop),
         }
@@ -437,6 +440,11 @@ impl Cutover {
                 }
             }
         }
+    }
+
+    fn held_for(&mut self, now: Millis, reason: String, ms: u64) {
+        self.held(now, reason);
+        self.wake = self.wake.map(|wake| wake.max(now.plus(ms)));
     }
 
     fn release(&mut self) {

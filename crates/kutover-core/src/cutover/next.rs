@@ -19,6 +19,8 @@ pub(super) enum Next {
     Hold(String),
     /// The same, but no sooner than after this many milliseconds.
     HoldFor(String, u64),
+    /// The same, and the step has a deadline of its own that ends it: none of this time counts against the limit of a hold.
+    HoldUncounted(String, u64),
     /// It is over.
     Stop(Stop),
 }
@@ -50,7 +52,10 @@ impl Next {
     /// Whether a hold that lasts goes on: a question beside the step's own, and what is asked right after it, ends none.
     pub(super) fn holds(&self, after_aside: bool) -> bool {
         match self {
-            Next::Hold(_) | Next::HoldFor(..) | Next::Run(Command::Survey { .. }) => true,
+            Next::Hold(_)
+            | Next::HoldFor(..)
+            | Next::HoldUncounted(..)
+            | Next::Run(Command::Survey { .. }) => true,
             next => after_aside && matches!(next, Next::Run(_)),
         }
     }

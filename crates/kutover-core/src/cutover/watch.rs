@@ -256,6 +256,31 @@ mod tests {
         assert!(waited >= plan().timings.converge_ms, "it had its time to move: {waited} ms");
     }
 
+    /// The deadline ends the hold over those that stay, however much shorter holds may be; what fails meanwhile has its own
+    /// time.
+    #[test]
+    fn the_hold_until_the_fence_does_not_end_the_run() {
+        let mut plan = plan();
+        (plan.timings.converge_ms, plan.timings.hold_limit_ms) = (60_000, Some(20_000));
+        let mut console = Console::default();
+        let (stop, world) = World::new(plan.clone(), vec![]).but(|command, _| console.answer(command)).run();
+        assert!(matches!(stop, Stop::Superseded(_)), "{stop:?}");
+        assert!(world.events.iter().any(|event| matches!(event, Event::FenceProven { .. })));
+
+        let mut console = Console::default();
+        let (stop, world) = World::new(plan, vec![])
+            .but(|command, _| match command {
+                Command::ReadMembers { .. } if console.looks > 8 => {
+                    Some(Err(failure(crate::error::ErrorKind::Unreachable)))
+                }
+                command => console.answer(command),
+            })
+            .run();
+        assert!(matches!(&stop, Stop::Held(why) if why.contains("made to fail")), "{stop:?}");
+        let waited = world.now.since(Millis(1_000)) - 60_000;
+        assert!((35_000..60_000).contains(&waited), "its limit begins when it fails: {waited} ms");
+    }
+
     /// Where the fence was waived nothing is closed, and so nothing removed, while somebody writes.
     #[test]
     fn without_a_fence_nothing_is_closed_while_somebody_writes() {

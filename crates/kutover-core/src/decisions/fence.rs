@@ -12,7 +12,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::controls::{Control, without};
-use crate::words::{TopicName, is_reserved_topic};
+use crate::words::{Colour, TopicName, is_reserved_topic};
 
 /// How a cluster can be made to refuse records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -249,6 +249,15 @@ pub fn choose(facts: &Facts) -> Result<Choice, Refusal> {
         against.extend(found.into_iter().map(|why| (*means, why)));
     }
     Err(Refusal { against })
+}
+
+/// What to do where leaders refuse the client that is to prove a fence before there is one: by refusing it under one they would
+/// prove nothing.
+pub fn not_provable(colour: Colour) -> String {
+    format!(
+        "while the client that asks is refused without a fence, none could be proven: if its principal may not write there, \
+         grant it Write on the topics, or give clusters.{colour}.probe_properties another one (docs/security.md)"
+    )
 }
 
 fn why_not(means: Means, facts: &Facts) -> Vec<WhyNot> {

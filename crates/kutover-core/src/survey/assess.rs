@@ -10,7 +10,7 @@ use super::connect::{self, ConnectReport};
 use super::estimate::{Estimates, estimate};
 use super::groups::{self, GroupReport, left};
 use super::refusals::{Facets, deletes, gather};
-use super::traffic::{OpenReport, TopicWriters, by_topic, open, unanswered};
+use super::traffic::{OpenReport, TopicWriters, by_topic, open, transactional_ids, unanswered};
 use super::{ClusterSeen, Refusal, Survey, Waivers, partitions, required};
 use crate::cutover::Plan;
 use crate::decisions::history::{self, Settings, TopicFate, TopicHistory};
@@ -308,8 +308,8 @@ fn unknown(survey: &Survey, old: &ClusterSeen, new: Option<&ClusterSeen>) -> Vec
         put("who writes".into(), &reason);
     }
     let traffic = &survey.traffic;
-    if let Some(Err(reason)) = &traffic.transactional_ids {
-        put("transactional ids".into(), reason);
+    if let Some(Err(reason)) = transactional_ids(traffic) {
+        put("transactional ids".into(), &reason);
     }
     if let Some(Err(reason)) = &traffic.sizes {
         put("sizes of partitions".into(), reason);

@@ -19,6 +19,8 @@ mod traffic;
 mod waivers;
 
 #[cfg(test)]
+mod fence_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod troubles;
@@ -132,6 +134,9 @@ pub struct Survey {
     pub new: Option<Item<ClusterSeen>>,
     /// What moves on the old cluster.
     pub traffic: Traffic,
+    /// Whether the old cluster's leaders would take records from the client that is to prove the fence; `None` if they were not
+    /// asked.
+    pub takes_records: Option<Item<()>>,
     /// Configs of old topics that the new cluster refuses, each with its words.
     pub refused_configs: Item<BTreeMap<String, String>>,
     /// The wall clock, in milliseconds since the epoch.

@@ -67,6 +67,7 @@ pub(super) fn gather(facets: &Facets<'_>) -> Found {
     transactions(facets, &mut found);
     retention(facets, &mut found);
     fence(facets, &mut found);
+    proof(facets, &mut found);
     history(facets, &mut found);
     connect::refusals(facets, &mut found);
     found
@@ -178,7 +179,7 @@ fn access(facets: &Facets<'_>, found: &mut Found) {
 fn transactions(facets: &Facets<'_>, found: &mut Found) {
     let waivers = &facets.waivers.transactions;
     let of_streams = streams(facets);
-    match &facets.survey.traffic.transactional_ids {
+    match traffic::transactional_ids(&facets.survey.traffic) {
         None => {}
         Some(Ok(ids)) => {
             // A Streams application's own ids begin with its name.
@@ -318,12 +319,26 @@ fn fence(facets: &Facets<'_>, found: &mut Found) {
     let waiver = |value: &str| Some(Waiver::value("plan.waive_super_users", value));
     let exempt = match super_users(old) {
         _ if means != Means::Acl => BTreeSet::new(),
-        Ok(principals) => {
+        Ok(mut principals) => {
+            // That it does not produce is beside the point: the fence is proven by its being refused.
+            let probe = waivers.probes.get(&survey.from).filter(|probe| !waived && principals.remove(*probe));
+            if let Some(probe) = probe {
+                let reason = format!(
+                    "kutover asks the leaders of {from} as {probe}, a super user, whom no ACL binds, so that the fence could \
+                     never be proven: give clusters.{from}.probe_properties another principal, which may write to the topics",
+                    from = survey.from
+                );
+                found.put(false, Code::SuperUser, probe, reason, None);
+            }
             principals.into_iter().filter(|principal| !waivers.super_users.include(principal)).collect()
         }
         Err(reason) => {
             let waived = waived || waivers.super_users.include("*");
-            let reason = format!("{reason}: whoever produces as a super user passes the fence");
+            let reason = format!(
+                "{reason}: whoever produces as a super user passes the fence, and if kutover's own principal is one, only \
+                 clusters.{}.probe_properties can prove it",
+                survey.from
+            );
             found.put(waived, Code::SuperUser, "super.users", reason, waiver("\"*\""));
             BTreeSet::new()
         }
@@ -332,11 +347,11 @@ fn fence(facets: &Facets<'_>, found: &mut Found) {
         authorizer: old.access.as_ref().map(|access| access.acls.is_some()).map_err(Clone::clone),
         exempt: Ok(exempt.into_iter().map(|principal| (principal, Exempt::SuperUser)).collect()),
         topics: moving.keys().map(|topic| (topic.clone(), topic_acls(old, topic))).collect(),
-        transactions: match &survey.traffic.transactional_ids {
+        transactions: match traffic::transactional_ids(&survey.traffic) {
             Some(Ok(ids)) => {
                 Transactions::Listed { ids: ids.keys().cloned().collect(), open: BTreeSet::new() }
             }
-            Some(Err(reason)) => Transactions::Unknown { reason: reason.clone() },
+            Some(Err(reason)) => Transactions::Unknown { reason },
             None => Transactions::Unknown { reason: "they were not asked for".into() },
         },
         has_command: means == Means::Exec,
@@ -362,6 +377,14 @@ fn fence(facets: &Facets<'_>, found: &mut Found) {
         );
         found.put(waived, Code::Fence, "fence", reason, Some(Waiver::value("plan.fence", "\"waived\"")));
     }
+}
+
+/// The client that is to prove the fence is let in while there is none.
+fn proof(facets: &Facets<'_>, found: &mut Found) {
+    let Some(Err(reason)) = &facets.survey.takes_records else { return };
+    let reason = format!("{reason}; {}", fence::not_provable(facets.survey.from));
+    let waived = facets.plan.fence == FencePolicy::Waived;
+    found.put(waived, Code::Fence, "proof", reason, Some(Waiver::value("plan.fence", "\"waived\"")));
 }
 
 /// The old cluster's super users, as far as its brokers tell.

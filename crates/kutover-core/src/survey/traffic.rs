@@ -135,6 +135,23 @@ pub(super) fn transactional(traffic: &Traffic) -> BTreeMap<i64, Vec<TopicName>> 
     found
 }
 
+/// The transactional ids that coordinators list, with their states; `None` if they were not asked. Kafka leaves out without a
+/// word those that a principal may not describe: where partitions know transactional producers, no id at all is no answer,
+/// unless one of them is known to be forgotten.
+pub(super) fn transactional_ids(traffic: &Traffic) -> Option<Result<&BTreeMap<String, String>, String>> {
+    let mut open = traffic.open.values().flatten().flatten();
+    let is_whole =
+        transactional(traffic).is_empty() || open.any(|one| one.coordinator == Coordinated::Forgotten);
+    match traffic.transactional_ids.as_ref()? {
+        Ok(ids) if ids.is_empty() && !is_whole => {
+            let reason = "coordinators list none, and partitions show some: grant kutover's principal Describe on \
+                          transactional ids `*`";
+            Some(Err(reason.to_owned()))
+        }
+        told => Some(told.as_ref().map_err(Clone::clone)),
+    }
+}
+
 /// Why writers are not known, for the first partition that did not answer.
 pub(super) fn unanswered(traffic: &Traffic) -> Option<String> {
     let writers =

@@ -51,6 +51,8 @@ pub struct Waivers {
     pub auto_create: bool,
     /// What is to make each colour refuse records when it is left; ACLs where nothing is said.
     pub fences: BTreeMap<Colour, Means>,
+    /// The principal of the client that asks each colour's leaders whether they refuse, where the configuration tells.
+    pub probes: BTreeMap<Colour, String>,
     /// SCRAM users that each colour can be given, since their passwords are told.
     pub passwords: BTreeMap<Colour, BTreeSet<String>>,
 }
@@ -68,6 +70,7 @@ impl Default for Waivers {
             unreachable: none(),
             auto_create: false,
             fences: BTreeMap::new(),
+            probes: BTreeMap::new(),
             passwords: BTreeMap::new(),
         }
     }

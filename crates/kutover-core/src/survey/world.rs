@@ -36,6 +36,7 @@ impl World {
             old: Ok(old),
             new: Some(Ok(new)),
             traffic: traffic(),
+            takes_records: Some(Ok(())),
             refused_configs: Ok(BTreeMap::new()),
             now_ms: 1_000_000,
         };
