@@ -206,7 +206,7 @@ pub(crate) struct Connector {
     deployment: DeploymentName,
     colours: BTreeMap<Colour, Clients>,
     fences: BTreeMap<Colour, FenceConfig>,
-    /// For a fence's command; a proof has half of it.
+    /// For a fence's command, and for a proof.
     command_limit: Duration,
     lab: Option<Arc<LabProvisioner>>,
 }
@@ -242,8 +242,7 @@ impl Connector {
             scram_passwords: clients.scram_passwords.clone(),
             fence: self.fence(incarnation),
             // Why a proof fails must be told before the command that wants it is given up.
-            timeouts: Timeouts { proof: defaults.proof.min(self.command_limit / 2), ..defaults },
-            ..AdminConfig::default()
+            timeouts: Timeouts { proof: defaults.proof.min(self.command_limit), ..defaults },
         })
         .await
     }
