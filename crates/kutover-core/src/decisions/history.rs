@@ -1,9 +1,9 @@
 //! History (L18): groups have read everything, but what people still need dies with the old cluster.
 //!
-//! A topic's history is harmless only if it has expired by the time of the removal, was carried over, or was waived by the
-//! topic. Compacted topics, topics that are kept for ever, and topics whose retention outlives the soak are none of
-//! that by themselves. Schema Registry's topic is waived by its name alone, never by a rule for all: without it nobody
-//! can read the records on the new cluster either.
+//! A topic's history is harmless only if it has expired by the time of the removal, or was waived by the topic. Compacted
+//! topics, topics that are kept for ever, and topics whose retention outlives the soak are none of that by themselves.
+//! kutover copies nothing: whoever has copied what is still needed says so by the waiver. Schema Registry's topic is waived
+//! by its name alone, never by a rule for all: without it nobody can read the records on the new cluster either.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -37,8 +37,6 @@ pub struct Settings {
     pub soak_ms: u64,
     /// Topics whose history may die.
     pub waived: Topics,
-    /// Topics that were copied, and the copy verified.
-    pub carried: BTreeSet<TopicName>,
     /// Schema Registry's topics.
     pub schema_topics: BTreeSet<TopicName>,
 }
@@ -70,8 +68,6 @@ pub enum Needed {
 pub enum Fate {
     /// There is none: no record is left, or none will be at the removal.
     Expired,
-    /// It was copied to the new cluster.
-    Carried,
     /// It dies, and the operator has said that it may.
     Waived {
         /// What it would have been needed for.
@@ -100,7 +96,6 @@ impl fmt::Display for TopicFate {
         let Self { topic, fate } = self;
         match fate {
             Fate::Expired => write!(f, "topic {topic}: no history is left"),
-            Fate::Carried => write!(f, "topic {topic}: history carried over"),
             Fate::Waived { needed } => write!(f, "topic {topic}: history dies, waived ({needed})"),
             Fate::Dies { needed, records } => {
                 write!(f, "topic {topic}: ")?;
@@ -110,7 +105,8 @@ impl fmt::Display for TopicFate {
                 }
                 write!(
                     f,
-                    " would die with the old cluster ({needed}): carry it over, wait, or name it in plan.waive_history"
+                    " would die with the old cluster ({needed}): copy what is still needed and name it in \
+                     plan.waive_history, or set plan.remove_old = false"
                 )
             }
         }
@@ -149,9 +145,6 @@ fn fate(history: &TopicHistory, settings: &Settings) -> Fate {
         return Fate::Expired;
     }
     let Some(needed) = needed(history, settings) else { return Fate::Expired };
-    if settings.carried.contains(&history.topic) {
-        return Fate::Carried;
-    }
     let waived = match (&settings.waived, &needed) {
         (Topics::All, Needed::Schemas) => false,
         (waived, _) => waived.includes(&history.topic),
@@ -197,12 +190,7 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        Settings {
-            soak_ms: 1_000,
-            waived: Topics::Named(BTreeSet::new()),
-            carried: BTreeSet::new(),
-            schema_topics: BTreeSet::new(),
-        }
+        Settings { soak_ms: 1_000, waived: Topics::Named(BTreeSet::new()), schema_topics: BTreeSet::new() }
     }
 
     fn one(topic: &TopicHistory, settings: &Settings) -> Fate {
@@ -232,8 +220,8 @@ mod tests {
         assert_eq!(
             dying(&fates).map(ToString::to_string).collect::<Vec<_>>(),
             [
-                "topic ledger: up to 5 records would die with the old cluster (retention.ms=-1, kept for ever): carry it \
-              over, wait, or name it in plan.waive_history"
+                "topic ledger: up to 5 records would die with the old cluster (retention.ms=-1, kept for ever): copy what is \
+                 still needed and name it in plan.waive_history, or set plan.remove_old = false"
             ]
         );
     }
@@ -251,14 +239,12 @@ mod tests {
     }
 
     #[test]
-    fn carried_and_waived_are_told_apart_and_schemas_need_their_name() {
+    fn schemas_are_waived_by_their_name_alone() {
         let all = Settings { waived: Topics::All, ..settings() };
         assert_eq!(one(&topic("state", "compact", 1), &all), Fate::Waived { needed: Needed::Compacted });
         assert!(matches!(one(&topic("_schemas", "compact", 1), &all), Fate::Dies { .. }));
         let named = Settings { waived: Topics::Named(["_schemas".into()].into()), ..settings() };
         assert_eq!(one(&topic("_schemas", "compact", 1), &named), Fate::Waived { needed: Needed::Schemas });
-        let carried = Settings { carried: ["state".into()].into(), ..settings() };
-        assert_eq!(one(&topic("state", "compact", 1), &carried), Fate::Carried);
         let renamed =
             Settings { schema_topics: ["registry".into()].into(), waived: Topics::All, ..settings() };
         assert!(matches!(one(&topic("registry", "compact", 1), &renamed), Fate::Dies { .. }));
@@ -275,18 +261,17 @@ mod tests {
             records in prop_oneof![Just(None), (0..3_u64).prop_map(Some)],
             soak_ms in 0..4_000_u64,
             waived in any::<bool>(),
-            carried in any::<bool>(),
         ) {
             let topic = TopicHistory {
                 topic: "t".into(), cleanup_policy: policy.map(Into::into), retention_ms, records,
             };
-            let set = |on: bool| if on { BTreeSet::from([TopicName::new("t")]) } else { BTreeSet::new() };
-            let settings = Settings { soak_ms, waived: Topics::Named(set(waived)), carried: set(carried), ..settings() };
+            let named = if waived { BTreeSet::from([TopicName::new("t")]) } else { BTreeSet::new() };
+            let settings = Settings { soak_ms, waived: Topics::Named(named), ..settings() };
             let gone_by_age = policy.is_some_and(|policy| policy.contains("delete"))
                 && retention_ms.is_some_and(|ms| ms >= 0 && ms.unsigned_abs() <= soak_ms);
             let left = records != Some(0) && !gone_by_age;
             let dies = matches!(one(&topic, &settings), Fate::Dies { .. });
-            prop_assert_eq!(dies, left && !waived && !carried);
+            prop_assert_eq!(dies, left && !waived);
         }
     }
 }

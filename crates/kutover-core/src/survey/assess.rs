@@ -382,7 +382,6 @@ fn histories(
     let settings = Settings {
         soak_ms: plan.timings.soak_ms,
         waived: plan.waived_history.clone(),
-        carried: BTreeSet::new(),
         schema_topics: BTreeSet::new(),
     };
     let fates = history::judge(&topics, &settings);

@@ -441,7 +441,7 @@ fn history(facets: &Facets<'_>, found: &mut Found) {
     for one in facets.fates.iter().filter(|_| facets.plan.remove_old) {
         let is_schemas = match &one.fate {
             Fate::Dies { needed, .. } | Fate::Waived { needed } => *needed == Needed::Schemas,
-            Fate::Expired | Fate::Carried => false,
+            Fate::Expired => false,
         };
         let code = if is_schemas { Code::Schemas } else { Code::History };
         let waiver = Some(Waiver::list("plan.waive_history", one.topic.as_str()));
