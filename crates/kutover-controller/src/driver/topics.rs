@@ -2,25 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use futures_util::stream::{self, StreamExt as _};
 use kutover_core::controls::{Control, without};
 use kutover_core::cutover::{Answer, Command, FencePolicy, StartOffsets};
 use kutover_core::decisions::fence::not_provable;
 use kutover_core::decisions::raise::Raised;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::parity::{access_plan, create_with_known_configs, parity_plan};
-use kutover_core::ports::{ClusterAdmin, GroupListing, Incarnation};
+use kutover_core::ports::{ClusterAdmin, GroupListing, Incarnation, NewTopic};
 use kutover_core::words::{Colour, GroupId, Offset, TopicName, TopicPartition};
 
 use super::retention::as_before;
 use super::rollback::supported;
 use super::world::{World, list};
 
+/// Topics that are made at once: each is looked at until all its partitions have leaders.
+const TOPICS_AT_ONCE: usize = 16;
+/// Groups whose start offsets are set at once. One command gets through all of them in its time or begins again.
+const GROUPS_AT_ONCE: usize = 64;
+
 /// Groups with the topics they have offsets on.
 type Groups = BTreeMap<GroupId, BTreeSet<TopicName>>;
 
 impl World {
-    /// Gives the new cluster the old one's topics, and its ACLs, quotas and SCRAM users. What it made is answered, and
-    /// what differs for good.
+    /// Gives the new cluster the old one's topics, and its ACLs, quotas and SCRAM users. What differs for good is answered.
+    /// If topics are missing that are not `named`, that is answered, and nothing is given.
     pub(super) async fn match_topics(
         &self,
         old: &Incarnation,
@@ -28,6 +34,7 @@ impl World {
         topics: &BTreeSet<TopicName>,
         strict: bool,
         raised: &[Raised],
+        named: Option<&BTreeSet<TopicName>>,
     ) -> ProviderResult<Answer> {
         let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
         let on_old = as_before(old_admin.topics().await?, old, raised);
@@ -37,26 +44,22 @@ impl World {
         if let Some(refusal) = plan.refusals().next().filter(|_| strict) {
             return Err(ProviderError::new(ErrorKind::Refused, "match topics", refusal));
         }
-        let mut notes: Vec<String> = plan.differences.iter().map(ToString::to_string).collect();
-        let mut created = BTreeSet::new();
-        for topic in &plan.create {
-            let dropped = create_with_known_configs(&*new_admin, topic).await?;
-            notes.extend(dropped.iter().map(|(config, value)| {
-                format!(
-                    "topic {}: the new cluster does not know {config} (was {value}); left out",
-                    topic.name
-                )
-            }));
-            if !there.iter().any(|known| known.name == topic.name) {
-                created.insert(topic.name.clone());
+        if let Some(named) = named {
+            let known: BTreeSet<&TopicName> = there.iter().map(|topic| &topic.name).collect();
+            let missing = plan.create.iter().map(|topic| &topic.name).filter(|name| !known.contains(name));
+            let missing: BTreeSet<TopicName> = missing.cloned().collect();
+            if !missing.is_subset(named) {
+                return Ok(Answer::TopicsMissing { topics: missing });
             }
         }
+        let mut notes: Vec<String> = plan.differences.iter().map(ToString::to_string).collect();
+        notes.extend(make(&*new_admin, &plan.create).await?);
         match match_access(&*old_admin, &*new_admin, strict).await {
             Ok(given) => notes.extend(given),
             Err(error) if strict => return Err(error),
             Err(error) => notes.push(error.to_string()),
         }
-        Ok(Answer::TopicsMatched { created, notes, there: on_old })
+        Ok(Answer::TopicsMatched { notes, there: on_old })
     }
 
     /// The groups of a cluster, and whether it can list them.
@@ -83,13 +86,7 @@ impl World {
         let mut all: BTreeMap<TopicPartition, Offset> =
             ends.into_iter().map(|end| (end.place, end.high_watermark)).collect();
         all.extend(starts.iter().filter(|(place, _)| topics.contains(&place.topic)).cloned());
-        let mut kept = BTreeMap::new();
-        for (group, topics) in groups {
-            let starts = all.iter().filter(|(place, _)| topics.contains(&place.topic));
-            let starts = starts.map(|(place, at)| (place.clone(), *at)).collect();
-            kept.insert(group.clone(), admin.set_start_offsets(group, &starts).await?);
-        }
-        Ok(kept)
+        set_starts(&*admin, groups, all).await.into_iter().map(|(group, set)| Ok((group, set?))).collect()
     }
 
     /// Sets start offsets again where there are none any more. A group that lives there already refuses; what fails for
@@ -104,10 +101,8 @@ impl World {
                 Ok(links) => links,
                 Err(error) => return silent(&error),
             };
-            for (group, topics) in &fresh.groups {
-                let starts =
-                    fresh.at.iter().filter(|(place, _)| topics.contains(&place.topic)).cloned().collect();
-                if let Err(error) = links.admin.set_start_offsets(group, &starts).await {
+            for (group, set) in set_starts(&*links.admin, &fresh.groups, fresh.at.iter().cloned()).await {
+                if let Err(error) = set {
                     tracing::debug!(%group, %error, "start offsets were not set again");
                     // One coordinator that is away does not keep the other groups from theirs.
                     left_out = left_out.or_else(|| Some(format!("group {group}: {}", silent(&error)?)));
@@ -152,7 +147,7 @@ impl World {
         };
         let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
         let (old_identity, new_identity) = (old_admin.identity().await?, new_admin.identity().await?);
-        self.match_topics(old, new, topics, true, raised).await?;
+        self.match_topics(old, new, topics, true, raised, None).await?;
         self.start_offsets(new, groups, starts).await?;
         let there = old_admin.topics().await?;
         // A topic that was deleted meanwhile has no ends; the answer's topics say that it is gone.
@@ -187,6 +182,44 @@ async fn is_open_to_the_probe(
         }
         error
     })
+}
+
+/// Makes topics, or gives them more partitions; what their cluster does not know of them is told, in order of topic. One
+/// that cannot be made keeps no other from it.
+async fn make(on: &dyn ClusterAdmin, topics: &[NewTopic]) -> ProviderResult<Vec<String>> {
+    let making: Vec<_> = topics
+        .iter()
+        .map(|topic| async move { (&topic.name, create_with_known_configs(on, topic).await) })
+        .collect();
+    let made: BTreeMap<_, _> = stream::iter(making).buffer_unordered(TOPICS_AT_ONCE).collect().await;
+    let mut notes = Vec::new();
+    for (topic, left_out) in made {
+        notes.extend(left_out?.iter().map(|(config, value)| {
+            format!("topic {topic}: the new cluster does not know {config} (was {value}); left out")
+        }));
+    }
+    Ok(notes)
+}
+
+/// Sets start offsets; what came of it, in order of group. One that fails keeps no other group from theirs.
+async fn set_starts(
+    on: &dyn ClusterAdmin,
+    groups: &Groups,
+    at: impl IntoIterator<Item = (TopicPartition, Offset)>,
+) -> BTreeMap<GroupId, ProviderResult<Vec<TopicPartition>>> {
+    let mut by_topic: BTreeMap<TopicName, Vec<(TopicPartition, Offset)>> = BTreeMap::new();
+    for (place, offset) in at {
+        by_topic.entry(place.topic.clone()).or_default().push((place, offset));
+    }
+    let by_topic = &by_topic;
+    let setting: Vec<_> = groups
+        .iter()
+        .map(|(group, topics)| async move {
+            let starts = topics.iter().filter_map(|topic| by_topic.get(topic)).flatten().cloned().collect();
+            (group.clone(), on.set_start_offsets(group, &starts).await)
+        })
+        .collect();
+    stream::iter(setting).buffer_unordered(GROUPS_AT_ONCE).collect().await
 }
 
 /// Lets in on the new cluster whom the old one lets in. What was given and what differs for good is answered.

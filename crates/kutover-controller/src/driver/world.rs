@@ -72,8 +72,8 @@ impl World {
             claim @ Command::Claim { .. } => self.claim(claim, term).await,
             Command::Provision { colour, request } => self.provision(*colour, request).await,
             Command::Verify { old, new, ttl_s } => self.verify(old, new, term, *ttl_s).await,
-            Command::MatchTopics { old, new, topics, strict, raised } => {
-                self.match_topics(old, new, topics, *strict, raised).await
+            Command::MatchTopics { old, new, topics, strict, raised, named } => {
+                self.match_topics(old, new, topics, *strict, raised, named.as_ref()).await
             }
             Command::ListGroups { old } => {
                 let (listed, complete) = self.groups(old).await?;

@@ -93,7 +93,11 @@ impl ClusterConnector for Connector {
 
 /// Blue with a topic, 10 records in each of two partitions, and a group that has read them.
 pub async fn world() -> MemoryWorld {
-    let world = MemoryWorld::new();
+    with_blue(MemoryWorld::new()).await
+}
+
+/// The same in a world of one's own.
+pub async fn with_blue(world: MemoryWorld) -> MemoryWorld {
     world.provisioner.provision(Colour::Blue, &Nonce::new("first")).await.unwrap();
     let blue = world.cluster(Colour::Blue).unwrap();
     blue.add_topic("orders", 2);

@@ -60,10 +60,13 @@ pub enum Answer {
         /// The longest TTL of the endpoints, in seconds.
         old_ttl_s: u32,
     },
+    /// To [`Command::MatchTopics`](super::Command::MatchTopics): topics are missing that it does not name. Nothing was made.
+    TopicsMissing {
+        /// All that are missing on the new one.
+        topics: BTreeSet<TopicName>,
+    },
     /// To [`Command::MatchTopics`](super::Command::MatchTopics).
     TopicsMatched {
-        /// Topics that were made on the new one.
-        created: BTreeSet<TopicName>,
         /// What differs, for people.
         notes: Vec<String>,
         /// The topics of the old one.

@@ -1,6 +1,6 @@
 //! What changes in the world, or in the plan, while a cutover waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::fixtures::*;
 use super::*;
@@ -64,6 +64,45 @@ fn a_topic_born_late_is_drained_by_groups_that_read_every_topic() {
         _ => None,
     });
     assert!(reasons.into_iter().any(|text| text.contains("topic audit, partition 0")));
+}
+
+/// L13, L14: what an abort has to delete is in the journal before it is made, whatever becomes of the call that makes it.
+#[test]
+fn topics_are_in_the_journal_before_they_are_made() {
+    let mut plan = plan();
+    plan.timings.hold_limit_ms = Some(300);
+    let orders = BTreeSet::from([TopicName::new("orders")]);
+    let (mut asked, mut discarded) = (Vec::new(), None);
+    let (stop, world) = World::new(plan, vec![])
+        .but(|command, _| match command {
+            Command::MatchTopics { named, .. } => {
+                asked.push(named.clone());
+                Some(match asked.len() {
+                    1 => Ok(Answer::TopicsMissing { topics: orders.clone() }),
+                    _ => Err(failure(ErrorKind::Unreachable)),
+                })
+            }
+            Command::Discard { created, .. } => {
+                discarded = Some(created.clone());
+                None
+            }
+            _ => None,
+        })
+        .run();
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    let journal = world.journal.clone();
+    drop(world);
+    assert_eq!(asked[..2], [Some(BTreeSet::new()), Some(orders.clone())]);
+    let makes = |record: &Record| match record {
+        Record::Intent { command, .. } => {
+            matches!(&**command, Command::MatchTopics { named, .. } if *named == Some(orders.clone()))
+        }
+        _ => false,
+    };
+    let made = journal.iter().position(makes).unwrap();
+    let Record::Checkpoint { progress } = &journal[made - 1] else { panic!("{:?}", journal[made - 1]) };
+    assert!(matches!(&progress.state, State::Preparing(_, draft, _) if draft.created == orders));
+    assert_eq!(discarded, Some(orders), "although no answer ever said that it was made");
 }
 
 /// L18: nobody waived the history of a topic that was born since.

@@ -72,6 +72,10 @@ pub enum Command {
         /// Where retention is raised for the time being: topics are compared, and made, as they were before.
         #[serde(default)]
         raised: Vec<Raised>,
+        /// Topics that the journal names as made by this cutover: if others are missing, that is answered and nothing is
+        /// made. `None`: what is missing is made unasked.
+        #[serde(default)]
+        named: Option<BTreeSet<TopicName>>,
     },
     /// Look which groups the old cluster has.
     ListGroups {

@@ -173,9 +173,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             topics: topics(),
             old_ttl_s: 60,
         },
-        Command::MatchTopics { topics, .. } => {
-            Answer::TopicsMatched { created: topics.clone(), notes: vec![], there: self::topics() }
-        }
+        Command::MatchTopics { .. } => Answer::TopicsMatched { notes: vec![], there: topics() },
         Command::ListGroups { .. } => Answer::Groups { listed: BTreeMap::new(), complete: true },
         Command::SetStartOffsets { .. } => Answer::StartOffsetsSet { kept: BTreeMap::new() },
         Command::Connect(connect) => Answer::Connect(connect_answer(connect.act)),

@@ -144,11 +144,11 @@ fn an_abort_restores_what_remains() {
                     new: incarnation(Colour::Green),
                     made,
                 })),
-                Command::MatchTopics { topics: moving, .. } => Some(Ok(Answer::TopicsMatched {
-                    created: if created { moving.clone() } else { BTreeSet::new() },
-                    notes: vec![],
-                    there: topics(),
-                })),
+                Command::MatchTopics { topics: moving, named, .. }
+                    if created && named.as_ref() != Some(moving) =>
+                {
+                    Some(Ok(Answer::TopicsMissing { topics: moving.clone() }))
+                }
                 Command::Recheck { .. } => Some(Err(failure(ErrorKind::Unreachable))),
                 command => configs(command, n),
             })

@@ -144,7 +144,14 @@ impl Cutover {
         match (step, cause) {
             (Rollback::Topics, Cause::Enter) => {
                 let raised = way.redirected.prepared.draft.raised;
-                Next::Run(Command::MatchTopics { old: away, new: home, topics, strict: false, raised })
+                Next::Run(Command::MatchTopics {
+                    old: away,
+                    new: home,
+                    topics,
+                    strict: false,
+                    raised,
+                    named: None,
+                })
             }
             (Rollback::Topics, Cause::Answer(Answer::TopicsMatched { notes, there, .. })) => {
                 let known = &mut way.redirected.prepared.verified.topics;

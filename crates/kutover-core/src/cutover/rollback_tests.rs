@@ -366,7 +366,7 @@ fn what_was_born_since_the_switch_goes_back_too() {
             asked.borrow_mut().push(known.len());
             let born = TopicDescription { name: "audit".into(), ..topics()[0].clone() };
             let there = topics().into_iter().chain([born]).collect();
-            Some(Ok(Answer::TopicsMatched { created: [].into(), notes: vec![], there }))
+            Some(Ok(Answer::TopicsMatched { notes: vec![], there }))
         }
         Command::ReadEnds { .. } => Some(Ok(Answer::Ends { ends: ends() })),
         Command::ProveFence { old, .. } if old.colour == Colour::Green => {

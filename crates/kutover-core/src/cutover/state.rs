@@ -60,7 +60,7 @@ impl Verified {
 /// What preparing has come to so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Draft {
-    /// Topics that this cutover made on the new cluster.
+    /// Topics that this cutover made on the new cluster, or was about to make: it had none of that name.
     pub created: BTreeSet<TopicName>,
     /// Groups that must read the old cluster to its end, with their topics.
     pub groups: BTreeMap<GroupId, BTreeSet<TopicName>>,

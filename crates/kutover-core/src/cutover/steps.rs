@@ -343,12 +343,16 @@ impl Cutover {
                 self.preparing_connectors(verified, draft, step, cause)
             }
             (Preparation::Topics, Cause::Enter) => {
-                let (topics, raised) = (verified.topic_names(), draft.raised);
-                Next::Run(Command::MatchTopics { old, new, topics, strict: true, raised })
+                let (topics, raised, named) = (verified.topic_names(), draft.raised, Some(draft.created));
+                Next::Run(Command::MatchTopics { old, new, topics, strict: true, raised, named })
             }
-            (Preparation::Topics, Cause::Answer(Answer::TopicsMatched { created, notes, .. })) => {
+            // An abort deletes what was made: that is in the journal before it is made, whatever becomes of the answer.
+            (Preparation::Topics, Cause::Answer(Answer::TopicsMissing { topics })) => {
+                draft.created.extend(topics);
+                to(draft, Preparation::Topics)
+            }
+            (Preparation::Topics, Cause::Answer(Answer::TopicsMatched { notes, .. })) => {
                 notes.into_iter().for_each(|text| self.notify(Event::Note { text }));
-                draft.created.extend(created);
                 to(draft, Preparation::Claim)
             }
             (Preparation::Claim, Cause::Enter) => self.claim(verified.both()),

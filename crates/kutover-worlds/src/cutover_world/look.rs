@@ -33,12 +33,15 @@ impl Place {
                     (self.topics(old.colour), identity(old.colour), identity(new.colour));
                 Answer::Verified { old, new, topics, old_ttl_s: 0 }
             }
-            Command::MatchTopics { old, new, topics, .. } => {
+            Command::MatchTopics { old, new, topics, named, .. } => {
                 self.reach(old).and_then(|()| self.reach(new))?;
                 let infra = self.infra(new.colour);
-                let created = if infra.topic { Default::default() } else { topics.clone() };
+                let unnamed = named.as_ref().is_some_and(|named| !topics.is_subset(named));
+                if unnamed && !infra.topic {
+                    return Ok(Went::Done(Answer::TopicsMissing { topics: topics.clone() }));
+                }
                 infra.topic = true;
-                Answer::TopicsMatched { created, notes: vec![], there: self.topics(old.colour) }
+                Answer::TopicsMatched { notes: vec![], there: self.topics(old.colour) }
             }
             Command::ListGroups { old } => {
                 self.reach(old)?;
