@@ -248,6 +248,10 @@ pub(super) struct World<'a> {
     pub(super) silent: Option<usize>,
     /// Commands of this name are never answered.
     pub(super) hangs: Option<&'static str>,
+    /// How often what is waited for meanwhile comes before a person says yes.
+    pub(super) ticks_before_yes: usize,
+    /// Requests that a person has said yes to.
+    approved: usize,
     answers: Box<Answers<'a>>,
 }
 
@@ -265,6 +269,8 @@ impl<'a> World<'a> {
             rollback: None,
             silent: None,
             hangs: None,
+            ticks_before_yes: 0,
+            approved: 0,
             answers: Box::new(|_, _| None),
         }
     }
@@ -318,28 +324,32 @@ impl<'a> World<'a> {
                         self.machine.handle(self.now, Input::RollBack);
                     }
                 }
-                Output::Wait(Some(until)) => {
-                    self.now = self.now.max(until);
-                    self.machine.handle(self.now, Input::Tick);
-                }
-                Output::Wait(None) if self.asked().is_some() => {
-                    let gate = self.asked().expect("just seen");
-                    self.machine.handle(self.now, Input::Approve(gate));
-                }
-                Output::Wait(None) => {
-                    panic!("nothing to wait for in {:?}", self.machine.progress().state.name())
-                }
+                Output::Wait(until) => match (self.asked(), until) {
+                    (Some(gate), _) if until.is_none() || self.ticks_before_yes == 0 => {
+                        self.approved += 1;
+                        self.machine.handle(self.now, Input::Approve(gate));
+                    }
+                    (asked, Some(until)) => {
+                        self.ticks_before_yes -= usize::from(asked.is_some());
+                        self.now = self.now.max(until);
+                        self.machine.handle(self.now, Input::Tick);
+                    }
+                    (_, None) => {
+                        panic!("nothing to wait for in {:?}", self.machine.progress().state.name())
+                    }
+                },
             }
         }
         panic!("it does not end: {:?}", self.events.iter().rev().take(5).collect::<Vec<_>>());
     }
 
-    /// What a person was asked last, and says yes to.
+    /// What a person was asked, and has not said yes to.
     fn asked(&self) -> Option<ApprovalGate> {
-        self.events.iter().rev().find_map(|event| match event {
+        let asked = self.events.iter().filter_map(|event| match event {
             Event::AwaitingApproval { gate, .. } => Some(*gate),
             _ => None,
-        })
+        });
+        asked.skip(self.approved).last()
     }
 
     pub(super) fn states(&self) -> Vec<StateName> {

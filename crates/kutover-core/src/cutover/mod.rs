@@ -355,9 +355,14 @@ impl Cutover {
             Next::After(ms) => self.wake = Some(now.plus(ms)),
             Next::Once(ms, state) => {
                 let due = self.entered.unwrap_or(now).plus(ms);
-                if now >= due { self.goto(now, *state) } else { self.wake = Some(due) }
+                if now >= due {
+                    self.goto(now, *state);
+                } else {
+                    self.wake = Some(self.starts_due().map_or(due, |starts| starts.min(due)));
+                }
             }
             Next::Approve(gate) => {
+                self.wake = self.starts_due();
                 if self.asked != Some(gate) {
                     self.asked = Some(gate);
                     let unmoved = self.unmoved.shown(gate);

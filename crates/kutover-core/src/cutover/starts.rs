@@ -1,5 +1,5 @@
-//! Where groups start on the cluster that they are led to: looked after from the last check before the switch until they
-//! live there (L7), on the way back as on the way there.
+//! Where groups start on the cluster that they are led to (L7): looked after from the last check before the switch until the
+//! cutover is over, on the way back until everything is drained. A group that has read the old cluster need not come at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
@@ -19,8 +19,7 @@ use crate::words::{Colour, GroupId, Millis, Offset, TopicName, TopicPartition};
 const FRESH_EVERY_MS: u64 = 30_000;
 
 impl State {
-    /// What groups are on their way to, in the states in which their start offsets must stand: from the publication, which
-    /// may be tried for long, until everything is drained.
+    /// What groups are led to, from the publication, which may be tried for long, until everything is drained.
     pub(super) fn leading(&self) -> Option<(&Prepared, &Target)> {
         match self {
             State::Redirecting(prepared, Redirection::Publish(target) | Redirection::Start(target)) => {
@@ -31,6 +30,16 @@ impl State {
             }
             State::Draining(closed) => Some((&closed.redirected.prepared, &closed.redirected.target)),
             _ => None,
+        }
+    }
+
+    /// What groups may still come to, in the states in which their start offsets must stand.
+    fn awaits_groups(&self) -> Option<(&Prepared, &Target)> {
+        match self {
+            State::Soaking(closed) | State::Isolating(closed, _) | State::Retiring(closed, ..) => {
+                Some((&closed.redirected.prepared, &closed.redirected.target))
+            }
+            _ => self.leading(),
         }
     }
 }
@@ -63,6 +72,12 @@ impl Cutover {
         !self.freshened.zip(self.now).is_some_and(fresh) && !without(Control::StartsForgotten)
     }
 
+    /// When start offsets are to be looked after again, for a step that waits for longer.
+    pub(super) fn starts_due(&self) -> Option<Millis> {
+        let looked_after = !self.arrivals().is_empty() && !without(Control::StartsForgotten);
+        self.freshened.filter(|_| looked_after).map(|at| at.plus(FRESH_EVERY_MS))
+    }
+
     fn stale_starts(&mut self) -> Option<Command> {
         if !self.starts_are_old() {
             return None;
@@ -80,7 +95,7 @@ impl Cutover {
         if let State::RollingBack(way, step) = &self.progress.state {
             return if leads_home(step) { way.arrivals.clone() } else { Vec::new() };
         }
-        let arriving = self.progress.state.leading().map(|(prepared, target)| StartOffsets {
+        let arriving = self.progress.state.awaits_groups().map(|(prepared, target)| StartOffsets {
             on: prepared.verified.new.incarnation.clone(),
             groups: prepared.draft.groups.clone(),
             at: self.starts_of(target),
@@ -112,8 +127,12 @@ impl Cutover {
                 return ControlFlow::Continue(Cause::Enter);
             }
             state => {
-                if let Some(colour) = state.leading().map(|(_, target)| target.colour) {
-                    self.belongs_there(colour, "bring it back, or roll back", why);
+                let what_to_do = match state.way_back() {
+                    Some(_) => "bring it back, or roll back",
+                    None => "bring it back",
+                };
+                if let Some(colour) = state.awaits_groups().map(|(_, target)| target.colour) {
+                    self.belongs_there(colour, what_to_do, why);
                 }
                 return ControlFlow::Continue(Cause::Enter);
             }
@@ -199,7 +218,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::fixtures::*;
-    use super::super::{Plan, Stop};
+    use super::super::{Approval, Plan, Stop};
     use super::*;
     use crate::drain::LogRange;
     use crate::error::{ErrorKind, ProviderError};
@@ -313,6 +332,36 @@ mod tests {
         assert_eq!(freshened("announce the target", "raise the fence"), 3, "in 108 s, every 36 s");
         assert_eq!(freshened("raise the fence", "observe the drain"), 2, "two back-offs");
         assert_eq!(freshened("observe the drain", "isolate"), 2, "in 72 s, every 36 s");
+        let segments_start = vec![(place(0), Offset(0)), (place(1), Offset(0))];
+        assert!(starts.iter().all(|of| of.on == incarnation(Colour::Green) && of.at == segments_start));
+    }
+
+    /// A group that has read everything may come as late as the old cluster is kept, and as a person takes to let it go: its
+    /// start offsets stand until then.
+    #[test]
+    fn start_offsets_are_looked_after_until_the_cutover_is_over() {
+        let mut plan = plan();
+        plan.timings.soak_ms = 3 * FRESH_EVERY_MS + 10_000;
+        plan.approve_removal = Approval::Manual;
+        let mut starts = Vec::new();
+        let mut world = World::new(plan, vec![]).but(|command, _| {
+            if let Command::FreshenStarts { starts: of } = command {
+                starts.extend(of.clone());
+            }
+            None
+        });
+        world.ticks_before_yes = 4;
+        let (stop, world) = world.run();
+        assert_eq!(stop, Stop::Complete);
+        let commands = world.commands.clone();
+        drop(world);
+        let at = |name: &str| commands.iter().position(|known| *known == name).unwrap();
+        let freshened = |from: &str, to: &str| {
+            let steps = &commands[at(from)..at(to)];
+            steps.iter().filter(|name| **name == "freshen start offsets").count()
+        };
+        assert_eq!(freshened("observe the drain", "isolate"), 3, "every 30 s of the soak");
+        assert_eq!(freshened("isolate", "mark the removal"), 4, "each time that nobody says yes");
         let segments_start = vec![(place(0), Offset(0)), (place(1), Offset(0))];
         assert!(starts.iter().all(|of| of.on == incarnation(Colour::Green) && of.at == segments_start));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::configs::{ConfigDifference, in_force, one_broker, will_be};
+use super::configs::{ConfigDifference, in_force, one_broker, values, will_be};
 use super::groups::{keeps_up, left};
 use super::readers::{self, streams};
 use super::{ClusterSeen, Code, OpenReport, Refusal, Survey, Traffic, Waiver, Waivers, connect, traffic};
@@ -66,6 +66,7 @@ pub(super) fn gather(facets: &Facets<'_>) -> Found {
     readers::refusals(facets, &mut found);
     transactions(facets, &mut found);
     retention(facets, &mut found);
+    commits(facets, &mut found);
     fence(facets, &mut found);
     proof(facets, &mut found);
     history(facets, &mut found);
@@ -274,6 +275,25 @@ fn retention(facets: &Facets<'_>, found: &mut Found) {
             found.put(waived, Code::Retention, &subject, verdict.to_string(), Some(waiver));
         }
     }
+}
+
+/// L9: the last proof asks for the commits of groups that have left by then, and a group without members loses them. One
+/// that never committed is not drained.
+fn commits(facets: &Facets<'_>, found: &mut Found) {
+    const NAME: &str = "offsets.retention.minutes";
+    let Facets { survey, plan, old, required, .. } = facets;
+    let told = values(&old.brokers, NAME);
+    let Some(minutes) = told.iter().filter_map(|value| value.parse::<u64>().ok()).min() else { return };
+    if required.is_empty() || plan.timings.soak_ms < minutes.saturating_mul(60_000) {
+        return;
+    }
+    let reason = format!(
+        "{} forgets what a group has committed {minutes} minutes after its last member has left ({NAME}), and the soak takes {} \
+         s: nothing would prove any more that it has read everything. Raise it on its brokers, or lower plan.soak",
+        survey.from,
+        plan.timings.soak_ms / 1_000
+    );
+    found.put(false, Code::Retention, NAME, reason, None);
 }
 
 /// Whether a topic loses records by age or size at all.

@@ -238,6 +238,17 @@ fn troubles_of_topics() -> Vec<Trouble> {
             },
             waive: Some(|world| world.waivers.retention = topics(&["ticks"])),
         },
+        Trouble {
+            code: Code::Retention,
+            subject: "offsets.retention.minutes",
+            field: None,
+            spoil: |world| {
+                world.plan.timings.soak_ms = 120_000;
+                let broker = world.blue().brokers.as_mut().unwrap().get_mut(&0).unwrap().as_mut().unwrap();
+                broker.insert("offsets.retention.minutes".into(), set("2", ConfigSource::Broker));
+            },
+            waive: None,
+        },
     ]
 }
 
