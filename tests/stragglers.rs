@@ -1,5 +1,5 @@
 //! What is not where it should be, from 3.9.2 to 4.3.1, as an operator meets it: a producer outside the library that stays on
-//! the old cluster (L8), consumers that come to the new one too early (L19) and a pipeline that waits for their group, a fence
+//! the old cluster (L8), with a fence and without one, consumers that come to the new one too early (L19) and a pipeline that waits for their group, a fence
 //! that an earlier life left behind. And retention, which is raised meanwhile (L11).
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use kutover_core::ports::{
 };
 use kutover_core::words::{Colour, Offset, TopicPartition, is_reserved_topic};
 use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, Tools};
-use kutover_tests::{Run, kutover, number, tools};
+use kutover_tests::{Program, Run, command, kutover, number, tools};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{Consumer as _, StreamConsumer};
 use rdkafka::producer::{FutureProducer, FutureRecord};
@@ -175,8 +175,55 @@ async fn comes_early(green: &Incarnation, blue: &KafkaAdmin) -> StreamConsumer {
     consumer
 }
 
+/// The next cutover, back to blue, on which a console producer stays on green and no fence may end it: it holds, ends held,
+/// and nothing is closed or removed, although a person has said yes to that.
+async fn nothing_is_removed_without_a_fence(
+    tools: &Tools,
+    class_path: &str,
+    [blue, green]: [&Incarnation; 2],
+    directory: &Path,
+) {
+    let console = Console::start(tools, class_path, &green.bootstrap.join(","), directory);
+    let config = AdminConfig { bootstrap: green.bootstrap.clone(), ..AdminConfig::default() };
+    let admin = KafkaAdmin::connect(config).await.expect("connect");
+    let written = async || {
+        let ends = admin.ends(&["orders".into()]).await.expect("ends");
+        (ends[0].high_watermark > Offset(3)).then_some(())
+    };
+    kutover_testkit::until("the console's first records on green", Duration::from_secs(60), written).await;
+    let more = "to = \"blue\"\nfence = \"waived\"\napprove = \"manual\"\nseparation = \"off\"\nwaive_groups = [\"billing\"]\n\
+                waive_unread = [\"orders\"]\nraise_retention = \"*\"\n";
+    let text = configuration(blue, green, more)
+        .replace("converge_deadline = \"20s\"", "converge_deadline = \"4s\"")
+        .replace("hold_limit = \"2m\"", "hold_limit = \"8s\"");
+    let path = directory.join("orders.toml");
+    std::fs::write(&path, text).expect("written");
+    let file = path.to_str().expect("UTF-8").to_owned();
+    let mut up = Program::start(command().args(["up", "--json", &file]));
+    up.wait_for("approve redirect");
+    up.say("approve redirect\napprove removal");
+    let (status, stdout) = up.end();
+    let told = report(&Run { status, stdout, stderr: up.said.clone() });
+    assert_eq!((told["outcome"].as_str(), status), (Some("held"), Some(1)), "{told:#}\n{}", up.said);
+    let timeline = told["timeline"].as_array().expect("a timeline");
+    let why = "hold: still writing to the old cluster, which cannot be closed: producer id";
+    let (_, held) = entry(timeline, why);
+    assert_eq!(held["state"], "fencing");
+    let said = timeline.iter().filter_map(|entry| entry["event"].as_str());
+    let gone = said.filter(|event| event.starts_with("generation 2 closed") || event.contains("removed "));
+    assert_eq!(gone.collect::<Vec<_>>(), Vec::<&str>::new(), "{timeline:#?}");
+    let before = admin.ends(&["orders".into()]).await.expect("ends")[0].high_watermark;
+    let goes_on = async || {
+        let ends = admin.ends(&["orders".into()]).await.expect("ends");
+        (ends[0].high_watermark > before).then_some(())
+    };
+    kutover_testkit::until("records that green still takes", Duration::from_secs(60), goes_on).await;
+    drop(console);
+}
+
 /// Must be shown: a console producer that is left on blue is named within two quiet windows, with topic and rate; the
-/// cutover holds; the fence ends it; before that nothing is removed. And `kutover drain` says what a group has not read.
+/// cutover holds; the fence ends it, and nothing is removed before that, nor at all where there is no fence. And `kutover
+/// drain` says what a group has not read.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_console_producer_left_on_blue_is_named_held_for_and_fenced() {
     let test = "a_console_producer_left_on_blue_is_named_held_for_and_fenced";
@@ -279,4 +326,6 @@ async fn a_console_producer_left_on_blue_is_named_held_for_and_fenced() {
     assert!(first < hold && hold < fence && fence < removed, "{timeline:#?}");
     let words = console.said();
     assert!(words.contains("TopicAuthorizationException"), "the fence has refused it: {words}");
+    drop(console);
+    nothing_is_removed_without_a_fence(&tools, &class_path, [&blue, &green], directory.path()).await;
 }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use common::{
     CONFIG, assert_restored, backends, controller, group, holds, place, reached, record, run, world,
@@ -13,7 +14,7 @@ use kutover_core::chain::ClosedBy;
 use kutover_core::cutover::{Event, StateName, Stop};
 use kutover_core::error::ErrorKind;
 use kutover_core::words::{Colour, Generation, GroupId, Offset};
-use kutover_memory::{Fault, MemoryWorld};
+use kutover_memory::{ClientOptions, Fault, ForeignProducer, MemoryWorld};
 use tokio::sync::mpsc;
 
 /// Green serves, blue is gone, and the deployment is at generation 2.
@@ -282,6 +283,39 @@ async fn a_waived_fence_closes_by_quiet() {
     let by_quiet =
         kutover_core::chain::SegmentEnd::Closed { end: kutover_core::words::Offset(10), by: ClosedBy::Quiet };
     assert_eq!(segments[0].end, by_quiet);
+}
+
+/// L8: where nothing can refuse a producer that stays, nothing is closed, and so nothing removed, whatever a person says yes
+/// to. It ends held, with its name.
+#[tokio::test(start_paused = true)]
+async fn without_a_fence_nothing_is_removed_while_somebody_writes() {
+    let world = world().await;
+    let mut console = ForeignProducer::start(&world.cluster(Colour::Blue).unwrap(), ClientOptions::default());
+    let writing = tokio::spawn(async move {
+        loop {
+            console.send(&place(0), record("from the console")).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let config = CONFIG
+        .replace("[plan]", "[plan]\nfence = \"waived\"\napprove = \"manual\"\nquiet_window = \"1s\"")
+        .replace("hold_limit = \"60s\"", "hold_limit = \"10s\"");
+    let (operator, words) = mpsc::unbounded_channel();
+    let mut events = vec![];
+    let finished = controller(&world, &config).run(words, |event| {
+        if let Event::AwaitingApproval { gate, .. } = event {
+            operator.send(Operator::Approve(gate)).unwrap();
+        }
+        events.push(event);
+    });
+    let Stop::Held(why) = finished.await.unwrap().stop else { panic!("{events:?}") };
+    assert!(
+        why.starts_with("still writing to the old cluster, which cannot be closed: producer id "),
+        "{why}"
+    );
+    assert!(!writing.is_finished(), "it was refused");
+    assert!(!events.iter().any(|event| matches!(event, Event::Closed { .. } | Event::Removed { .. })));
+    assert!(world.provisioner.destroyed().is_empty() && world.cluster(Colour::Blue).is_some());
 }
 
 /// The journal is lost, or it is another deployment's record: refused, with the fix, and nothing is done.
