@@ -82,7 +82,7 @@ fn asked_of(
     let mut writers = control.letting(&["write"]);
     writers.retain(|rule| !super_users.contains(&rule.principal));
     let told = waivers.controllers.get(&colour).map(String::as_str);
-    let controller = told.or_else(|| sole(&writers));
+    let controller = told.or_else(|| sole(&control, &writers));
     writers.retain(|rule| Some(rule.principal.as_str()) != controller);
     // A super user may be a producer, unless a waiver says that it is none.
     let mut insiders: Vec<&str> = super_users.iter().map(String::as_str).collect();
@@ -135,11 +135,13 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Who alone may write to the control topic is the controller, where its properties do not tell its name.
-fn sole<'a>(writers: &[&'a AclRule]) -> Option<&'a str> {
+/// Where the controller's properties do not tell its name, it is whoever alone may write to the control topic, and alter it too:
+/// a producer that may write to every topic may not.
+fn sole<'a>(control: &Rules<'a>, writers: &[&'a AclRule]) -> Option<&'a str> {
     let names: BTreeSet<&str> = writers.iter().map(|rule| rule.principal.as_str()).collect();
     let name = names.first().copied().filter(|_| names.len() == 1)?;
-    (![EVERYONE, ANONYMOUS].contains(&name)).then_some(name)
+    let alters = control.letting(&["alter"]).iter().any(|rule| rule.principal == name);
+    (alters && ![EVERYONE, ANONYMOUS].contains(&name)).then_some(name)
 }
 
 /// `writers`: the ACLs that let others than the controller write.
@@ -365,6 +367,7 @@ mod tests {
         let two = nameless(&[may(KUTOVER, "all", "*"), may(SHOP, "all", "*")]);
         assert_eq!(stand(&two), OPEN);
         assert!(two.assess().acls_asked[0].commands[0].contains("'User:CONTROLLER'"));
+        assert_eq!(stand(&nameless(&[may(SHOP, "write", "*")])), [OPEN[0], BOTH_SHUT[0]], "it is a producer");
         assert_eq!(stand(&nameless(&[may(ANONYMOUS, "all", "*")])), OPEN, "it is everybody");
     }
 
