@@ -181,7 +181,8 @@ fn assert_asked(plan: &Value, world: &TwoClusters) {
     assert_eq!(asked.len(), 2, "{asked:?}");
     for (asked, cluster) in asked.iter().zip([&world.blue, &world.green]) {
         let topics = asked["topics"].as_array().expect("topics");
-        let stands: Vec<_> = topics.iter().map(|one| (one["topic"].as_str(), one["stands"].as_str())).collect();
+        let stands: Vec<_> =
+            topics.iter().map(|one| (one["topic"].as_str(), one["stands"].as_str())).collect();
         let (control, members) = (Some("kutover.control"), Some("kutover.members"));
         let expected = [(control, Some("open")), (control, Some("shut")), (members, Some("shut"))];
         assert_eq!(stands, expected, "{asked}");

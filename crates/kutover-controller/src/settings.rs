@@ -173,7 +173,11 @@ mod tests {
         assert_eq!(probe(&plain).as_deref(), Some("User:kutover"));
         let own = format!("{plain}\nprobe_properties = {}", sasl("asker", "SCRAM-SHA-512"));
         assert_eq!(probe(&own).as_deref(), Some("User:asker"));
-        assert_eq!(waivers(&own).controllers[&Colour::Blue], "User:kutover", "the controller has not changed its name");
+        assert_eq!(
+            waivers(&own).controllers[&Colour::Blue],
+            "User:kutover",
+            "the controller has not changed its name"
+        );
         assert_eq!(probe(&format!("properties = {}", sasl("kutover", "OAUTHBEARER"))), None);
         assert_eq!(probe("properties = { \"security.protocol\" = \"ssl\" }"), None);
         assert_eq!(probe("").as_deref(), Some("User:ANONYMOUS"));

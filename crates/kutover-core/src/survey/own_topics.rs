@@ -81,7 +81,7 @@ fn asked_of(
     let super_users = super_users(cluster).unwrap_or_default();
     let mut writers = control.letting(&["write"]);
     writers.retain(|rule| !super_users.contains(&rule.principal));
-    let told = waivers.controllers.get(&colour).map(String::as_str);
+    let told = waivers.controllers.get(&colour).map(String::as_str).filter(|name| *name != ANONYMOUS);
     let controller = told.or_else(|| sole(&control, &writers));
     writers.retain(|rule| Some(rule.principal.as_str()) != controller);
     // A super user may be a producer, unless a waiver says that it is none.
@@ -135,7 +135,7 @@ impl<'a> Rules<'a> {
     }
 }
 
-/// Where the controller's properties do not tell its name, it is whoever alone may write to the control topic, and alter it too:
+/// Where the controller's properties do not tell a name of its own, it is whoever alone may write to the control topic, and alter it too:
 /// a producer that may write to every topic may not.
 fn sole<'a>(control: &Rules<'a>, writers: &[&'a AclRule]) -> Option<&'a str> {
     let names: BTreeSet<&str> = writers.iter().map(|rule| rule.principal.as_str()).collect();
@@ -368,7 +368,10 @@ mod tests {
         assert_eq!(stand(&two), OPEN);
         assert!(two.assess().acls_asked[0].commands[0].contains("'User:CONTROLLER'"));
         assert_eq!(stand(&nameless(&[may(SHOP, "write", "*")])), [OPEN[0], BOTH_SHUT[0]], "it is a producer");
-        assert_eq!(stand(&nameless(&[may(ANONYMOUS, "all", "*")])), OPEN, "it is everybody");
+        let mut anonymous = nameless(&[may(ANONYMOUS, "all", "*")]);
+        assert_eq!(stand(&anonymous), OPEN, "it is everybody");
+        anonymous.waivers.controllers = Colour::BOTH.map(|colour| (colour, ANONYMOUS.to_owned())).into();
+        assert_eq!(stand(&anonymous), OPEN, "also where the controller is one of them");
     }
 
     #[test]
