@@ -175,6 +175,24 @@ fn assert_compared(plan: &Value) {
     assert_eq!(setting("min.insync.replicas")["old"][0], "1");
 }
 
+/// Neither cluster has ACLs on kutover's own topics, and Apache Kafka keeps to itself what that comes to.
+fn assert_asked(plan: &Value, world: &TwoClusters) {
+    let asked = plan["acls_asked"].as_array().expect("ACLs");
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    for (asked, cluster) in asked.iter().zip([&world.blue, &world.green]) {
+        let topics = asked["topics"].as_array().expect("topics");
+        let stands: Vec<_> =
+            topics.iter().map(|one| (one["topic"].as_str(), one["stands"].as_str())).collect();
+        let (control, members) = (Some("kutover.control"), Some("kutover.members"));
+        let expected = [(control, Some("open")), (control, Some("shut")), (members, Some("shut"))];
+        assert_eq!(stands, expected, "{asked}");
+        let told = topics[0]["reason"].as_str().expect("text");
+        assert!(told.contains("the brokers do not tell allow.everyone.if.no.acl.found"), "{told}");
+        let command = format!("kafka-acls.sh --bootstrap-server {} --add", cluster.bootstrap[0]);
+        assert!(asked["commands"][0].as_str().is_some_and(|one| one.starts_with(&command)), "{asked}");
+    }
+}
+
 /// Everything that blue's plan is refused over, whatever its version.
 const REFUSED: [(&str, &str); 14] = [
     ("history", "audit"),
@@ -219,6 +237,7 @@ async fn from_3_9_2_to_4_3_1() {
     let expected: Vec<_> = REFUSED.iter().filter(listed).copied().collect();
     assert_eq!(refusals(&refused), named(&expected), "{refused}");
     assert_compared(&refused);
+    assert_asked(&refused, &world);
     let after = refused["configs"]
         .as_array()
         .expect("configs")
@@ -350,6 +369,7 @@ async fn from_2_8_2_to_4_3_1() {
     let expected: Vec<_> = REFUSED.iter().filter(unlisted).copied().collect();
     assert_eq!(refusals(&refused), named(&expected), "{refused}");
     assert_compared(&refused);
+    assert_asked(&refused, &world);
     assert_eq!(unknown(&refused), ["topic private of blue", "transactional ids"], "{refused}");
     let (ready, status) = plan(&world.configuration(WAIVED)).await;
     assert_eq!((refusals(&ready), status), (named(&[]), Some(0)), "{ready}");

@@ -8,8 +8,8 @@ use kutover_core::survey::{Names, Waivers};
 use kutover_core::words::Colour;
 
 use crate::config::{
-    Approve, ClusterConfig, Config, FenceConfig, FencePolicy as ConfiguredFence, NameSelection, Separation,
-    TopicSelection, WATCHED,
+    Approve, ClusterConfig, Config, FenceConfig, FencePolicy as ConfiguredFence, NameSelection, Properties,
+    Separation, TopicSelection, WATCHED,
 };
 use crate::driver::{Deployment, Gate};
 use crate::survey::Watch;
@@ -72,7 +72,8 @@ impl Config {
     fn waivers(&self) -> Waivers {
         let plan = &self.plan;
         let users = |colour| self.clusters.get(colour).scram_users.names().map(str::to_owned).collect();
-        let probe = |colour| Some((colour, self.clusters.get(colour).probe_principal()?));
+        let probe = |colour| Some((colour, principal(self.clusters.get(colour).probe_properties())?));
+        let controller = |colour| Some((colour, principal(&self.clusters.get(colour).properties)?));
         Waivers {
             streams: names(&plan.waive_streams),
             transactions: names(&plan.waive_transactions),
@@ -84,6 +85,7 @@ impl Config {
             fences: Colour::BOTH.map(|colour| (colour, means(&self.clusters.get(colour).fence))).into(),
             probes: Colour::BOTH.into_iter().filter_map(probe).collect(),
             passwords: Colour::BOTH.map(|colour| (colour, users(colour))).into(),
+            controllers: Colour::BOTH.into_iter().filter_map(controller).collect(),
         }
     }
 
@@ -100,20 +102,23 @@ impl Config {
 }
 
 impl ClusterConfig {
-    /// Whom a cluster takes the client for that asks leaders whether they refuse, where its properties tell.
-    fn probe_principal(&self) -> Option<String> {
-        let properties =
-            if self.probe_properties.is_empty() { &self.properties } else { &self.probe_properties };
-        let says = |name| properties.get(name).map(|value| value.expose().to_ascii_lowercase());
-        match says("security.protocol").as_deref() {
-            None | Some("plaintext") => Some("User:ANONYMOUS".to_owned()),
-            // Of a certificate or a token the brokers' own rules make a name.
-            Some("ssl") => None,
-            Some(_) => {
-                let mechanism = says("sasl.mechanism").or_else(|| says("sasl.mechanisms"));
-                let name = properties.get("sasl.username")?;
-                (mechanism.as_deref() != Some("oauthbearer")).then(|| format!("User:{}", name.expose()))
-            }
+    /// What gets the client in that asks leaders whether they refuse.
+    fn probe_properties(&self) -> &Properties {
+        if self.probe_properties.is_empty() { &self.properties } else { &self.probe_properties }
+    }
+}
+
+/// Whom a cluster takes a client for, where its properties tell.
+fn principal(properties: &Properties) -> Option<String> {
+    let says = |name| properties.get(name).map(|value| value.expose().to_ascii_lowercase());
+    match says("security.protocol").as_deref() {
+        None | Some("plaintext") => Some("User:ANONYMOUS".to_owned()),
+        // Of a certificate or a token the brokers' own rules make a name.
+        Some("ssl") => None,
+        Some(_) => {
+            let mechanism = says("sasl.mechanism").or_else(|| says("sasl.mechanisms"));
+            let name = properties.get("sasl.username")?;
+            (mechanism.as_deref() != Some("oauthbearer")).then(|| format!("User:{}", name.expose()))
         }
     }
 }
@@ -145,14 +150,14 @@ mod tests {
     use super::*;
 
     /// With these lines in blue's table.
-    fn probe(lines: &str) -> Option<String> {
+    fn waivers(lines: &str) -> Waivers {
         let cluster = "provisioner = { kind = \"lab\", kafka = \"embedded\" }";
         let text = format!(
             "deployment = \"orders\"\njournal = \"orders.journal\"\nendpoints = [{{ name = \"kafka.orders.test\", port = 9092 }}]\n\
              dns = {{ kind = \"local\", zone = \"orders.test\", listen = \"127.0.0.1:0\", ttl_s = 1 }}\n\
              [clusters.blue]\n{cluster}\n{lines}\n[clusters.green]\n{cluster}\n"
         );
-        Config::parse(&text).unwrap().waivers().probes.remove(&Colour::Blue)
+        Config::parse(&text).unwrap().waivers()
     }
 
     /// Whoever asks leaders is known by name where a password makes the name, and by its own properties if it has any.
@@ -163,10 +168,16 @@ mod tests {
                 "{{ \"security.protocol\" = \"SASL_SSL\", \"sasl.mechanism\" = \"{mechanism}\", \"sasl.username\" = \"{name}\" }}"
             )
         };
+        let probe = |lines: &str| waivers(lines).probes.remove(&Colour::Blue);
         let plain = format!("properties = {}", sasl("kutover", "PLAIN"));
         assert_eq!(probe(&plain).as_deref(), Some("User:kutover"));
         let own = format!("{plain}\nprobe_properties = {}", sasl("asker", "SCRAM-SHA-512"));
         assert_eq!(probe(&own).as_deref(), Some("User:asker"));
+        assert_eq!(
+            waivers(&own).controllers[&Colour::Blue],
+            "User:kutover",
+            "the controller has not changed its name"
+        );
         assert_eq!(probe(&format!("properties = {}", sasl("kutover", "OAUTHBEARER"))), None);
         assert_eq!(probe("properties = { \"security.protocol\" = \"ssl\" }"), None);
         assert_eq!(probe("").as_deref(), Some("User:ANONYMOUS"));

@@ -48,6 +48,15 @@ impl AccessReport {
     }
 }
 
+/// Whether an ACL is about a topic.
+pub(super) fn covers(rule: &AclRule, topic: &str) -> bool {
+    let is_named = match rule.pattern.as_str() {
+        "prefixed" => topic.starts_with(&rule.name),
+        _ => rule.name == topic || rule.name == "*",
+    };
+    rule.resource == "topic" && is_named
+}
+
 /// Topics that an ACL names and the cluster did not list: Kafka leaves out without a word what a principal may not
 /// describe. They would be neither made, nor fenced, nor drained.
 pub(super) fn hidden_topics(cluster: &ClusterSeen) -> BTreeSet<&str> {

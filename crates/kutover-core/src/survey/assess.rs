@@ -9,6 +9,7 @@ use super::configs::{self, BrokerSetting, ConfigDifference, in_force};
 use super::connect::{self, ConnectReport};
 use super::estimate::{Estimates, estimate};
 use super::groups::{self, GroupReport, left};
+use super::own_topics::{self, AclsAsked};
 use super::refusals::{Facets, deletes, gather};
 use super::traffic::{OpenReport, TopicWriters, by_topic, open, transactional_ids, unanswered};
 use super::{ClusterSeen, Refusal, Survey, Waivers, partitions, required};
@@ -114,6 +115,8 @@ pub struct Assessment {
     pub configs: Vec<ConfigDifference>,
     /// Who may do what.
     pub access: AccessReport,
+    /// ACLs that the clusters are asked to have, on kutover's own topics.
+    pub acls_asked: Vec<AclsAsked>,
     /// Brokers' settings that matter.
     pub brokers: Vec<BrokerSetting>,
     /// The old cluster's groups.
@@ -191,6 +194,7 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
         transactions: &assessment.transactions,
     });
     (assessment.refusals, assessment.waived) = (found.refusals, found.waived);
+    assessment.acls_asked = own_topics::asked(survey.from, (old, new), &access.grant.acls, waivers);
     (assessment.create, assessment.differences) = (parity.create, parity.differences);
     assessment.access = AccessReport::of(access);
     if assessment.outcome == Outcome::Ready && !assessment.refusals.is_empty() {
@@ -232,6 +236,7 @@ fn blank(survey: &Survey, plan: &Plan) -> Assessment {
         differences: Vec::new(),
         configs: Vec::new(),
         access: AccessReport::default(),
+        acls_asked: Vec::new(),
         brokers: Vec::new(),
         groups: Vec::new(),
         producers: BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::access::covers;
 use super::configs::{ConfigDifference, in_force, one_broker, values, will_be};
 use super::groups::{keeps_up, left};
 use super::readers::{self, streams};
@@ -408,7 +409,7 @@ fn proof(facets: &Facets<'_>, found: &mut Found) {
 }
 
 /// The old cluster's super users, as far as its brokers tell.
-fn super_users(old: &ClusterSeen) -> Result<BTreeSet<String>, String> {
+pub(super) fn super_users(old: &ClusterSeen) -> Result<BTreeSet<String>, String> {
     // Without an authorizer there are none.
     if old.access.as_ref().is_ok_and(|access| access.acls.is_none()) {
         return Ok(BTreeSet::new());
@@ -436,12 +437,7 @@ fn topic_acls(old: &ClusterSeen, topic: &TopicName) -> TopicAcls {
     let Ok(Some(rules)) = old.access.as_ref().map(|access| access.acls.as_ref()) else {
         return TopicAcls::Unknown;
     };
-    let about = rules.iter().filter(|rule| rule.resource == "topic");
-    let matches = |pattern: &str, name: &str| match pattern {
-        "prefixed" => topic.as_str().starts_with(name),
-        _ => name == topic.as_str() || name == "*",
-    };
-    match about.into_iter().any(|rule| matches(&rule.pattern, &rule.name)) {
+    match rules.iter().any(|rule| covers(rule, topic.as_str())) {
         true => TopicAcls::Some,
         false => TopicAcls::None,
     }

@@ -55,6 +55,8 @@ pub struct Waivers {
     pub probes: BTreeMap<Colour, String>,
     /// SCRAM users that each colour can be given, since their passwords are told.
     pub passwords: BTreeMap<Colour, BTreeSet<String>>,
+    /// The controller's principal on each colour, where the configuration tells.
+    pub controllers: BTreeMap<Colour, String>,
 }
 
 impl Default for Waivers {
@@ -72,6 +74,7 @@ impl Default for Waivers {
             fences: BTreeMap::new(),
             probes: BTreeMap::new(),
             passwords: BTreeMap::new(),
+            controllers: BTreeMap::new(),
         }
     }
 }

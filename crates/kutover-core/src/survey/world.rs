@@ -9,8 +9,8 @@ use crate::decisions::separation::Room;
 use crate::decisions::stragglers::{PartitionWriters, ProducerState};
 use crate::drain::{GroupProgress, LogRange, Tail};
 use crate::owner::Target;
-use crate::ports::{ConfigSource, ConfigValue, GroupProtocol};
-use crate::words::{Generation, Nonce, Offset, Term};
+use crate::ports::{AclRule, ConfigSource, ConfigValue, GroupProtocol};
+use crate::words::{CONTROL_TOPIC, Generation, MEMBERS_TOPIC, Nonce, Offset, Term};
 
 /// What was seen, what is wanted, what is waived.
 #[derive(Clone)]
@@ -196,6 +196,30 @@ fn group() -> GroupDescription {
     }
 }
 
+/// An ACL that lets somebody do something with a topic.
+pub(super) fn may(principal: &str, operation: &str, topic: &str) -> AclRule {
+    AclRule {
+        resource: "topic".into(),
+        name: topic.into(),
+        pattern: "literal".into(),
+        principal: principal.into(),
+        host: "*".into(),
+        operation: operation.into(),
+        permission: "allow".into(),
+    }
+}
+
+/// What controller and producers need on kutover's own topics.
+pub(super) fn own_topics() -> BTreeSet<AclRule> {
+    [
+        may("User:kutover", "all", CONTROL_TOPIC),
+        may("User:kutover", "all", MEMBERS_TOPIC),
+        may("User:shop", "read", CONTROL_TOPIC),
+        may("User:shop", "write", MEMBERS_TOPIC),
+    ]
+    .into()
+}
+
 fn cluster(name: &str, more: &[(&str, &str)]) -> ClusterSeen {
     let address = format!("{name}:9092");
     let orders = TopicDescription {
@@ -217,7 +241,7 @@ fn cluster(name: &str, more: &[(&str, &str)]) -> ClusterSeen {
         topic_configs: Ok([("orders".into(), Ok(topic_configs()))].into()),
         brokers: Ok([(0, Ok(broker_configs(more)))].into()),
         access: Ok(Access {
-            acls: Some(BTreeSet::new()),
+            acls: Some(own_topics()),
             quotas: Some(BTreeMap::new()),
             scram_users: Some(BTreeMap::new()),
             auto_creates_topics: Some(false),

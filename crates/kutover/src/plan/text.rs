@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
 use kutover_core::ports::{ConnectorKind, ConnectorState};
-use kutover_core::survey::{Assessment, ConfigWhy, GroupReport, GroupStanding, OpenReport, Outcome, Refusal};
+use kutover_core::survey::{
+    AclsAsked, Assessment, ConfigWhy, GroupReport, GroupStanding, OpenReport, Outcome, Refusal,
+};
 
 /// How many things of a kind are named; all of them are in the JSON.
 const SHOWN: usize = 20;
@@ -37,6 +39,7 @@ pub(super) fn render(plan: &Assessment) -> String {
     history(plan, &mut text);
     estimates(plan, &mut text);
     list(&mut text, "Not known", plan.unknown.iter().map(|one| format!("{}: {}", one.what, one.reason)));
+    asked(&plan.acls_asked, &mut text);
     list(&mut text, "Waived", plan.waived.iter().map(|one| one.reason.clone()));
     list(&mut text, "Refused over", plan.refusals.iter().map(Refusal::to_string));
     let _ = write!(
@@ -225,6 +228,18 @@ fn producers(plan: &Assessment, text: &mut String) {
     }
 }
 
+/// With the commands, each on a line of its own, to be copied.
+fn asked(acls: &[AclsAsked], text: &mut String) {
+    for AclsAsked { colour, topics, commands } in acls {
+        let topics = topics.iter().map(|one| format!("{}: {}", one.topic, one.reason));
+        list(text, &format!("ACLs that {colour} should have on kutover's own topics"), topics);
+        let _ = writeln!(text, "  With the principals in place of those in capitals:");
+        for command in commands {
+            let _ = writeln!(text, "    {command}");
+        }
+    }
+}
+
 fn history(plan: &Assessment, text: &mut String) {
     let lines = plan.history.iter().map(|one| match one.records {
         Some(records) => format!("{} ({records} records now)", one.fate),
@@ -253,5 +268,31 @@ fn seconds(ms: u64) -> String {
         0..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         10_000..600_000 => format!("{} s", ms / 1_000),
         _ => format!("{} min", ms / 60_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kutover_core::survey::{OwnTopic, Stands};
+    use kutover_core::words::Colour;
+
+    use super::*;
+
+    #[test]
+    fn acls_that_are_asked_for_come_with_their_commands() {
+        let reason = "its ACLs let in nobody but the controller".to_owned();
+        let commands = ["kafka-acls.sh --add a", "kafka-acls.sh --add b"].map(str::to_owned).into();
+        let topics = vec![OwnTopic { topic: "kutover.members", stands: Stands::Shut, reason }];
+        let mut text = String::new();
+        asked(&[AclsAsked { colour: Colour::Green, topics, commands }], &mut text);
+        assert_eq!(
+            text,
+            "\nACLs that green should have on kutover's own topics:\n  - kutover.members: its ACLs let in nobody but the \
+             controller\n  With the principals in place of those in capitals:\n    kafka-acls.sh --add a\n    kafka-acls.sh \
+             --add b\n"
+        );
+        text.clear();
+        asked(&[], &mut text);
+        assert!(text.is_empty());
     }
 }
