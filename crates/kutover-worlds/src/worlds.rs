@@ -159,7 +159,7 @@ pub const WORLDS: &[World] = &[
     World {
         name: "adoption",
         about: "one controller from nothing to the removal; killed anywhere, an answer lost, a producer nobody knows of",
-        least: 20_000,
+        least: 16_500,
         run: |name, threads| {
             let budget = Budget { crashes: 1, unknowns: 1, strangers: 1, ..CUTOVER.budget };
             check(name, &CutoverWorld { from: None, budget, ..CUTOVER }, threads)
