@@ -41,17 +41,23 @@ impl KafkaAdmin {
         let deadline = Instant::now() + self.config.timeouts.proof;
         loop {
             let answers = self.probe(topics).await?;
-            let Some((place, answer)) = answers.iter().find(|(_, answer)| **answer != ProbeAnswer::Open)
+            // A refusal says more than silence.
+            let refused = answers.iter().find(|(_, answer)| **answer == ProbeAnswer::Fenced);
+            let Some((place, answer)) =
+                refused.or_else(|| answers.iter().find(|(_, answer)| **answer != ProbeAnswer::Open))
             else {
                 return Ok(());
             };
-            let reason = match answer {
-                ProbeAnswer::Unclear(reason) => reason.as_str(),
-                _ => "its leader refuses ordinary clients: find out which ACL or fence does it",
+            let (kind, reason) = match answer {
+                ProbeAnswer::Unclear(reason) => (ErrorKind::Unavailable, reason.as_str()),
+                _ => {
+                    let reason = "its leader refuses ordinary clients: find out which ACL or fence does it";
+                    (ErrorKind::Refused, reason)
+                }
             };
             if Instant::now() >= deadline {
                 let what = format!("prove that {place} takes records");
-                return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
+                return Err(ProviderError::new(kind, what, reason).with_retry(Retry::Later));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }

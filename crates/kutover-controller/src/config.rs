@@ -135,13 +135,13 @@ pub struct ClusterConfig {
     /// What makes it refuse records when it is left. Default: ACLs.
     #[serde(default, skip_serializing_if = "FenceConfig::is_default")]
     pub fence: FenceConfig,
-    /// Client properties by librdkafka's names, for the controller's own clients on this colour. Never shown. A value
-    /// may stand in the environment (`{ env = "NAME" }`) or in a file (`{ file = "PATH" }`); it is read at the start.
+    /// Client properties by librdkafka's names, for the controller's own clients on this colour. Never shown, but
+    /// for `sasl.username`, by which a plan names the principal. A value may stand in the environment (`{ env = "NAME" }`) or in a file (`{ file = "PATH" }`); it is read at the start.
     #[serde(default, skip_serializing_if = "Properties::is_empty")]
     pub properties: Properties,
     /// Client properties, all that it takes, of the ordinary client that asks leaders whether they refuse or take records: of a
     /// principal that is no super user and may write to the topics. Needed where `properties` are a super user's, whom no
-    /// fence of ACLs binds. Default: `properties`. Never shown.
+    /// fence of ACLs binds. Default: `properties`. Shown as little as they are.
     #[serde(default, skip_serializing_if = "Properties::is_empty")]
     pub probe_properties: Properties,
     /// Passwords of SCRAM users that this colour may lack when it becomes the new one: nobody can copy them from the old

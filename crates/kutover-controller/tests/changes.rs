@@ -301,7 +301,7 @@ async fn a_topic_that_goes_before_the_switch_holds_nothing() {
 async fn a_probe_that_may_not_write_is_told_before_the_switch() {
     let world = world().await;
     let what = "prove that topic orders, partition 0 takes records";
-    let refused = ProviderError::new(ErrorKind::Unavailable, what, "its leader refuses ordinary clients");
+    let refused = ProviderError::new(ErrorKind::Refused, what, "its leader refuses ordinary clients");
     world.faults.always("blue.prove_open", Fault::Fail(refused));
     let config = CONFIG.replace("hold_limit = \"60s\"", "hold_limit = \"5s\"");
     let (finished, events) = run(&world, &config).await;
@@ -314,6 +314,30 @@ async fn a_probe_that_may_not_write_is_told_before_the_switch() {
     let waived = CONFIG.replace("[plan]", &format!("[plan]\n{fence}\n{keeps}"));
     let (finished, events) = run(&world, &waived).await;
     assert_eq!(finished.unwrap().stop, Stop::Complete, "{:?}", holds(&events));
+}
+
+/// The new cluster stands, and the old one cannot be described for a while: that is waited for, and takes nothing away.
+#[tokio::test(start_paused = true)]
+async fn an_old_cluster_that_cannot_be_described_holds_and_aborts_nothing() {
+    let world = world().await;
+    let stuck =
+        ProviderError::new(ErrorKind::Refused, "describe stack KafkaA", "continue its update rollback");
+    let (faults, mut events) = (world.faults.clone(), vec![]);
+    let (_operator, words) = mpsc::unbounded_channel();
+    let finished = controller(&world, CONFIG)
+        .run(words, |event| {
+            if matches!(event, Event::Entered { state: StateName::Provisioning }) {
+                faults.always("provisioner.describe", Fault::Fail(stuck.clone()));
+            }
+            if matches!(&event, Event::Hold { reason, .. } if reason.contains("continue its update rollback"))
+            {
+                faults.clear();
+            }
+            events.push(event);
+        })
+        .await;
+    assert_eq!(finished.unwrap().stop, Stop::Complete, "{:?}", holds(&events));
+    assert_eq!(holds(&events).len(), 1, "{:?}", holds(&events));
 }
 
 /// L20: a fence that a late act of an older term has put up on the cluster that is left refuses the probe too. That says

@@ -112,9 +112,13 @@ async fn whether_the_old_cluster_takes_records_is_asked() {
     blue.raise_fence(&["orders".into()]).await.expect("raised");
     let seen = look(&blue, Some(Ok(close_mouthed(&green)))).await;
     assert_eq!(seen.takes_records, Some(Ok(())));
-    world.faults.always("blue.prove_open", Fault::NotDone);
+    let refused = ProviderError::new(ErrorKind::Refused, "prove that orders takes records", "not authorised");
+    world.faults.always("blue.prove_open", Fault::Fail(refused));
     let seen = look(&blue, Some(Ok(close_mouthed(&green)))).await;
     assert!(matches!(seen.takes_records, Some(Err(_))), "{:?}", seen.takes_records);
+    world.faults.always("blue.prove_open", Fault::NotDone);
+    let seen = look(&blue, Some(Ok(close_mouthed(&green)))).await;
+    assert_eq!(seen.takes_records, None, "too few replicas refuse everybody");
 }
 
 #[tokio::test(start_paused = true)]

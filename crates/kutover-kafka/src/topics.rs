@@ -134,11 +134,17 @@ pub(crate) async fn prepare_by(admin: &dyn ClusterAdmin) -> ProviderResult<()> {
     }
     let found = admin.topics().await?;
     let changes = to_mend(&found)?;
-    if !changes.is_empty() {
-        tracing::warn!(topics = ?changes.keys(), "kutover's own topics were not compacted, and are now");
-        admin.alter_configs(&changes).await?;
+    if changes.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    match admin.alter_configs(&changes).await {
+        // Whoever takes over in the middle of a switch is not held up by it.
+        Err(error) if matches!(error.kind, ErrorKind::NotAuthorised | ErrorKind::Unsupported) => {
+            tracing::warn!(%error, "set {POLICY}={COMPACT} on kutover's own topics");
+            Ok(())
+        }
+        done => done,
+    }
 }
 
 /// Somebody else may have made them. Without compaction the chain would be gone after the topic's retention.

@@ -1,4 +1,4 @@
-//! Client properties: their values are never shown, and may stand elsewhere than in the file.
+//! Client properties: their values are not shown, and may stand elsewhere than in the file.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -153,7 +153,7 @@ impl JsonSchema for PropertyValue {
             })
         };
         json_schema!({
-            "description": "A value, which may be a secret, or where it stands. Read at the start, never shown.",
+            "description": "A value, which may be a secret, or where it stands. Read at the start.",
             "anyOf": [
                 { "type": ["string", "number", "boolean"] },
                 place("env", "The environment variable of kutover's that holds it."),
@@ -163,7 +163,7 @@ impl JsonSchema for PropertyValue {
     }
 }
 
-/// Client properties by librdkafka's names. Any of the values can be a secret, so none is ever shown.
+/// Client properties by librdkafka's names. Any of the values can be a secret, so none is shown but `sasl.username`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Properties(BTreeMap<String, PropertyValue>);

@@ -132,7 +132,7 @@ impl World {
 }
 
 /// What a backend cannot do at all it cannot have done before either.
-pub(super) fn supported(result: ProviderResult<()>) -> ProviderResult<()> {
+fn supported(result: ProviderResult<()>) -> ProviderResult<()> {
     match result {
         Err(error) if error.kind == ErrorKind::Unsupported => Ok(()),
         result => result,

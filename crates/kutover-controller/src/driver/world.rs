@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kutover_core::controls::{Control, without};
 use kutover_core::cutover::{Answer, Command, Plan};
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult, Retry};
 use kutover_core::messages::{ControlBody, ControlMessage, ControlView};
 use kutover_core::owner::{RemovalMark, Target};
 use kutover_core::ports::{ClusterAdmin, ClusterProvisioner, ClusterSurvey, Incarnation, RecordData};
@@ -254,16 +254,20 @@ impl World {
 
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Answer> {
         let provisioner = self.provisioner(colour);
+        // One that cannot be described may be put right. Only one that will not be made is given up.
+        let later = |error: ProviderError| error.with_retry(Retry::Later);
         let (new, made) = match provisioner.provision(colour, request).await {
             // Something stands there that this request did not make: kept from an earlier cutover, or somebody else's.
             // What it is will be verified like anything else.
-            Err(error) if error.kind == ErrorKind::Refused => match provisioner.describe(colour).await? {
-                Some(kept) => (kept, false),
-                None => return Err(error),
-            },
+            Err(error) if error.kind == ErrorKind::Refused => {
+                match provisioner.describe(colour).await.map_err(later)? {
+                    Some(kept) => (kept, false),
+                    None => return Err(error),
+                }
+            }
             made => (made?, true),
         };
-        let old = self.incarnation(colour.other()).await?;
+        let old = self.incarnation(colour.other()).await.map_err(later)?;
         Ok(Answer::Provisioned { old, new, made })
     }
 

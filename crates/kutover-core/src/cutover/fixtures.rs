@@ -248,6 +248,8 @@ pub(super) struct World<'a> {
     pub(super) silent: Option<usize>,
     /// Commands of this name are never answered.
     pub(super) hangs: Option<&'static str>,
+    /// Commands of this name take so many milliseconds.
+    pub(super) slow: Option<(&'static str, u64)>,
     /// How often what is waited for meanwhile comes before a person says yes.
     pub(super) ticks_before_yes: usize,
     /// Requests that a person has said yes to.
@@ -269,6 +271,7 @@ impl<'a> World<'a> {
             rollback: None,
             silent: None,
             hangs: None,
+            slow: None,
             ticks_before_yes: 0,
             approved: 0,
             answers: Box::new(|_, _| None),
@@ -311,7 +314,8 @@ impl<'a> World<'a> {
                     if let (Command::Publish { target, .. }, Ok(_)) = (&command, &result) {
                         self.published = target.clone();
                     }
-                    self.now = self.now.plus(1);
+                    let slow = self.slow.filter(|(name, _)| self.commands.last() == Some(name));
+                    self.now = self.now.plus(slow.map_or(1, |(_, ms)| ms));
                     let hangs = self.hangs.is_some_and(|name| self.commands.last() == Some(&name));
                     if hangs || self.silent == Some(self.commands.len() - 1) {
                         continue;

@@ -167,6 +167,19 @@ fn a_proof_that_fails_again_and_again_is_one_hold() {
     assert_eq!(world.holds().len(), 1, "{:?}", world.holds());
 }
 
+/// G4: what was proven last is marked at once, also where start offsets have grown old meanwhile.
+#[test]
+fn nothing_comes_between_the_last_proof_and_the_mark() {
+    let mut plan = plan();
+    plan.timings.command_timeout_ms = 60_000;
+    let mut world = World::new(plan, vec![]);
+    world.slow = Some(("prove once more", 31_000));
+    let (stop, world) = world.run();
+    assert_eq!(stop, Stop::Complete);
+    let marked = world.commands.iter().position(|name| *name == "mark the removal").unwrap();
+    assert_eq!(world.commands[marked - 1], "prove once more", "{:?}", world.commands);
+}
+
 /// A yes counts for those that it was said to.
 #[test]
 fn who_turns_up_after_the_approval_is_asked_for_anew() {

@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 
 use super::way_back::{Barrier, Rollback, WayBack};
 use super::{
-    Answer, Cause, Command, Cutover, Event, Next, Plan, Prepared, Redirection, StartOffsets, State, decide,
+    Answer, Cause, Command, Cutover, Event, Next, Plan, Prepared, Redirection, Retirement, StartOffsets,
+    State, decide,
 };
 use crate::chain::Chain;
 use crate::controls::{Control, without};
@@ -36,6 +37,8 @@ impl State {
     /// What groups may still come to, in the states in which their start offsets must stand.
     fn awaits_groups(&self) -> Option<(&Prepared, &Target)> {
         match self {
+            // Nothing comes between the last proof and the mark.
+            State::Retiring(.., Retirement::Mark) => None,
             State::Soaking(closed) | State::Isolating(closed, _) | State::Retiring(closed, ..) => {
                 Some((&closed.redirected.prepared, &closed.redirected.target))
             }

@@ -106,7 +106,9 @@ pub struct PartitionEnd {
     pub start: Offset,
     /// The last stable offset: the first one that a `read_committed` reader cannot get to. Below the high watermark a
     /// transaction is open, whose marker is still to come. Read no later than the high watermark: where the two are equal,
-    /// nothing was open then, and no marker came in between.
+    /// nothing was open then, and no marker came in between. A journal of before knows none, and whoever takes it up reads
+    /// ends anew.
+    #[serde(default = "unknown")]
     pub stable_end: Offset,
     /// The high watermark: what readers can get to.
     pub high_watermark: Offset,
@@ -114,6 +116,10 @@ pub struct PartitionEnd {
     pub leader_end: Option<Offset>,
     /// The leader epoch, where known.
     pub epoch: Option<i32>,
+}
+
+fn unknown() -> Offset {
+    Offset(0)
 }
 
 /// What the controller does to one cluster.
@@ -271,5 +277,18 @@ pub trait FenceSwitch: Send + Sync {
     async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
         let reason = "this fence cannot be asked where it stands";
         Err(ProviderError::new(ErrorKind::Unsupported, "look for traces of a fence", reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Ends stand in journals, whose records are read for as long as a deployment lives.
+    #[test]
+    fn an_end_of_an_older_journal_is_read_and_claims_nothing() {
+        let older = r#"{"place":{"topic":"orders","partition":3},"start":4,"high_watermark":9,"leader_end":9,"epoch":1}"#;
+        let end: PartitionEnd = serde_json::from_str(older).unwrap();
+        assert_eq!((end.high_watermark, end.stable_end), (Offset(9), Offset(0)));
     }
 }

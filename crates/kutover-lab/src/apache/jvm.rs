@@ -4,11 +4,13 @@
 //! the jars (class data sharing, JEP 350), and later ones map it: a broker serves in a third of the time. A JVM takes an
 //! archive only if it was made by the same JVM from the same jars, and does without where it was not.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use parking_lot::{Mutex, MutexGuard};
 use tracing::debug;
 
 use super::jars;
@@ -39,12 +41,12 @@ impl Jvm {
                 args.push(format!("-XX:SharedArchiveFile={}", archive.display()));
                 None
             }
-            Some(archive) => {
+            Some(archive) if !given_up().contains(&archive) => {
                 let made = scratch.join(format!("{main}-{}.jsa", uuid::Uuid::new_v4().simple()));
                 args.push(format!("{RECORD}{}", made.display()));
                 Some(Recording { made, archive })
             }
-            None => None,
+            _ => None,
         };
         args.extend(["-cp".to_owned(), format!("{}/*", jars.display()), main.to_owned()]);
         Self { args, recording }
@@ -55,6 +57,12 @@ impl Jvm {
         self.recording = None;
         self.args.retain(|arg| !arg.starts_with(RECORD));
     }
+}
+
+/// Archives that could not be made: a JVM older than 13 knows none.
+fn given_up() -> MutexGuard<'static, BTreeSet<PathBuf>> {
+    static GIVEN_UP: Mutex<BTreeSet<PathBuf>> = Mutex::new(BTreeSet::new());
+    GIVEN_UP.lock()
 }
 
 /// Where the archive of a program stands. None is made in a directory of the user's.
@@ -81,11 +89,15 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Puts it where later ones look for it, once its JVM has ended in good order.
+    /// Puts it where later ones look for it, once its JVM has ended in good order. Where there is none, or no room for it, this
+    /// process does not try again.
     pub(crate) fn keep(&self) {
         if let Err(error) = self.try_keep() {
             debug!(archive = %self.archive.display(), "no archive of classes: {error}");
+            given_up().insert(self.archive.clone());
         }
+        // It was moved, or is in nobody's way.
+        let _ = fs::remove_file(&self.made);
     }
 
     fn try_keep(&self) -> io::Result<()> {
@@ -94,7 +106,7 @@ impl Recording {
         let whole = tempfile::NamedTempFile::new_in(folder)?;
         fs::copy(&self.made, whole.path())?;
         whole.persist(&self.archive)?;
-        fs::remove_file(&self.made)
+        Ok(())
     }
 }
 
@@ -120,12 +132,23 @@ mod tests {
         let mut one_of_three = jvm();
         one_of_three.leave_nothing();
         assert!(one_of_three.recording.is_none() && !has(&one_of_three, RECORD));
-        recording.keep();
         assert!(jvm().recording.is_some(), "it was killed, and left nothing");
         fs::write(&recording.made, "classes").expect("written");
         recording.keep();
         let next = jvm();
         assert!(next.recording.is_none() && has(&next, "-XX:SharedArchiveFile="));
         assert!(!recording.made.exists());
+    }
+
+    #[test]
+    fn where_none_can_be_made_it_is_tried_once() {
+        let cache = tempfile::tempdir().expect("a directory");
+        let scratch = tempfile::tempdir().expect("a directory");
+        fs::write(cache.path().join(jars::MANIFEST), "{}").expect("written");
+        let jars = cache.path().join("libs");
+        let jvm = || Jvm::new(Path::new("java"), &jars, 512, "kafka.Kafka", scratch.path());
+        jvm().recording.expect("there is none yet").keep();
+        let next = jvm();
+        assert!(next.recording.is_none() && !has(&next, RECORD) && !has(&next, "-XX:SharedArchiveFile="));
     }
 }
