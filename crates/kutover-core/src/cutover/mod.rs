@@ -370,7 +370,12 @@ impl Cutover {
                 }
             }
             Next::Hold(reason) => self.held(now, reason),
-            Next::HoldFor(reason, ms) => self.held_for(now, reason, ms),
+            Next::HoldFor(reason, ms) => {
+                self.held_for(now, reason, ms);
+                if let Some(hold) = &mut self.hold {
+                    hold.writing = self.watch.somebody_writes();
+                }
+            }
             Next::HoldUncounted(reason, ms) => {
                 if let Some(hold) = &mut self.hold {
                     hold.since = now;
@@ -420,8 +425,7 @@ impl Cutover {
 
     fn held(&mut self, now: Millis, reason: String) {
         let state = self.progress.state.name();
-        let hold =
-            self.hold.get_or_insert(Hold { since: now, reason: String::new(), failures: 0, marking: false });
+        let hold = self.hold.get_or_insert(Hold::new(now));
         hold.failures += 1;
         let factor = 1_u64 << u64::from(hold.failures - 1).min(LONGEST_BACK_OFF.ilog2().into());
         let (since, news) = (hold.since, hold.reason != reason);

@@ -1,6 +1,6 @@
 //! Why a step of the machine is looked at, and what it decides.
 
-use super::{Answer, ApprovalGate, Command, Retirement, State, Stop};
+use super::{Answer, ApprovalGate, Command, Fencing, Retirement, State, Stop};
 use crate::words::Millis;
 
 /// What a step decided.
@@ -69,12 +69,23 @@ pub(super) struct Hold {
     pub(super) failures: u32,
     /// The mark of the removal could not be written.
     pub(super) marking: bool,
+    /// Somebody writes to what has no fence.
+    pub(super) writing: bool,
 }
 
 impl Hold {
+    /// One that begins.
+    pub(super) fn new(since: Millis) -> Self {
+        Self { since, reason: String::new(), failures: 0, marking: false, writing: false }
+    }
+
     /// Whether it lasts on in this state: each mark is tried on a fresh proof, and that the proof succeeds once more does
-    /// not end what keeps the mark from being written.
+    /// not end what keeps the mark from being written. Nor does a pause of whoever writes, but a close.
     pub(super) fn outlasts(&self, state: &State) -> bool {
-        self.marking && matches!(state, State::Retiring(_, _, Retirement::Prove | Retirement::Mark))
+        match state {
+            State::Retiring(_, _, Retirement::Prove | Retirement::Mark) => self.marking,
+            State::Fencing(_, Fencing::Quiet(_)) => self.writing,
+            _ => false,
+        }
     }
 }

@@ -159,12 +159,16 @@ mod tests {
     use crate::ports::{FenceKind, FenceProof};
     use crate::words::{Generation, Offset};
 
-    /// Blue's log and a console producer that writes ten records between any two looks, until the fence is up.
+    /// Blue's log and a console producer that writes ten records between any two looks, or now and then, until the fence is
+    /// up.
     #[derive(Default)]
     struct Console {
         sequence: i32,
         fenced: bool,
         looks: usize,
+        /// It pauses for so many looks.
+        pauses: usize,
+        reads: usize,
     }
 
     impl Console {
@@ -173,7 +177,7 @@ mod tests {
             match command {
                 Command::Survey { records_of, partitions, .. } => {
                     self.looks += usize::from(!partitions.is_empty());
-                    if !self.fenced && !partitions.is_empty() {
+                    if !self.fenced && !partitions.is_empty() && self.looks.is_multiple_of(self.pauses + 1) {
                         self.sequence += 10;
                     }
                     let state = ProducerState {
@@ -205,7 +209,8 @@ mod tests {
                     None
                 }
                 Command::ReadEnds { .. } => {
-                    self.sequence += 1;
+                    self.reads += 1;
+                    self.sequence += i32::from(self.reads.is_multiple_of(self.pauses + 1));
                     Some(Ok(Answer::Ends { ends: vec![end_at(0, end(self)), end_at(1, 100)] }))
                 }
                 Command::ProveFence { .. } => Some(Ok(Answer::FenceProven {
@@ -286,15 +291,18 @@ mod tests {
     fn without_a_fence_nothing_is_closed_while_somebody_writes() {
         let mut plan = Plan { fence: FencePolicy::Waived, ..plan() };
         plan.timings.hold_limit_ms = Some(20_000);
-        let mut console = Console::default();
-        let (stop, world) = World::new(plan, vec![]).but(|command, _| console.answer(command)).run();
-        assert!(
-            matches!(&stop, Stop::Held(why) if why.contains("producer id 4 on topic orders")),
-            "{stop:?}"
-        );
-        assert!(
-            !world.events.iter().any(|event| matches!(event, Event::Closed { .. } | Event::Removed { .. }))
-        );
+        // One that writes now and then is no end of it either.
+        for pauses in [0, 2] {
+            let mut console = Console { pauses, ..Console::default() };
+            let world = World::new(plan.clone(), vec![]);
+            let (stop, world) = world.but(|command, _| console.answer(command)).run();
+            assert!(
+                matches!(&stop, Stop::Held(why) if why.contains("producer id 4 on topic orders")),
+                "{stop:?}"
+            );
+            let closed = |event: &Event| matches!(event, Event::Closed { .. } | Event::Removed { .. });
+            assert!(!world.events.iter().any(closed), "{:?}", world.events);
+        }
     }
 
     /// A producer that moves between two looks has written before it moved: it is not named.
