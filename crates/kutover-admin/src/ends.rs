@@ -23,7 +23,8 @@ pub(crate) struct Ends {
     pub(crate) topics: BTreeMap<TopicName, (Option<TopicId>, i32)>,
     /// Every partition's end, in order.
     pub(crate) ends: Vec<PartitionEnd>,
-    /// The partitions with one replica, which waits for nobody.
+    /// The partitions with one replica, which waits for nobody, and those of a cluster that has no call for a leader's own
+    /// end (the embedded one).
     pub(crate) alone: BTreeSet<TopicPartition>,
 }
 
@@ -85,13 +86,17 @@ impl KafkaAdmin {
                 epoch,
             });
         }
-        self.add_leader_ends(&mut ends).await?;
+        self.add_leader_ends(&mut ends, &mut alone).await?;
         Ok(Ends { topics: seen, ends, alone })
     }
 
     /// Asks each leader where its current epoch ends, which is its own log's end: above the high watermark where
     /// replicas are behind. `None` stays where the cluster has no such call.
-    async fn add_leader_ends(&self, ends: &mut [PartitionEnd]) -> ProviderResult<()> {
+    async fn add_leader_ends(
+        &self,
+        ends: &mut [PartitionEnd],
+        alone: &mut BTreeSet<TopicPartition>,
+    ) -> ProviderResult<()> {
         let epochs: Vec<_> = ends.iter().filter_map(|end| Some((place_of(&end.place), end.epoch?))).collect();
         if epochs.is_empty() {
             return Ok(());
@@ -103,6 +108,9 @@ impl KafkaAdmin {
             .map_err(|error| provider("read the leaders' ends", &error))?;
         for end in ends.iter_mut().filter(|end| end.epoch.is_some()) {
             end.leader_end = leader_end(answers.get(&place_of(&end.place)), end)?;
+            if end.leader_end.is_none() {
+                alone.insert(end.place.clone());
+            }
         }
         Ok(())
     }

@@ -21,17 +21,30 @@ impl KafkaAdmin {
         self.prove_bindings(topics).await?;
         let deadline = Instant::now() + self.config.timeouts.proof;
         let names: BTreeSet<TopicName> = topics.iter().cloned().collect();
-        let (mut first, _) = self.look(topics).await?;
+        let mut before: Option<Look> = None;
         loop {
-            let (second, ends) = self.look(topics).await?;
-            let Err(against) = closing::prove(&names, &first, &second) else {
-                let kind = self.fence.switch().kind();
-                return Ok(FenceProof { kind, topics: ends.topics, ends: ends.ends });
+            let (is_final, error) = match (self.look(topics).await, before.take()) {
+                // Behind a load balancer it may have been the dead one of several brokers that was asked.
+                (Err(error), looked) => {
+                    before = looked;
+                    (error.retry == Retry::Never, error)
+                }
+                (Ok((first, _)), None) => {
+                    before = Some(first);
+                    continue;
+                }
+                (Ok((second, ends)), Some(first)) => {
+                    let Err(against) = closing::prove(&names, &first, &second) else {
+                        let kind = self.fence.switch().kind();
+                        return Ok(FenceProof { kind, topics: ends.topics, ends: ends.ends });
+                    };
+                    before = Some(second);
+                    (against.why.remedy() == Remedy::Anew, unproven(&against))
+                }
             };
-            if against.why.remedy() == Remedy::Anew || Instant::now() >= deadline {
-                return Err(unproven(&against));
+            if is_final || Instant::now() >= deadline {
+                return Err(error);
             }
-            first = second;
             tokio::time::sleep(LOOK_AGAIN).await;
         }
     }

@@ -15,7 +15,7 @@ use crate::words::{Offset, TopicId, TopicName, TopicPartition, is_reserved_topic
 pub enum LeaderEnd {
     /// As the leader says for its current epoch (OffsetForLeaderEpoch).
     At(Offset),
-    /// The partition has one replica: its high watermark is its end.
+    /// The partition has one replica, or its cluster knows no other end: its high watermark is its end.
     Alone,
     /// It was not answered.
     Unknown,
