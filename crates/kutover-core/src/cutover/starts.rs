@@ -245,6 +245,18 @@ mod tests {
         FORWARD.iter().position(|known| *known == name).unwrap()
     }
 
+    /// How often start offsets were looked after between the first of one command and the first of another.
+    fn freshened(commands: &[&str], from: &str, to: &str) -> usize {
+        let at = |name: &str| commands.iter().position(|known| *known == name).unwrap();
+        commands[at(from)..at(to)].iter().filter(|name| **name == "freshen start offsets").count()
+    }
+
+    /// Every time they were set on green, at the segment's start.
+    fn assert_on_green(starts: &[StartOffsets]) {
+        let segments_start = vec![(place(0), Offset(0)), (place(1), Offset(0))];
+        assert!(starts.iter().all(|of| of.on == incarnation(Colour::Green) && of.at == segments_start));
+    }
+
     /// L7 (found by seed 100170): a switch that was stopped between its last check and the publication published what the
     /// check had found; groups whose start offsets had expired since began at the end of the log.
     #[test]
@@ -327,16 +339,11 @@ mod tests {
         assert_eq!(stop, Stop::Complete);
         let commands = world.commands.clone();
         drop(world);
-        let at = |name: &str| commands.iter().position(|known| *known == name).unwrap();
-        let freshened = |from: &str, to: &str| {
-            let steps = &commands[at(from)..at(to)];
-            steps.iter().filter(|name| **name == "freshen start offsets").count()
-        };
+        let freshened = |from, to| freshened(&commands, from, to);
         assert_eq!(freshened("announce the target", "raise the fence"), 3, "in 108 s, every 36 s");
         assert_eq!(freshened("raise the fence", "observe the drain"), 2, "two back-offs");
         assert_eq!(freshened("observe the drain", "isolate"), 2, "in 72 s, every 36 s");
-        let segments_start = vec![(place(0), Offset(0)), (place(1), Offset(0))];
-        assert!(starts.iter().all(|of| of.on == incarnation(Colour::Green) && of.at == segments_start));
+        assert_on_green(&starts);
     }
 
     /// A group that has read everything may come as late as the old cluster is kept, and as a person takes to let it go: its
@@ -358,15 +365,10 @@ mod tests {
         assert_eq!(stop, Stop::Complete);
         let commands = world.commands.clone();
         drop(world);
-        let at = |name: &str| commands.iter().position(|known| *known == name).unwrap();
-        let freshened = |from: &str, to: &str| {
-            let steps = &commands[at(from)..at(to)];
-            steps.iter().filter(|name| **name == "freshen start offsets").count()
-        };
+        let freshened = |from, to| freshened(&commands, from, to);
         assert_eq!(freshened("observe the drain", "isolate"), 3, "every 30 s of the soak");
         assert_eq!(freshened("isolate", "mark the removal"), 4, "each time that nobody says yes");
-        let segments_start = vec![(place(0), Offset(0)), (place(1), Offset(0))];
-        assert!(starts.iter().all(|of| of.on == incarnation(Colour::Green) && of.at == segments_start));
+        assert_on_green(&starts);
     }
 
     /// Runs a world that is rolled back after `command`, in which blue's first partition is empty and green has a reader of its
