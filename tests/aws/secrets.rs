@@ -69,7 +69,7 @@ shop = "@SCRAM@"
 
 [plan]
 hold_limit = "1s"
-command_timeout = "5s"
+command_timeout = "8s"
 "#;
 
 /// Its stack is asked for, and its own password is not in this file.

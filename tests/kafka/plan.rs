@@ -218,6 +218,27 @@ const WAIVED: &str = "topics = [\"orders\", \"state\", \"audit\"]\nwaive_history
      \"_schemas\", \"counts-store-changelog\"]\nwaive_unread = \"*\"\nwaive_streams = [\"counts\"]\nwaive_groups = [\"billing\"]\nwaive_transactions = \"*\"\n\
      [clusters.green.scram_users]\nalice = \"never shown\"";
 
+/// What waives it is taken out of [`WAIVED`], or what it is about is put in: nothing else is found, in the same world.
+const ALONE: [(&str, &str, (&str, &str)); 9] = [
+    ("\"audit\", \"pay\"", "\"pay\"", ("history", "audit")),
+    (", \"pay\", \"_schemas\"", ", \"pay\"", ("schemas", "_schemas")),
+    ("waive_unread = \"*\"", "", ("unread-topic", "audit")),
+    ("waive_streams = [\"counts\"]", "", ("streams", "counts")),
+    ("waive_groups = [\"billing\"]", "groups = [\"billing\"]", ("retention", "billing")),
+    ("waive_transactions = \"*\"", "waive_transactions = [\"ghost\"]", ("transactions", "pay-1")),
+    ("alice = \"never shown\"", "", ("scram-user", "alice")),
+    ("topics = [", "topics = [\"pay\", ", ("hanging-transaction", "topic pay, partition 1")),
+    ("topics = [\"orders\", \"state\", \"audit\"]", "topics = [\"missing\"]", ("nothing-moves", "plan")),
+];
+
+async fn each_alone(world: &TwoClusters) {
+    for (waived, instead, expected) in ALONE {
+        assert!(WAIVED.contains(waived), "{waived}");
+        let (plan, status) = plan(&world.configuration(&WAIVED.replacen(waived, instead, 1))).await;
+        assert_eq!((refusals(&plan), status), (named(&[expected]), Some(3)), "{plan}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_3_9_2_to_4_3_1() {
     let Some(world) = TwoClusters::start("from_3_9_2_to_4_3_1", "3.9.2", "4.3.1").await else { return };
@@ -263,6 +284,7 @@ async fn from_3_9_2_to_4_3_1() {
     up_does_not_begin(&world).await;
     let (ready, status) = plan(&world.configuration(WAIVED)).await;
     assert_eq!((refusals(&ready), status), (named(&[]), Some(0)), "{ready}");
+    each_alone(&world).await;
     assert_eq!(ready["outcome"], "ready");
     let blue = admin(&world.blue).await;
     looks_keep_their_contract(&kafka, &world.blue, &blue).await;

@@ -31,13 +31,10 @@ use crate::{aws, journal, rfc2136};
 /// How long one call to kutover's own topics may take.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often one step runs a command of the operator's, at most where all goes well: an abort asks what stands there, asks
-/// again right before it removes that, and removes it.
-const RUNS: u32 = 3;
-
-/// For one run of such a command. The step is to hear of the last one's end.
+/// For one run of a command of the operator's, of which one step makes four at most: an abort asks what stands there, whether
+/// this cutover made it, once more what stands there, and removes it. It is to hear of the last one's end.
 fn run_limit(config: &Config) -> Duration {
-    config.plan.command_timeout * 9 / 10 / RUNS
+    config.plan.command_timeout / 5
 }
 
 /// What lives in this process and cannot be had from a configuration alone.
@@ -209,8 +206,11 @@ pub(crate) struct Connector {
     deployment: DeploymentName,
     colours: BTreeMap<Colour, Clients>,
     fences: BTreeMap<Colour, FenceConfig>,
-    /// For a fence's command, and for a proof.
+    /// For a fence's command.
     command_limit: Duration,
+    /// For how long a proof that fails is tried anew. Why it fails must be told before the command that wants it is given
+    /// up, and a way back asks at least twice before its deadline is over.
+    proof_limit: Duration,
     lab: Option<Arc<LabProvisioner>>,
 }
 
@@ -225,8 +225,15 @@ impl Connector {
             colours.insert(colour, Clients::of(config, colour)?);
         }
         let fences = Colour::BOTH.map(|colour| (colour, config.clusters.get(colour).fence.clone()));
-        let (deployment, command_limit) = (config.deployment.clone(), run_limit(config));
-        Ok(Self { deployment, colours, fences: fences.into(), command_limit, lab })
+        let command_limit = run_limit(config);
+        Ok(Self {
+            deployment: config.deployment.clone(),
+            colours,
+            fences: fences.into(),
+            command_limit,
+            proof_limit: command_limit.min(config.plan.barrier_deadline / 2),
+            lab,
+        })
     }
 
     /// The admin client of an incarnation.
@@ -244,8 +251,7 @@ impl Connector {
             tokens: clients.tokens.clone(),
             scram_passwords: clients.scram_passwords.clone(),
             fence: self.fence(incarnation),
-            // Why a proof fails must be told before the command that wants it is given up.
-            timeouts: Timeouts { proof: defaults.proof.min(self.command_limit), ..defaults },
+            timeouts: Timeouts { proof: defaults.proof.min(self.proof_limit), ..defaults },
         })
         .await
     }

@@ -23,6 +23,8 @@ use crate::wire::{Connector, Hosts, point};
 pub(crate) const ENDPOINT: &str = "kafka.orders.test";
 const ZONE: &str = "orders.test";
 
+const NO_DIRECTORY: &str = "a temporary directory: set TMPDIR to one that exists and can be written to";
+
 /// Brokers of an embedded cluster.
 const EMBEDDED_BROKERS: u16 = 3;
 
@@ -63,7 +65,7 @@ impl World {
             }
         }
         let directory =
-            tempfile::Builder::new().prefix("kutover-demo-").tempdir().context("a temporary directory")?;
+            tempfile::Builder::new().prefix("kutover-demo-").tempdir().context(NO_DIRECTORY)?;
         let data = directory.path().join("lab");
         std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
         let same_id =

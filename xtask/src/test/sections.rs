@@ -150,6 +150,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         targets: &[
             ("kutover-tests", "bad_input"),
             ("kutover-tests", "embedded"),
+            ("kutover-tests", "refusals"),
             ("kutover-tests", "resume"),
         ],
         ..PLAIN

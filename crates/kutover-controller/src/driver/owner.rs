@@ -376,15 +376,20 @@ impl World {
 
     /// The target that owner record and every endpoint agree on.
     pub(super) async fn published(&self) -> ProviderResult<Target> {
-        let mut target: Option<Target> = None;
+        let mut agreed: Option<(Target, RecordData)> = None;
         for endpoint in &self.deployment.endpoints {
             let what = format!("check where {endpoint} points");
             let found = self.backends.dns.read(endpoint).await?;
             let owner = found.owner.ok_or_else(|| missing(&what, "its owner record is gone"))?;
-            let expected = target.get_or_insert_with(|| owner.target.clone());
-            let leads_to = self.incarnation(expected.colour).await?.endpoint;
+            let (expected, leads_to) = match &agreed {
+                Some(agreed) => agreed,
+                None => {
+                    let leads_to = self.incarnation(owner.target.colour).await?.endpoint;
+                    agreed.insert((owner.target.clone(), leads_to))
+                }
+            };
             let points_at = found.endpoint.map(|set| set.data);
-            if owner.target != *expected || points_at.as_ref() != Some(&leads_to) {
+            if owner.target != *expected || points_at.as_ref() != Some(leads_to) {
                 return Err(ProviderError::new(
                     ErrorKind::Refused,
                     what,
@@ -395,7 +400,8 @@ impl World {
                 ));
             }
         }
-        target.ok_or_else(|| missing("check the endpoints", "the deployment has none"))
+        let agreed = agreed.map(|(target, _)| target);
+        agreed.ok_or_else(|| missing("check the endpoints", "the deployment has none"))
     }
 }
 

@@ -355,10 +355,11 @@ impl World {
             return Ok(Answer::Done);
         }
         // Who made it was not learnt. Something stands there, so asking again makes nothing.
-        if kept.is_none()
-            && !matches!(self.provision(*colour, request).await?, Answer::Provisioned { made: true, .. })
-        {
-            return Ok(Answer::Done);
+        if kept.is_none() {
+            match provisioner.provision(*colour, request).await {
+                Err(error) if error.kind == ErrorKind::Refused => return Ok(Answer::Done),
+                made => made?,
+            };
         }
         self.still_says(term, keep).await?;
         provisioner.destroy(&RemovalMark { incarnation: there.id, cluster_id: id }).await?;

@@ -24,7 +24,8 @@ impl Cutover {
             failed => {
                 way.patient = true;
                 self.progress.state = State::RollingBack(way, failed);
-                Next::After(self.plan.timings.barrier_ms)
+                self.entered = None;
+                Next::After(self.plan.timings.retry_ms)
             }
         }
     }
@@ -56,7 +57,8 @@ impl Cutover {
             }
             return;
         }
-        let since = self.hold.as_ref().map_or(now, |hold| hold.since);
+        // Counted from the step's first try, which may itself take long to fail.
+        let since = self.entered.unwrap_or(now);
         match step {
             Rollback::Ask(failed) => self.give_up(now, way, *failed, error),
             Rollback::Reopen
