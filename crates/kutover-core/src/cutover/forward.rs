@@ -172,7 +172,7 @@ impl Cutover {
         }
     }
 
-    fn after_converging(&self, redirected: &Redirected) -> State {
+    pub(super) fn after_converging(&self, redirected: &Redirected) -> State {
         let first = match self.plan.fence {
             FencePolicy::Required if without(Control::ReceiptsClose) => Fencing::Quiet(Vec::new()),
             FencePolicy::Required => Fencing::Raise,

@@ -21,6 +21,11 @@ impl Cutover {
                 let reason = self.hold.as_ref().map_or_else(String::new, |hold| hold.reason.clone());
                 self.without_listing(way, &reason)
             }
+            // Receipts are progress, and no proof.
+            Rollback::Converge if way.patient => {
+                let onwards = way.after_convergence();
+                Next::Goto(State::RollingBack(way, onwards))
+            }
             failed => {
                 way.patient = true;
                 self.progress.state = State::RollingBack(way, failed);

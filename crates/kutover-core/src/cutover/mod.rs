@@ -34,6 +34,7 @@ mod starts;
 mod state;
 mod state_name;
 mod steps;
+mod unheard;
 mod unmoved;
 mod watch;
 mod way_back;
@@ -110,6 +111,8 @@ struct Pending {
     deadline: Millis,
     /// It looks after start offsets, beside the step that is being taken.
     freshens: bool,
+    /// It asks who has moved.
+    hears: bool,
 }
 
 /// See the [module](self).
@@ -299,6 +302,7 @@ impl Cutover {
             {
                 self.ask_abort(now, &error.to_string());
             }
+            _ if pending.hears && self.goes_on_unheard(now, error) => {}
             _ => {
                 // What the mark rests on can change while it cannot be written.
                 let mut marking = false;
@@ -418,8 +422,9 @@ impl Cutover {
             self.persist(Record::Intent { id, command: Box::new(command.clone()) });
         }
         let freshens = matches!(command, Command::FreshenStarts { .. });
+        let hears = matches!(command, Command::ReadMembers { .. });
         let deadline = now.plus(self.plan.timings.command_timeout_ms);
-        self.pending = Some(Pending { id, deadline, freshens });
+        self.pending = Some(Pending { id, deadline, freshens, hears });
         self.outputs.push_back(Output::Run(id, command));
     }
 

@@ -303,11 +303,7 @@ impl Cutover {
                 let all = waiting.is_empty();
                 self.notify(Event::Moved { moved, of, waiting });
                 let reopen = self.reopen(&way, false);
-                let onwards = match way.barrier {
-                    Barrier::Fence => way.before_drain(),
-                    Barrier::Quiet => Rollback::Quiet(Vec::new()),
-                    Barrier::Lost => Rollback::QuietChain,
-                };
+                let onwards = way.after_convergence();
                 let onwards = State::RollingBack(way, onwards);
                 if all {
                     return Next::Goto(onwards);

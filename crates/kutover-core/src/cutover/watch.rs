@@ -261,8 +261,8 @@ mod tests {
         assert!(waited >= plan().timings.converge_ms, "it had its time to move: {waited} ms");
     }
 
-    /// The deadline ends the hold over those that stay, however much shorter holds may be; what fails meanwhile has its own
-    /// time.
+    /// The deadline ends the hold over those that stay, however much shorter holds may be, and so it does where nobody can be
+    /// asked who has moved.
     #[test]
     fn the_hold_until_the_fence_does_not_end_the_run() {
         let mut plan = plan();
@@ -281,9 +281,9 @@ mod tests {
                 command => console.answer(command),
             })
             .run();
-        assert!(matches!(&stop, Stop::Held(why) if why.contains("made to fail")), "{stop:?}");
+        assert!(matches!(stop, Stop::Superseded(_)), "{stop:?}");
         let waited = world.now.since(Millis(1_000)) - 60_000;
-        assert!((35_000..60_000).contains(&waited), "its limit begins when it fails: {waited} ms");
+        assert!(waited >= 60_000, "producers had their time to move: {waited} ms");
     }
 
     /// Where the fence was waived nothing is closed, and so nothing removed, while somebody writes.

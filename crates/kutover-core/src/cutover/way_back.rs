@@ -77,6 +77,15 @@ impl WayBack {
         &self.redirected.prepared.verified.new.incarnation
     }
 
+    /// What follows once receipts have come in, or are not waited for any longer.
+    pub(super) fn after_convergence(&self) -> Rollback {
+        match self.barrier {
+            Barrier::Fence => self.before_drain(),
+            Barrier::Quiet => Rollback::Quiet(Vec::new()),
+            Barrier::Lost => Rollback::QuietChain,
+        }
+    }
+
     /// The clusters that can be told anything.
     pub fn within_reach(&self) -> Vec<Incarnation> {
         match self.barrier {
