@@ -176,7 +176,7 @@ async fn comes_early(green: &Incarnation, blue: &KafkaAdmin) -> StreamConsumer {
 }
 
 /// The next cutover, back to blue, on which a console producer stays on green and no fence may end it: it holds, ends held,
-/// and nothing is closed or removed, although a person has said yes to that.
+/// and nothing is closed or removed; a yes to that which nobody asked for counts for nothing.
 async fn nothing_is_removed_without_a_fence(
     tools: &Tools,
     class_path: &str,

@@ -250,6 +250,8 @@ pub(super) struct World<'a> {
     pub(super) hangs: Option<&'static str>,
     /// Commands of this name take so many milliseconds.
     pub(super) slow: Option<(&'static str, u64)>,
+    /// A person says yes to this first whenever another yes is asked for.
+    pub(super) slip: Option<ApprovalGate>,
     /// How often what is waited for meanwhile comes before a person says yes.
     pub(super) ticks_before_yes: usize,
     /// Requests that a person has said yes to.
@@ -272,6 +274,7 @@ impl<'a> World<'a> {
             silent: None,
             hangs: None,
             slow: None,
+            slip: None,
             ticks_before_yes: 0,
             approved: 0,
             answers: Box::new(|_, _| None),
@@ -331,7 +334,9 @@ impl<'a> World<'a> {
                 Output::Wait(until) => match (self.asked(), until) {
                     (Some(gate), _) if until.is_none() || self.ticks_before_yes == 0 => {
                         self.approved += 1;
-                        self.machine.handle(self.now, Input::Approve(gate));
+                        for gate in self.slip.filter(|slip| *slip != gate).into_iter().chain([gate]) {
+                            self.machine.handle(self.now, Input::Approve(gate));
+                        }
                     }
                     (asked, Some(until)) => {
                         self.ticks_before_yes -= usize::from(asked.is_some());

@@ -253,13 +253,7 @@ impl Cutover {
             Input::Start => self.look(now, Cause::Enter),
             Input::Answer(id, result) => self.answered(now, id, result),
             Input::Tick => self.tick(now),
-            Input::Approve(gate) => {
-                self.approved.insert(gate);
-                self.unmoved.approved(gate);
-                if self.asked == Some(gate) && self.pending.is_none() {
-                    self.look(now, Cause::Enter);
-                }
-            }
+            Input::Approve(gate) => self.approve(now, gate),
             Input::Abort => self.ask_abort(now, BY_OPERATOR),
             Input::RollBack => self.ask_rollback(now, BY_OPERATOR),
         }

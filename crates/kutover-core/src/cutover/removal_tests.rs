@@ -68,6 +68,29 @@ fn a_removal_is_proven_again_after_a_person_took_their_time() {
     assert_eq!(world.commands[isolated..isolated + 5], after);
 }
 
+/// L13: a yes counts for what was asked. One that was said by a slip, where another was asked for or none, removes nothing
+/// hours later.
+#[test]
+fn a_yes_that_nobody_asked_for_removes_nothing() {
+    let mut plan = plan();
+    (plan.approve_redirect, plan.approve_removal) = (Approval::Manual, Approval::Manual);
+    let mut world = World::new(plan, vec![]);
+    world.machine.handle(Millis(0), Input::Approve(ApprovalGate::Removal));
+    world.slip = Some(ApprovalGate::Removal);
+    let (stop, world) = world.run();
+    assert_eq!(stop, Stop::Complete);
+    let asked = |gate| {
+        world
+            .events
+            .iter()
+            .position(|event| matches!(event, Event::AwaitingApproval { gate: at, .. } if *at == gate))
+    };
+    assert!(asked(ApprovalGate::Redirect) < asked(ApprovalGate::Removal));
+    assert!(asked(ApprovalGate::Removal).is_some(), "{:?}", world.events);
+    let told = |event: &&Event| event.to_string().starts_with("the removal is not waiting for approval");
+    assert_eq!(world.events.iter().filter(told).count(), 2);
+}
+
 /// L12: a topic of the same name and size is not the one that was closed and read.
 #[test]
 fn a_topic_made_anew_holds_the_removal() {

@@ -11,7 +11,7 @@ use super::{
 use crate::controls::{Control, without};
 use crate::owner::{OwnerRecord, Target};
 use crate::ports::{Incarnation, TopicDescription};
-use crate::words::{Nonce, Term, TopicName};
+use crate::words::{Millis, Nonce, Term, TopicName};
 
 /// Topics that an event names.
 const NAMED: usize = 10;
@@ -253,6 +253,25 @@ impl Cutover {
             return Next::Goto(state);
         }
         self.step(Cause::Enter)
+    }
+
+    /// A person says yes. It counts for what was asked: one that was said by a slip, or ahead of its time, would be found hours
+    /// later, and what it is about is not what the person had seen.
+    pub(super) fn approve(&mut self, now: Millis, gate: ApprovalGate) {
+        if self.asked != Some(gate) {
+            let what = match gate {
+                ApprovalGate::Redirect => "the redirect",
+                ApprovalGate::Removal => "the removal",
+            };
+            let text = format!("{what} is not waiting for approval: say yes once it is asked for");
+            self.notify(Event::Note { text });
+            return;
+        }
+        self.approved.insert(gate);
+        self.unmoved.approved(gate);
+        if self.pending.is_none() {
+            self.look(now, Cause::Enter);
+        }
     }
 
     /// Waits for a person where the plan wants one.
