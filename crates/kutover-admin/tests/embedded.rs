@@ -85,6 +85,7 @@ async fn an_unanswered_partition_or_group_is_an_error() {
     let required = Required {
         groups: [("billing".into(), [topic].into())].into(),
         partitions: places.iter().map(|place| (place.clone(), None)).collect(),
+        ..Required::default()
     };
     let observe = async || {
         let seen = lag(&admin, query("billing", &places, false)).await;

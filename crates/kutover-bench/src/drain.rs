@@ -204,8 +204,11 @@ async fn take_proof(bootstrap: &str) -> Result<Proof> {
         ..LagQuery::default()
     };
     let seen = observe(&admin, &admin, query).await?;
-    let required =
-        Required { groups, partitions: partitions.into_iter().map(|place| (place, None)).collect() };
+    let required = Required {
+        groups,
+        partitions: partitions.into_iter().map(|place| (place, None)).collect(),
+        ..Required::default()
+    };
     let verdict = prove(&required, &seen);
     Ok(Proof {
         pairs: verdict.pairs,

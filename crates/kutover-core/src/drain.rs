@@ -14,9 +14,11 @@ use crate::controls::{Control, without};
 use crate::words::{GroupId, Offset, TopicName, TopicPartition};
 
 mod open;
+mod read_out;
 mod table;
 
 pub use open::{Coordinated, OpenTransaction};
+pub use read_out::ReadOut;
 pub use table::{DrainTable, Estimate, Row, table};
 
 /// What was read between a group's commit and the end of the log.
@@ -69,6 +71,8 @@ pub struct Required {
     pub groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
     /// Every partition of those topics, with its closed end where it has one.
     pub partitions: Vec<(TopicPartition, Option<Offset>)>,
+    /// What was proven of tails before.
+    pub read_out: ReadOut,
 }
 
 /// Why one (group, partition) is not drained.
@@ -174,6 +178,8 @@ pub struct DrainVerdict {
     pub unread: i64,
     /// Why it is not drained, in order of group and partition; empty means drained.
     pub remaining: Vec<Remaining>,
+    /// What is proven of tails up to closed ends.
+    pub read_out: ReadOut,
 }
 
 impl DrainVerdict {
@@ -199,12 +205,13 @@ impl DrainVerdict {
 
 /// Judges an observation. A group or partition without an answer is not drained.
 pub fn prove(required: &Required, seen: &Observation) -> DrainVerdict {
-    let mut verdict = DrainVerdict { pairs: 0, unread: 0, remaining: Vec::new() };
-    let mut readable: BTreeMap<&TopicPartition, LogRange> = BTreeMap::new();
+    let mut verdict =
+        DrainVerdict { pairs: 0, unread: 0, remaining: Vec::new(), read_out: ReadOut::default() };
+    let mut readable: BTreeMap<&TopicPartition, (LogRange, bool)> = BTreeMap::new();
     for (place, closed) in &required.partitions {
         match judge_log(seen.logs.get(place), *closed) {
             Ok(range) => {
-                readable.insert(place, range);
+                readable.insert(place, (range, closed.is_some()));
             }
             Err(why) => verdict.remaining.push(Remaining { group: None, place: place.clone(), why }),
         }
@@ -226,9 +233,16 @@ pub fn prove(required: &Required, seen: &Observation) -> DrainVerdict {
             for place in places {
                 let place = *place;
                 verdict.pairs += 1;
-                let Some(range) = readable.get(place) else { continue };
+                let Some((range, closed)) = readable.get(place) else { continue };
                 let progress = seen.progress.get(&(group.clone(), place.clone()));
-                if let Err(mut why) = judge_group(*range, progress) {
+                if let Some(Ok(GroupProgress { committed: Some(committed), tail: Tail::NoData })) = progress
+                    && (range.start..range.end).contains(committed)
+                    && *closed
+                {
+                    verdict.read_out.note(group, place, *committed);
+                }
+                let read_out = |committed| required.read_out.knows(group, place, committed);
+                if let Err(mut why) = judge_group(*range, progress, read_out) {
                     match &mut why {
                         NotDrained::Unread { records } | NotDrained::NeverCommitted { records } => {
                             verdict.unread += *records;
@@ -269,7 +283,12 @@ fn judge_log(log: Option<&Result<LogRange, String>>, closed: Option<Offset>) -> 
     }
 }
 
-fn judge_group(range: LogRange, progress: Option<&Result<GroupProgress, String>>) -> Result<(), NotDrained> {
+/// `read_out` says whether nothing was left to read at a commit, before retention took what came behind it.
+fn judge_group(
+    range: LogRange,
+    progress: Option<&Result<GroupProgress, String>>,
+    read_out: impl Fn(Offset) -> bool,
+) -> Result<(), NotDrained> {
     let progress = match progress {
         None | Some(Err(_)) if without(Control::UnansweredIsZero) => return Ok(()),
         None => return Err(NotDrained::ProgressUnknown { reason: "no answer".into() }),
@@ -289,6 +308,7 @@ fn judge_group(range: LogRange, progress: Option<&Result<GroupProgress, String>>
         None if only_markers => Ok(()),
         None if progress.tail == Tail::Open => open(range.start),
         None => Err(NotDrained::NeverCommitted { records: range.end.0 - range.start.0 }),
+        Some(committed) if committed < range.start && read_out(committed) => Ok(()),
         Some(committed) if committed < range.start => {
             Err(NotDrained::Lost { records: range.start.0 - committed.0 })
         }
@@ -311,6 +331,7 @@ mod tests {
         Required {
             groups: [(GroupId::new("billing"), [TopicName::new("orders")].into())].into(),
             partitions: vec![(place(3), closed.map(Offset))],
+            read_out: ReadOut::default(),
         }
     }
 
@@ -410,6 +431,25 @@ mod tests {
         assert_eq!(
             words(&required(None), &seen(20, 20, Some(15), Tail::NotRead)),
             ["group billing, topic orders, partition 3: retention deleted 5 records before they were read"]
+        );
+    }
+
+    /// L10, L11: markers that retention takes once a tail was read were nobody's to read, also in the journal's words. What
+    /// comes before them was, and so is all of a log whose end is not closed.
+    #[test]
+    fn markers_that_retention_takes_are_no_loss() {
+        let before = seen(0, 100, Some(99), Tail::NoData);
+        let known = prove(&required(Some(100)), &before).read_out;
+        let json = serde_json::to_string(&known).unwrap();
+        let required_again =
+            Required { read_out: serde_json::from_str(&json).unwrap(), ..required(Some(100)) };
+        assert!(prove(&required_again, &seen(100, 100, Some(99), Tail::NotRead)).is_drained());
+        let reset = prove(&required_again, &seen(100, 100, Some(98), Tail::NotRead));
+        assert_eq!(reset.remaining[0].why, NotDrained::Lost { records: 2 }, "it was set back since");
+        assert_eq!(prove(&required(None), &before).read_out, ReadOut::default());
+        assert_eq!(
+            prove(&required(Some(100)), &seen(0, 100, Some(99), Tail::Data)).read_out,
+            ReadOut::default()
         );
     }
 

@@ -28,7 +28,7 @@ async fn look(stage: &Stage, group: &str, topic: &str) -> Observation {
 
 fn judge(group: &str, topic: &str, closed: Option<Offset>, seen: &Observation) -> DrainVerdict {
     let partitions = vec![(TopicPartition::new(topic, 0), closed)];
-    drain::prove(&Required { groups: reads(group, topic), partitions }, seen)
+    drain::prove(&Required { groups: reads(group, topic), partitions, ..Required::default() }, seen)
 }
 
 /// L10: what a group "lags" by a transaction's marker is nothing to wait for.

@@ -67,7 +67,10 @@ impl Scene {
         let open = self.admin.open_transactions(&[topic_place(topic)]).await.expect("it answers");
         let open = open.into_iter().map(|(place, open)| (place, open.expect("it answers"))).collect();
         let observation = Observation { logs: seen.logs, progress: seen.groups, open };
-        (Required { groups, partitions: vec![(topic_place(topic), None)] }, observation)
+        (
+            Required { groups, partitions: vec![(topic_place(topic), None)], ..Required::default() },
+            observation,
+        )
     }
 
     async fn verdict(&self, group: &str, topic: &str, uncommitted: bool) -> DrainVerdict {

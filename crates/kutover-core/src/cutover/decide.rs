@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Barrier, Draft, Plan, Redirected, Side, Topics, Verified, WayBack};
+use super::{Barrier, Draft, Plan, Prepared, Redirected, Side, Topics, Verified, WayBack};
 use crate::chain::{Chain, ChainError, ClosedBy, Segment, SegmentEnd};
 use crate::controls::{Control, without};
 use crate::decisions::closing;
-use crate::drain::{Observation, Required};
+use crate::drain::{Observation, ReadOut, Required};
 use crate::messages::{MemberKind, MemberState};
 use crate::owner::Target;
 use crate::ports::{ClusterIdentity, Incarnation, PartitionEnd, TopicDescription};
@@ -334,11 +334,11 @@ pub(super) fn closed_records(chain: &Chain, generation: Generation, verified: &V
 }
 
 /// What has to be drained, with the closed ends that must still stand.
-pub(super) fn required(chain: &Chain, left: Generation, verified: &Verified, draft: &Draft) -> Required {
-    let places = verified.partitions();
+pub(super) fn required(chain: &Chain, left: Generation, prepared: &Prepared, read_out: &ReadOut) -> Required {
+    let places = prepared.verified.partitions();
     let ends = chain.closed_ends(left, &places).unwrap_or_default();
     Required {
-        groups: draft.groups.clone(),
+        groups: prepared.draft.groups.clone(),
         partitions: places
             .into_iter()
             .map(|place| {
@@ -346,6 +346,7 @@ pub(super) fn required(chain: &Chain, left: Generation, verified: &Verified, dra
                 (place, end)
             })
             .collect(),
+        read_out: read_out.clone(),
     }
 }
 

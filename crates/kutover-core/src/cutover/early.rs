@@ -187,7 +187,12 @@ mod tests {
         assert_eq!(look(&mut machine, nobody()), 0);
         let judge = |machine: &mut Cutover, seen: &Observation| {
             let State::Draining(closed) = machine.progress.state.clone() else { panic!() };
-            let verdict = machine.judge(closed.redirected.left, &closed.redirected.prepared, seen);
+            let verdict = machine.judge(
+                closed.redirected.left,
+                &closed.redirected.prepared,
+                &mut closed.read_out.clone(),
+                seen,
+            );
             machine.note_released(&verdict);
             machine.outputs.clear();
         };

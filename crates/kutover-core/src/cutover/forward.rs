@@ -10,7 +10,7 @@ use super::{
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
-use crate::drain::{self, DrainVerdict, Observation, Required};
+use crate::drain::{self, DrainVerdict, Observation, ReadOut, Required};
 use crate::owner::Target;
 use crate::ports::{Incarnation, PartitionEnd};
 use crate::words::{ClusterId, Generation, Offset, TopicId, TopicName, TopicPartition};
@@ -341,7 +341,8 @@ impl Cutover {
                     self.notify(Event::GroupsRequired { groups: prepared.draft.groups.len() });
                     return Next::Goto(State::Draining(closed));
                 }
-                let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
+                let Closed { redirected, read_out, .. } = &mut closed;
+                let verdict = self.judge(redirected.left, &redirected.prepared, read_out, &seen);
                 self.note_released(&verdict);
                 if verdict.is_drained() {
                     closed.sinks_move = closed.has_sinks();
@@ -351,6 +352,7 @@ impl Cutover {
                         State::Soaking(closed)
                     })
                 } else {
+                    self.keep(State::Draining(closed.clone()));
                     let Some(mut why) = verdict.broken_end() else {
                         return Next::After(self.plan.timings.poll_ms);
                     };
@@ -376,16 +378,17 @@ impl Cutover {
         })
     }
 
-    /// Whether what was seen proves a left generation's segments drained, and a word of it.
+    /// Whether what was seen proves a left generation's segments drained, and a word of it. What it proves of tails is taken in.
     pub(super) fn judge(
         &mut self,
         left: Generation,
         prepared: &Prepared,
+        read_out: &mut ReadOut,
         seen: &Observation,
     ) -> DrainVerdict {
-        let Prepared { verified, draft } = prepared;
-        let required = decide::required(&self.progress.chain, left, verified, draft);
-        let verdict = drain::prove(&required, seen);
+        let required = decide::required(&self.progress.chain, left, prepared, read_out);
+        let mut verdict = drain::prove(&required, seen);
+        read_out.learn(std::mem::take(&mut verdict.read_out));
         self.notify(Event::Draining {
             pairs: verdict.pairs,
             unread: verdict.unread,
@@ -399,16 +402,16 @@ impl Progress {
     /// What groups must read to its end on the cluster that producers have left, with its closed ends; `None` where nothing
     /// has been left yet, or everything is over.
     pub fn to_drain(&self) -> Option<(Incarnation, Required)> {
-        let redirected = match &self.state {
-            State::Converging(redirected) | State::Fencing(redirected, _) => redirected,
+        let nothing = ReadOut::default();
+        let (redirected, read_out) = match &self.state {
+            State::Converging(redirected) | State::Fencing(redirected, _) => (redirected, &nothing),
             State::Draining(closed)
             | State::Soaking(closed)
             | State::Isolating(closed, _)
-            | State::Retiring(closed, ..) => &closed.redirected,
+            | State::Retiring(closed, ..) => (&closed.redirected, &closed.read_out),
             _ => return None,
         };
-        let Prepared { verified, draft } = &redirected.prepared;
-        let required = decide::required(&self.chain, redirected.left, verified, draft);
-        Some((verified.old.incarnation.clone(), required))
+        let required = decide::required(&self.chain, redirected.left, &redirected.prepared, read_out);
+        Some((redirected.prepared.verified.old.incarnation.clone(), required))
     }
 }

@@ -472,6 +472,14 @@ impl Cutover {
         self.outputs.push_back(Output::Stop(stop));
     }
 
+    /// Takes in what a look has told of a state that goes on.
+    fn keep(&mut self, state: State) {
+        if self.progress.state != state {
+            self.progress.state = state;
+            self.persist(Record::Checkpoint { progress: Box::new(self.progress.clone()) });
+        }
+    }
+
     fn persist(&mut self, record: Record) {
         self.outputs.push_back(Output::Persist(self.term, record));
     }

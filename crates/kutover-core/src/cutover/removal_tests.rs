@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use super::fixtures::*;
 use super::*;
+use crate::drain::{GroupProgress, LogRange, Tail};
 use crate::messages::MemberState;
 use crate::owner::Target;
 use crate::ports::{FenceKind, FenceProof};
-use crate::words::{Colour, TopicId, TopicName};
+use crate::words::{Colour, Offset, TopicId, TopicName};
 
 /// The last proof as it goes well, but for one thing, once.
 fn once_otherwise(change: impl Fn(&mut Answer)) -> (Stop, Vec<String>) {
@@ -54,6 +55,69 @@ fn the_old_cluster_outlives_every_answer_that_leads_to_it() {
         world.now.since(Millis(1_000))
     };
     assert!(took(1) < 600_000 && took(600) >= 600_000, "{} and {}", took(1), took(600));
+}
+
+/// L10, L11: the markers that stood behind a group's last commit went by retention while the old cluster was kept. Nothing that
+/// anybody had to read went with them, also for a controller that has only the journal to know that by.
+#[test]
+fn markers_that_go_after_the_drain_hold_nothing() {
+    let with = |start, committed, tail| {
+        let mut seen = drained(committed);
+        seen.logs.values_mut().for_each(|log| *log = Ok(LogRange { start: Offset(start), end: Offset(100) }));
+        seen.progress
+            .values_mut()
+            .for_each(|one| *one = Ok(GroupProgress { committed: Some(Offset(committed)), tail }));
+        seen
+    };
+    let answers = move |command: &Command, _| match command {
+        Command::ObserveDrain { .. } => {
+            Some(Ok(Answer::Drain { seen: with(0, 99, Tail::NoData), listed: BTreeMap::new() }))
+        }
+        Command::Reprove { .. } => {
+            let mut given = answer(command, 1, &target(2, Colour::Green));
+            if let Answer::Reproved { seen, .. } = &mut given {
+                *seen = with(100, 99, Tail::NotRead);
+            }
+            Some(Ok(given))
+        }
+        _ => None,
+    };
+    let (stop, world) = World::new(plan(), vec![]).but(answers).run();
+    assert_eq!((stop, world.holds()), (Stop::Complete, Vec::<&str>::new()));
+    let soaking = world.journal.iter().position(|record| match record {
+        Record::Checkpoint { progress } => matches!(progress.state, State::Soaking(_)),
+        _ => false,
+    });
+    let text = serde_json::to_string(&world.journal[..=soaking.unwrap()]).unwrap();
+    let mut resumed = World::new(plan(), serde_json::from_str(&text).unwrap()).but(answers);
+    (resumed.term, resumed.published) = (2, target(2, Colour::Green));
+    assert_eq!(resumed.run().0, Stop::Complete);
+}
+
+/// The same while another group still reads: the first one's look is remembered.
+#[test]
+fn markers_that_go_while_another_group_reads_hold_nothing() {
+    let mut looks = 0;
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| match command {
+            Command::ObserveDrain { .. } => {
+                looks += 1;
+                let mut seen = drained(100);
+                let (start, tail) = if looks == 1 { (0, Tail::NoData) } else { (100, Tail::NotRead) };
+                seen.logs.insert(place(0), Ok(LogRange { start: Offset(start), end: Offset(100) }));
+                let at = |committed, tail| Ok(GroupProgress { committed: Some(Offset(committed)), tail });
+                seen.progress.insert(("billing".into(), place(0)), at(99, tail));
+                if looks < 3 {
+                    seen.progress.insert(("billing".into(), place(1)), at(40, Tail::Data));
+                }
+                Some(Ok(Answer::Drain { seen, listed: BTreeMap::new() }))
+            }
+            Command::Isolate { .. } => Some(Err(failure(ErrorKind::Superseded))),
+            _ => None,
+        })
+        .run();
+    assert!(matches!(stop, Stop::Superseded(_)), "{stop:?}");
+    assert!(world.holds().is_empty(), "{:?}", world.holds());
 }
 
 /// L20: a person may take days over it, and much may happen in them.

@@ -189,7 +189,8 @@ impl Cutover {
         if let Some(why) = self.unwaived(&topics) {
             return Next::Hold(why);
         }
-        let verdict = self.judge(closed.redirected.left, &closed.redirected.prepared, &seen);
+        let Closed { redirected, read_out, .. } = &mut closed;
+        let verdict = self.judge(redirected.left, &redirected.prepared, read_out, &seen);
         match verdict.remaining.first() {
             None if step == Retirement::Keep => {
                 let onwards = closed.with_its_connectors(false);

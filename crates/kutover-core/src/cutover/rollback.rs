@@ -11,6 +11,7 @@ use super::way_back::{Barrier, Rollback, WayBack};
 use super::{Answer, Cause, Command, Cutover, Event, FencePolicy, Next, Redirected, State, Stop, decide};
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
+use crate::drain::ReadOut;
 use crate::ports::PartitionEnd;
 use crate::words::{Millis, Offset, TopicName, TopicPartition};
 
@@ -102,6 +103,7 @@ impl Cutover {
             arrivals: Vec::new(),
             patient: false,
             behind: 0,
+            read_out: ReadOut::default(),
             reason,
         };
         Some(State::RollingBack(way, Rollback::Topics))
@@ -420,8 +422,10 @@ impl Cutover {
                 return Next::Goto(State::RollingBack(way, Rollback::FenceAgain));
             }
         }
-        let verdict = self.judge(way.closing(), &way.redirected.prepared, &seen);
+        let closing = way.closing();
+        let verdict = self.judge(closing, &way.redirected.prepared, &mut way.read_out, &seen);
         if !verdict.is_drained() {
+            self.keep(State::RollingBack(way, Rollback::Drain));
             return verdict.broken_end().map_or(Next::After(self.plan.timings.poll_ms), Next::Hold);
         }
         if way.behind > 0 {

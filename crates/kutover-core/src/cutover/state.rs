@@ -11,6 +11,7 @@ use super::way_back::{Rollback, WayBack};
 use crate::chain::{Chain, ClosedBy};
 use crate::decisions::raise::Raised;
 use crate::decisions::separation::Given;
+use crate::drain::ReadOut;
 use crate::owner::{RemovalMark, Target};
 use crate::ports::{ClusterIdentity, Incarnation};
 use crate::words::{ClusterId, Generation, GroupId, Offset, TopicId, TopicName, TopicPartition};
@@ -123,11 +124,14 @@ pub struct Closed {
     /// Whether groups have read it to its end, so that sinks can go on to the new cluster.
     #[serde(default)]
     pub sinks_move: bool,
+    /// Groups that were seen to have nothing left to read before an end, whose markers may go before the last proof.
+    #[serde(default)]
+    pub read_out: ReadOut,
 }
 
 impl Closed {
     pub(super) fn new(redirected: Redirected, by: ClosedBy, topic_ids: BTreeMap<TopicName, TopicId>) -> Self {
-        Self { redirected, by, topic_ids, sinks_move: false }
+        Self { redirected, by, topic_ids, sinks_move: false, read_out: ReadOut::default() }
     }
 
     /// The mark that names what is to be removed.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::state::{Redirected, Redirection, Retirement, Side, State, Verified};
 use super::{Isolation, StartOffsets};
+use crate::drain::ReadOut;
 use crate::owner::{Intent, Target};
 use crate::ports::{Incarnation, PartitionEnd};
 use crate::words::{
@@ -51,6 +52,9 @@ pub struct WayBack {
     /// Records that came behind the ends that were closed, as far as they were seen.
     #[serde(default)]
     pub behind: i64,
+    /// As [`Closed::read_out`](super::Closed::read_out), of the cluster that is left.
+    #[serde(default)]
+    pub read_out: ReadOut,
     /// Why.
     pub reason: String,
 }

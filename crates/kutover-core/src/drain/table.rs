@@ -177,7 +177,7 @@ fn row(group: Option<GroupId>, partitions: usize, sum: Sum, earlier: Option<i64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drain::{GroupProgress, LogRange, Tail};
+    use crate::drain::{GroupProgress, LogRange, ReadOut, Tail};
     use crate::words::Offset;
 
     fn place(partition: i32) -> TopicPartition {
@@ -206,6 +206,7 @@ mod tests {
         Required {
             groups: groups.iter().map(|group| ((*group).into(), ["orders".into()].into())).collect(),
             partitions: vec![(place(0), None), (place(1), None)],
+            read_out: ReadOut::default(),
         }
     }
 

@@ -79,7 +79,8 @@ pub(super) fn unread(
     places: &[TopicPartition],
 ) -> BTreeMap<(GroupId, TopicPartition), Result<Unread, String>> {
     let partitions = places.iter().map(|place| (place.clone(), None)).collect();
-    let verdict = prove(&Required { groups: required.clone(), partitions }, &traffic.now);
+    let verdict =
+        prove(&Required { groups: required.clone(), partitions, ..Required::default() }, &traffic.now);
     let mut found = BTreeMap::new();
     for remaining in verdict.remaining {
         // A log that did not answer is behind for every group that must read it.
