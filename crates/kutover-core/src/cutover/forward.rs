@@ -20,7 +20,7 @@ const REASONS_SHOWN: usize = 10;
 impl Cutover {
     pub(super) fn redirecting(
         &mut self,
-        prepared: Prepared,
+        mut prepared: Prepared,
         step: Redirection,
         published: &Target,
         cause: Cause,
@@ -50,6 +50,7 @@ impl Cutover {
                 Next::Run(Command::WriteChain { on: both, chain: self.progress.chain.clone() })
             }
             (Redirection::Chain(target), Cause::Answer(Answer::Done)) => {
+                prepared.draft.reopened = true;
                 to(prepared, Redirection::Reopen(target))
             }
             // A colour that was left once stays fenced until it is to serve again, which is now.

@@ -220,3 +220,71 @@ fn an_abort_after_a_restart_needs_no_dead_cluster() {
     assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
     assert_eq!(world.commands.last(), Some(&"discard"));
 }
+
+/// A plan and a journal for the way back to blue, which was kept by an earlier cutover and is dead by now but for what `lives`
+/// answers.
+fn to_a_kept_cluster(lives: impl Fn(&Command) -> bool + 'static) -> World<'static> {
+    let mut keeps = Plan { remove_old: false, ..plan() };
+    let (_, there) = World::new(keeps.clone(), vec![]).run();
+    (keeps.to, keeps.approve_redirect) = (Colour::Blue, Approval::Manual);
+    let mut back = World::new(keeps, there.journal).but(move |command, _| {
+        let turned = match command {
+            Command::Provision { .. } => Answer::Provisioned {
+                old: incarnation(Colour::Green),
+                new: incarnation(Colour::Blue),
+                made: false,
+            },
+            Command::Verify { .. } => Answer::Verified {
+                old: identity(Colour::Green),
+                new: identity(Colour::Blue),
+                topics: topics(),
+                old_ttl_s: 60,
+            },
+            Command::Recheck { .. } => Answer::Rechecked {
+                old: identity(Colour::Green),
+                new: identity(Colour::Blue),
+                old_ends: vec![end(0, 40), end(1, 40)],
+                new_ends: vec![end(0, 100), end(1, 100)],
+                topics: topics(),
+            },
+            Command::Reopen { prove: true, .. } | Command::RaiseFence { .. } if !lives(command) => {
+                return Some(Err(failure(ErrorKind::Unreachable)));
+            }
+            _ => return None,
+        };
+        Some(Ok(turned))
+    });
+    (back.term, back.published) = (2, target(2, Colour::Green));
+    back
+}
+
+/// A cluster that served before, and was not opened again, has its fence still: an abort asks nothing of it.
+#[test]
+fn an_abort_needs_no_kept_cluster_that_is_dead() {
+    let (_, whole) = to_a_kept_cluster(|_| true).run();
+    let ready = whole.journal.iter().rposition(|record| match record {
+        Record::Checkpoint { progress } => matches!(progress.state, State::Ready(_)),
+        _ => false,
+    });
+    let mut world = to_a_kept_cluster(|_| false);
+    let journal = whole.journal[..=ready.expect("it was ready")].to_vec();
+    world.machine = Cutover::new(world.machine.plan.clone(), "next".into(), journal);
+    world.term = 3;
+    world.machine.handle(Millis(0), Input::Abort);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    assert!(!world.commands.contains(&"raise the fence"), "{:?}", world.commands);
+    assert_eq!(world.commands.last(), Some(&"discard"));
+}
+
+/// One that was opened is to be fenced again, and is not waited for if it has died meanwhile.
+#[test]
+fn an_abort_is_not_stuck_on_a_kept_cluster_that_was_opened_and_died() {
+    let mut world = to_a_kept_cluster(|_| false);
+    world.machine.plan.timings.hold_limit_ms = Some(3_000);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::Aborted(_)), "{stop:?}");
+    assert!(world.commands.contains(&"raise the fence"));
+    let told = |event: &Event| event.to_string().contains("blue was opened again and is not fenced");
+    assert!(world.events.iter().any(told), "{:?}", world.events);
+}

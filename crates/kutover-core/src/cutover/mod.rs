@@ -309,6 +309,7 @@ impl Cutover {
                 }
                 self.give_up_barrier(now, error);
                 self.give_up_restoring(now, error);
+                self.give_up_fencing(now, error);
             }
         }
     }
@@ -320,20 +321,6 @@ impl Cutover {
             self.failed(now, &pending, &error);
         } else if self.pending.is_none() && self.wake.is_some_and(|wake| now >= wake) {
             self.look(now, Cause::Enter);
-        }
-    }
-
-    fn ask_abort(&mut self, now: Millis, reason: &str) {
-        let Some(undo) = self.progress.state.undo(reason) else {
-            let text = format!("{} cannot be aborted; it goes on", self.progress.state.name());
-            self.notify(Event::Note { text });
-            return;
-        };
-        if self.boot == Boot::Running {
-            self.pending = None;
-            self.goto(now, State::Aborting(undo, Undoing::Chain));
-        } else {
-            self.abort = true; // Heeded once the term is ours: nothing may be undone without it.
         }
     }
 

@@ -3,14 +3,15 @@
 
 use super::steps::unexpected;
 use super::{
-    Answer, Approval, ApprovalGate, Cause, Closed, Command, Cutover, Event, Isolation, Next, Prepared,
+    Answer, Approval, ApprovalGate, Boot, Cause, Closed, Command, Cutover, Event, Isolation, Next, Prepared,
     Retirement, State, Undo, Undoing, decide,
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
+use crate::error::{ErrorKind, ProviderError};
 use crate::messages::HEARTBEAT_MS;
 use crate::owner::Target;
-use crate::words::Nonce;
+use crate::words::{Millis, Nonce};
 
 /// Two looks at the members this far apart tell a live one from a silent one: two heartbeats with their jitter, and the
 /// time it takes to write one.
@@ -221,6 +222,44 @@ impl Cutover {
         }
     }
 
+    pub(super) fn ask_abort(&mut self, now: Millis, reason: &str) {
+        let Some(undo) = self.progress.state.undo(reason) else {
+            let text = format!("{} cannot be aborted; it goes on", self.progress.state.name());
+            self.notify(Event::Note { text });
+            return;
+        };
+        if self.boot == Boot::Running {
+            self.pending = None;
+            self.goto(now, State::Aborting(undo, Undoing::Chain));
+        } else {
+            self.abort = true; // Heeded once the term is ours: nothing may be undone without it.
+        }
+    }
+
+    /// A cluster that was opened again for nothing, and does not answer for too long or can be made to refuse nothing, is left
+    /// as it is: the deployment is served by the other one, and the next cutover reads what is written there meanwhile.
+    pub(super) fn give_up_fencing(&mut self, now: Millis, error: &ProviderError) {
+        let State::Aborting(undo, Undoing::Fence) = &self.progress.state else { return };
+        let in_vain =
+            matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable | ErrorKind::Unsupported);
+        let since = self.entered.unwrap_or(now);
+        if self.stopped
+            || self.boot != Boot::Running
+            || !in_vain
+            || now.since(since) < self.plan.timings.barrier_ms
+        {
+            return;
+        }
+        let colour = undo.new.as_ref().map_or_else(String::new, |new| new.colour.to_string());
+        let text = format!(
+            "{colour} was opened again and is not fenced ({error}): if a producer still writes there, nobody reads it before \
+             the next cutover to {colour}"
+        );
+        let undo = undo.clone();
+        self.notify(Event::Note { text });
+        self.goto(now, State::Aborting(undo, Undoing::Ttl));
+    }
+
     /// Undoes what was prepared: the chain, the TTL, the new cluster.
     pub(super) fn aborting(&mut self, undo: Undo, step: Undoing, published: &Target, cause: Cause) -> Next {
         let to = |undo, step| Next::Goto(State::Aborting(undo, step));
@@ -246,7 +285,7 @@ impl Cutover {
                 self.undoing_connectors(undo, step, cause)
             }
             (Undoing::Fence, Cause::Enter) => match (undo.new.clone(), &undo.cluster_id) {
-                (Some(old), Some(cluster)) if self.has_served(cluster) => {
+                (Some(old), Some(cluster)) if self.has_served(cluster) && !undo.fence.is_empty() => {
                     let topics = undo.fence.difference(&undo.created).cloned().collect();
                     Next::Run(Command::RaiseFence { old, on: Vec::new(), topics })
                 }

@@ -70,12 +70,19 @@ pub struct Draft {
     /// The mark that the new cluster's producer ids have passed; `None` where they were not separated.
     #[serde(default)]
     pub id_mark: Option<u64>,
+    /// Whether the new cluster may have been opened again, if it has served before. A journal of before does not tell.
+    #[serde(default = "unknown")]
+    pub reopened: bool,
     /// Where retention is raised, or may be, with what stood before.
     #[serde(default)]
     pub raised: Vec<Raised>,
     /// Connectors that move along.
     #[serde(default)]
     pub connectors: Connectors,
+}
+
+fn unknown() -> bool {
+    true
 }
 
 /// A new cluster that is ready to take over.
@@ -154,7 +161,7 @@ pub struct Undo {
     pub chain_on: Option<Incarnation>,
     /// Topics that this cutover made there.
     pub created: BTreeSet<TopicName>,
-    /// Topics that stay fenced there, if it has served before.
+    /// Topics that are fenced there again, if it has served before: none where it was not opened.
     pub fence: BTreeSet<TopicName>,
     /// Where retention was raised, or may have been.
     #[serde(default)]
@@ -366,7 +373,7 @@ impl State {
         };
         let known = |verified: &Verified, draft: &Draft| Undo {
             chain_on: Some(verified.old.incarnation.clone()),
-            fence: verified.topic_names(),
+            fence: if draft.reopened { verified.topic_names() } else { BTreeSet::new() },
             new: Some(verified.new.incarnation.clone()),
             cluster_id: Some(verified.new.identity.cluster_id.clone()),
             created: draft.created.clone(),
