@@ -54,7 +54,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kutover_core::decisions::separation::Room;
-use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId};
+use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId, IncarnationId, TopicName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -237,6 +237,10 @@ pub struct Plan {
     /// `_schemas` nor topics that do not move.
     #[schemars(schema_with = "schema::selection")]
     pub waive_history: TopicSelection,
+    /// Topics that may have been deleted on the old cluster after the switch: one that was is out of the cutover, with what
+    /// nobody has read of it. Default: none.
+    #[schemars(with = "BTreeSet<String>")]
+    pub waive_deleted: BTreeSet<TopicName>,
     /// Streams applications that somebody moves by hand, by application id. Default none.
     #[schemars(schema_with = "schema::selection")]
     pub waive_streams: NameSelection,
@@ -319,6 +323,7 @@ impl Default for Plan {
             separation_head_room: Room::default().head_room,
             separation_limit: Room::default().most,
             waive_history: TopicSelection::none(),
+            waive_deleted: BTreeSet::new(),
             waive_streams: NameSelection::none(),
             waive_transactions: NameSelection::none(),
             waive_unread: TopicSelection::none(),

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::words::{ClusterId, Colour, Generation, Offset, TopicPartition};
+use crate::words::{ClusterId, Colour, Generation, Offset, TopicName, TopicPartition};
 
 /// Why a segment's end is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -36,7 +36,7 @@ pub enum SegmentEnd {
         /// Why it is final.
         by: ClosedBy,
     },
-    /// Its cluster is dead: what stands in it past what was read cannot be had.
+    /// Its cluster is dead, or its topic was deleted there: what stands in it past what was read cannot be had.
     Unreadable,
 }
 
@@ -202,7 +202,17 @@ impl Chain {
     /// Gives a generation's open segments up: their cluster is dead. A closed end never changes: whoever reads in order
     /// waits until that cluster answers again.
     pub fn give_up(&mut self, generation: Generation) {
-        for segment in self.partitions.values_mut().flatten() {
+        self.give_up_where(generation, |_| true);
+    }
+
+    /// The same of one topic alone, which was deleted there.
+    pub fn give_up_topic(&mut self, generation: Generation, topic: &TopicName) {
+        self.give_up_where(generation, |place| place.topic == *topic);
+    }
+
+    fn give_up_where(&mut self, generation: Generation, wanted: impl Fn(&TopicPartition) -> bool) {
+        let places = self.partitions.iter_mut().filter(|(place, _)| wanted(place));
+        for segment in places.flat_map(|(_, segments)| segments) {
             if segment.generation == generation && segment.end == SegmentEnd::Open {
                 segment.end = SegmentEnd::Unreadable;
             }

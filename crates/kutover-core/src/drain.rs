@@ -64,6 +64,15 @@ pub struct Observation {
     pub open: BTreeMap<TopicPartition, Vec<OpenTransaction>>,
 }
 
+impl Observation {
+    /// Whether there is a topic of which no partition has answered.
+    pub fn lacks_a_topic(&self) -> bool {
+        let answered: BTreeSet<&TopicName> =
+            self.logs.iter().filter(|(_, log)| log.is_ok()).map(|(place, _)| &place.topic).collect();
+        self.logs.keys().any(|place| !answered.contains(&place.topic))
+    }
+}
+
 /// What has to be drained.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Required {

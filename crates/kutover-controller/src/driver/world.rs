@@ -128,6 +128,9 @@ impl World {
                 let ends = self.links(old).await?.admin.ends(&list(topics)).await?;
                 Ok(Answer::Ends { ends })
             }
+            Command::ListTopics { old } => {
+                Ok(Answer::Topics { there: self.links(old).await?.admin.topics().await? })
+            }
             Command::LookForEarly { new, groups, starts } => {
                 Ok(self.look_for_early(new, groups, starts).await)
             }

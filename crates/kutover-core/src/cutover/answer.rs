@@ -152,6 +152,11 @@ pub enum Answer {
         /// The ends.
         ends: Vec<PartitionEnd>,
     },
+    /// To [`Command::ListTopics`](super::Command::ListTopics).
+    Topics {
+        /// All that are there.
+        there: Vec<TopicDescription>,
+    },
     /// To [`Command::ObserveDrain`](super::Command::ObserveDrain).
     Drain {
         /// What was observed.

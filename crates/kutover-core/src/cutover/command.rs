@@ -204,6 +204,11 @@ pub enum Command {
         /// The topics.
         topics: BTreeSet<TopicName>,
     },
+    /// Look which topics the old cluster has.
+    ListTopics {
+        /// The old one.
+        old: Incarnation,
+    },
     /// Observe how far groups have read the old cluster.
     ObserveDrain {
         /// The old one.
@@ -343,6 +348,7 @@ impl Command {
                 | Command::Survey { .. }
                 | Command::ProveFence { .. }
                 | Command::ReadEnds { .. }
+                | Command::ListTopics { .. }
                 | Command::ObserveDrain { .. }
                 // Where it was done already it changes nothing, so that nobody needs to know of it.
                 | Command::FreshenStarts { .. }
@@ -376,6 +382,7 @@ impl Command {
             Command::RaiseFence { .. } => "raise the fence",
             Command::ProveFence { .. } => "prove the fence",
             Command::ReadEnds { .. } => "read ends",
+            Command::ListTopics { .. } => "list topics",
             Command::ObserveDrain { .. } => "observe the drain",
             Command::LookForEarly { .. } => "look for early members",
             Command::FreshenStarts { .. } => "freshen start offsets",

@@ -94,7 +94,7 @@ pub(crate) fn nothing_moves(plan: &Plan, there: &[TopicDescription]) -> Option<S
     })
 }
 
-/// What came, went or grew among the topics that move, after their partitions were closed: nobody reads it to its end there.
+/// What came, shrank or grew among the topics that move, after their partitions were closed: nobody reads it to its end there.
 pub(super) fn changed_topics(
     closed: &BTreeMap<TopicName, i32>,
     now: &BTreeMap<TopicName, i32>,
@@ -110,10 +110,11 @@ pub(super) fn changed_topics(
              and move them, then roll back or take away there what nobody wants"
         ));
     }
-    let gone = closed.iter().find(|(topic, then)| now.get(*topic).is_none_or(|count| count < then))?.0;
+    let smaller = closed.iter().find(|(topic, then)| now.get(*topic).is_none_or(|count| count < then))?.0;
     Some(format!(
-        "topic {gone} was deleted (or re-created smaller) on the old cluster after it was closed: what was left in it unread \
-         is lost, and nothing can be proven of it any more; find out who did it"
+        "topic {smaller} was re-created smaller on the old cluster after it was closed: what was left in it unread is lost, \
+         and nothing can be proven of it any more; find out who did it. To go on without it, delete it there, name it in \
+         plan.waive_deleted and run `up` again"
     ))
 }
 
@@ -338,7 +339,7 @@ pub(super) fn required(chain: &Chain, left: Generation, prepared: &Prepared, rea
     let places = prepared.verified.partitions();
     let ends = chain.closed_ends(left, &places).unwrap_or_default();
     Required {
-        groups: prepared.draft.groups.clone(),
+        groups: prepared.must_read(),
         partitions: places
             .into_iter()
             .map(|place| {

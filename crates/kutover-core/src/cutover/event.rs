@@ -156,6 +156,13 @@ pub enum Event {
         /// What was tried last, and how it failed.
         reason: String,
     },
+    /// A topic that the operator has named was deleted on the old cluster: it is out of the cutover.
+    TopicGone {
+        /// The topic.
+        topic: TopicName,
+        /// How many records that groups had not read may be lost with it, at the most; `None` where nobody can tell.
+        unread: Option<i64>,
+    },
     /// How far the drain is.
     Draining {
         /// (group, partition) pairs looked at.
@@ -289,6 +296,16 @@ impl fmt::Display for Event {
                 f,
                 "going back although the fence is not proven ({reason}): order is not promised for generation {generation}"
             ),
+            Event::TopicGone { topic, unread } => {
+                write!(f, "topic {topic} was deleted on the old cluster and is out of the cutover: ")?;
+                match unread {
+                    Some(0) => f.write_str("groups had read it to its end"),
+                    Some(records) => write!(f, "up to {records} records that groups had not read are lost"),
+                    None => {
+                        f.write_str("what groups had not read is lost, and nobody can tell how much that is")
+                    }
+                }
+            }
             Event::Draining { unread, remaining, .. } if remaining.is_empty() => {
                 write!(f, "drained ({unread} unread)")
             }

@@ -354,6 +354,9 @@ impl Cutover {
                     })
                 } else {
                     self.keep(State::Draining(closed.clone()));
+                    if seen.lacks_a_topic() {
+                        self.suspect();
+                    }
                     let Some(mut why) = verdict.broken_end() else {
                         return Next::After(self.plan.timings.poll_ms);
                     };
@@ -374,7 +377,7 @@ impl Cutover {
         let prepared = &closed.redirected.prepared;
         Next::Run(Command::ObserveDrain {
             old: prepared.verified.old.incarnation.clone(),
-            groups: prepared.draft.groups.clone(),
+            groups: prepared.must_read(),
             partitions: prepared.verified.partitions(),
         })
     }

@@ -19,6 +19,7 @@ mod early;
 mod event;
 mod forward;
 mod give_up;
+mod gone;
 mod invariants;
 mod io;
 mod next;
@@ -85,6 +86,7 @@ use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError, Retry};
 use crate::words::{Millis, Nonce, Term, TopicName};
 use early::EarlyWatch;
+use gone::Missing;
 use next::{Cause, Hold, Next};
 use shut::Shut;
 use unmoved::Unmoved;
@@ -144,6 +146,8 @@ pub struct Cutover {
     watch: Watch,
     /// Which groups were early on the new cluster.
     early: EarlyWatch,
+    /// Which topics may be gone from the old cluster.
+    missing: Missing,
     /// Whether the owner record says that a rollback is under way: what is fenced is not left over then.
     going_back: bool,
     approved: BTreeSet<ApprovalGate>,
@@ -199,6 +203,7 @@ impl Cutover {
             freshened: None,
             watch: Watch::default(),
             early: EarlyWatch::default(),
+            missing: Missing::default(),
             going_back: false,
             approved: BTreeSet::new(),
             unmoved: Unmoved::default(),
@@ -304,6 +309,9 @@ impl Cutover {
                     (*step, marking) = (Retirement::Prove, true);
                 }
                 self.held(now, error.to_string());
+                if error.kind == ErrorKind::NotFound {
+                    self.suspect();
+                }
                 if let Some(hold) = &mut self.hold {
                     hold.marking |= marking;
                 }

@@ -34,7 +34,7 @@ pub(super) enum Cause {
 }
 
 /// Whether a step is looked at because of an answer, and if so, whether that was to a question beside the step's own: who
-/// writes, who has moved, whether groups' start offsets stand, or who is early.
+/// writes, who has moved, whether groups' start offsets stand, who is early, or which topics are there.
 pub(super) fn answered(cause: &Cause) -> Option<bool> {
     match cause {
         Cause::Answer(answer) => Some(matches!(
@@ -43,6 +43,7 @@ pub(super) fn answered(cause: &Cause) -> Option<bool> {
                 | Answer::StartsFresh { .. }
                 | Answer::EarlyLooked { .. }
                 | Answer::Members { .. }
+                | Answer::Topics { .. }
         )),
         Cause::Enter => None,
     }

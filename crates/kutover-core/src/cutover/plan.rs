@@ -106,6 +106,8 @@ pub struct Plan {
     pub waived_groups: BTreeSet<GroupId>,
     /// Topics whose history may die with the old cluster.
     pub waived_history: Topics,
+    /// Topics that may have been deleted on the old cluster after the switch: then they are out of the cutover.
+    pub waived_deleted: BTreeSet<TopicName>,
     /// Topics whose retention is without limit on both clusters while the cutover runs (L11).
     pub raised_retention: Topics,
     /// What stands between a late producer and the old cluster.

@@ -3,7 +3,7 @@
 
 use super::steps::unexpected;
 use super::{
-    Answer, Approval, ApprovalGate, Boot, Cause, Closed, Command, Cutover, Event, Isolation, Next, Prepared,
+    Answer, Approval, ApprovalGate, Boot, Cause, Closed, Command, Cutover, Event, Isolation, Next,
     Retirement, State, Undo, Undoing, decide,
 };
 use crate::chain::ClosedBy;
@@ -18,11 +18,12 @@ use crate::words::{Millis, Nonce};
 const HEARTBEAT_LOOKS_APART_MS: u64 = HEARTBEAT_MS * 5 / 2;
 
 fn reprove(closed: &Closed, shut_out: bool) -> Command {
-    let Prepared { verified, draft } = &closed.redirected.prepared;
+    let prepared = &closed.redirected.prepared;
+    let verified = &prepared.verified;
     Command::Reprove {
         old: verified.old.incarnation.clone(),
         new: verified.new.incarnation.clone(),
-        groups: draft.groups.clone(),
+        groups: prepared.must_read(),
         topics: verified.topic_names(),
         fence_too: !shut_out && closed.by == ClosedBy::Fence,
     }
@@ -168,6 +169,9 @@ impl Cutover {
                 closed.redirected.target.colour,
                 closed.redirected.target.cluster_id,
             ));
+        }
+        if let Some(next) = self.gone(&topics) {
+            return next;
         }
         let prepared = &mut closed.redirected.prepared;
         if let Some(why) = decide::changed_topics(&prepared.verified.topics, &self.plan.moving(&topics)) {

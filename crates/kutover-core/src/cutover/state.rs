@@ -94,6 +94,17 @@ pub struct Prepared {
     pub draft: Draft,
 }
 
+impl Prepared {
+    /// Groups with what they must read on the old cluster. A topic that is gone there they may still read on the new one.
+    pub(super) fn must_read(&self) -> BTreeMap<GroupId, BTreeSet<TopicName>> {
+        let there = |topic: &&TopicName| self.verified.topics.contains_key(*topic);
+        let of = |(group, topics): (&GroupId, &BTreeSet<TopicName>)| {
+            (group.clone(), topics.iter().filter(there).cloned().collect())
+        };
+        self.draft.groups.iter().map(of).collect()
+    }
+}
+
 /// A deployment whose endpoints point at the new cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Redirected {

@@ -26,7 +26,12 @@ impl Cutover {
             return Next::Stop(Stop::Broken("running without a published target".into()));
         };
         let mut cause = cause;
-        for aside in [Self::starts_fresh, Self::early_named, Self::retention_restored] {
+        for aside in [
+            Self::starts_fresh,
+            Self::early_named,
+            Self::retention_restored,
+            Self::topics_there,
+        ] {
             cause = match aside(self, cause) {
                 ControlFlow::Continue(cause) => cause,
                 ControlFlow::Break(next) => return next,

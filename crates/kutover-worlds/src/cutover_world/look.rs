@@ -77,6 +77,10 @@ impl Place {
                 self.reach(old)?;
                 Answer::Drain { seen: self.observe(old.colour), listed: listed() }
             }
+            Command::ListTopics { old } => {
+                self.reach(old)?;
+                Answer::Topics { there: self.topics(old.colour) }
+            }
             Command::LookForFence { on } => return self.look_for_fence(on, term, scratch),
             Command::LookForEarly { .. } => Answer::EarlyLooked { there: Ok(BTreeMap::new()) },
             Command::FreshenStarts { starts } => {
