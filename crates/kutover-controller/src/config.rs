@@ -272,6 +272,11 @@ pub struct Plan {
     pub watch: Option<Duration>,
     /// Whether the old cluster is removed at the end. Default true.
     pub remove_old: bool,
+    /// The incarnation of an old cluster that is dead for good: the cutover that leaves it ends without its proof, and it stays
+    /// as it is. Refused while it answers. Default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub abandon_old: Option<IncarnationId>,
     /// The records' time to live around the switch, in whole seconds and not above `dns.ttl_s`. Default: `dns.ttl_s`.
     #[serde(with = "values::duration_option", skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::duration")]
@@ -334,6 +339,7 @@ impl Default for Plan {
             waive_auto_create: false,
             watch: None,
             remove_old: true,
+            abandon_old: None,
             ttl: None,
             converge_deadline: Duration::from_secs(60),
             quiet_window: Duration::from_secs(60),

@@ -49,6 +49,7 @@ impl Config {
             approve_redirect: approval,
             approve_removal: approval,
             remove_old: self.plan.remove_old,
+            abandoned: self.plan.abandon_old.clone(),
             timings: Timings {
                 ttl_s: self.switch_ttl_s(),
                 converge_ms: ms(self.plan.converge_deadline),

@@ -251,6 +251,7 @@ fn plan(dice: &mut SmallRng, groups: &[GroupScene], waived: bool) -> Plan {
         approve_redirect,
         approve_removal: if waived { Approval::Manual } else { approve_removal },
         remove_old: dice.random_range(0..5) != 0,
+        abandoned: None,
         timings: Timings {
             ttl_s: dice.random_range(1..10),
             converge_ms: dice.random_range(1_000..15_000),

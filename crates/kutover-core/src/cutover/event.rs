@@ -172,6 +172,11 @@ pub enum Event {
         /// Why it is not drained, in an operator's terms; at most ten.
         remaining: Vec<String>,
     },
+    /// The old cluster does not answer, and the operator has given it up.
+    Abandoned {
+        /// The incarnation.
+        incarnation: IncarnationId,
+    },
     /// Clients are shut out of the old cluster.
     Isolated {
         /// Whether they really are.
@@ -312,6 +317,10 @@ impl fmt::Display for Event {
             Event::Draining { unread, remaining, .. } => {
                 write!(f, "{unread} unread; {}", remaining.join("; "))
             }
+            Event::Abandoned { incarnation } => write!(
+                f,
+                "{incarnation} does not answer and is given up: what nobody had read of it is not known, and it stays as it is"
+            ),
             Event::Isolated { shut_out: true } => f.write_str("clients are shut out of the old cluster"),
             Event::Isolated { shut_out: false } => {
                 f.write_str("the provisioner cannot isolate; the fence stays and is proven once more")

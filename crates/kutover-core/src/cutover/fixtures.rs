@@ -29,6 +29,7 @@ pub(super) fn plan() -> Plan {
         approve_redirect: Approval::Automatic,
         approve_removal: Approval::Automatic,
         remove_old: true,
+        abandoned: None,
         timings: Timings {
             ttl_s: 1,
             converge_ms: 5_000,

@@ -11,6 +11,7 @@
 // Commands, answers and states differ much in size; one of each lives at a time, and boxing would only hide the data.
 #![allow(clippy::large_enum_variant)]
 
+mod abandoned;
 mod answer;
 mod command;
 mod connect;
@@ -301,6 +302,7 @@ impl Cutover {
             {
                 self.ask_abort(now, &error.to_string());
             }
+            _ if self.abandons(now, error) => {}
             _ if pending.hears && self.goes_on_unheard(now, error) => {}
             _ => {
                 // What the mark rests on can change while it cannot be written.

@@ -8,7 +8,7 @@ use super::connect::ConnectPlan;
 use crate::decisions::history::SCHEMAS_TOPIC;
 use crate::decisions::separation::Room;
 use crate::ports::TopicDescription;
-use crate::words::{Colour, DeploymentName, GroupId, TopicName, is_reserved_topic};
+use crate::words::{Colour, DeploymentName, GroupId, IncarnationId, TopicName, is_reserved_topic};
 
 /// Which topics a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -122,6 +122,8 @@ pub struct Plan {
     pub approve_removal: Approval,
     /// Whether the old cluster is isolated and removed at the end; otherwise it stays, fenced.
     pub remove_old: bool,
+    /// An old cluster that is dead for good: the cutover that leaves it ends without its proof, and it stays as it is.
+    pub abandoned: Option<IncarnationId>,
     /// How long things may take.
     pub timings: Timings,
 }

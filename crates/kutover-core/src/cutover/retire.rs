@@ -117,6 +117,14 @@ impl Cutover {
             (Retirement::Keep | Retirement::Prove, Cause::Answer(answer)) => {
                 self.reproved(closed, shut_out, step, answer)
             }
+            (Retirement::Abandoned, Cause::Enter) => Next::Run(Command::WriteChain {
+                on: vec![closed.redirected.prepared.verified.new.incarnation.clone()],
+                chain: self.progress.chain.clone(),
+            }),
+            (Retirement::Abandoned, Cause::Answer(Answer::Done)) => {
+                let onwards = closed.with_its_connectors(false);
+                to(closed, onwards)
+            }
             // What was proven before a person took their time is proven once more after it.
             (Retirement::Approval, _) => {
                 let step = if without(Control::OldProof) { Retirement::Mark } else { Retirement::Prove };

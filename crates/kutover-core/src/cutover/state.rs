@@ -272,6 +272,8 @@ pub enum Retirement {
     Keep,
     /// Everything that the removal rests on is proven once more.
     Prove,
+    /// The old cluster is dead, and the operator has given it up: the chain says so on the new one.
+    Abandoned,
     /// A person has to say so.
     Approval,
     /// The mark goes into the owner record. From here on there is no way back.

@@ -27,6 +27,7 @@ impl Cutover {
         };
         let mut cause = cause;
         for aside in [
+            Self::silence_asked,
             Self::starts_fresh,
             Self::early_named,
             Self::retention_restored,
@@ -90,6 +91,9 @@ impl Cutover {
                 if let Some((redirected, _)) = self.way_back_wanted() {
                     // As in RollingBack: the cluster that is left may be dead, and is claimed with the intent.
                     on = vec![redirected.prepared.verified.old.incarnation];
+                }
+                if let Some(redirected) = self.abandoning() {
+                    on = vec![redirected.prepared.verified.new.incarnation];
                 }
                 if on.is_empty() {
                     on.extend(self.progress.active.clone());
@@ -249,6 +253,7 @@ impl Cutover {
             )));
         }
         self.notify(Event::Entered { state: self.progress.state.name() });
+        self.check_abandoned();
         if std::mem::take(&mut self.abort)
             && let Some(undo) = self.progress.state.undo(BY_OPERATOR)
         {

@@ -32,7 +32,7 @@ impl Cutover {
     fn without_receipts(&self, error: &ProviderError) -> Option<State> {
         let silent = matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable);
         match &self.progress.state {
-            _ if self.boot != Boot::Running => None,
+            _ if self.boot != Boot::Running || self.abandoning().is_some() => None,
             State::Converging(redirected) => Some(self.after_converging(redirected)),
             // Who was heard there may live.
             State::Isolating(closed, Isolation::Members(heard))

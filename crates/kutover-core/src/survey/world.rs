@@ -126,6 +126,7 @@ fn plan() -> Plan {
         approve_redirect: Approval::Automatic,
         approve_removal: Approval::Automatic,
         remove_old: true,
+        abandoned: None,
         timings: Timings {
             ttl_s: 5,
             converge_ms: 60_000,

@@ -119,6 +119,7 @@ pub(crate) fn plan(remove_old: bool) -> Plan {
         approve_redirect: Approval::Automatic,
         approve_removal: Approval::Automatic,
         remove_old,
+        abandoned: None,
         timings: Timings {
             ttl_s: 0,
             converge_ms: 0,
