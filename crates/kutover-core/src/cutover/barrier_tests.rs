@@ -102,6 +102,24 @@ fn a_leader_that_stays_away_shuts_nobody_out() {
     }
 }
 
+/// G7: producers are parked meanwhile. A proof that takes its time to fail counts from its beginning.
+#[test]
+fn a_fence_that_cannot_be_proven_stalls_for_twice_the_deadline() {
+    let begun = number("observe the drain");
+    let mut world = World::new(plan(), vec![]).but(move |command: &Command, n| {
+        let asked = n > begun && matches!(command, Command::ProveFence { .. });
+        asked.then(|| Err(failure(ErrorKind::Unavailable)))
+    });
+    let barrier = world.machine.plan.timings.barrier_ms;
+    world.slow = Some(("prove the fence", barrier / 2));
+    world.rollback = Some(begun);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let first = |name| begun + world.commands[begun..].iter().position(|one| *one == name).unwrap();
+    let stalled = world.begun[first("publish the target")].since(world.begun[first("prove the fence")]);
+    assert!((2 * barrier..5 * barrier / 2).contains(&stalled), "{stalled} ms");
+}
+
 fn blue_takes_no_start_offsets(command: &Command) -> Option<Result<Answer, ProviderError>> {
     let why = || "group audit: its coordinator does not answer".to_owned();
     matches!(command, Command::FreshenStarts { .. }).then(|| Ok(Answer::StartsFresh { silent: Some(why()) }))

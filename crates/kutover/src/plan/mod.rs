@@ -21,9 +21,10 @@ use crate::aws;
 use crate::cli::PlanOptions;
 use crate::command::print_json;
 use crate::failure::Failure;
+use crate::name_server::zone_path;
 use crate::rfc2136;
 use crate::up;
-use crate::wire::{Connector, Hosts, provisioners, zone_path};
+use crate::wire::{Connector, Hosts, provisioners};
 
 /// The exit status of a plan that is refused.
 const REFUSED: u8 = 3;
