@@ -92,7 +92,9 @@ async fn what_is_half_made_is_taken_away() {
     let directory = tempfile::tempdir().unwrap();
     let program = std::env::var("TERRAFORM").unwrap_or_else(|_| "terraform".to_owned());
     let failing = directory.path().join("failing");
-    let script = format!("#!/bin/sh\n'{program}' \"$@\" || exit 1\n[ \"$2\" != apply ] || {{ echo 'no more subnets' >&2; exit 1; }}\n");
+    let script = format!(
+        "#!/bin/sh\n'{program}' \"$@\" || exit 1\n[ \"$2\" != apply ] || {{ echo 'no more subnets' >&2; exit 1; }}\n"
+    );
     std::fs::write(&failing, script).unwrap();
     std::fs::set_permissions(&failing, std::fs::Permissions::from_mode(0o755)).unwrap();
     let at = directory.path().join("clusters");

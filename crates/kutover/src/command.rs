@@ -127,16 +127,13 @@ fn tell(ui: &Ui, state: &mut StateName, event: &Event) {
             ui.line(&format!("  {event}"));
         }
         Event::AwaitingApproval { gate, .. } => {
-            ui.line(&format!("  {event}: type `approve {}` and press Enter, or `abort`", gate_name(*gate)));
+            let (gate, otherwise) = match gate {
+                ApprovalGate::Redirect => ("redirect", "abort"),
+                ApprovalGate::Removal => ("removal", "rollback"),
+            };
+            ui.line(&format!("  {event}: type `approve {gate}` and press Enter, or `{otherwise}`"));
         }
         _ => ui.line(&format!("  {event}")),
-    }
-}
-
-fn gate_name(gate: ApprovalGate) -> &'static str {
-    match gate {
-        ApprovalGate::Redirect => "redirect",
-        ApprovalGate::Removal => "removal",
     }
 }
 
