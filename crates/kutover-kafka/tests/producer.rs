@@ -102,6 +102,17 @@ async fn a_topic_that_is_missing_is_not_created_and_does_not_stop_the_switch() {
     assert!(cluster.topic_id("missing").is_none());
 }
 
+/// Names that no cluster can have are passed over, and what they stand among is warmed all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impossible_topic_name_does_not_stop_the_switch() {
+    let cluster = cluster("blue", 1).await;
+    cluster.create_topic("orders", 1);
+    let long = "x".repeat(600);
+    let topics = ["a\0b", long.as_str(), "", "orders"];
+    let _client = connect(&factory(&[]), &target(&cluster, "blue"), &topics, &Recorder::new()).await;
+    assert!(cluster.request_count(ApiKey::ListOffsets) > 0);
+}
+
 /// Null against empty, keys, headers, explicit partitions and timestamps arrive as they were offered, and the records of
 /// one caller stand in their order.
 #[tokio::test(flavor = "multi_thread")]
