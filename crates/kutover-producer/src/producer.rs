@@ -198,8 +198,9 @@ impl BlueGreenProducer {
         }
     }
 
-    /// Ends the producer: takes nothing more, settles what was accepted, says goodbye in the members topic. All clones
-    /// end with it. Bounded by the builder's `close_timeout`; what is open then is given up and returned.
+    /// Ends the producer: takes nothing more, settles what was accepted, says goodbye in the members topic of every cluster
+    /// that it was on. All clones end with it. Bounded by the builder's `close_timeout`; what is open then is given up and
+    /// returned.
     pub async fn close(self) {
         let (reply, closed) = oneshot::channel();
         self.shared.tell(Message::Close(Some(reply)));
