@@ -201,8 +201,7 @@ impl Shared {
             Ok(()) => return Ok(()),
             Err(refusal) => refusal,
         };
-        let lane_id = lane.events.id;
-        let (code, input) = match refusal {
+        let (code, fatal) = match refusal {
             Refusal::QueueFull => {
                 self.unaccept();
                 return Err(NotAccepted::Full);
@@ -211,14 +210,35 @@ impl Shared {
                 self.unaccept();
                 return Err(NotAccepted::Refused(code));
             }
-            Refusal::Refused(code) => (code, Input::Refused { lane: lane_id }),
-            Refusal::Fatal(_) => (port_code(RDKafkaErrorCode::Fatal), Input::Fatal { lane: lane_id }),
+            Refusal::Refused(code) => (code, false),
+            Refusal::Fatal(_) => (port_code(RDKafkaErrorCode::Fatal), true),
         };
-        // Accepted all the same: it waits for the switch to find out what the refusal means. This happens inside the
-        // gate, so that a seal that has begun cannot miss it.
+        let accepted = self.hold_refused(record, slot, token, code);
+        if fatal {
+            self.tell(Message::Input(Input::Fatal { lane: lane.events.id }));
+        } else {
+            lane.events.refused();
+        }
+        accepted
+    }
+
+    /// What a fence may have refused is accepted all the same, as long as there is room: it waits for the switch to find out what
+    /// the refusal means. This happens inside the gate, so that a seal that has begun cannot miss it.
+    fn hold_refused(
+        &self,
+        record: &Borrowed<'_>,
+        slot: &Slot,
+        token: Token,
+        code: ErrorCode,
+    ) -> Result<(), NotAccepted> {
         let (body, fate, partition) = (record.copy(), DeliveryFate::NotWritten, record.partition);
         self.hold(token, slot, CameBack { body, code, fate, partition }, || true);
-        self.tell(Message::Input(input));
+        // The gate stays open for as long as nobody says that this is a fence, which may be long. Each thread that is here at
+        // this moment may hold one record too many.
+        if !self.entrance.lock().hand_over.has_room(size_of(&body)) {
+            self.unaccept();
+            return Err(NotAccepted::Full);
+        }
         Ok(())
     }
 

@@ -5,9 +5,22 @@ mod support;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use kutover_core::ports::FenceSwitch as _;
 use kutover_core::words::Colour;
-use kutover_producer::{ClientHooks, FutureRecord};
+use kutover_producer::{ClientHooks, Events, FutureRecord, ProducerEvent, SwitchEvent};
+use rdkafka::types::RDKafkaErrorCode;
 use support::{BOUND, TOPIC, World, on_generation, until};
+
+/// Waits until a switch has begun to prepare.
+async fn preparing(events: &mut Events) {
+    let told = async {
+        while !matches!(
+            &*events.next().await.expect("the producer lives"),
+            ProducerEvent::Switch(SwitchEvent::Preparing { .. })
+        ) {}
+    };
+    tokio::time::timeout(BOUND, told).await.expect("the switch begins");
+}
 
 /// Every topic that a record was ever sent to is warmed at a switch: names that no cluster can have do not stop it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -43,4 +56,32 @@ async fn a_panic_in_a_callback_holds_up_no_switch() {
     tokio::time::timeout(BOUND, sent).await.expect("its report comes").expect("blue answers");
     world.announce(2, Colour::Green).await;
     on_generation(&producer, 2).await;
+}
+
+/// A fence that nobody announces, where the way to green is known and leads nowhere: what it refuses is held up to the park's bound,
+/// and goes to green in the end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_fence_refuses_unannounced_is_held_within_the_park() {
+    let world = World::start(1).await;
+    let producer = world.builder().park_bytes(2_000).without_links().build().await.expect("it starts");
+    let mut events = producer.events();
+    world.publish_target(world.nowhere(2, Colour::Green)).await;
+    preparing(&mut events).await;
+    world.blue.fence().raise(&[TOPIC.into()]).await.expect("the fence goes up");
+    let (text, mut held) = ("x".repeat(500), Vec::new());
+    let mut send = || match producer.send_result(FutureRecord::to(TOPIC).key("k").payload(&text)) {
+        Ok(future) => {
+            held.push(future);
+            None
+        }
+        Err((error, _)) => Some(error.rdkafka_error_code()),
+    };
+    let code = until("a full park", || std::future::ready(send())).await;
+    assert_eq!(code, Some(RDKafkaErrorCode::QueueFull));
+    world.publish(3, Colour::Green).await;
+    let count = held.len();
+    for future in held {
+        tokio::time::timeout(BOUND, future).await.expect("in time").expect("handed over");
+    }
+    assert_eq!(world.read(Colour::Green).await.len(), count);
 }

@@ -177,7 +177,15 @@ impl Driver {
 
     fn take_in(&mut self, message: Message) {
         match message {
-            Message::Input(input) => self.input(input),
+            Message::Input(input) => {
+                // Before it is looked at: what is refused from here on is told anew.
+                if let Input::Refused { lane } = &input
+                    && let Some(handle) = self.lanes.get(lane)
+                {
+                    handle.events.refusal_told.store(false, Ordering::SeqCst);
+                }
+                self.input(input);
+            }
             Message::Answer(answer) => self.answered(answer),
             Message::View(lane, view) => {
                 if self.member.link_lane() == Some(lane) {
