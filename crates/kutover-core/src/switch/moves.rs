@@ -231,7 +231,10 @@ impl Switch {
             (Candidate::Connecting(mut next), Some(target)) => {
                 if next.target.generation == target.generation {
                     Candidate::Connecting(next)
-                } else if next.target.cluster_id == target.cluster_id {
+                } else if next.target.cluster_id == target.cluster_id
+                    && !target.cluster_id.as_str().is_empty()
+                {
+                    // Two targets that name no cluster may well lead to two.
                     next.target = target;
                     Candidate::Connecting(next)
                 } else {

@@ -325,6 +325,18 @@ fn overlap_swaps_the_gates_at_once() {
 fn starting_with_a_stale_target_goes_on_to_the_newer() {
     let mut bench = Bench { switch: Switch::new(SwitchPolicy::default(), Millis(0)), now: 0 };
     bench.give(Input::Target(target(1, BLUE)));
+/// L5: targets that name no cluster (follow-dns) may lead to different ones, however alike they look.
+#[test]
+fn a_newer_target_without_an_id_is_connected_for_itself() {
+    let mut bench = Bench::serving(Order::Ordered);
+    let unnamed = |generation, colour| Target { cluster_id: "".into(), ..target(generation, colour) };
+    assert_eq!(bench.give(Input::Target(unnamed(2, GREEN))), [connect(2, unnamed(2, GREEN))]);
+    assert_eq!(bench.give(Input::Target(unnamed(3, BLUE))), [connect(3, unnamed(3, BLUE))]);
+    assert_eq!(bench.give(connected(2, GREEN)), [discard(2)], "a late candidate is dropped");
+    let adopted = bench.give(connected(3, BLUE));
+    assert_eq!(adopted, [discard(3), receipt(3, BLUE, BLUE, 0), look(4)]);
+}
+
     bench.give(connected(1, BLUE));
     assert_eq!(bench.give(Input::Target(target(2, GREEN))), []);
     let read = bench.give(Input::ControlRead { lane: LaneId(1) });
