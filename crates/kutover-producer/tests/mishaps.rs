@@ -4,10 +4,11 @@ mod support;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use kutover_core::ports::FenceSwitch as _;
 use kutover_core::words::Colour;
-use kutover_producer::{ClientHooks, Events, FutureRecord, ProducerEvent, SwitchEvent};
+use kutover_producer::{BlueGreenProducer, ClientHooks, Events, FutureRecord, ProducerEvent, SwitchEvent};
 use rdkafka::types::RDKafkaErrorCode;
 use support::{BOUND, TOPIC, World, on_generation, until};
 
@@ -84,4 +85,25 @@ async fn what_a_fence_refuses_unannounced_is_held_within_the_park() {
         tokio::time::timeout(BOUND, future).await.expect("in time").expect("handed over");
     }
     assert_eq!(world.read(Colour::Green).await.len(), count);
+}
+
+async fn close(producer: BlueGreenProducer) {
+    tokio::time::timeout(BOUND, producer.close()).await.expect("it ends");
+}
+
+/// A candidate that cannot be connected is nothing that an end has to wait for: the client in use delivers what it has. Who
+/// listens after the end is told that there is nothing more to come.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_does_not_wait_for_a_cluster_that_is_not_there() {
+    let world = World::start(1).await;
+    let producer =
+        world.builder().close_timeout(Duration::from_secs(3_600)).build().await.expect("it starts");
+    let mut events = producer.events();
+    world.publish_target(world.nowhere(2, Colour::Green)).await;
+    preparing(&mut events).await;
+    let last = producer.send_result(FutureRecord::to(TOPIC).key("k").payload("last")).expect("accepted");
+    let clone = producer.clone();
+    close(producer).await;
+    last.await.expect("blue is well");
+    assert!(clone.events().next().await.is_none());
 }

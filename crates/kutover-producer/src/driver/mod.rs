@@ -16,7 +16,7 @@ use kutover_core::messages::ControlView;
 use kutover_core::ports::{
     EndpointAnswer, EndpointWatch, MemberLink, MemberLinks, ProducerClient, ProducerFactory,
 };
-use kutover_core::switch::{Input, LaneId, LookId, Output, State, Switch, SwitchPolicy, Violation};
+use kutover_core::switch::{Input, LaneId, LookId, Output, Seal, State, Switch, SwitchPolicy, Violation};
 use kutover_core::words::{DeploymentName, InstanceName, Millis};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -298,8 +298,9 @@ impl Driver {
         }
     }
 
+    /// Whether a client takes what is sent; another one may be being connected meanwhile.
     fn is_serving(&self) -> bool {
-        matches!(self.switch.state(), State::Serving { .. })
+        matches!(self.switch.state(), State::Serving { .. } | State::Preparing { seal: Seal::Open, .. })
     }
 
     fn trouble(&self, error: ProviderError) {
