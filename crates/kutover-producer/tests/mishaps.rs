@@ -2,15 +2,21 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use kutover_core::ports::FenceSwitch as _;
+use async_trait::async_trait;
+use kutover_core::error::ProviderResult;
+use kutover_core::messages::{ControlView, MemberState};
+use kutover_core::owner::Target;
+use kutover_core::ports::{FenceSwitch as _, MemberLink, MemberLinks};
 use kutover_core::words::Colour;
+use kutover_kafka::KafkaMemberLinks;
 use kutover_producer::{BlueGreenProducer, ClientHooks, Events, FutureRecord, ProducerEvent, SwitchEvent};
 use rdkafka::types::RDKafkaErrorCode;
-use support::{BOUND, TOPIC, World, on_generation, until};
+use support::{BOUND, TOPIC, World, on_generation, properties, until};
 
 /// Waits until a switch has begun to prepare.
 async fn preparing(events: &mut Events) {
@@ -106,4 +112,63 @@ async fn an_end_does_not_wait_for_a_cluster_that_is_not_there() {
     close(producer).await;
     last.await.expect("blue is well");
     assert!(clone.events().next().await.is_none());
+}
+
+/// Links of which blue's takes every word and never says so.
+struct BlueNeverAnswers {
+    links: KafkaMemberLinks,
+    asked: Arc<AtomicUsize>,
+}
+
+struct NeverAnswers {
+    link: Arc<dyn MemberLink>,
+    asked: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl MemberLinks for BlueNeverAnswers {
+    async fn open(&self, target: &Target) -> ProviderResult<Arc<dyn MemberLink>> {
+        let link = self.links.open(target).await?;
+        match target.colour {
+            Colour::Blue => Ok(Arc::new(NeverAnswers { link, asked: Arc::clone(&self.asked) })),
+            Colour::Green => Ok(link),
+        }
+    }
+}
+
+#[async_trait]
+impl MemberLink for NeverAnswers {
+    async fn next_control(&self) -> ControlView {
+        self.link.next_control().await
+    }
+
+    async fn control_now(&self) -> ProviderResult<ControlView> {
+        self.link.control_now().await
+    }
+
+    async fn tell(&self, _: &MemberState) -> ProviderResult<()> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        std::future::pending().await
+    }
+
+    async fn end(&self, _: &MemberState) -> ProviderResult<()> {
+        std::future::pending().await
+    }
+}
+
+/// The news of a move does not wait for a word to the cluster that was left, which may be dead.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cluster_that_answers_no_more_does_not_withhold_the_news_of_the_move() {
+    let world = World::start(1).await;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let of_each = Colour::BOTH.map(|colour| (colour, properties()));
+    let links = KafkaMemberLinks::new(BTreeMap::from(of_each));
+    let links = BlueNeverAnswers { links, asked: Arc::clone(&asked) };
+    let producer = world.builder().links(Arc::new(links)).build().await.expect("it starts");
+    // The registration was given up on; a heartbeat has nobody who gives it up.
+    until("a heartbeat", || async { (asked.load(Ordering::SeqCst) > 1).then_some(()) }).await;
+    world.announce(2, Colour::Green).await;
+    let member = until("the news", || world.member(Colour::Green)).await;
+    assert_eq!(member.cluster_id, world.green.cluster_id());
+    close(producer).await;
 }

@@ -42,8 +42,8 @@ pub(super) struct Member {
     opening: Option<LaneId>,
     heartbeat: Duration,
     next: Instant,
-    /// How many receipts the message under way carries.
-    telling: Option<usize>,
+    /// The message under way: on which client's cluster, and how many receipts it carries.
+    telling: Option<(LaneId, usize)>,
     /// Acknowledged, and producer ids, of clients that were left since the last receipt.
     left: (u64, Vec<i64>),
 }
@@ -230,12 +230,14 @@ impl Driver {
         let Some(links) = self.links.clone() else { return };
         let link = self.member.link.as_ref().filter(|link| link.lane == lane).map(|link| link.link.clone());
         let to = self.shared.inbox.clone();
+        // A message to a cluster that was left may take its time, if that one is dead: the news of the move must not wait for it.
+        let telling = self.member.telling.is_some_and(|(told, _)| told == lane);
         match link {
-            Some(link) if self.member.telling.is_none() => {
+            Some(link) if !telling => {
                 let state = self.member.beat(&target);
-                self.member.telling = Some(state.receipts.len());
+                self.member.telling = Some((lane, state.receipts.len()));
                 tokio::spawn(async move {
-                    let _ = to.send(Message::Told(link.tell(&state).await));
+                    let _ = to.send(Message::Told(lane, link.tell(&state).await));
                 });
             }
             None if self.member.opening != Some(lane) => {
@@ -266,8 +268,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn told(&mut self, result: ProviderResult<()>) {
-        let receipts = self.member.telling.take().unwrap_or(0);
+    pub(super) fn told(&mut self, lane: LaneId, result: ProviderResult<()>) {
+        let Some((_, receipts)) = self.member.telling.take_if(|(telling, _)| *telling == lane) else {
+            return;
+        };
         match result {
             Ok(()) if receipts == self.member.state.receipts.len() => {
                 self.shared.receipt_told.store(receipts > 0, Ordering::SeqCst);

@@ -38,7 +38,7 @@ pub(crate) enum Message {
     /// The control topic was read at the start, or given up on; the registration was written, or given up on.
     ControlRead(LaneId, Option<ControlView>, Option<Arc<dyn MemberLink>>),
     Looked(LookId, Option<EndpointAnswer>, Option<ControlView>),
-    Told(ProviderResult<()>),
+    Told(LaneId, ProviderResult<()>),
     Close(Option<oneshot::Sender<()>>),
 }
 
@@ -212,7 +212,7 @@ impl Driver {
                 }
                 self.input(Input::Looked { look });
             }
-            Message::Told(result) => self.told(result),
+            Message::Told(lane, result) => self.told(lane, result),
             Message::Close(reply) => {
                 let deadline = Instant::now() + self.close_timeout;
                 let closing = self.closing.get_or_insert((Vec::new(), deadline));
