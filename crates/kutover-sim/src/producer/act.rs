@@ -74,6 +74,9 @@ impl Driver {
     async fn close_gate(&mut self, lane: LaneId) {
         if self.replay.as_ref().is_some_and(|replay| replay.is_on(lane)) {
             self.replay = None;
+            // It may have been turning senders away.
+            self.shared.core.lock().shut = false;
+            self.shared.changed.notify_waiters();
         }
         let Some(lane) = self.lane(lane) else { return };
         if !without(Control::OpenGate) {
