@@ -1,4 +1,4 @@
-//! DNS, journals and provisioners that break a clause.
+//! DNS, watches and journals that break a clause.
 
 mod common;
 
@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use async_trait::async_trait;
 use common::rejected;
 use kutover_core::error::{Outcome, ProviderResult};
-use kutover_core::owner::RemovalMark;
 use kutover_core::ports::*;
 use kutover_core::words::*;
-use kutover_memory::{Fault, Faults, MemoryDns, MemoryJournal, MemoryProvisioner, MemoryWorld};
-use kutover_testkit::conformance::{dns, journal, provision, watch};
+use kutover_memory::{Fault, Faults, MemoryDns, MemoryJournal};
+use kutover_testkit::conformance::{dns, journal, watch};
 use parking_lot::Mutex;
 
 #[derive(Clone, Copy, PartialEq)]
@@ -161,70 +160,4 @@ async fn journals_that_break_a_clause_are_rejected() {
     let kept = MemoryJournal::new(&Faults::new());
     let open = async || Ok(Lenient(kept.clone()));
     rejected("Journal, clause 3", journal::damage_is_named(open, async || kept.damage(0))).await;
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Flaw {
-    MakesASecond,
-    HandsOut,
-    MakesOneUp,
-    AnyNonce,
-}
-
-struct Provisioner {
-    inner: MemoryProvisioner,
-    flaw: Flaw,
-    made: AtomicUsize,
-}
-
-#[async_trait]
-impl ClusterProvisioner for Provisioner {
-    async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
-        // The suite's own request made what stands there.
-        let ours = provision::request();
-        let request = if self.flaw == Flaw::HandsOut { &ours } else { request };
-        let mut found = self.inner.provision(colour, request).await?;
-        if self.flaw == Flaw::MakesASecond {
-            found.id = IncarnationId::new(format!("i{}", self.made.fetch_add(1, Ordering::SeqCst)));
-        }
-        Ok(found)
-    }
-    async fn describe(&self, colour: Colour) -> ProviderResult<Option<Incarnation>> {
-        match self.inner.describe(colour).await? {
-            None if self.flaw == Flaw::MakesOneUp => self.inner.describe(Colour::Blue).await,
-            found => Ok(found),
-        }
-    }
-    async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
-        self.inner.isolate(incarnation, nonce).await
-    }
-    async fn put_back(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
-        // The suite isolates under this one.
-        let one = Nonce::new("one");
-        self.inner.put_back(incarnation, if self.flaw == Flaw::AnyNonce { &one } else { nonce }).await
-    }
-    async fn destroy(&self, mark: &RemovalMark) -> ProviderResult<()> {
-        self.inner.destroy(mark).await
-    }
-}
-
-#[tokio::test]
-async fn provisioners_that_break_a_clause_are_rejected() {
-    let world = MemoryWorld::new();
-    world.provisioner.provision(Colour::Blue, &provision::request()).await.unwrap();
-    let flawed = |flaw| Provisioner { inner: world.provisioner.clone(), flaw, made: AtomicUsize::new(0) };
-    let second = flawed(Flaw::MakesASecond);
-    rejected("ClusterProvisioner, clause 1", provision::check_all(&second, Colour::Blue)).await;
-    let generous = flawed(Flaw::HandsOut);
-    rejected("ClusterProvisioner, clause 1", provision::check_all(&generous, Colour::Blue)).await;
-    let inventive = flawed(Flaw::MakesOneUp);
-    let suite = provision::nothing_there_is_none(&inventive, Colour::Green);
-    rejected("ClusterProvisioner, clause 2", suite).await;
-    let reaches = async |servers: &[String]| {
-        let controllers = servers.iter().all(|server| server.ends_with(":9093"));
-        world.provisioner.cluster_at(servers).is_some_and(|cluster| controllers || !cluster.is_isolated())
-    };
-    let careless = flawed(Flaw::AnyNonce);
-    let suite = provision::an_isolation_is_undone_by_its_own_nonce(&careless, Colour::Blue, reaches);
-    rejected("ClusterProvisioner, clause 3", suite).await;
 }
