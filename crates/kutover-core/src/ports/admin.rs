@@ -42,7 +42,8 @@ pub struct NewTopic {
     pub name: TopicName,
     /// How many partitions.
     pub partitions: i32,
-    /// How many replicas each; the cluster may have fewer brokers, then as many as it has.
+    /// How many replicas each; the cluster may have fewer brokers, then as many as it has. Whoever cannot do with fewer
+    /// looks at what was made.
     pub replication: i16,
     /// Configs to set.
     pub configs: BTreeMap<String, String>,
