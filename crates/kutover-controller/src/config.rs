@@ -237,6 +237,10 @@ pub struct Plan {
     /// `_schemas` nor topics that do not move.
     #[schemars(schema_with = "schema::selection")]
     pub waive_history: TopicSelection,
+    /// Topics that may have fewer replicas on the new cluster than on the old one: it has fewer brokers on purpose. Default
+    /// none.
+    #[schemars(schema_with = "schema::selection")]
+    pub waive_replicas: TopicSelection,
     /// Streams applications that somebody moves by hand, by application id. Default none.
     #[schemars(schema_with = "schema::selection")]
     pub waive_streams: NameSelection,
@@ -319,6 +323,7 @@ impl Default for Plan {
             separation_head_room: Room::default().head_room,
             separation_limit: Room::default().most,
             waive_history: TopicSelection::none(),
+            waive_replicas: TopicSelection::none(),
             waive_streams: NameSelection::none(),
             waive_transactions: NameSelection::none(),
             waive_unread: TopicSelection::none(),

@@ -32,6 +32,7 @@ impl Config {
             groups: self.plan.groups.iter().map(|group| (group.clone(), None)).collect(),
             waived_groups: self.plan.waive_groups.clone(),
             waived_history: topics(&self.plan.waive_history),
+            waived_replicas: topics(&self.plan.waive_replicas),
             raised_retention: topics(&self.plan.raise_retention),
             fence: match self.plan.fence {
                 ConfiguredFence::Required => FencePolicy::Required,

@@ -243,6 +243,7 @@ fn plan(dice: &mut SmallRng, groups: &[GroupScene], waived: bool) -> Plan {
             .collect(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
+        waived_replicas: Topics::none(),
         raised_retention: Topics::none(),
         fence: if waived { FencePolicy::Waived } else { FencePolicy::Required },
         connect: None,

@@ -182,6 +182,14 @@ async fn admins_that_break_a_clause_are_rejected() {
     }
 }
 
+/// L17: it raises whatever fence it has, and asks no reader.
+#[tokio::test]
+async fn an_admin_that_asks_no_reader_is_rejected() {
+    let (_world, cluster) = cluster().await;
+    let suite = admin::a_fence_that_shuts_readers_out_is_taken_away(&cluster, &"orders".into());
+    rejected("ClusterAdmin, clause 4", suite).await;
+}
+
 #[tokio::test]
 async fn an_admin_that_forgets_of_markers_is_rejected() {
     let cluster = Flawed::new(Flaw::ForgetsMarkers).await;

@@ -137,7 +137,7 @@ pub async fn topics(cluster: &Incarnation, gone_config_is_known: bool) {
     let set = parity.configs.as_ref().expect("real Kafka tells configs");
     assert_eq!(set.get("retention.ms").map(String::as_str), Some("3600000"));
     assert_eq!(set.len(), if gone_config_is_known { 2 } else { 1 }, "defaults are not among them: {set:?}");
-    assert!(parity_plan(&found, &found).create.is_empty());
+    assert!(parity_plan(&found, &found, identity.brokers.len()).create.is_empty());
 
     let more = NewTopic { partitions: 4, ..wanted.clone() };
     admin.create_topic(&more).await.expect("partitions are added");

@@ -21,6 +21,7 @@ pub(super) fn plan() -> Plan {
         groups: [(GroupId::new("billing"), None)].into(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
+        waived_replicas: Topics::none(),
         raised_retention: Topics::none(),
         fence: FencePolicy::Required,
         separation: SeparationPolicy::Required(Room { head_room: 1_000, most: 100_000 }),

@@ -106,6 +106,8 @@ pub struct Plan {
     pub waived_groups: BTreeSet<GroupId>,
     /// Topics whose history may die with the old cluster.
     pub waived_history: Topics,
+    /// Topics that may have fewer replicas on the new cluster than on the old one (L6).
+    pub waived_replicas: Topics,
     /// Topics whose retention is without limit on both clusters while the cutover runs (L11).
     pub raised_retention: Topics,
     /// What stands between a late producer and the old cluster.

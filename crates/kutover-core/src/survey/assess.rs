@@ -163,7 +163,7 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
     if let Some(new) = new {
         let wanted: Vec<_> =
             old.topics.iter().filter(|topic| moving.contains_key(&topic.name)).cloned().collect();
-        parity = parity_plan(&wanted, &new.topics);
+        parity = parity_plan(&wanted, &new.topics, new.identity.brokers.len());
         assessment.configs = configs::differences(old, new, &moving, &survey.refused_configs);
         if let (Ok(ours), Ok(theirs)) = (&old.access, &new.access) {
             access = access_plan(ours, theirs);

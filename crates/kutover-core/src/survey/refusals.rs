@@ -118,7 +118,10 @@ fn brokers(facets: &Facets<'_>, found: &mut Found) {
 /// L6.
 fn parity(facets: &Facets<'_>, found: &mut Found) {
     for difference in facets.parity.refusals() {
-        found.put(false, Code::Parity, difference.topic().as_str(), difference.to_string(), None);
+        let topic = difference.topic();
+        let waiver = difference.waiver().map(|field| Waiver::list(field, topic.as_str()));
+        let waived = waiver.is_some() && facets.plan.waived_replicas.includes(topic);
+        found.put(waived, Code::Parity, topic.as_str(), difference.to_string(), waiver);
     }
     // What is set on topics is made like it; brokers' defaults are not.
     for difference in facets.configs.iter().filter(|one| one.is_weaker_default()) {

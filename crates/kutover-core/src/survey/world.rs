@@ -118,6 +118,7 @@ fn plan() -> Plan {
         groups: BTreeMap::new(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::Named(["orders".into()].into()),
+        waived_replicas: Topics::none(),
         raised_retention: Topics::none(),
         fence: FencePolicy::Required,
         separation: SeparationPolicy::Required(Room::default()),

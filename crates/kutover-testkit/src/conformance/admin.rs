@@ -122,6 +122,24 @@ pub async fn a_fence_is_proven_while_it_stands(cluster: &dyn ClusterAdmin, name:
     first
 }
 
+/// Clause 4, for clusters that can be given a fence which shuts readers out as well: `cluster` has one.
+pub async fn a_fence_that_shuts_readers_out_is_taken_away(cluster: &dyn ClusterAdmin, name: &TopicName) {
+    let clause = Clause::new(
+        PORT,
+        4,
+        "a fence that shuts out an ordinary client which could read before is taken away again, and `raise_fence` is `Refused` and \
+         names the topic",
+    );
+    clause.ok(cluster.create_topic(&topic(name, 2)).await);
+    let topics = std::slice::from_ref(name);
+    for _ in 0..2 {
+        clause.ok(cluster.prove_open(topics).await);
+        let text = clause.refused(cluster.raise_fence(topics).await, ErrorKind::Refused);
+        clause.holds(text.contains(name.as_str()), text);
+    }
+    clause.ok(cluster.prove_open(topics).await);
+}
+
 async fn unproven(clause: Clause, cluster: &dyn ClusterAdmin, name: &TopicName) {
     match cluster.prove_fence(std::slice::from_ref(name)).await {
         Ok(proof) => clause.holds(false, proof),

@@ -110,6 +110,7 @@ pub(crate) fn plan(remove_old: bool) -> Plan {
         groups: [(group(), None)].into(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
+        waived_replicas: Topics::none(),
         raised_retention: Topics::none(),
         fence: FencePolicy::Required,
         // The worlds have no producer ids: what they are about is order, and this only waits.
