@@ -55,6 +55,10 @@ pub struct Sums {
     pub cutovers: u64,
     /// Of them, rolled back.
     pub rollbacks: u64,
+    /// Cutovers that were aborted, each time that one was.
+    pub aborts: u64,
+    /// Cutovers that the operator took back, since they were held with nothing left to wait for.
+    pub taken_back: u64,
     /// Controllers that died.
     pub crashes: u64,
     /// Controllers that slept.
@@ -96,6 +100,8 @@ impl Sums {
         self.events += outcome.events;
         self.cutovers += outcome.cutovers;
         self.rollbacks += outcome.rollbacks;
+        self.aborts += outcome.aborts;
+        self.taken_back += outcome.taken_back;
         self.crashes += outcome.crashes;
         self.pauses += outcome.pauses;
         self.resumes += outcome.resumes;
@@ -248,6 +254,8 @@ impl Batch {
             "accepted": sums.accepted,
             "cutovers": sums.cutovers,
             "rollbacks": sums.rollbacks,
+            "aborts": sums.aborts,
+            "taken_back": sums.taken_back,
             "crashes": sums.crashes,
             "pauses": sums.pauses,
             "resumes": sums.resumes,
@@ -273,8 +281,8 @@ impl Batch {
         let sums = &self.sums;
         let faults: Vec<_> = self.faults.iter().map(|(fault, struck)| format!("{fault} {struck}")).collect();
         format!(
-            "{} seeds, {} events in {:.1} s ({} per s)\n{} cutovers, {} rolled back; controllers: {} died, {} slept, {} \
-             went on\n{} records of {} producers: {} lost, {} returned, {} duplicated, {} out of order, {} \
+            "{} seeds, {} events in {:.1} s ({} per s)\n{} cutovers, {} rolled back, {} of them since they were held for \
+             good; {} aborts; controllers: {} died, {} slept, {} went on\n{} records of {} producers: {} lost, {} returned, {} duplicated, {} out of order, {} \
              deleted by retention before a group had read them; {} producers never moved\nat a switch a send \
              waited for {} ms at most, of it {} ms for room; {} ms while nothing went wrong; {} ms until a client was settled\n{} broken promises\nfaults: {}",
             self.seeds,
@@ -283,6 +291,8 @@ impl Batch {
             self.events_per_s(),
             sums.cutovers,
             sums.rollbacks,
+            sums.taken_back,
+            sums.aborts,
             sums.crashes,
             sums.pauses,
             sums.resumes,

@@ -259,6 +259,17 @@ pub struct Producer {
     pub moves: Vec<(u64, ClusterId)>,
 }
 
+/// A cutover that the operator took back, because it was held again and again with nothing left to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenBack {
+    /// When, in milliseconds since the world began.
+    pub at_ms: u64,
+    /// The state in which it was held.
+    pub state: Option<StateName>,
+    /// For what, in the machine's words.
+    pub why: String,
+}
+
 /// How the world stands at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct End {
@@ -297,6 +308,8 @@ pub struct Observed {
     pub controlled: Vec<(u64, u64)>,
     /// The TTL of the endpoint while it is switched, in milliseconds.
     pub ttl_ms: u64,
+    /// Every cutover that the operator took back so.
+    pub taken_back: Vec<TakenBack>,
     /// What a machine said of itself.
     pub broken: Vec<String>,
     /// Panics, of whatever task.
