@@ -103,8 +103,10 @@ pub struct Append {
 /// Something that a controller did to the world, or the world to itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// A cluster was made, or stood there before the first controller.
-    Made(Colour, IncarnationId, ClusterId),
+    /// A controller asks for a cluster, by this request; said when the call sets out, whatever becomes of it.
+    Requested(Colour, Nonce),
+    /// A cluster was made for a request, or stood there before the first controller.
+    Made(Colour, IncarnationId, ClusterId, Nonce),
     /// A compare-and-set of the first endpoint went through.
     Published(Box<Published>),
     /// A journal entry was appended under this term.
@@ -333,6 +335,13 @@ impl Observed {
             Act::Published(published) => published.owner.as_ref(),
             _ => None,
         })
+    }
+
+    /// Whether an act is that of the controller whose owner record stood then: an older one may do anything late.
+    pub fn is_in_force(&self, index: usize) -> bool {
+        let published = |acted: &&Acted| matches!(acted.act, Act::Published(_));
+        let publisher = self.acts[..index].iter().rev().find(published);
+        publisher.is_some_and(|publisher| publisher.by == self.acts[index].by)
     }
 
     /// Every segment that was ever told.

@@ -138,13 +138,14 @@ impl Journal for Ports {
 impl ClusterProvisioner for Ports {
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
         let (world, request) = (Arc::clone(&self.world), request.clone());
+        world.witness.act(Some(self.by), Act::Requested(colour, request.clone()));
         let provision = async move {
             let before = world.memory.cluster(colour).map(|cluster| cluster.cluster_id());
             let incarnation = world.memory.provisioner.provision(colour, &request).await?;
             let made = world.memory.cluster(colour).and_then(|cluster| {
                 let id = cluster.cluster_id();
                 world.learn(&incarnation.id, cluster);
-                (before.as_ref() != Some(&id)).then(|| Act::Made(colour, incarnation.id.clone(), id))
+                (before.as_ref() != Some(&id)).then(|| Act::Made(colour, incarnation.id.clone(), id, request))
             });
             Ok((incarnation, made))
         };

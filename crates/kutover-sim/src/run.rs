@@ -144,13 +144,14 @@ async fn world(seed: u64, options: &Options, beside: impl FnOnce(&Arc<World>)) -
 async fn first_cluster(world: &Arc<World>) {
     let provisioner = &world.memory.provisioner;
     provisioner.set_isolates(world.scene.isolates);
-    let Ok(first) = provisioner.provision(Colour::Blue, &Nonce::new("first")).await else { return };
+    let request = Nonce::new("first");
+    let Ok(first) = provisioner.provision(Colour::Blue, &request).await else { return };
     let Some(cluster) = world.memory.cluster(Colour::Blue) else { return };
     for (topic, partitions) in &world.scene.topics {
         cluster.add_topic(topic.as_str(), *partitions);
     }
     world.learn(&first.id, cluster.clone());
-    world.witness.act(None, Act::Made(Colour::Blue, first.id, cluster.cluster_id()));
+    world.witness.act(None, Act::Made(Colour::Blue, first.id, cluster.cluster_id(), request));
     let mut observed = world.witness.observed();
     observed.producers = world
         .scene

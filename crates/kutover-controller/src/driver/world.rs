@@ -362,7 +362,9 @@ impl World {
             };
         }
         self.still_says(term, keep).await?;
-        provisioner.destroy(&RemovalMark { incarnation: there.id, cluster_id: id }).await?;
+        if !without(Control::AbortLeaves) {
+            provisioner.destroy(&RemovalMark { incarnation: there.id, cluster_id: id }).await?;
+        }
         Ok(Answer::Done)
     }
 

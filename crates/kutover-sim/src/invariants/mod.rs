@@ -1,5 +1,6 @@
 //! The promises, one file each, checked against what really happened.
 
+mod abort_leaves_nothing;
 mod always_a_serving_colour;
 mod closed_stays_closed;
 mod comes_to_an_end;
@@ -57,6 +58,7 @@ pub const ALL: &[(&str, Check)] = &[
     (generation_only_grows::NAME, generation_only_grows::check),
     (always_a_serving_colour::NAME, always_a_serving_colour::check),
     (no_fence_left_on_active::NAME, no_fence_left_on_active::check),
+    (abort_leaves_nothing::NAME, abort_leaves_nothing::check),
     (resume_repeats_nothing::NAME, resume_repeats_nothing::check),
     (stall_is_bounded::NAME, stall_is_bounded::check),
     (comes_to_an_end::NAME, comes_to_an_end::check),

@@ -17,7 +17,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     for acted in &observed.acts {
         let at_ms = acted.at_ms;
         match &acted.act {
-            Act::Made(colour, incarnation, _) => {
+            Act::Made(colour, incarnation, ..) => {
                 let alone = standing.insert(*colour);
                 if !alone {
                     found.push(broken!("{incarnation} was made at {at_ms} ms while another {colour} stood"));
@@ -28,7 +28,7 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
                     found.push(broken!("{incarnation} was destroyed again at {at_ms} ms"));
                 }
                 let made = observed.acts.iter().find_map(|acted| match &acted.act {
-                    Act::Made(colour, _, made) if made == cluster => Some(*colour),
+                    Act::Made(colour, _, made, _) if made == cluster => Some(*colour),
                     _ => None,
                 });
                 if let Some(colour) = made {
