@@ -67,9 +67,11 @@ pub struct Sums {
     pub resumes: u64,
     /// Accepted records.
     pub accepted: u64,
+    /// Of them, those of producers that the strategy moves: without strangers'.
+    pub own: u64,
     /// Lost records.
     pub lost: u64,
-    /// Records that came back to their caller with an error.
+    /// Of `own`, those that came back to their caller with an error.
     pub returned: u64,
     /// Copies beyond the first.
     pub duplicated: u64,
@@ -106,6 +108,7 @@ impl Sums {
         self.pauses += outcome.pauses;
         self.resumes += outcome.resumes;
         self.accepted += outcome.count.accepted;
+        self.own += outcome.count.own;
         self.lost += outcome.count.lost;
         self.returned += outcome.count.returned;
         self.duplicated += outcome.count.duplicated;
@@ -216,10 +219,10 @@ impl Batch {
         }
         let enough = self.strategy == Strategy::Kutover && self.seeds >= ENOUGH && self.whole;
         // Who hands everything back loses nothing either. One world may hand back more than all of them do.
-        if enough && self.sums.returned * RETURNED_AT_MOST > self.sums.accepted {
-            let Sums { returned, accepted, .. } = self.sums;
+        if enough && self.sums.returned * RETURNED_AT_MOST > self.sums.own {
+            let Sums { returned, own, .. } = self.sums;
             wrong.push(format!(
-                "{returned} of {accepted} records came back to their caller, more than one in {RETURNED_AT_MOST}"
+                "{returned} of {own} records came back to their caller, more than one in {RETURNED_AT_MOST}"
             ));
         }
         if enough && self.level == Level::Heavy {
@@ -252,6 +255,7 @@ impl Batch {
             "producers": sums.producers,
             "groups": sums.groups,
             "accepted": sums.accepted,
+            "own": sums.own,
             "cutovers": sums.cutovers,
             "rollbacks": sums.rollbacks,
             "aborts": sums.aborts,
@@ -322,7 +326,7 @@ mod tests {
     fn a_run_in_which_too_many_records_came_back_is_no_success() {
         let options = Options { level: Level::Light, ..Options::default() };
         let mut batch = run_all(0..0, &options, None, |_| {});
-        (batch.sums.accepted, batch.sums.returned) = (100, 6);
+        (batch.sums.own, batch.sums.returned) = (100, 6);
         assert!(batch.wrong().is_empty(), "few worlds promise nothing of the kind");
         batch.seeds = ENOUGH;
         assert_eq!(batch.wrong(), ["6 of 100 records came back to their caller, more than one in 20"]);
