@@ -109,8 +109,6 @@ pub enum Act {
     Made(Colour, IncarnationId, ClusterId, Nonce),
     /// A compare-and-set of the first endpoint went through.
     Published(Box<Published>),
-    /// A journal entry was appended under this term.
-    Journalled(Term),
     /// A cluster refuses records of these topics.
     Fenced(ClusterId, Vec<TopicName>),
     /// It takes them again; asked for at this time, in milliseconds since the world began.
@@ -257,7 +255,7 @@ pub struct Producer {
     pub possibly_duplicated: u64,
     /// For how long its threads slept inside sends, in milliseconds: a seal waits for each of them.
     pub slept_ms: u64,
-    /// The clusters that it moved to, and when.
+    /// The clusters to which its gate was opened, and when: by the client's word, not by that of its receipts.
     pub moves: Vec<(u64, ClusterId)>,
 }
 
@@ -279,6 +277,8 @@ pub struct End {
     pub standing: BTreeMap<ClusterId, (Vec<TopicName>, bool)>,
     /// What stands at the first endpoint.
     pub published: Published,
+    /// The terms of the journal's entries, in order: also of those that landed when their writer was gone.
+    pub journal: Vec<Term>,
     /// What never came to its end.
     pub stuck: Vec<String>,
 }

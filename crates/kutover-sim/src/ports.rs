@@ -125,12 +125,7 @@ impl Journal for Ports {
             return self.call("journal.append", cut_off).await;
         }
         // Of an entry whose writer dies in the middle, the journal's own weather says what stays.
-        let append = async {
-            self.world.memory.journal.append(entry).await?;
-            self.world.witness.act(Some(self.by), Act::Journalled(entry.term));
-            Ok(())
-        };
-        self.call("journal.append", append).await
+        self.call("journal.append", self.world.memory.journal.append(entry)).await
     }
 }
 

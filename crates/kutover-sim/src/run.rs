@@ -341,7 +341,8 @@ fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
     let (mut observed, events, trace, lines) = world.witness.take();
     observed.appends = appends;
     observed.panics = panics::take();
-    observed.end = End { standing, published, stuck: observed.end.stuck };
+    let journal = world.memory.journal.entries().iter().map(|entry| entry.term).collect();
+    observed.end = End { standing, published, journal, stuck: observed.end.stuck };
     let (violations, count) = judge(&observed, world.scene.strategy);
     Outcome {
         seed,
