@@ -139,7 +139,11 @@ fn take_out(suites: &mut Suites<'_>, control: &Control, all: bool) -> Result<Row
 /// Whether the suite, or `only` a part of it, noticed.
 fn attempt(suites: &mut Suites<'_>, row: &mut Row, suite: Suite, only: Option<&'static str>) -> Result<bool> {
     row.tried.push(suite.name());
-    let Outcome::Caught { by, after } = suites.run(suite, only, &row.control)? else { return Ok(false) };
+    let (by, after) = match suites.run(suite, only, &row.control)? {
+        Outcome::Held => return Ok(false),
+        Outcome::Caught { by, after } => (by, after),
+        Outcome::Hung { by } => (by, None),
+    };
     row.caught.push(Catch { suite: suite.name(), by, after });
     Ok(true)
 }
