@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::run::{Options, Outcome, run};
 use crate::scene::Strategy;
-use crate::weather::{ELSEWHERE, Fault, Level, OUTLIVES_CALLER};
+use crate::weather::{ELSEWHERE, Fault, HERE, Level};
 
 /// Every so many seeds one is run twice, and has to give the same trace.
 const TWICE_EVERY: u64 = 50;
@@ -146,7 +146,7 @@ pub fn run_all(
         fired: FAULT_KINDS
             .into_iter()
             .filter(|kind| !ELSEWHERE.contains(kind))
-            .chain([OUTLIVES_CALLER])
+            .chain(HERE)
             .map(|kind| (kind, 0))
             .collect(),
         failed: Vec::new(),
@@ -321,6 +321,18 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What fires by itself would hide a fault that does nothing.
+    #[test]
+    fn an_effect_is_counted_only_where_its_fault_has_struck() {
+        let options = Options { level: Level::None, ..Options::default() };
+        let batch = run_all(0..3, &options, None, |_| {});
+        assert!(batch.sums.cutovers > 0);
+        for fault in Fault::ALL {
+            let Some(effect) = fault.effect() else { continue };
+            assert_eq!(batch.fired.get(effect), Some(&0), "{fault} by {effect}");
+        }
+    }
 
     #[test]
     fn a_run_in_which_too_many_records_came_back_is_no_success() {

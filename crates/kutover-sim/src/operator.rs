@@ -16,7 +16,7 @@ use tokio::time::Sleep;
 
 use crate::observed::{Act, TakenBack};
 use crate::ports::Ports;
-use crate::weather::{Fault, mostly_short, shaped};
+use crate::weather::{CONTROLLERS_MEET, Fault, mostly_short, shaped};
 use crate::witness::note;
 use crate::world::{Awake, Flag, World};
 
@@ -122,6 +122,9 @@ impl Operator {
             let beside = async {
                 if let Some(shape) = self.world.weather.strikes(Fault::SecondController) {
                     tokio::time::sleep(shaped(shape, 100, 60_000)).await;
+                    if !course.done.load(Ordering::Relaxed) {
+                        self.world.memory.faults.fire(CONTROLLERS_MEET);
+                    }
                     self.insist_once(&course).await;
                 }
             };
