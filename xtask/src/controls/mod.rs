@@ -25,7 +25,10 @@ use self::{
     report::{Catch, Report, Row},
     suite::{Outcome, Suite, Suites},
 };
-use crate::test::{Check, Context, Ran};
+use crate::{
+    evidence::Page,
+    test::{Check, Context, Ran},
+};
 
 /// What `cargo xtask controls` takes.
 #[derive(Args)]
@@ -58,6 +61,9 @@ pub(crate) const CHECKS: &[Check] = &[Check {
         let report = take_out_each(context, &[], context.nightly)?;
         print!("{report}");
         ensure!(report.survived().next().is_none(), "nothing notices when a defence is missing");
+        if context.nightly {
+            report.stands_in(&Page::read(context)?)?;
+        }
         Ok(Ran::Passed)
     },
 }];
