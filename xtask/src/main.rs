@@ -10,6 +10,7 @@ mod bench;
 mod clash;
 mod controls;
 mod docs;
+mod evidence;
 mod limited;
 mod lint;
 mod mutants;

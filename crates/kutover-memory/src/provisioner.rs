@@ -219,7 +219,7 @@ impl ClusterProvisioner for MemoryProvisioner {
                         ),
                     ));
                 }
-                cluster.kill();
+                cluster.end();
                 state.standing.remove(&colour);
                 state.gone.push(mark.incarnation.clone());
                 Ok(())
