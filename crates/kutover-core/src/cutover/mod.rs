@@ -12,6 +12,7 @@
 #![allow(clippy::large_enum_variant)]
 
 mod answer;
+mod back;
 mod command;
 mod connect;
 pub(crate) mod decide;
@@ -38,6 +39,8 @@ mod unmoved;
 mod watch;
 mod way_back;
 
+#[cfg(test)]
+mod back_tests;
 #[cfg(test)]
 mod barrier_tests;
 #[cfg(test)]
