@@ -11,6 +11,31 @@ use crate::owner::Target;
 use crate::ports::PartitionEnd;
 use crate::words::{Colour, Generation, Offset, TopicName, TopicPartition};
 
+/// Why the cluster that a rollback leaves cannot be closed: partitions in which the closing generation has segments are gone. Those
+/// that came to the other cluster after the switch were never there.
+pub(super) fn gone(
+    chain: &Chain,
+    closing: Generation,
+    known: &BTreeMap<TopicName, i32>,
+    now: &BTreeMap<TopicName, i32>,
+    colour: Colour,
+) -> Option<String> {
+    let has_segment = |topic: &TopicName, partition: i32| {
+        let place = TopicPartition::new(topic.clone(), partition);
+        chain.segments(&place).iter().any(|segment| segment.generation == closing)
+    };
+    known.iter().find_map(|(topic, count)| {
+        let stood = (0..*count).filter(|partition| has_segment(topic, *partition)).count();
+        let there = now.get(topic).copied().unwrap_or(0);
+        (usize::try_from(there).unwrap_or(0) < stood).then(|| {
+            format!(
+                "topic {topic} does not have its {stood} partitions on {colour} any more: make them again there, empty, so \
+                 that they can be closed"
+            )
+        })
+    })
+}
+
 /// A log that ends before its segment does, or before that even starts: its topic was deleted and made anew. The same is seen
 /// where Kafka itself has lost the end of a log (an unclean election).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -181,3 +181,21 @@ fn a_topic_that_grows_before_the_fence_stands_goes_back_too() {
     assert_eq!(generations, [2, 3], "closed on green, opened on blue");
     assert_eq!(matched.get(), 3);
 }
+
+/// What was added to blue after the switch was never on green, and is no reason to stay there.
+#[test]
+fn a_partition_that_was_added_at_home_after_the_switch_bars_no_way_back() {
+    let of_blue = || vec![end(0, 100), end(1, 100), end(2, 7)];
+    let mut world = World::new(plan(), vec![]).but(|command, _| match command {
+        Command::ProveFence { old, .. } if old.colour == Colour::Blue => proven(of_blue()),
+        Command::ReadEnds { old, .. } if old.colour == Colour::Blue => ends(&of_blue()),
+        _ => None,
+    });
+    world.rollback = Some(number("prove the fence"));
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}: {:?}", world.holds());
+    assert_eq!(world.holds(), Vec::<&str>::new());
+    let found: Vec<(u64, i64)> =
+        segments(&world, &place(2)).iter().map(|segment| (segment.generation.0, segment.start.0)).collect();
+    assert_eq!(found, [(1, 0), (3, 7)]);
+}

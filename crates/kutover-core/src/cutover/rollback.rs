@@ -15,7 +15,7 @@ use super::{
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
 use crate::ports::PartitionEnd;
-use crate::words::{Millis, Offset, TopicName, TopicPartition};
+use crate::words::{Millis, Offset, TopicPartition};
 
 /// Partitions that a note names.
 const NAMED: usize = 10;
@@ -162,14 +162,9 @@ impl Cutover {
             (Rollback::Topics, Cause::Answer(Answer::TopicsMatched { notes, there, .. })) => {
                 let known = &mut way.redirected.prepared.verified.topics;
                 let now = self.plan.moving(&there);
-                let missing =
-                    |(topic, count): &(&TopicName, &i32)| now.get(*topic).is_none_or(|there| there < *count);
-                if let Some((gone, count)) = known.iter().find(missing) {
-                    return Next::Hold(format!(
-                        "topic {gone} does not have its {count} partitions on {} any more: make them again there, empty, so \
-                         that they can be closed",
-                        away.colour
-                    ));
+                let closing = way.redirected.target.generation;
+                if let Some(why) = back::gone(&self.progress.chain, closing, known, &now, away.colour) {
+                    return Next::Hold(why);
                 }
                 // What was made there since goes back like the others.
                 let grown = *known != now;
