@@ -120,6 +120,32 @@ fn a_fence_that_cannot_be_proven_stalls_for_twice_the_deadline() {
     assert!((2 * barrier..5 * barrier / 2).contains(&stalled), "{stalled} ms");
 }
 
+/// A fence that goes between the act and its proof is raised again, on the way there and on the way back. All of it is one
+/// hold.
+#[test]
+fn a_fence_that_goes_before_it_is_proven_is_raised_again() {
+    for (colour, rollback) in [(Colour::Blue, None), (Colour::Green, Some(number("observe the drain")))] {
+        let mut refused = 0;
+        let mut world = World::new(plan(), vec![]).but(move |command, _| match command {
+            Command::ProveFence { old, .. } if old.colour == colour && refused < 3 => {
+                refused += 1;
+                Some(Err(failure(ErrorKind::Refused)))
+            }
+            _ => None,
+        });
+        world.rollback = rollback;
+        let (stop, world) = world.run();
+        assert!(matches!(stop, Stop::Complete | Stop::RolledBack(_)), "{colour}: {stop:?}");
+        let of_it = rollback.map_or(0, |at| at + 1);
+        let fences: Vec<_> =
+            world.commands[of_it..].iter().filter(|name| name.ends_with(" the fence")).copied().collect();
+        assert_eq!(fences, ["raise the fence", "prove the fence"].repeat(4), "{colour}");
+        assert_eq!(world.holds().len(), 1, "{colour}: {:?}", world.events);
+        let resumed = world.events.iter().filter(|event| matches!(event, Event::Resumed { .. })).count();
+        assert_eq!(resumed, 1, "{colour}");
+    }
+}
+
 fn blue_takes_no_start_offsets(command: &Command) -> Option<Result<Answer, ProviderError>> {
     let why = || "group audit: its coordinator does not answer".to_owned();
     matches!(command, Command::FreshenStarts { .. }).then(|| Ok(Answer::StartsFresh { silent: Some(why()) }))

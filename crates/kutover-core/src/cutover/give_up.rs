@@ -1,7 +1,7 @@
 //! What becomes of a way back when the cluster that is left does not answer, or answers and does not do what is asked.
 
 use super::way_back::{Barrier, Rollback, WayBack};
-use super::{Cutover, Event, Next, State};
+use super::{Cutover, Event, Fencing, Next, State};
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::Millis;
 
@@ -28,6 +28,19 @@ impl Cutover {
                 Next::After(self.plan.timings.retry_ms)
             }
         }
+    }
+
+    /// A proof that was refused is taken again on a fence that is raised again: somebody may have taken it away.
+    pub(super) fn raise_again(&mut self, error: &ProviderError) -> bool {
+        if error.kind != ErrorKind::Refused {
+            return false;
+        }
+        match &mut self.progress.state {
+            State::Fencing(_, step @ Fencing::Prove) => *step = Fencing::Raise,
+            State::RollingBack(_, step @ Rollback::Prove) => *step = Rollback::Raise,
+            _ => return false,
+        }
+        true
     }
 
     /// The cluster that is left serves, and does not say which groups it has: nobody is kept there for that. The drain asks

@@ -308,9 +308,11 @@ impl Cutover {
                 if let State::Retiring(_, _, step @ Retirement::Mark) = &mut self.progress.state {
                     (*step, marking) = (Retirement::Prove, true);
                 }
+                let refused = self.raise_again(error);
                 self.held(now, error.to_string());
                 if let Some(hold) = &mut self.hold {
                     hold.marking |= marking;
+                    hold.refused |= refused;
                 }
                 self.give_up_barrier(now, error);
                 self.give_up_restoring(now, error);
