@@ -290,6 +290,7 @@ impl Cutover {
             _ if pending.freshens => {
                 self.look(now, Cause::Answer(Answer::StartsFresh { silent: Some(error.to_string()) }));
             }
+            kind if self.is_answer(kind) => self.look(now, Cause::Answer(Answer::Done)),
             // Before the deployment is ours nothing is waited for: what is refused then is for a person to put right.
             ErrorKind::Refused | ErrorKind::Invalid if matches!(self.boot, Boot::TakeTerm | Boot::Claim) => {
                 self.stop(Stop::Refused(error.to_string()));
