@@ -83,7 +83,7 @@ pub struct Timings {
     pub command_timeout_ms: u64,
     /// The first wait after a failure; it doubles up to thirty-two times as long.
     pub retry_ms: u64,
-    /// How long a rollback tries to fence a cluster that does not answer before it goes back without a barrier.
+    /// How long a rollback tries to fence a cluster that does not answer, or refuses, before it goes back without a barrier.
     pub barrier_ms: u64,
     /// How long a hold may last before the cutover aborts (before Redirecting) or stops (after). `None`: for ever.
     pub hold_limit_ms: Option<u64>,
