@@ -186,7 +186,8 @@ async fn admins_that_break_a_clause_are_rejected() {
 #[tokio::test]
 async fn an_admin_that_asks_no_reader_is_rejected() {
     let (_world, cluster) = cluster().await;
-    let suite = admin::a_fence_that_shuts_readers_out_is_taken_away(&cluster, &"orders".into());
+    let topic = "orders".into();
+    let suite = admin::a_fence_that_shuts_readers_out_is_taken_away(&cluster, &topic);
     rejected("ClusterAdmin, clause 4", suite).await;
 }
 
