@@ -62,11 +62,28 @@ async fn the_provisioner_keeps_its_contract() {
         let (world, blue) = with_blue(world).await;
         provision::check_all(&world.provisioner, Colour::Blue).await;
         provision::nothing_there_is_none(&world.provisioner, Colour::Green).await;
+        let begin = async || {
+            world.provisioner.set_making(Colour::Green, true);
+            let error = world.provisioner.provision(Colour::Green, &provision::request()).await.unwrap_err();
+            assert_eq!((error.kind, error.outcome), (ErrorKind::Unavailable, Outcome::Unknown), "{error}");
+        };
+        provision::what_is_being_made_is_not_nothing(&world.provisioner, Colour::Green, begin).await;
+        world.provisioner.set_making(Colour::Green, false);
+        provision::the_same_request_gives_the_same_incarnation(&world.provisioner, Colour::Green).await;
         let reaches = async |servers: &[String]| {
             let controllers = servers.iter().all(|server| server.ends_with(":9093"));
             world.provisioner.cluster_at(servers).is_some_and(|cluster| controllers || !cluster.is_isolated())
         };
         provision::an_isolation_is_undone_by_its_own_nonce(&world.provisioner, Colour::Blue, reaches).await;
+        blue.add_topic("t", 1);
+        blue.produce(&TopicPartition::new("t", 0), record("x")).unwrap();
+        let data = async |servers: &[String]| {
+            let cluster = world.provisioner.cluster_at(servers).unwrap();
+            cluster.log(&TopicPartition::new("t", 0), Offset(0))
+        };
+        provision::an_isolation_leaves_the_data(&world.provisioner, Colour::Blue, data).await;
+        world.provisioner.set_isolates(false);
+        provision::what_cannot_isolate_says_so(&world.provisioner, Colour::Blue).await;
         provision::the_marked_is_destroyed_for_good(&world.provisioner, Colour::Blue, &blue.cluster_id())
             .await;
         assert_eq!(
