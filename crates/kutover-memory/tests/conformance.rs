@@ -42,6 +42,8 @@ fn record(payload: &str) -> StoredRecord {
 async fn dns_keeps_its_contract() {
     for world in worlds() {
         dns::check_all(Arc::new(world.dns.clone()), &"a.test".into()).await;
+        let hold = (async || world.dns.hide_for(usize::MAX), async || world.dns.hide_for(0));
+        dns::one_server_behind_hides_it(&world.dns, &"a.test".into(), hold, 1_000).await;
         world.dns.spoil_owner(&"a.test".into());
         dns::a_spoilt_owner_record_is_invalid(&world.dns, &"a.test".into()).await;
     }
@@ -269,6 +271,24 @@ async fn a_watch_keeps_its_contract() {
         lead_to(7).await
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_fails_and_recovers() {
+    let answer = || EndpointAnswer::Found { addresses: vec![[127, 0, 0, 7].into()], owner: None, ttl_ms: 0 };
+    let set = RecordSet { ttl_s: 0, data: RecordData::Addresses(vec![[127, 0, 0, 7].into()]) };
+    let at = "a.test".into();
+    for world in worlds() {
+        let recover = async || {
+            world.dns.overwrite(&at, Published { endpoint: Some(set.clone()), owner: None });
+            answer()
+        };
+        world.dns.spoil_owner(&at);
+        watch::a_failure_is_an_answer_and_is_tried_again(&world.dns.watch(&at), recover).await;
+        world.dns.spoil_owner(&at);
+        let resolver = MemoryResolver::new(&world.dns, "resolver", ResolverOptions::default());
+        watch::a_failure_is_an_answer_and_is_tried_again(&resolver.watch(&at), recover).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]
