@@ -170,7 +170,8 @@ impl KafkaAdmin {
                 (None, None) => *rights = Rights::unclear("it has no leader"),
             }
         }
-        let chunks = led.iter().flat_map(|(leader, places)| places.chunks(CHUNK).map(move |some| (*leader, some)));
+        let chunks =
+            led.iter().flat_map(|(leader, places)| places.chunks(CHUNK).map(move |some| (*leader, some)));
         let client = &client;
         let asked: Vec<_> = chunks.map(|(leader, places)| rights_at(client, leader, places)).collect();
         let answered: Vec<_> = stream::iter(asked).buffer_unordered(LEADERS_AT_ONCE).collect().await;

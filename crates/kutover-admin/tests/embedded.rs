@@ -33,7 +33,8 @@ async fn keeps_the_ports_contracts() {
     let (cluster, admin) = world(3).await;
     conformance::admin::a_cluster_knows_itself(&admin).await;
     conformance::admin::ends_of_a_missing_topic_are_an_error(&admin, &"missing".into()).await;
-    conformance::admin::start_offsets_leave_commits_alone(&admin, &"billing".into(), &"starts".into()).await;
+    let billing = "billing".into();
+    conformance::admin::start_offsets_leave_commits_alone(&admin, &admin, &billing, &"starts".into()).await;
     let proof = conformance::admin::a_fence_is_proven_while_it_stands(&admin, &"fenced".into()).await;
     assert_eq!(proof.kind, FenceKind::Hook);
     conformance::admin::the_fence_is_no_access(&admin, &"access".into()).await;
@@ -46,6 +47,8 @@ async fn keeps_the_ports_contracts() {
     let producer = producer(&ordinary(&cluster.bootstrap_servers()).await).await;
     let append = async || write(&producer, &places[0], 1).await.expect("written");
     conformance::lag::ranges_are_read_after_the_call(&admin, &places[0], append).await;
+    let change = async || cluster.set_cluster_id(&"another".into());
+    conformance::admin::a_changed_cluster_is_noticed(&admin, change).await;
 }
 
 #[tokio::test]

@@ -39,10 +39,12 @@ pub async fn contracts(cluster: &Incarnation) {
     conformance::admin::topics_are_made_once_and_grow(&admin, &"made".into()).await;
     conformance::admin::an_unknown_config_is_named(&admin, &"odd".into(), "no.such.config").await;
     conformance::admin::ends_of_a_missing_topic_are_an_error(&admin, &"missing".into()).await;
-    conformance::admin::start_offsets_leave_commits_alone(&admin, &"starter".into(), &"starts".into()).await;
+    let starter = "starter".into();
+    conformance::admin::start_offsets_leave_commits_alone(&admin, &admin, &starter, &"starts".into()).await;
     let proof = conformance::admin::a_fence_is_proven_while_it_stands(&admin, &"fenced".into()).await;
     assert!(proof.ends.iter().all(|end| end.leader_end.is_some()), "{proof:?}");
     conformance::admin::the_fence_is_no_access(&admin, &"access".into()).await;
+    conformance::admin::a_lift_takes_nothing_else(&admin, &"lifted".into(), &"beside".into()).await;
     conformance::admin::what_is_granted_stays(&admin).await;
     conformance::admin::configs_are_set_and_taken_away(&admin, &"configured".into()).await;
     conformance::admin::what_is_left_of_a_fence_is_named(&admin, &"traced".into()).await;
