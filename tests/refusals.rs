@@ -108,7 +108,9 @@ async fn an_advertised_address_that_nobody_listens_on() {
 async fn connect_workers_that_do_not_answer() {
     let world = World::start().await;
     let workers = |colour| {
-        format!("\n[clusters.{colour}.connect]\nurl = \"http://127.0.0.1:1\"\ntopics = [\"connect-offsets\"]\n")
+        format!(
+            "\n[clusters.{colour}.connect]\nurl = \"http://127.0.0.1:1\"\ntopics = [\"connect-offsets\"]\n"
+        )
     };
     let text = world.text() + &workers("blue") + &workers("green");
     let both = ["blue", "green"].map(|colour| ("connect".to_owned(), format!("workers of {colour}")));

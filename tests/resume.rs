@@ -70,6 +70,10 @@ async fn up_goes_on_where_it_was_ended() {
     let again =
         format!("nothing was undone, and what was done stands in the journal: run `kutover up {file}` again");
     assert!(said.contains(&again), "{said}");
+    let plan = kutover(&["plan", "--watch", "1", "--json", &file]);
+    assert!(plan.stderr.contains("a cutover is under way, and stands in fencing"), "{}", plan.stderr);
+    assert_eq!(report(&plan)["under_way"], "fencing");
+
     let published = zone(directory.path());
     assert!(published.contains("generation=2;") && published.contains("127.8.8.2"), "{published}");
 

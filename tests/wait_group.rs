@@ -50,7 +50,7 @@ async fn a_group_is_released_when_it_has_read_the_old_cluster() {
     let file = path.to_str().expect("UTF-8");
 
     let told = directory.path().join("told");
-    let script = format!("echo $KUTOVER_GROUP $KUTOVER_COLOUR > '{}'", told.display());
+    let script = format!("echo deployed; echo $KUTOVER_GROUP $KUTOVER_COLOUR > '{}'; exit 7", told.display());
     let mut waits = command();
     waits.args(["wait-group", file, "billing", "--every", "1", "--json", "--", "sh", "-c", &script]);
     let (mut waits, mut said) = started(&mut waits);
@@ -60,7 +60,7 @@ async fn a_group_is_released_when_it_has_read_the_old_cluster() {
     let typo = run(command().args(["wait-group", file, "biling", "--every", "1"]));
     assert_eq!(typo.status, Some(2), "{}", typo.stderr);
     assert!(typo.stderr.contains("does not wait for biling"), "{}", typo.stderr);
-    let late = run(command().args(["wait-group", file, "billing", "--every", "1", "--limit", "1"]));
+    let late = run(command().args(["wait-group", file, "billing", "--every", "3600", "--limit", "1"]));
     assert_eq!(late.status, Some(1), "{}", late.stderr);
     assert!(late.stderr.contains("is not released"), "{}", late.stderr);
     assert!(!told.exists());
@@ -71,14 +71,20 @@ async fn a_group_is_released_when_it_has_read_the_old_cluster() {
     let read = ends.into_iter().map(|end| (end.place, end.high_watermark)).collect();
     admin.set_start_offsets(&GroupId::new("billing"), &read).await.expect("a commit");
     until(&mut said, "group billing goes on to green");
-    assert!(waits.0.wait().expect("its end").success());
-    let mut report = String::new();
-    waits.0.stdout.take().expect("its stdout").read_to_string(&mut report).expect("read");
-    let report: Value = serde_json::from_str(&report).expect("one object");
+    assert_eq!(waits.0.wait().expect("its end").code(), Some(7), "the command's own status");
+    let mut shown = String::new();
+    waits.0.stdout.take().expect("its stdout").read_to_string(&mut shown).expect("read");
+    let lines: Vec<&str> = shown.lines().collect();
+    let ["deployed", report] = lines[..] else { panic!("the object is not the last line: {shown}") };
+    let report: Value = serde_json::from_str(report).expect("one object");
     assert_eq!(report["schema"], "kutover.wait-group/1");
     assert_eq!((&report["released"], &report["colour"]), (&Value::from(true), &Value::from("green")));
     assert_eq!(std::fs::read_to_string(&told).expect("the hook ran").trim(), "billing green");
     until(&mut up, "● complete");
+    // `up` may be run again, and finds nothing to do: who is released stays so.
+    assert_eq!(run(command().args(["up", file])).status, Some(0));
+    let again = run(command().args(["wait-group", file, "billing", "--every", "1", "--limit", "60"]));
+    assert_eq!(again.status, Some(0), "{}", again.stderr);
 
     // It is over: a slip of the pen is told all the same, and nobody is released for the way back before that has begun.
     let typo = run(command().args(["wait-group", file, "biling", "--every", "1", "--limit", "1"]));

@@ -32,8 +32,9 @@ def fail(why):
 class Colour:
     """One colour's directory."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, lock=None):
         self.directory = directory
+        self.lock = lock
         directory.mkdir(parents=True, exist_ok=True)
 
     def path(self, name):
@@ -55,7 +56,20 @@ class Colour:
         return subprocess.run(
             [TERRAFORM, f"-chdir={CONFIGURATION}", *words],
             env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            # Should this program be killed, Terraform goes on, and holds the lock for as long.
+            pass_fds=[] if self.lock is None else [self.lock],
         )
+
+    def change(self, act):
+        """Terraform's `act` on what the variables say."""
+        return self.terraform(
+            act, "-auto-approve", "-input=false", "-no-color",
+            f"-state={self.path('state')}", f"-var-file={self.path('variables.tfvars.json')}",
+        )
+
+    def holds_something(self):
+        """Whether Terraform knows of anything that it has made."""
+        return bool((self.load("state") or {}).get("resources"))
 
     def output(self):
         """The incarnation as Terraform's state has it."""
@@ -83,11 +97,13 @@ class Colour:
             self.path("ended").unlink()
             if ended["status"] == 0:
                 return
+            if ended["undone"]:
+                reply(refused=f"terraform {act} failed, and what it had made was destroyed: {ended['said']}")
             fail(f"terraform {act}: {ended['said']}")
         # The lock goes on to the process that is started: there is no moment in which nobody holds it.
         with open(self.path("log"), "a") as log:
             subprocess.Popen(
-                [sys.executable, __file__, "--background", str(self.directory), json.dumps(job)],
+                [sys.executable, __file__, "--background", str(self.directory), json.dumps(job), str(lock.fileno())],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=[lock.fileno()], start_new_session=True,
             )
         reply(pending=f"terraform {act} was begun in {self.directory}")
@@ -102,22 +118,23 @@ class Colour:
         self.save("variables.tfvars.json", job["variables"])
         done = self.terraform("init", "-input=false", "-no-color")
         if done.returncode == 0:
-            done = self.terraform(
-                job["act"], "-auto-approve", "-input=false", "-no-color",
-                f"-state={self.path('state')}", f"-var-file={self.path('variables.tfvars.json')}",
-            )
+            done = self.change(job["act"])
         print(done.stdout, done.stderr, flush=True)
+        undone = False
+        if done.returncode != 0 and not self.load("there"):
+            # A cluster that is half made is taken away again, as stacks are.
+            undone = not self.holds_something() or self.change("destroy").returncode == 0
         if done.returncode == 0:
             # Here, and not when it is asked for again: whoever began it may have given up, and what stands is told of.
             self.stands(job["then"])
         errors = [line.strip("╷│╵ ") for line in done.stderr.splitlines()]
         said = " ".join(line for line in errors if line) or "it said nothing"
-        self.save("ended", {"job": job, "status": done.returncode, "said": said[-400:]})
+        self.save("ended", {"job": job, "status": done.returncode, "undone": undone, "said": said[-400:]})
 
 
 def main():
     if sys.argv[1:2] == ["--background"]:
-        Colour(pathlib.Path(sys.argv[2])).background(json.loads(sys.argv[3]))
+        Colour(pathlib.Path(sys.argv[2]), int(sys.argv[4])).background(json.loads(sys.argv[3]))
         return
     asked = json.load(sys.stdin)
     if asked["schema"] != "kutover.provisioner/1":
@@ -144,6 +161,8 @@ def main():
                 lock = colour.free()
                 there = colour.load("there")
                 lock.close()
+                if not there and colour.holds_something():
+                    reply(pending=f"what Terraform has made in {colour.directory} is no whole cluster: `provision` carries it on")
             reply(incarnation=there and there["incarnation"])
         case "isolate" | "put-back":
             if not there or there["incarnation"]["id"] != asked["incarnation"]:
@@ -157,6 +176,9 @@ def main():
             reply()
         case "destroy":
             if there and there["incarnation"]["id"] == asked["incarnation"]:
+                lives = there["incarnation"].get("cluster_id", asked["cluster_id"])
+                if lives != asked["cluster_id"]:
+                    reply(refused=f"cluster {lives} lives there, not {asked['cluster_id']}")
                 colour.carry_out("destroy", {**names, "isolations": there["isolations"]}, None)
             reply()
         case act:

@@ -10,7 +10,7 @@
 //! - A load balancer is the forwarder on that address. librdkafka resolves names by the system's resolver, which knows
 //!   neither BIND nor MiniStack's balancers: so the stack's `Bootstrap` names the address. Endpoints point at the name.
 //!
-//! What is not: the program, its configuration, every request that it makes, the template, Kafka, and the producers, which
+//! What is not: the program, its configuration, every request that it makes, Kafka, and the producers, which
 //! find their cluster through BIND.
 
 mod account;

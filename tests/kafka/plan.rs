@@ -14,8 +14,9 @@ use krafka::{Kafka, Record};
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_core::ports::{ClusterAdmin as _, Incarnation};
 use kutover_core::words::TopicName;
+use kutover_lab::Tools;
 use kutover_testkit::conformance::survey;
-use kutover_tests::kutover;
+use kutover_tests::{Run, kutover};
 use kutover_tests_kafka::clients::{commit, make_topics, write};
 use kutover_tests_kafka::raw::RawBroker;
 use kutover_tests_kafka::world::{TwoClusters, client};
@@ -138,6 +139,46 @@ async fn spoil(world: &TwoClusters, verifies: bool) -> Kafka {
     access(&kafka).await;
     hang(&kafka, &world.blue.bootstrap[0], verifies, ("pay", 1)).await;
     kafka
+}
+
+/// Nobody reads past it, however long one waits; the command that is named ends it, and then it is drained.
+async fn a_hanging_transaction_is_no_drain(world: &TwoClusters, kafka: &Kafka) {
+    // Where somebody pays at the same time, that is another partition.
+    commit(kafka, "auditing", "pay", 2, 0).await;
+    let file = world
+        .configuration("topics = [\"pay\"]\nwaive_groups = [\"billing\"]")
+        .to_str()
+        .expect("UTF-8")
+        .to_owned();
+    let drain = async || {
+        let file = file.clone();
+        let run = tokio::task::spawn_blocking(move || kutover(&["drain", &file, "--every", "1", "--json"]));
+        run.await.expect("it ran")
+    };
+    let in_the_way = |run: &Run| {
+        let mut lines =
+            run.stderr.lines().filter(|line| line.contains("group auditing, topic pay, partition 1: "));
+        lines.next().map(str::to_owned)
+    };
+    let run = drain().await;
+    assert_eq!(run.status, Some(1), "{}", run.stderr);
+    let why = in_the_way(&run).unwrap_or_else(|| panic!("{}", run.stderr));
+    let (_, command) = why.split_once("to end it: ").unwrap_or_else(|| panic!("{why}"));
+    end_it(&command.replace("BROKER", &world.blue.bootstrap[0])).await;
+    let until = Instant::now() + Duration::from_secs(60);
+    while let Some(why) = in_the_way(&drain().await) {
+        assert!(Instant::now() < until, "{why}");
+    }
+}
+
+/// Runs what the operator is told to run, with the newest tools: brokers before 3.0 came without.
+async fn end_it(command: &str) {
+    let tools = Tools::from_env();
+    let class_path = tools.class_path("4.3.1".parse().expect("a version")).await.expect("the tools");
+    let mut program = tokio::process::Command::new(&tools.java);
+    program.args(["-Xmx128m", "-cp", &class_path, "org.apache.kafka.tools.TransactionsCommand"]);
+    let output = program.args(command.split_whitespace().skip(1)).output().await.expect("it runs");
+    assert!(output.status.success(), "`{command}`: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// What must be there whatever the old version.
@@ -285,6 +326,7 @@ async fn from_3_9_2_to_4_3_1() {
     let (ready, status) = plan(&world.configuration(WAIVED)).await;
     assert_eq!((refusals(&ready), status), (named(&[]), Some(0)), "{ready}");
     each_alone(&world).await;
+    a_hanging_transaction_is_no_drain(&world, &kafka).await;
     assert_eq!(ready["outcome"], "ready");
     let blue = admin(&world.blue).await;
     looks_keep_their_contract(&kafka, &world.blue, &blue).await;
@@ -385,7 +427,7 @@ async fn kinds_of_groups(world: &TwoClusters) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_2_8_2_to_4_3_1() {
     let Some(world) = TwoClusters::start("from_2_8_2_to_4_3_1", "2.8.2", "4.3.1").await else { return };
-    let _kafka = spoil(&world, false).await;
+    let kafka = spoil(&world, false).await;
     let (refused, status) = plan(&world.configuration("")).await;
     assert_eq!(status, Some(3), "{refused}");
     // Before 3.0 nobody can list transactional ids: that they are not known is said, and refused over.
@@ -397,5 +439,6 @@ async fn from_2_8_2_to_4_3_1() {
     assert_eq!(unknown(&refused), ["topic private of blue", "transactional ids"], "{refused}");
     let (ready, status) = plan(&world.configuration(WAIVED)).await;
     assert_eq!((refusals(&ready), status), (named(&[]), Some(0)), "{ready}");
+    a_hanging_transaction_is_no_drain(&world, &kafka).await;
     survey::a_missing_call_is_unsupported(&admin(&world.blue).await).await;
 }

@@ -2,10 +2,10 @@
 //!
 //! The measuring itself is in `kutover-bench`, so that xtask stays quick to build.
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::test::Context;
+use crate::{programs, test::Context};
 
 #[derive(Args)]
 pub(crate) struct BenchArgs {
@@ -18,7 +18,7 @@ pub(crate) struct BenchArgs {
     /// Runs of each contender; medians are compared
     #[arg(long)]
     rounds: Option<u32>,
-    /// Records in one run
+    /// Records in one run (of `producer`)
     #[arg(long)]
     records: Option<u32>,
 }
@@ -38,15 +38,12 @@ pub(crate) fn run(args: BenchArgs) -> Result<()> {
         What::Producer => "producer",
         What::Drain => "drain",
     };
-    let mut options: Vec<String> = Vec::new();
-    if json {
-        options.push("--json".into());
-    }
+    let mut options: Vec<String> = vec![what.into()];
+    options.extend(json.then(|| "--json".into()));
     for (name, value) in [("--rounds", rounds), ("--records", records)] {
         if let Some(value) = value {
             options.extend([name.to_owned(), value.to_string()]);
         }
     }
-    let run = ["run", "--quiet", "--release", "--package", "kutover-bench", "--", what];
-    Context::new(false)?.cargo(run).args(options).quiet().run().with_context(|| format!("bench {what}"))
+    programs::run_one(&Context::new(false)?, "kutover-bench", &["--release"], &options)
 }

@@ -10,6 +10,7 @@ mod bench;
 mod clash;
 mod controls;
 mod docs;
+mod evidence;
 mod limited;
 mod lint;
 mod mutants;
@@ -34,7 +35,7 @@ struct Cli {
 enum Task {
     /// Runs the tests, section by section, and counts what passed, failed and was skipped
     Test(test::TestArgs),
-    /// Measures the producer against a bare client
+    /// Measures the producer against a bare client, or the drain proof against Kafka's own
     Bench(bench::BenchArgs),
     /// Shows on real Kafka what stock clients lose that take their producer id along, and that separation mends it
     Clash(clash::ClashArgs),

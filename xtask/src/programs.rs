@@ -71,7 +71,7 @@ pub(crate) fn build<'a>(context: &Context, args: impl IntoIterator<Item = &'a st
 ///
 /// It does not compile.
 pub(crate) fn build_one(context: &Context, name: &str, options: &[&str]) -> Result<Program> {
-    let args = ["build", "--quiet", "--workspace", "--bin", name].into_iter().chain(options.iter().copied());
+    let args = ["build", "--workspace", "--bin", name].into_iter().chain(options.iter().copied());
     let programs = build(context, args)?;
     let found = programs.into_iter().find(|program| program.kind == "bin" && program.target == name);
     found.with_context(|| format!("cargo has built no {name}"))

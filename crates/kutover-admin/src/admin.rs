@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use futures_core::Stream;
@@ -30,6 +30,8 @@ pub struct KafkaAdmin {
     pub(crate) kafka: Kafka,
     pub(crate) admin: Arc<AdminClient>,
     pub(crate) fence: Fence,
+    /// Topics that could be read before a fence of this client's, until it is proven that they can be under it.
+    pub(crate) unproven: Mutex<BTreeSet<TopicName>>,
 }
 
 impl std::fmt::Debug for KafkaAdmin {
@@ -48,7 +50,7 @@ impl KafkaAdmin {
         let kafka = open(&config, &config.bootstrap, &config.properties, CONTROLLER_CLIENT_ID).await?;
         let admin = Arc::new(kafka.admin().default_api_timeout(config.timeouts.call));
         let fence = Fence::new(&config.fence, &admin);
-        Ok(Self { config, kafka, admin, fence })
+        Ok(Self { config, kafka, admin, fence, unproven: Mutex::default() })
     }
 
     /// A new client under the probe's name, by the ordinary clients' path.
@@ -56,8 +58,13 @@ impl KafkaAdmin {
         let config = &self.config;
         let bootstrap =
             if config.client_bootstrap.is_empty() { &config.bootstrap } else { &config.client_bootstrap };
-        let properties = config.probe_properties.as_ref().unwrap_or(&config.properties);
-        open(config, bootstrap, properties, PROBE_CLIENT_ID).await
+        open(config, bootstrap, config.of_the_probe(), PROBE_CLIENT_ID).await
+    }
+
+    /// Whom the cluster takes the probe for, as far as its properties tell.
+    pub(crate) fn probes_principal(&self) -> String {
+        let name = security::principal(self.config.of_the_probe());
+        name.unwrap_or_else(|| format!("the client {PROBE_CLIENT_ID}"))
     }
 }
 
@@ -135,8 +142,7 @@ impl ClusterAdmin for KafkaAdmin {
     }
 
     async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind> {
-        self.fence.switch().raise(&fenceable(topics)).await?;
-        Ok(self.fence.switch().kind())
+        self.raise(&fenceable(topics)).await
     }
 
     async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {

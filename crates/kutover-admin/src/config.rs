@@ -61,6 +61,13 @@ pub struct AdminConfig {
     pub timeouts: Timeouts,
 }
 
+impl AdminConfig {
+    /// The probe's own security properties, or everybody's.
+    pub(crate) fn of_the_probe(&self) -> &BTreeMap<String, String> {
+        self.probe_properties.as_ref().unwrap_or(&self.properties)
+    }
+}
+
 impl fmt::Debug for AdminConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Property values can be secrets: names only.

@@ -17,9 +17,9 @@ use kutover_core::words::{Offset, TopicPartition};
 use crate::admin::KafkaAdmin;
 
 /// Fetch by topic name: 13 and later go by id.
-const NAMED: i16 = 12;
+pub(crate) const NAMED: i16 = 12;
 /// The first with record batches and isolation levels (KIP-98).
-const FIRST: i16 = 4;
+pub(crate) const FIRST: i16 = 4;
 /// How long a broker may hold a fetch. There is always something below the end to answer.
 const HOLD_MS: i32 = 10;
 

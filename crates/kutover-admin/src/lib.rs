@@ -21,6 +21,7 @@ mod lag;
 mod probe;
 mod producer_ids;
 mod proof;
+mod readers;
 mod security;
 mod survey;
 mod tail;

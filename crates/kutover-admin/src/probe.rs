@@ -22,9 +22,9 @@ use crate::admin::{KafkaAdmin, fenceable};
 use crate::errors::provider;
 
 /// Leaders asked at once.
-const LEADERS_AT_ONCE: usize = 16;
+pub(crate) const LEADERS_AT_ONCE: usize = 16;
 /// Partitions in one request: about 100 bytes each.
-const CHUNK: usize = 1000;
+pub(crate) const CHUNK: usize = 1000;
 /// Known to every broker from 2.8 on; krafka's brokers for tests know no older one.
 const PRODUCE_VERSION: i16 = 9;
 /// Where the checksum stands in a record batch of format 2: after the base offset (8), the length (4), the leader epoch
@@ -121,7 +121,7 @@ fn by_leader(
 }
 
 /// One request to one leader. Its answers, for the partitions that it answered of those that it was asked about.
-async fn ask(
+pub(crate) async fn ask(
     client: &Kafka,
     leader: i32,
     places: &[TopicPartition],

@@ -81,7 +81,8 @@ impl KafkaAdmin {
         match self.fence.unfenced(topics).await?.first() {
             None => Ok(()),
             Some(topic) => {
-                let reason = "nothing there refuses everyone's records; raise the fence first";
+                let reason = "nothing there refuses everyone's records: somebody has taken the fence away. It is raised again \
+                              until the cluster is closed; one that is added by hand would never be lifted";
                 Err(ProviderError::new(
                     ErrorKind::Refused,
                     format!("prove the fence of topic {topic}"),

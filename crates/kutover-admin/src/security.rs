@@ -70,6 +70,16 @@ pub fn check_security(
     auth(properties, tokens).map(drop)
 }
 
+/// The principal that a password or the lack of one makes. Of a certificate or a token the brokers' own rules make a name.
+pub(crate) fn principal(properties: &BTreeMap<String, String>) -> Option<String> {
+    let properties = Properties(properties);
+    match properties.get("security.protocol").map(str::to_ascii_lowercase).as_deref() {
+        None | Some("plaintext") => Some("User:ANONYMOUS".to_owned()),
+        Some("ssl") => None,
+        Some(_) => properties.get("sasl.username").map(|name| format!("User:{name}")),
+    }
+}
+
 /// Reads the security part of client properties. `None` is plaintext.
 pub(crate) fn auth(
     properties: &BTreeMap<String, String>,

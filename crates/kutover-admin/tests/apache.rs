@@ -5,6 +5,8 @@
 mod leaders;
 #[path = "support/apache.rs"]
 mod scenarios;
+#[path = "support/shut_out.rs"]
+mod shut_out;
 mod support;
 
 use kutover_core::error::ErrorKind;
@@ -43,6 +45,7 @@ async fn everything(test: &str, version: KafkaVersion) {
     scenarios::fence(&cluster).await;
     scenarios::fence_over_a_transaction(&cluster).await;
     scenarios::fence_beside_acls(&cluster).await;
+    shut_out::is_taken_away(&cluster).await;
     scenarios::producer_ids(&cluster).await;
     scenarios::isolated(&cluster, &lab).await;
     scenarios::contracts(&cluster).await;

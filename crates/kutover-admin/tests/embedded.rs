@@ -4,13 +4,14 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use krafka::error::ErrorCode;
 use krafka::testing::{ApiKey, Control, FakeBroker};
 use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
 use kutover_core::drain::{self, Observation, Required, Tail};
-use kutover_core::error::{ErrorKind, ProviderResult};
+use kutover_core::error::{ErrorKind, ProviderResult, Retry};
 use kutover_core::ports::{Access, ClusterAdmin, FenceKind, FenceSwitch, GroupListing, NewTopic};
 use kutover_core::words::{Offset, TopicName, TopicPartition};
 use kutover_lab::embedded::{EmbeddedCluster, EmbeddedOptions, Fault, Harm, Who};
@@ -32,7 +33,8 @@ async fn keeps_the_ports_contracts() {
     let (cluster, admin) = world(3).await;
     conformance::admin::a_cluster_knows_itself(&admin).await;
     conformance::admin::ends_of_a_missing_topic_are_an_error(&admin, &"missing".into()).await;
-    conformance::admin::start_offsets_leave_commits_alone(&admin, &"billing".into(), &"starts".into()).await;
+    let billing = "billing".into();
+    conformance::admin::start_offsets_leave_commits_alone(&admin, &admin, &billing, &"starts".into()).await;
     let proof = conformance::admin::a_fence_is_proven_while_it_stands(&admin, &"fenced".into()).await;
     assert_eq!(proof.kind, FenceKind::Hook);
     conformance::admin::the_fence_is_no_access(&admin, &"access".into()).await;
@@ -45,6 +47,8 @@ async fn keeps_the_ports_contracts() {
     let producer = producer(&ordinary(&cluster.bootstrap_servers()).await).await;
     let append = async || write(&producer, &places[0], 1).await.expect("written");
     conformance::lag::ranges_are_read_after_the_call(&admin, &places[0], append).await;
+    let change = async || cluster.set_cluster_id(&"another".into());
+    conformance::admin::a_changed_cluster_is_noticed(&admin, change).await;
 }
 
 #[tokio::test]
@@ -195,6 +199,86 @@ impl FenceSwitch for NoFence {
     async fn lift(&self, _topics: &[TopicName]) -> ProviderResult<()> {
         Ok(())
     }
+}
+
+/// A fence of an embedded cluster that shuts readers out as well, once it takes hold.
+struct ShutsOut {
+    cluster: Arc<EmbeddedCluster>,
+    takes_hold: AtomicBool,
+}
+
+impl ShutsOut {
+    async fn admin(takes_hold: bool) -> (Arc<EmbeddedCluster>, Arc<Self>, KafkaAdmin) {
+        let cluster = EmbeddedCluster::start(EmbeddedOptions::default()).await.expect("it starts");
+        let takes_hold = AtomicBool::new(takes_hold);
+        let fence = Arc::new(Self { cluster: Arc::clone(&cluster), takes_hold });
+        let switch: Arc<dyn FenceSwitch> = fence.clone();
+        let config = AdminConfig { fence: FenceWith::Switch(switch), ..config(&cluster.bootstrap_servers()) };
+        (cluster, fence, KafkaAdmin::connect(config).await.expect("it answers"))
+    }
+}
+
+/// Nobody may read.
+fn no_reading() -> Fault {
+    Fault::new(ApiKey::Fetch, Harm::Error(ErrorCode::TopicAuthorizationFailed)).against(Who::Everyone)
+}
+
+#[async_trait]
+impl FenceSwitch for ShutsOut {
+    fn kind(&self) -> FenceKind {
+        FenceKind::Hook
+    }
+
+    async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        if self.takes_hold.load(Ordering::SeqCst) {
+            self.cluster.inject(no_reading());
+            self.cluster.fence().raise(topics).await?;
+        }
+        Ok(())
+    }
+
+    async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.cluster.clear_faults();
+        self.cluster.fence().lift(topics).await
+    }
+}
+
+/// L17: whom it shuts out is named, and the cluster is as it was.
+#[tokio::test]
+async fn a_fence_that_shuts_readers_out_is_taken_away() {
+    let (cluster, _fence, admin) = ShutsOut::admin(true).await;
+    conformance::admin::a_fence_that_shuts_readers_out_is_taken_away(&admin, &"orders".into()).await;
+    let error = admin.raise_fence(&["orders".into()]).await.expect_err("it does harm");
+    assert!(error.reason.starts_with("User:ANONYMOUS could read topic orders before"), "{error}");
+    assert!(error.reason.contains("lifted again") && error.retry == Retry::Later, "{error}");
+    assert!(cluster.fenced_topics().is_empty());
+    let kafka = ordinary(&cluster.bootstrap_servers()).await;
+    write(&producer(&kafka).await, &TopicPartition::new("orders", 0), 1).await.expect("it takes records");
+    assert_eq!(read(&reader(&kafka, &"orders".into()).await, 1).await, 1);
+}
+
+/// L17: a fence that takes hold behind its command is no fence yet, and what could be read before it is not forgotten.
+#[tokio::test]
+async fn a_fence_that_takes_hold_late_is_looked_at_then() {
+    let (cluster, fence, admin) = ShutsOut::admin(false).await;
+    let topics = [make_topic(&admin, "orders", 2).await];
+    let error = admin.raise_fence(&topics).await.expect_err("nothing is refused yet");
+    assert!(error.reason.contains("takes records") && error.retry == Retry::Later, "{error}");
+    fence.takes_hold.store(true, Ordering::SeqCst);
+    fence.raise(&topics).await.expect("it takes hold");
+    let error = admin.raise_fence(&topics).await.expect_err("it does harm");
+    assert!(error.reason.contains("lifted again"), "{error}");
+    assert!(cluster.fenced_topics().is_empty());
+}
+
+/// Of a topic that the probe may not read, its refusals say nothing.
+#[tokio::test]
+async fn where_the_probe_may_not_read_no_reader_is_proven() {
+    let (cluster, admin) = world(2).await;
+    let topics = [make_topic(&admin, "orders", 2).await];
+    cluster.inject(no_reading());
+    admin.raise_fence(&topics).await.expect("raised");
+    admin.prove_fence(&topics).await.expect("proven");
 }
 
 /// One of two leaders is fenced, the other does something else: the other one's partition is named.

@@ -241,6 +241,10 @@ pub struct Plan {
     /// nobody has read of it. Default: none.
     #[schemars(with = "BTreeSet<String>")]
     pub waive_deleted: BTreeSet<TopicName>,
+    /// Topics that may have fewer replicas on the new cluster than on the old one: it has fewer brokers on purpose. Default
+    /// none.
+    #[schemars(schema_with = "schema::selection")]
+    pub waive_replicas: TopicSelection,
     /// Streams applications that somebody moves by hand, by application id. Default none.
     #[schemars(schema_with = "schema::selection")]
     pub waive_streams: NameSelection,
@@ -329,6 +333,7 @@ impl Default for Plan {
             separation_limit: Room::default().most,
             waive_history: TopicSelection::none(),
             waive_deleted: BTreeSet::new(),
+            waive_replicas: TopicSelection::none(),
             waive_streams: NameSelection::none(),
             waive_transactions: NameSelection::none(),
             waive_unread: TopicSelection::none(),

@@ -33,6 +33,7 @@ impl Config {
             waived_groups: self.plan.waive_groups.clone(),
             waived_history: topics(&self.plan.waive_history),
             waived_deleted: self.plan.waive_deleted.clone(),
+            waived_replicas: topics(&self.plan.waive_replicas),
             raised_retention: topics(&self.plan.raise_retention),
             fence: match self.plan.fence {
                 ConfiguredFence::Required => FencePolicy::Required,

@@ -12,7 +12,7 @@ use kutover_controller::driver::{DriveError, Finished, Operator};
 use kutover_core::chain::{Chain, SegmentEnd};
 use kutover_core::cutover::{Event, StateName, Stop};
 use kutover_core::words::{ClusterId, Colour, Offset};
-use kutover_memory::{Fault, MemoryWorld};
+use kutover_memory::{Fault, MemoryWorld, StoredRecord};
 use proptest::prelude::*;
 use tokio::sync::mpsc;
 
@@ -27,6 +27,8 @@ struct Life {
     back: Option<usize>,
     /// It is told to set out anew if the last cutover was rolled back.
     again: bool,
+    /// Right before the operator goes back, somebody deletes the topic on blue and makes it again.
+    made_anew: bool,
 }
 
 fn life() -> impl Strategy<Value = Life> {
@@ -36,7 +38,13 @@ fn life() -> impl Strategy<Value = Life> {
         prop::option::weighted(0.4, 5..12_usize),
         any::<bool>(),
     )
-        .prop_map(|(faults, killed, back, again)| Life { faults, killed, back, again })
+        .prop_map(|(faults, killed, back, again)| Life { faults, killed, back, again, made_anew: false })
+}
+
+/// A life in which blue's topic is deleted and made anew, and the operator goes back, while blue may still be gone back to.
+fn over_a_topic_made_anew() -> impl Strategy<Value = Life> {
+    let back = |at| Life { faults: vec![], killed: None, back: Some(at), again: true, made_anew: true };
+    (6..10_usize).prop_map(back)
 }
 
 /// Lets one controller live. Producers write where the record says, groups read all there is, whenever it says anything.
@@ -56,6 +64,9 @@ async fn live(world: &MemoryWorld, life: &Life, written: &mut u64) -> Option<Res
     }
     let running = one.run(words, |event| {
         if matches!(event, Event::Entered { state } if Some(state) == back) {
+            if life.made_anew {
+                *written -= delete(world);
+            }
             operator.send(Operator::RollBack).unwrap();
         }
         write_and_read(world, written);
@@ -67,6 +78,18 @@ async fn live(world: &MemoryWorld, life: &Life, written: &mut u64) -> Option<Res
             () = common::reached(world, first + after) => None,
         },
     }
+}
+
+/// Deletes the topic on blue and makes it again. Gives how many of the records that are counted went with it.
+fn delete(world: &MemoryWorld) -> u64 {
+    let Some(blue) = world.cluster(Colour::Blue) else { return 0 };
+    let logs = [place(0), place(1)].map(|place| blue.log(&place, Offset(0)));
+    blue.recreate_topic("orders");
+    logs.iter().flatten().filter(|(_, record)| is_counted(record)).count() as u64
+}
+
+fn is_counted(record: &StoredRecord) -> bool {
+    record.payload.as_deref().is_some_and(|text| text.starts_with(b"more "))
 }
 
 /// A producer that is where the owner record says; a refusal is no acceptance.
@@ -85,8 +108,9 @@ fn write_and_read(world: &MemoryWorld, written: &mut u64) {
     }
 }
 
-/// Segments on one cluster follow each other without gap or overlap, and only the newest is open.
-fn judge_chain(chain: &Chain) -> Result<(), TestCaseError> {
+/// Segments on one cluster follow each other without gap or overlap, and only the newest is open. Where the topic was made anew
+/// on blue, what was closed in its old log is unreadable, and whatever the new log holds is in a segment.
+fn judge_chain(chain: &Chain, made_anew: bool) -> Result<(), TestCaseError> {
     for (place, segments) in chain.iter() {
         let mut ends: BTreeMap<&ClusterId, i64> = BTreeMap::new();
         prop_assert!(segments.is_sorted_by_key(|segment| segment.generation), "{place}: {segments:?}");
@@ -97,6 +121,9 @@ fn judge_chain(chain: &Chain) -> Result<(), TestCaseError> {
             match segment.end {
                 SegmentEnd::Closed { end, .. } => {
                     ends.insert(&segment.cluster_id, end.0);
+                }
+                SegmentEnd::Unreadable if made_anew && segment.colour == Colour::Blue => {
+                    ends.insert(&segment.cluster_id, 0);
                 }
                 _ => {
                     prop_assert_eq!(at, segments.len() - 1, "{}: open in the middle of {:?}", place, segments)
@@ -126,7 +153,7 @@ fn judge_written(world: &MemoryWorld, chain: &Chain, written: u64) -> Result<(),
                 })
             };
             for (offset, stored) in cluster.log(&place, Offset(0)) {
-                found += u64::from(stored.payload.as_deref().is_some_and(|text| text.starts_with(b"more ")));
+                found += u64::from(is_counted(&stored));
                 let inside = !stands || segments.is_empty() || holds(offset);
                 prop_assert!(inside, "{} @{} is in no segment: {:?}", place, offset, segments);
             }
@@ -147,7 +174,7 @@ async fn judge(lives: &[Life]) -> Result<(), TestCaseError> {
     }
     // The faults end: whoever comes next brings it to an end.
     world.faults.clear();
-    let calm = Life { faults: vec![], killed: None, back: None, again: false };
+    let calm = Life { faults: vec![], killed: None, back: None, again: false, made_anew: false };
     let mut last = live(&world, &calm, &mut written).await;
     if matches!(last, Some(Err(DriveError::Journal(_)))) {
         last = live(&world, &calm, &mut written).await;
@@ -158,7 +185,7 @@ async fn judge(lives: &[Life]) -> Result<(), TestCaseError> {
         "{:?}",
         finished.stop
     );
-    judge_chain(&finished.progress.chain)?;
+    judge_chain(&finished.progress.chain, lives.iter().any(|life| life.made_anew))?;
     judge_written(&world, &finished.progress.chain, written)?;
     let owner = world.dns.published(&"kafka.orders.test".into()).owner.unwrap();
     let active = world.cluster(owner.target.colour).expect("the active cluster");
@@ -175,6 +202,16 @@ proptest! {
 
     #[test]
     fn whatever_happens_a_cluster_serves_and_the_chain_is_whole(lives in prop::collection::vec(life(), 1..5)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+        runtime.expect("a runtime").block_on(judge(&lives))?;
+    }
+
+    #[test]
+    fn a_topic_that_was_made_anew_bars_no_way_back(
+        mut lives in prop::collection::vec(life(), 0..3),
+        last in over_a_topic_made_anew(),
+    ) {
+        lives.push(last);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.expect("a runtime").block_on(judge(&lives))?;
     }

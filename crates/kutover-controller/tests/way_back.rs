@@ -6,9 +6,10 @@ mod common;
 use common::{CONFIG, controller, group, holds, place, record, world};
 use futures_util::FutureExt as _;
 use kutover_controller::driver::{Finished, Operator};
+use kutover_core::chain::SegmentEnd;
 use kutover_core::cutover::{Event, StateName, Stop};
 use kutover_core::ports::{ClusterAdmin as _, NewTopic};
-use kutover_core::words::{Colour, Generation, GroupId, TopicPartition};
+use kutover_core::words::{Colour, Generation, GroupId, Offset, TopicPartition};
 use kutover_memory::MemoryWorld;
 use tokio::sync::mpsc;
 
@@ -75,6 +76,28 @@ async fn green_is_not_shut_while_partitions_are_gone_there() {
     green_goes_on(gone, "topic orders does not have its 2 partitions on green any more").await;
 }
 
+/// G5 and G7: blue's topic was closed at 10 and 10, and is deleted and made again, empty. That held behind green's fence, and
+/// nobody could write anywhere.
+#[tokio::test(start_paused = true)]
+async fn a_topic_made_anew_on_blue_bars_no_way_back() {
+    let world = world().await;
+    let anew = |world: &MemoryWorld| world.cluster(Colour::Blue).unwrap().recreate_topic("orders");
+    let (finished, events) = back(&world, anew, &[group()]).await;
+    assert!(matches!(finished.stop, Stop::RolledBack(_)), "{:?}: {:?}", finished.stop, holds(&events));
+    let blue = world.cluster(Colour::Blue).unwrap();
+    blue.produce(&place(0), record("on blue")).unwrap();
+    for place in [place(0), place(1)] {
+        let segments = finished.progress.chain.segments(&place);
+        assert_eq!(segments[0].end, SegmentEnd::Unreadable, "{place}");
+        assert_eq!((segments[2].generation, segments[2].start), (Generation(3), Offset(0)), "{place}");
+        assert_eq!(
+            blue.committed(&group(), &place),
+            Some(Offset(0)),
+            "{place}: its commit went with the topic"
+        );
+    }
+}
+
 /// L8, L9: a topic that was made on green after the switch goes back like the others, with what stands in it.
 #[tokio::test(start_paused = true)]
 async fn a_topic_made_on_green_goes_back_too() {
@@ -84,7 +107,7 @@ async fn a_topic_made_on_green_goes_back_too() {
         let green = world.cluster(Colour::Green).unwrap();
         green.add_topic("ledger", 1);
         green.produce(&ledger(), record("acknowledged")).unwrap();
-        green.commit(&accounts, &ledger(), kutover_core::words::Offset(0));
+        green.commit(&accounts, &ledger(), Offset(0));
     };
     let (finished, events) = back(&world, made, &[group(), accounts.clone()]).await;
     assert!(matches!(finished.stop, Stop::RolledBack(_)), "{:?}: {:?}", finished.stop, holds(&events));
@@ -108,7 +131,7 @@ async fn a_group_that_was_born_on_green_starts_on_blue_where_the_next_segment_do
     let audit = GroupId::new("audit");
     let born = |world: &MemoryWorld| {
         let green = world.cluster(Colour::Green).unwrap();
-        [0, 1].iter().for_each(|p| green.commit(&audit, &place(*p), kutover_core::words::Offset(0)));
+        [0, 1].iter().for_each(|p| green.commit(&audit, &place(*p), Offset(0)));
     };
     let (finished, events) = back(&world, born, &[group(), audit.clone()]).await;
     assert!(matches!(finished.stop, Stop::RolledBack(_)), "{:?}: {:?}", finished.stop, holds(&events));
@@ -173,7 +196,7 @@ async fn who_changes_from_keeping_to_removing_gets_an_isolation() {
 #[tokio::test(start_paused = true)]
 async fn another_plan_to_under_way_is_refused() {
     let world = world().await;
-    world.cluster(Colour::Blue).unwrap().commit(&group(), &place(1), kutover_core::words::Offset(3));
+    world.cluster(Colour::Blue).unwrap().commit(&group(), &place(1), Offset(3));
     let (_operator, words) = mpsc::unbounded_channel();
     let (tell, mut told) = mpsc::unbounded_channel();
     tokio::select! {

@@ -3,6 +3,10 @@
 //! Each generation owns one segment of every partition: `[start, end)` offsets on one cluster. A partition's history is
 //! the list of its segments, oldest first. A reader that wants order reads them in turn, never two at once, and leaves
 //! an open one only when it is closed and read to its end.
+//!
+//! A closed end never moves, and a closed segment never takes records again. Segments on one cluster follow each other
+//! without gap or overlap, as long as it is the same log that they stand in: whoever deletes a topic and makes it again
+//! begins a new one, and offsets with it ([`Chain::made_anew`]).
 
 use std::collections::BTreeMap;
 
@@ -36,7 +40,8 @@ pub enum SegmentEnd {
         /// Why it is final.
         by: ClosedBy,
     },
-    /// Its cluster is dead, or its topic was deleted there: what stands in it past what was read cannot be had.
+    /// Its cluster is dead, or its topic was deleted there, with the log that it was closed in or before that: what stands in it
+    /// past what was read cannot be had.
     Unreadable,
 }
 
@@ -219,6 +224,19 @@ impl Chain {
         }
     }
 
+    /// Says that a cluster's log of this partition was deleted with its topic, and that the topic was made again with a log that
+    /// begins at `start`. What its segments held is gone. An open one goes on in the new log, as producers do. Of a closed one
+    /// nothing in the new log is part: it has become unreadable, and the new log is the next segment's.
+    pub fn made_anew(&mut self, place: &TopicPartition, cluster_id: &ClusterId, start: Offset) {
+        let segments = self.partitions.get_mut(place).into_iter().flatten();
+        for segment in segments.filter(|segment| segment.cluster_id == *cluster_id) {
+            match segment.end {
+                SegmentEnd::Open => segment.start = start,
+                SegmentEnd::Closed { .. } | SegmentEnd::Unreadable => segment.end = SegmentEnd::Unreadable,
+            }
+        }
+    }
+
     /// Every cluster that a segment stands on.
     pub fn clusters(&self) -> std::collections::BTreeSet<&ClusterId> {
         self.partitions.values().flatten().map(|segment| &segment.cluster_id).collect()
@@ -338,6 +356,26 @@ mod tests {
         assert_eq!(chain.closed_ends(Generation(7), [&place(), &other]), None, "one of them is unreadable");
         assert_eq!(chain.closed_ends(Generation(7), [&other]), Some([(other.clone(), Offset(5))].into()));
         assert_eq!(chain.closed_ends(Generation(9), [&place(), &other]), None, "there is none");
+    }
+
+    /// A log that was made anew holds nothing of a closed segment, whose end moves nowhere; an open one goes on in it. What
+    /// stands on other clusters and in other partitions is as it was.
+    #[test]
+    fn a_closed_segment_does_not_go_on_in_a_log_made_anew() {
+        let mut chain = opened(7, 10);
+        chain.close(&place(), Generation(7), Offset(812), ClosedBy::Fence).unwrap();
+        chain.open(place(), Generation(8), Colour::Green, "g".into(), Offset(40)).unwrap();
+        chain.made_anew(&place(), &"b".into(), Offset(3));
+        let [left, newest] = chain.segments(&place()) else { panic!("{chain:?}") };
+        assert_eq!((left.start, left.end), (Offset(10), SegmentEnd::Unreadable));
+        assert_eq!((newest.start, newest.end), (Offset(40), SegmentEnd::Open));
+        let before = chain.clone();
+        chain.made_anew(&place(), &"elsewhere".into(), Offset(5));
+        chain.made_anew(&TopicPartition::new("orders", 4), &"g".into(), Offset(5));
+        assert_eq!(chain, before);
+        chain.made_anew(&place(), &"g".into(), Offset(0));
+        chain.close(&place(), Generation(8), Offset(12), ClosedBy::Fence).expect("it goes on in the new log");
+        assert_eq!(chain.closed_ends(Generation(8), [&place()]), Some([(place(), Offset(12))].into()));
     }
 
     /// The ends of a generation are those of its own segments, whatever comes after.

@@ -70,6 +70,8 @@ controls! {
     PastEndIgnored, 12, "past-end-ignored", "records past a closed end are not looked for";
     ReCreatedIgnored, 12, "re-created-ignored", "a topic that was made anew since it was closed counts as the closed one";
     RemoveByColour, 13, "remove-by-colour", "removal takes whatever stands behind the colour";
+    AbortLeaves, 13, "abort-leaves", "an aborted cutover leaves the cluster that it made, for the next to take it as it is";
+    AskAnew, 14, "ask-anew", "who goes on where another died asks for the new cluster by a request of its own";
     NoIntents, 14, "no-intents", "acts are not journalled before they are done, and unknown outcomes count as not done";
     WeakAcks, 15, "weak-acks", "acks and idempotence are as the user's properties say, without a word";
     NoSeparation, 16, "no-separation", "the new cluster's producer ids may overlap the old one's";

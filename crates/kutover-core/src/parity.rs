@@ -67,7 +67,8 @@ pub enum Difference {
         /// Its value on the old cluster.
         value: String,
     },
-    /// The new cluster has the topic already, with fewer replicas of each partition. Reported.
+    /// The new cluster has the topic with fewer replicas of each partition, or too few brokers to make it with as many: it
+    /// would lose records with a broker that the old one can lose. Refused, unless the plan waives it.
     FewerReplicas {
         /// The topic.
         topic: TopicName,
@@ -99,12 +100,18 @@ impl Difference {
     /// Whether the cutover must not go on with it.
     pub fn is_refusal(&self) -> bool {
         match self {
-            Difference::MorePartitions { .. } | Difference::Weaker { .. } => true,
+            Difference::MorePartitions { .. }
+            | Difference::Weaker { .. }
+            | Difference::FewerReplicas { .. } => true,
             Difference::Config { .. }
             | Difference::GoneInKafka4 { .. }
-            | Difference::FewerReplicas { .. }
             | Difference::ConfigsUnknown { .. } => false,
         }
+    }
+
+    /// The field of the plan that waives it, by topic; `None` where none does.
+    pub fn waiver(&self) -> Option<&'static str> {
+        matches!(self, Difference::FewerReplicas { .. }).then_some("plan.waive_replicas")
     }
 }
 
@@ -131,7 +138,11 @@ impl fmt::Display for Difference {
                 write!(f, "topic {topic}: {config}=`{value}` on the old cluster; Kafka 4 does not know it")
             }
             Difference::FewerReplicas { topic, old, new } => {
-                write!(f, "topic {topic}: {old} replicas on the old cluster, {new} on the new cluster")
+                write!(
+                    f,
+                    "topic {topic}: {old} replicas of each partition on the old cluster, {new} on the new cluster. Start the \
+                     brokers that are missing there; where the topic is there already, give it more replicas"
+                )
             }
             Difference::ConfigsUnknown { topic } => {
                 write!(f, "topic {topic}: a cluster does not tell its configs, so they were not compared")
@@ -156,15 +167,19 @@ impl ParityPlan {
     }
 }
 
-/// Compares two clusters. Reserved topics are passed over, and topics that only the new cluster has are nobody's business.
-pub fn parity_plan(old: &[TopicDescription], new: &[TopicDescription]) -> ParityPlan {
+/// Compares two clusters, the new one with so many brokers. Reserved topics are passed over, and topics that only the new
+/// cluster has are nobody's business.
+pub fn parity_plan(old: &[TopicDescription], new: &[TopicDescription], brokers: usize) -> ParityPlan {
+    let brokers = i16::try_from(brokers).unwrap_or(i16::MAX);
     let new: BTreeMap<&TopicName, &TopicDescription> = new.iter().map(|topic| (&topic.name, topic)).collect();
     let old: BTreeMap<&TopicName, &TopicDescription> = old.iter().map(|topic| (&topic.name, topic)).collect();
     let mut plan = ParityPlan::default();
     for topic in old.values().filter(|topic| !is_reserved_topic(topic.name.as_str())) {
         match new.get(&topic.name) {
             None => {
-                plan.create.push(like(topic));
+                let made = NewTopic { replication: topic.replication.min(brokers), ..like(topic) };
+                plan.differences.extend(fewer(topic, made.replication));
+                plan.create.push(made);
                 plan.differences.extend(gone(topic));
             }
             Some(there) => {
@@ -187,6 +202,11 @@ fn like(topic: &TopicDescription) -> NewTopic {
     }
 }
 
+fn fewer(old: &TopicDescription, new: i16) -> Option<Difference> {
+    let fewer = Difference::FewerReplicas { topic: old.name.clone(), old: old.replication, new };
+    (new < old.replication).then_some(fewer)
+}
+
 fn gone(topic: &TopicDescription) -> impl Iterator<Item = Difference> + '_ {
     let set = topic.configs.iter().flatten().filter(|(name, _)| GONE_IN_KAFKA_4.contains(&name.as_str()));
     set.map(|(config, value)| Difference::GoneInKafka4 {
@@ -202,10 +222,7 @@ fn compare(old: &TopicDescription, new: &TopicDescription, differences: &mut Vec
         let (old, new) = (old.partitions, new.partitions);
         differences.push(Difference::MorePartitions { topic: topic.clone(), old, new });
     }
-    if new.replication < old.replication {
-        let (old, new) = (old.replication, new.replication);
-        differences.push(Difference::FewerReplicas { topic: topic.clone(), old, new });
-    }
+    differences.extend(fewer(old, new.replication));
     let (Some(ours), Some(theirs)) = (&old.configs, &new.configs) else {
         differences.push(Difference::ConfigsUnknown { topic: topic.clone() });
         return;
@@ -279,6 +296,8 @@ pub fn unknown_config(error: &ProviderError, topic: &NewTopic) -> Option<(String
 mod tests {
     use super::*;
 
+    const BROKERS: usize = 3;
+
     fn topic(name: &str, partitions: i32, configs: Option<&[(&str, &str)]>) -> TopicDescription {
         let configs = configs
             .map(|set| set.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect());
@@ -295,10 +314,10 @@ mod tests {
         let reserved = ["__consumer_offsets", "kutover.control", "kutover.members"];
         let mut old: Vec<_> = reserved.iter().map(|name| topic(name, 50, None)).collect();
         old.push(orders.clone());
-        let plan = parity_plan(&old, &[topic("only-new", 1, None)]);
+        let plan = parity_plan(&old, &[topic("only-new", 1, None)], BROKERS);
         assert_eq!(plan, ParityPlan { create: vec![like(&orders)], differences: vec![] });
         assert_eq!(
-            parity_plan(std::slice::from_ref(&orders), std::slice::from_ref(&orders)),
+            parity_plan(std::slice::from_ref(&orders), std::slice::from_ref(&orders), BROKERS),
             ParityPlan::default()
         );
     }
@@ -306,9 +325,9 @@ mod tests {
     #[test]
     fn fewer_partitions_are_added_and_more_are_refused() {
         let (few, many) = (topic("orders", 3, Some(&[])), topic("orders", 12, Some(&[])));
-        let plan = parity_plan(std::slice::from_ref(&many), std::slice::from_ref(&few));
+        let plan = parity_plan(std::slice::from_ref(&many), std::slice::from_ref(&few), BROKERS);
         assert_eq!(plan, ParityPlan { create: vec![like(&many)], differences: vec![] });
-        let plan = parity_plan(&[few], &[many]);
+        let plan = parity_plan(&[few], &[many], BROKERS);
         assert!(plan.create.is_empty());
         assert_eq!(plan.refusals().count(), 1);
         assert!(
@@ -327,7 +346,7 @@ mod tests {
             Some(&[("min.insync.replicas", "2"), ("retention.ms", "-1"), ("segment.ms", "9")]),
         );
         let new = topic("orders", 1, Some(&[("min.insync.replicas", "1"), ("retention.ms", "1000")]));
-        let plan = parity_plan(std::slice::from_ref(&old), std::slice::from_ref(&new));
+        let plan = parity_plan(std::slice::from_ref(&old), std::slice::from_ref(&new), BROKERS);
         assert_eq!(
             words(&plan),
             [
@@ -337,21 +356,37 @@ mod tests {
             ]
         );
         assert_eq!(plan.refusals().count(), 2);
-        assert_eq!(parity_plan(&[new], &[old]).refusals().count(), 0, "stronger is no refusal");
+        assert_eq!(parity_plan(&[new], &[old], BROKERS).refusals().count(), 0, "stronger is no refusal");
+    }
+
+    /// Also where the topic is only to be made, and whoever makes it would make do with the brokers that are there.
+    #[test]
+    fn fewer_replicas_are_refused_before_and_after_the_topic_is_made() {
+        let old = topic("orders", 1, Some(&[]));
+        let made = TopicDescription { replication: 2, ..old.clone() };
+        for (there, brokers) in [(vec![], 2), (vec![made.clone()], 2), (vec![made.clone()], 3)] {
+            let plan = parity_plan(std::slice::from_ref(&old), &there, brokers);
+            let fewer = Difference::FewerReplicas { topic: "orders".into(), old: 3, new: 2 };
+            assert_eq!(plan.differences, [fewer]);
+            assert!(plan.create.iter().all(|topic| topic.replication == 2), "as it would be: {plan:?}");
+            let refused: Vec<_> = plan.refusals().map(Difference::waiver).collect();
+            assert_eq!(refused, [Some("plan.waive_replicas")]);
+        }
+        assert_eq!(parity_plan(&[made], &[old], 2).differences, [], "more is no harm");
     }
 
     #[test]
     fn what_kafka_4_forgot_and_what_cannot_be_told_is_reported() {
         let old = topic("orders", 1, Some(&[("message.format.version", "2.8")]));
         for new in [vec![], vec![topic("orders", 1, Some(&[]))]] {
-            let plan = parity_plan(std::slice::from_ref(&old), &new);
+            let plan = parity_plan(std::slice::from_ref(&old), &new, BROKERS);
             assert_eq!(
                 words(&plan),
                 ["topic orders: message.format.version=`2.8` on the old cluster; Kafka 4 does not know it"]
             );
             assert_eq!(plan.refusals().count(), 0);
         }
-        let plan = parity_plan(&[old], &[topic("orders", 1, None)]);
+        let plan = parity_plan(&[old], &[topic("orders", 1, None)], BROKERS);
         assert_eq!(plan.differences, [Difference::ConfigsUnknown { topic: "orders".into() }]);
     }
 

@@ -216,8 +216,8 @@ impl ClientContext for DataContext {
             Ok(_) => {}
             Err(error) => tracing::warn!("librdkafka's statistics do not parse: {error}"),
         }
-        if let (true, Some(hook)) = (self.show_statistics, &self.hooks.on_statistics) {
-            hook(statistics);
+        if self.show_statistics {
+            self.hooks.statistics(statistics);
         }
     }
 

@@ -75,6 +75,13 @@ impl ProducerFactory for KafkaProducerFactory {
     }
 }
 
+/// Whether a cluster could have a topic of this name (Kafka's `Topic.validate`: 249 bytes at most). Every name that a service
+/// ever sent to is warmed, and rdkafka cannot ask for one with a NUL and panics over one of more than 512 bytes: none of
+/// them may keep a producer from connecting.
+fn can_name_a_topic(name: &str) -> bool {
+    (1..=249).contains(&name.len()) && !name.contains('\0')
+}
+
 fn what(target: &Target) -> String {
     format!("connect to {} at {}", target.colour, target.bootstrap.join(","))
 }
@@ -148,6 +155,10 @@ impl Attempt {
         let native = client.producer().client();
         let mut leaders = BTreeMap::new();
         for topic in &self.topics {
+            if !can_name_a_topic(topic) {
+                tracing::warn!(?topic, cluster = %self.target.colour, "no cluster can have a topic of this name");
+                continue;
+            }
             let metadata = native
                 .fetch_metadata(Some(topic), self.left())
                 .map_err(|_| self.no_answer(client, &format!("no metadata of topic {topic}")))?;

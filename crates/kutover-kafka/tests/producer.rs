@@ -102,6 +102,17 @@ async fn a_topic_that_is_missing_is_not_created_and_does_not_stop_the_switch() {
     assert!(cluster.topic_id("missing").is_none());
 }
 
+/// Names that no cluster can have are passed over, and what they stand among is warmed all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impossible_topic_name_does_not_stop_the_switch() {
+    let cluster = cluster("blue", 1).await;
+    cluster.create_topic("orders", 1);
+    let long = "x".repeat(600);
+    let topics = ["a\0b", long.as_str(), "", "orders"];
+    let _client = connect(&factory(&[]), &target(&cluster, "blue"), &topics, &Recorder::new()).await;
+    assert!(cluster.request_count(ApiKey::ListOffsets) > 0);
+}
+
 /// Null against empty, keys, headers, explicit partitions and timestamps arrive as they were offered, and the records of
 /// one caller stand in their order.
 #[tokio::test(flavor = "multi_thread")]
@@ -357,6 +368,31 @@ async fn the_users_own_hooks_still_work() {
         }
     };
     tokio::time::timeout(BOUND, both).await.expect("both hooks were called");
+}
+
+/// L1: a callback that panics does not end the thread that hands over reports.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_in_the_users_hook_does_not_stop_the_reports() {
+    let cluster = cluster("blue", 1).await;
+    cluster.create_topic("orders", 1);
+    let called = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&called);
+    let hooks = ClientHooks {
+        on_statistics: Some(Arc::new(move |_| {
+            count.fetch_add(1, Ordering::SeqCst);
+            panic!("the service's own fault");
+        })),
+        ..ClientHooks::default()
+    };
+    let properties = properties(&[("statistics.interval.ms", "20")]);
+    let factory = KafkaProducerFactory::new(BTreeMap::from([(Colour::Blue, properties)])).with_hooks(hooks);
+    let client = connect(&factory, &target(&cluster, "blue"), &["orders"], &Recorder::new()).await;
+    kutover_testkit::until("a second call", BOUND, || async {
+        (called.load(Ordering::SeqCst) > 1).then_some(())
+    })
+    .await;
+    client.try_send(record("orders", None, Some(b"x")), Token(1)).unwrap();
+    assert!(flush(&client, BOUND).await);
 }
 
 /// Nothing of an older client is used again, least of all its producer id (L16).

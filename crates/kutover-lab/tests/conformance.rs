@@ -19,6 +19,19 @@ async fn the_provisioner_keeps_its_contract() {
     let lab = lab(&directory).await;
     provision::check_all(&lab, Colour::Blue).await;
     provision::nothing_there_is_none(&lab, Colour::Green).await;
+    let request = provision::request();
+    let mut making = lab.provision(Colour::Green, &request);
+    let begin = async || {
+        tokio::select! {
+            biased;
+            made = &mut making => panic!("made without a pause: {made:?}"),
+            () = std::future::ready(()) => {}
+        }
+    };
+    provision::what_is_being_made_is_not_nothing(&lab, Colour::Green, begin).await;
+    drop(making);
+    provision::nothing_there_is_none(&lab, Colour::Green).await;
+    let green = lab.provision(Colour::Green, &request).await.expect("green");
     let blue = lab.provision(Colour::Blue, &provision::request()).await.expect("blue");
     // A client that is shut out is given a moment, one that should be served a long time.
     let reaches = async |servers: &[String]| {
@@ -28,6 +41,7 @@ async fn the_provisioner_keeps_its_contract() {
     provision::an_isolation_is_undone_by_its_own_nonce(&lab, Colour::Blue, reaches).await;
     let cluster_id = lab.embedded(Colour::Blue).expect("embedded").cluster_id();
     provision::the_marked_is_destroyed_for_good(&lab, Colour::Blue, &cluster_id).await;
+    assert_eq!(lab.describe(Colour::Green).await, Ok(Some(green)));
 }
 
 /// Not clause 1: the embedded fence knows no topics, and refuses whoever is not kutover itself.

@@ -215,6 +215,11 @@ impl MemoryCluster {
     /// From now on nothing answers.
     pub fn kill(&self) {
         self.faults.fire("cluster-dies");
+        self.end();
+    }
+
+    /// The same on purpose: it is destroyed.
+    pub(crate) fn end(&self) {
         self.change(|state| state.dead = true);
     }
 

@@ -11,7 +11,7 @@ use kutover_core::words::{ClusterId, DnsName};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::faults::Faults;
+use crate::faults::{Faults, SLOW_MS};
 use crate::signal::Signal;
 use crate::watch::MemoryWatch;
 
@@ -135,8 +135,9 @@ impl MemoryDns {
 impl State {
     fn store(&mut self, endpoint: &DnsName, published: Published, faults: &Faults) {
         if let Some(weather) = faults.weather() {
-            let delay = Duration::from_millis(weather.visible_ms(endpoint));
-            if !delay.is_zero() {
+            let delay_ms = weather.visible_ms(endpoint);
+            let delay = Duration::from_millis(delay_ms);
+            if delay_ms >= SLOW_MS {
                 faults.fire("dns-visible-late");
             }
             let served = self.served.entry(endpoint.clone()).or_default();

@@ -71,7 +71,7 @@ struct State {
     sequence: u64,
 }
 
-/// From how many milliseconds on a call or record counts as slow.
+/// From how many milliseconds on a call, a record, a fence or a change of DNS counts as slow.
 pub(crate) const SLOW_MS: u64 = 1000;
 
 /// Counts the calls of a world and lets chosen ones fail. A call's name is its part's scope and the port's function,

@@ -1,11 +1,11 @@
 //! Where the clusters of a world come from.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{ClusterProvisioner, Incarnation, RecordData};
 use kutover_core::words::{Colour, IncarnationId, Nonce};
@@ -20,7 +20,18 @@ struct State {
     gone: Vec<IncarnationId>,
     ever: Vec<(Incarnation, MemoryCluster)>,
     made: u16,
+    making: BTreeSet<Colour>,
     options: BTreeMap<Colour, ClusterOptions>,
+}
+
+impl State {
+    /// What was made, once it serves.
+    fn served(&self, colour: Colour, what: String, made: Incarnation) -> ProviderResult<Incarnation> {
+        if self.making.contains(&colour) {
+            return Err(ProviderError::new(ErrorKind::Unavailable, what, "it is being made"));
+        }
+        Ok(made)
+    }
 }
 
 /// Makes [`MemoryCluster`]s. Can isolate, unless told otherwise.
@@ -40,6 +51,16 @@ impl MemoryProvisioner {
     /// The next cluster of a colour is made with these options.
     pub fn set_options(&self, colour: Colour, options: ClusterOptions) {
         self.state.lock().options.insert(colour, options);
+    }
+
+    /// Whether what stands behind a colour, and what is provisioned there, is only being made: it does not serve yet.
+    pub fn set_making(&self, colour: Colour, making: bool) {
+        let mut state = self.state.lock();
+        if making {
+            state.making.insert(colour);
+        } else {
+            state.making.remove(&colour);
+        }
     }
 
     /// Whether `isolate` works or is `Unsupported`.
@@ -115,15 +136,19 @@ impl ClusterProvisioner for MemoryProvisioner {
         self.faults
             .run("provisioner.provision", move || {
                 let mut state = this.state.lock();
-                match state.standing.get(&colour) {
-                    Some((made_for, incarnation, _)) if *made_for == request => Ok(incarnation.clone()),
-                    Some((_, incarnation, _)) => Err(ProviderError::new(
-                        ErrorKind::Refused,
-                        format!("provision {colour}"),
-                        format!("{} stands there from another request; remove it first", incarnation.id),
-                    )),
-                    None => Ok(this.make(&mut state, colour, &request)),
-                }
+                let made = match state.standing.get(&colour) {
+                    Some((made_for, incarnation, _)) if *made_for == request => incarnation.clone(),
+                    Some((_, incarnation, _)) => {
+                        return Err(ProviderError::new(
+                            ErrorKind::Refused,
+                            format!("provision {colour}"),
+                            format!("{} stands there from another request; remove it first", incarnation.id),
+                        ));
+                    }
+                    None => this.make(&mut state, colour, &request),
+                };
+                let made = state.served(colour, format!("provision {colour}"), made);
+                made.map_err(|error| error.with_outcome(Outcome::Unknown))
             })
             .await
     }
@@ -132,7 +157,9 @@ impl ClusterProvisioner for MemoryProvisioner {
         let this = self.clone();
         self.faults
             .run("provisioner.describe", move || {
-                Ok(this.state.lock().standing.get(&colour).map(|(_, incarnation, _)| incarnation.clone()))
+                let state = this.state.lock();
+                let standing = state.standing.get(&colour).map(|(_, incarnation, _)| incarnation.clone());
+                standing.map(|made| state.served(colour, format!("describe {colour}"), made)).transpose()
             })
             .await
     }
@@ -192,7 +219,7 @@ impl ClusterProvisioner for MemoryProvisioner {
                         ),
                     ));
                 }
-                cluster.kill();
+                cluster.end();
                 state.standing.remove(&colour);
                 state.gone.push(mark.incarnation.clone());
                 Ok(())

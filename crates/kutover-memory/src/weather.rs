@@ -53,7 +53,7 @@ pub trait Weather: Send + Sync + Debug {
 
 /// Every kind of fault that the world counts by itself when it fires ([`MemoryWorld::fired`](crate::MemoryWorld::fired)),
 /// so that a run can be asked which of them it never tried.
-pub const FAULT_KINDS: [&str; 42] = [
+pub const FAULT_KINDS: [&str; 43] = [
     "broker-stops",
     "call-done-hangs",
     "call-failed",
@@ -73,6 +73,7 @@ pub const FAULT_KINDS: [&str; 42] = [
     "dns-parts-disagree",
     "dns-servfail",
     "dns-visible-late",
+    "fence-leaks",
     "fence-spreads",
     "foreign-rebootstraps",
     "group-expires",

@@ -7,14 +7,15 @@ use kutover_core::decisions::stragglers::Sign;
 use kutover_core::error::{ErrorKind, Outcome, ProviderResult};
 use kutover_core::owner::Target;
 use kutover_core::ports::{
-    ClientEvents, ClusterAdmin as _, ClusterProvisioner as _, DnsProvider as _, EndpointAnswer, Journal as _,
-    LagQuery, NewTopic, ProducerClient, ProducerFactory, ProducerSurvey as _, Published, RecordData,
-    RecordRef, RecordSet, Refusal, Registry as _, Token,
+    Access, ClientEvents, ClusterAdmin as _, ClusterProvisioner as _, DnsProvider as _, EndpointAnswer,
+    Journal as _, LagQuery, NewTopic, ProducerClient, ProducerFactory, ProducerSurvey as _, Published,
+    RecordData, RecordRef, RecordSet, Refusal, Registry as _, Token,
 };
-use kutover_core::words::{ClusterId, Colour, Generation, GroupId, Offset, TopicPartition};
+use kutover_core::words::{ClusterId, Colour, Generation, GroupId, Offset, TopicName, TopicPartition};
 use kutover_memory::{
-    CalmWeather, ClientOptions, ClusterOptions, Fault, ForeignProducer, MemoryClient, MemoryCluster,
-    MemoryFactory, MemoryResolver, MemoryTransaction, MemoryWorld, ResolverOptions, StoredRecord,
+    CalmWeather, ClientOptions, ClusterOptions, Fault, ForeignProducer, Isolation, MemoryClient,
+    MemoryCluster, MemoryFactory, MemoryResolver, MemoryTransaction, MemoryWorld, ResolverOptions,
+    StoredRecord,
 };
 use kutover_testkit::conformance::{
     admin, dns, journal, lag, producer, producer_ids, provision, registry, watch, writers,
@@ -42,6 +43,8 @@ fn record(payload: &str) -> StoredRecord {
 async fn dns_keeps_its_contract() {
     for world in worlds() {
         dns::check_all(Arc::new(world.dns.clone()), &"a.test".into()).await;
+        let hold = (async || world.dns.hide_for(usize::MAX), async || world.dns.hide_for(0));
+        dns::one_server_behind_hides_it(&world.dns, &"a.test".into(), hold, 1_000).await;
         world.dns.spoil_owner(&"a.test".into());
         dns::a_spoilt_owner_record_is_invalid(&world.dns, &"a.test".into()).await;
     }
@@ -62,11 +65,28 @@ async fn the_provisioner_keeps_its_contract() {
         let (world, blue) = with_blue(world).await;
         provision::check_all(&world.provisioner, Colour::Blue).await;
         provision::nothing_there_is_none(&world.provisioner, Colour::Green).await;
+        let begin = async || {
+            world.provisioner.set_making(Colour::Green, true);
+            let error = world.provisioner.provision(Colour::Green, &provision::request()).await.unwrap_err();
+            assert_eq!((error.kind, error.outcome), (ErrorKind::Unavailable, Outcome::Unknown), "{error}");
+        };
+        provision::what_is_being_made_is_not_nothing(&world.provisioner, Colour::Green, begin).await;
+        world.provisioner.set_making(Colour::Green, false);
+        provision::the_same_request_gives_the_same_incarnation(&world.provisioner, Colour::Green).await;
         let reaches = async |servers: &[String]| {
             let controllers = servers.iter().all(|server| server.ends_with(":9093"));
             world.provisioner.cluster_at(servers).is_some_and(|cluster| controllers || !cluster.is_isolated())
         };
         provision::an_isolation_is_undone_by_its_own_nonce(&world.provisioner, Colour::Blue, reaches).await;
+        blue.add_topic("t", 1);
+        blue.produce(&TopicPartition::new("t", 0), record("x")).unwrap();
+        let data = async |servers: &[String]| {
+            let cluster = world.provisioner.cluster_at(servers).unwrap();
+            cluster.log(&TopicPartition::new("t", 0), Offset(0))
+        };
+        provision::an_isolation_leaves_the_data(&world.provisioner, Colour::Blue, data).await;
+        world.provisioner.set_isolates(false);
+        provision::what_cannot_isolate_says_so(&world.provisioner, Colour::Blue).await;
         provision::the_marked_is_destroyed_for_good(&world.provisioner, Colour::Blue, &blue.cluster_id())
             .await;
         assert_eq!(
@@ -81,7 +101,19 @@ async fn the_provisioner_keeps_its_contract() {
 async fn a_cluster_keeps_its_admin_contract() {
     for world in worlds() {
         let (_world, blue) = with_blue(world).await;
-        admin::check_all(&blue, &blue, "t").await;
+        admin::check_all(&blue, &blue, &blue, "t").await;
+        let change = async || blue.configure(|options| options.version = Some("another".into()));
+        admin::a_changed_cluster_is_noticed(&blue, change).await;
+        let reads = async |topic: &TopicName| {
+            let reader = blue.reader(&"reader".into(), Isolation::ReadCommitted);
+            reader.fetch(&TopicPartition::new(topic.clone(), 0), Offset(0), 1, 0).await.is_ok()
+        };
+        admin::readers_keep_reading_under_the_fence(&blue, &"read".into(), reads).await;
+        let place = TopicPartition::new("leaders", 1);
+        admin::every_leader_is_asked(&blue, &place, async || blue.leak(place.clone())).await;
+        blue.stop_leaking();
+        let silence = (async || blue.silence(place.clone()), async || blue.speak());
+        admin::a_silent_leader_proves_nothing(&blue, &place, silence).await;
         blue.configure(|options: &mut ClusterOptions| {
             options.unknown_configs = ["new.fangled".into()].into()
         });
@@ -96,6 +128,12 @@ async fn a_cluster_keeps_its_admin_contract() {
             let end = async |open: MemoryTransaction| if commit { open.commit() } else { open.abort() };
             admin::a_fence_is_not_proven_over_an_open_transaction(&blue, &place, begin, end).await;
         }
+        let expected = Access { acls: Some([admin::rule("User:x", "allow")].into()), ..Access::default() };
+        blue.set_access(expected.clone());
+        let expected = Access { auto_creates_topics: Some(false), ..expected };
+        admin::access_is_told_whole(&blue, &expected).await;
+        let shut = async || blue.isolate(&"n".into());
+        admin::an_ordinary_client_proves_it_open(&blue, &"shut".into(), shut).await;
     }
 }
 
@@ -120,6 +158,8 @@ async fn a_cluster_keeps_its_lag_contract() {
             blue.produce(&place, record("y")).unwrap();
         })
         .await;
+        let silence = async || blue.set_coordinator(&"audit".into(), false);
+        lag::a_silent_group_is_an_error(&blue, &"audit".into(), &place, silence).await;
         blue.silence(place.clone());
         lag::what_does_not_answer_is_an_error(&blue, &place).await;
     }
@@ -179,8 +219,16 @@ async fn a_cluster_keeps_its_survey_contract() {
 async fn a_cluster_keeps_its_registry_contract() {
     for world in worlds() {
         let (_world, blue) = with_blue(world).await;
+        registry::both_topics_are_small_and_kept(&blue, &blue).await;
         registry::check_all(&blue, async || blue.link()).await;
-        let members = TopicPartition::new("kutover.members", 0);
+        let (control, members) =
+            (TopicPartition::new("kutover.control", 0), TopicPartition::new("kutover.members", 0));
+        let silence = async || {
+            blue.silence(control);
+            blue.silence(members.clone());
+        };
+        let quiet = (silence, async || blue.speak());
+        registry::what_cannot_be_read_is_an_error(&blue, &blue.link(), quiet).await;
         blue.produce(&members, StoredRecord { key: Some(b"k".to_vec()), ..record("{") }).unwrap();
         let error = blue.members().await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Invalid);
@@ -235,6 +283,12 @@ async fn clients_keep_their_contract() {
             bootstrap: described.bootstrap,
         };
         producer::check_all(&Waiting(world.factory()), &target, "t").await;
+        blue.add_topic("purged", 1);
+        let written = async || {
+            let log = blue.log(&TopicPartition::new("purged", 0), Offset(0));
+            log.into_iter().filter_map(|(_, record)| record.payload).collect()
+        };
+        producer::a_purge_tells_the_truth(&Waiting(world.factory()), &target, "purged", written).await;
     }
 }
 
@@ -252,6 +306,24 @@ async fn a_watch_keeps_its_contract() {
         lead_to(7).await
     })
     .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_fails_and_recovers() {
+    let answer = || EndpointAnswer::Found { addresses: vec![[127, 0, 0, 7].into()], owner: None, ttl_ms: 0 };
+    let set = RecordSet { ttl_s: 0, data: RecordData::Addresses(vec![[127, 0, 0, 7].into()]) };
+    let at = "a.test".into();
+    for world in worlds() {
+        let recover = async || {
+            world.dns.overwrite(&at, Published { endpoint: Some(set.clone()), owner: None });
+            answer()
+        };
+        world.dns.spoil_owner(&at);
+        watch::a_failure_is_an_answer_and_is_tried_again(&world.dns.watch(&at), recover).await;
+        world.dns.spoil_owner(&at);
+        let resolver = MemoryResolver::new(&world.dns, "resolver", ResolverOptions::default());
+        watch::a_failure_is_an_answer_and_is_tried_again(&resolver.watch(&at), recover).await;
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -50,13 +50,21 @@ impl Stream for Events {
 
 const EVENTS: usize = 1000;
 
-#[derive(Default)]
-pub(crate) struct Listeners(Mutex<Vec<mpsc::Sender<std::sync::Arc<ProducerEvent>>>>);
+/// Everyone who listens; nobody once the producer has ended.
+pub(crate) struct Listeners(Mutex<Option<Vec<mpsc::Sender<std::sync::Arc<ProducerEvent>>>>>);
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self(Mutex::new(Some(Vec::new())))
+    }
+}
 
 impl Listeners {
     pub(crate) fn listen(&self) -> Events {
         let (sender, receiver) = mpsc::channel(EVENTS);
-        self.0.lock().push(sender);
+        if let Some(listeners) = &mut *self.0.lock() {
+            listeners.push(sender);
+        }
         Events(receiver)
     }
 
@@ -73,16 +81,16 @@ impl Listeners {
         // Sending wakes whoever listens, and what that does may tell of something in turn: not under the lock.
         let listeners = self.0.lock().clone();
         let mut ended = false;
-        for listener in listeners {
+        for listener in listeners.into_iter().flatten() {
             ended |= matches!(listener.try_send(event.clone()), Err(mpsc::error::TrySendError::Closed(_)));
         }
-        if ended {
-            self.0.lock().retain(|listener| !listener.is_closed());
+        if ended && let Some(listeners) = &mut *self.0.lock() {
+            listeners.retain(|listener| !listener.is_closed());
         }
     }
 
     pub(crate) fn close(&self) {
-        let ended = std::mem::take(&mut *self.0.lock());
+        let ended = self.0.lock().take();
         drop(ended);
     }
 }

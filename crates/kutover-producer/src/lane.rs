@@ -27,6 +27,8 @@ pub(crate) struct LaneEvents {
     /// A fence is announced for this cluster, or an intent to close the generation that it serves: more kinds of refusal
     /// are hints then.
     pub(crate) announced: AtomicBool,
+    /// The switch has been told of a refusal and has not looked at it yet. However many there are, one word is enough.
+    pub(crate) refusal_told: AtomicBool,
     pub(crate) producer_ids: Mutex<Vec<i64>>,
 }
 
@@ -40,6 +42,7 @@ impl LaneEvents {
             acknowledged: AtomicU64::new(0),
             sealing: AtomicBool::new(false),
             announced: AtomicBool::new(false),
+            refusal_told: AtomicBool::new(false),
             producer_ids: Mutex::default(),
         }
     }
@@ -55,6 +58,13 @@ impl LaneEvents {
             [RDKafkaErrorCode::MessageSizeTooLarge as i32, RDKafkaErrorCode::PolicyViolation as i32];
         AUTHORISATION.contains(&code.number)
             || self.announced.load(Ordering::Acquire) && UNDER_ANNOUNCEMENT.contains(&code.number)
+    }
+
+    /// Tells the switch of a refusal that looks like a fence's.
+    pub(crate) fn refused(&self) {
+        if !self.refusal_told.swap(true, Ordering::SeqCst) {
+            self.shared.tell(Message::Input(Input::Refused { lane: self.id }));
+        }
     }
 }
 
@@ -74,7 +84,7 @@ impl ClientEvents for LaneEvents {
         }
         let held = self.shared.hold(token, slot, CameBack { body: record, code, fate, partition }, is_held);
         if held && fenced {
-            self.shared.tell(Message::Input(Input::Refused { lane: self.id }));
+            self.refused();
         }
     }
 

@@ -22,7 +22,8 @@
 //! # The send path
 //!
 //! A send takes a slot of the slab (`slab`), enters the gate of the client in use, offers the record under the
-//! slot's token and leaves. Nothing of ours is allocated or locked on that way. The report of an acknowledged record marks its
+//! slot's token and leaves. Nothing of ours is allocated or locked on that way, but for a topic's first record (and, among more
+//! than a few hundred topics, now and then for another). The report of an acknowledged record marks its
 //! partition, completes the slot and wakes its future. Only while a switch has the gate closed are records copied and parked,
 //! under kutover-core's one lock (`Entrance`); the machine that decides about it all is kutover-core's, driven by a thread of
 //! its own (`driver`).

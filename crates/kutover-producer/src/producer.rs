@@ -143,8 +143,9 @@ impl BlueGreenProducer {
         }
     }
 
-    /// Blocks until every record accepted so far is settled, the parked ones too. It may be called on a runtime's only
-    /// thread: the switch has a thread of its own.
+    /// Blocks until no accepted record is open, the parked ones too. What is sent meanwhile is waited for as well, as in
+    /// rdkafka's `flush`: while other clones keep sending, that moment may not come. It may be called on a runtime's only thread: the
+    /// switch has a thread of its own.
     ///
     /// # Errors
     /// `OperationTimedOut` if records are still open after `timeout`; they stay in the queue.
@@ -198,8 +199,9 @@ impl BlueGreenProducer {
         }
     }
 
-    /// Ends the producer: takes nothing more, settles what was accepted, says goodbye in the members topic. All clones
-    /// end with it. Bounded by the builder's `close_timeout`; what is open then is given up and returned.
+    /// Ends the producer: takes nothing more, settles what was accepted, says goodbye in the members topic of every cluster
+    /// that it was on. All clones end with it. Bounded by the builder's `close_timeout`; what is open then is given up and
+    /// returned.
     pub async fn close(self) {
         let (reply, closed) = oneshot::channel();
         self.shared.tell(Message::Close(Some(reply)));

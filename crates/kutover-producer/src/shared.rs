@@ -24,7 +24,9 @@ use crate::lane::LaneEvents;
 use crate::record::{Borrowed, SendError, port_code, size_of};
 use crate::slab::{Failed, Slab, Slot};
 
-const TOPIC_FILTER: usize = 256;
+/// Topics that a send finds noted without a lock: cells of as many as can share a place, times the places.
+const TOPIC_WAYS: usize = 4;
+const TOPIC_PLACES: usize = 256;
 
 /// Why a record was not accepted; the caller still has it.
 #[derive(Debug)]
@@ -82,7 +84,7 @@ pub(crate) struct Shared {
     flush_waiters: AtomicUsize,
     flush_lock: Mutex<()>,
     flushed: Condvar,
-    topic_filter: [AtomicU32; TOPIC_FILTER],
+    topic_filter: [[AtomicU32; TOPIC_WAYS]; TOPIC_PLACES],
     pub(crate) topics: Mutex<BTreeSet<String>>,
     pub(crate) dead: OnceLock<String>,
 }
@@ -116,7 +118,7 @@ impl Shared {
             flush_waiters: AtomicUsize::new(0),
             flush_lock: Mutex::new(()),
             flushed: Condvar::new(),
-            topic_filter: [const { AtomicU32::new(0) }; TOPIC_FILTER],
+            topic_filter: [const { [const { AtomicU32::new(0) }; TOPIC_WAYS] }; TOPIC_PLACES],
             topics: Mutex::default(),
             dead: OnceLock::new(),
         }
@@ -201,8 +203,7 @@ impl Shared {
             Ok(()) => return Ok(()),
             Err(refusal) => refusal,
         };
-        let lane_id = lane.events.id;
-        let (code, input) = match refusal {
+        let (code, fatal) = match refusal {
             Refusal::QueueFull => {
                 self.unaccept();
                 return Err(NotAccepted::Full);
@@ -211,14 +212,35 @@ impl Shared {
                 self.unaccept();
                 return Err(NotAccepted::Refused(code));
             }
-            Refusal::Refused(code) => (code, Input::Refused { lane: lane_id }),
-            Refusal::Fatal(_) => (port_code(RDKafkaErrorCode::Fatal), Input::Fatal { lane: lane_id }),
+            Refusal::Refused(code) => (code, false),
+            Refusal::Fatal(_) => (port_code(RDKafkaErrorCode::Fatal), true),
         };
-        // Accepted all the same: it waits for the switch to find out what the refusal means. This happens inside the
-        // gate, so that a seal that has begun cannot miss it.
+        let accepted = self.hold_refused(record, slot, token, code);
+        if fatal {
+            self.tell(Message::Input(Input::Fatal { lane: lane.events.id }));
+        } else {
+            lane.events.refused();
+        }
+        accepted
+    }
+
+    /// What a fence may have refused is accepted all the same, as long as there is room: it waits for the switch to find out what
+    /// the refusal means. This happens inside the gate, so that a seal that has begun cannot miss it.
+    fn hold_refused(
+        &self,
+        record: &Borrowed<'_>,
+        slot: &Slot,
+        token: Token,
+        code: ErrorCode,
+    ) -> Result<(), NotAccepted> {
         let (body, fate, partition) = (record.copy(), DeliveryFate::NotWritten, record.partition);
+        // The gate stays open for as long as nobody says that this is a fence, which may be long. Each thread that is here at
+        // this moment may hold one record too many.
+        if !self.entrance.lock().hand_over.has_room(size_of(&body)) {
+            self.unaccept();
+            return Err(NotAccepted::Full);
+        }
         self.hold(token, slot, CameBack { body, code, fate, partition }, || true);
-        self.tell(Message::Input(input));
         Ok(())
     }
 
@@ -271,11 +293,21 @@ impl Shared {
     /// Remembers the topics in use, for warming the next client.
     #[inline]
     fn note_topic(&self, key: TopicKey, topic: &str) {
-        let cell = &self.topic_filter[key.0 as usize % TOPIC_FILTER];
-        if cell.load(Ordering::Relaxed) != key.0 {
-            self.topics.lock().insert(topic.to_owned());
-            cell.store(key.0, Ordering::Relaxed);
+        let place = &self.topic_filter[key.0 as usize % TOPIC_PLACES];
+        if !place.iter().any(|cell| cell.load(Ordering::Relaxed) == key.0) {
+            self.note_new_topic(place, key, topic);
         }
+    }
+
+    #[cold]
+    fn note_new_topic(&self, place: &[AtomicU32; TOPIC_WAYS], key: TopicKey, topic: &str) {
+        let mut topics = self.topics.lock();
+        if !topics.contains(topic) {
+            topics.insert(topic.to_owned());
+        }
+        // Under the lock, so that two topics do not take the same cell. Where a fifth shares the place, one is forgotten here.
+        let ours = |cell: &&AtomicU32| [0, key.0].contains(&cell.load(Ordering::Relaxed));
+        place.iter().find(ours).unwrap_or(&place[0]).store(key.0, Ordering::Relaxed);
     }
 
     pub(crate) fn tell(&self, message: Message) {
@@ -394,4 +426,32 @@ impl Drop for RoomWaiter<'_> {
 pub(crate) fn wall_clock_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use kutover_core::switch::{Order, UnknownPolicy};
+
+    use super::*;
+
+    fn shared() -> Shared {
+        let hand_over = HandOver::new(Order::Ordered, UnknownPolicy::Return, 1_000);
+        Shared::new(hand_over, Duration::from_secs(60), mpsc::unbounded_channel().0)
+    }
+
+    /// Topics that share a place are noted once each, however much they take turns: no send after that takes the lock.
+    #[test]
+    fn topics_that_share_a_place_are_noted_once() {
+        let shared = shared();
+        let keys = (0..TOPIC_WAYS).map(|nth| TopicKey(u32::try_from(7 + nth * TOPIC_PLACES).unwrap()));
+        let topics: Vec<_> = keys.map(|key| (key, format!("topic-{}", key.0))).collect();
+        let note_all = || topics.iter().for_each(|(key, topic)| shared.note_topic(*key, topic));
+        note_all();
+        assert_eq!(std::mem::take(&mut *shared.topics.lock()).len(), TOPIC_WAYS);
+        note_all();
+        assert!(shared.topics.lock().is_empty(), "none was noted again");
+        shared.note_topic(TopicKey(u32::try_from(7 + TOPIC_WAYS * TOPIC_PLACES).unwrap()), "one too many");
+        note_all();
+        assert!(shared.topics.lock().contains("one too many"));
+    }
 }

@@ -9,6 +9,7 @@ printf '%s\n' "$request" >>"$STATE/requests"
 
 describe() {
     [ -f "$here/id" ] || { echo '{"incarnation": null}'; return; }
+    [ ! -f "$STATE/slow" ] || { echo '{"pending": "it is being made"}'; return; }
     cat <<JSON
 {"incarnation": {
   "id": "$(cat "$here/id")", "cluster_id": "$(cat "$here/cluster-id")",

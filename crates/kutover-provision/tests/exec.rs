@@ -43,6 +43,14 @@ async fn it_keeps_the_ports_contract() {
     let directory = tempfile::tempdir().unwrap();
     let files = in_files(directory.path());
     provision::nothing_there_is_none(&files, Colour::Green).await;
+    let slow = directory.path().join("slow");
+    std::fs::write(&slow, "").unwrap();
+    let begin = async || {
+        let error = files.provision(Colour::Green, &provision::request()).await.unwrap_err();
+        assert_eq!((error.kind, error.outcome), (ErrorKind::Unavailable, Outcome::Unknown), "{error}");
+    };
+    provision::what_is_being_made_is_not_nothing(&files, Colour::Green, begin).await;
+    std::fs::remove_file(&slow).unwrap();
     provision::check_all(&files, Colour::Green).await;
     let here = directory.path().join("green-B");
     let is_isolated = || {
@@ -280,7 +288,8 @@ async fn the_example_for_terraform_tells_of_what_is_being_made() {
     };
     let green = Colour::Green;
 
-    assert_eq!(refusal(&by).await.kind, ErrorKind::Unavailable);
+    let begin = async || assert_eq!(refusal(&by).await.kind, ErrorKind::Unavailable);
+    provision::what_is_being_made_is_not_nothing(&by, green, begin).await;
     let error = by.describe(green).await.unwrap_err();
     assert!(error.kind == ErrorKind::Unavailable && error.reason.contains("under way"), "{error}");
     let_on().await;

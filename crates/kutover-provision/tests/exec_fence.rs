@@ -20,9 +20,17 @@ fn by(command: &[&str], limit: Duration) -> ExecFence {
     ExecFence::new(command.iter().map(|&part| part.to_owned()).collect(), subject, limit)
 }
 
-/// Keeps the last request in a directory: what it says is what the fence is.
+/// Keeps its requests in a directory, the last one apart: what they say is what the fence is.
 fn keeping(directory: &Path) -> ExecFence {
-    by(&["sh", "-c", "cat > \"$0\"/request", directory.to_str().expect("UTF-8")], LIMIT)
+    by(
+        &[
+            "sh",
+            "-c",
+            "cat > \"$0\"/request && cat \"$0\"/request >> \"$0\"/requests",
+            directory.to_str().expect("UTF-8"),
+        ],
+        LIMIT,
+    )
 }
 
 fn request(directory: &Path) -> serde_json::Value {
@@ -31,10 +39,13 @@ fn request(directory: &Path) -> serde_json::Value {
 }
 
 fn takes(directory: &Path, topic: &TopicName) -> bool {
-    let request = request(directory);
-    let named =
-        request["topics"].as_array().is_some_and(|topics| topics.iter().any(|it| it == topic.as_str()));
-    request["act"] != "raise" || !named
+    let text = std::fs::read(directory.join("requests")).unwrap_or_default();
+    let requests = serde_json::Deserializer::from_slice(&text).into_iter::<serde_json::Value>();
+    let requests: Vec<_> = requests.map(|request| request.expect("the command was given JSON")).collect();
+    let names = |request: &&serde_json::Value| {
+        request["topics"].as_array().is_some_and(|topics| topics.iter().any(|it| it == topic.as_str()))
+    };
+    requests.iter().rfind(names).is_none_or(|newest| newest["act"] != "raise")
 }
 
 #[tokio::test]

@@ -1,7 +1,5 @@
 //! The `static` provisioner against its port's contract.
 
-use kutover_core::error::ErrorKind;
-use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{ClusterProvisioner as _, RecordData};
 use kutover_core::words::Colour;
 use kutover_provision::{ExistingCluster, StaticProvisioner};
@@ -23,21 +21,18 @@ async fn it_keeps_the_ports_contract() {
     provision::the_same_request_gives_the_same_incarnation(&both, Colour::Green).await;
     provision::only_the_marked_is_destroyed(&both, Colour::Green).await;
     provision::nothing_there_is_none(&StaticProvisioner::new(), Colour::Blue).await;
+    provision::what_cannot_isolate_says_so(&both, Colour::Green).await;
+    provision::the_marked_is_released_and_stays(&both, Colour::Green, &"c".into()).await;
 }
 
 #[tokio::test]
-async fn it_describes_isolates_and_releases_as_configured() {
+async fn it_describes_as_configured() {
     let only_blue = StaticProvisioner::new().with(Colour::Blue, cluster(&["b:9092", "a:9092"]));
     let blue = only_blue.describe(Colour::Blue).await.unwrap().unwrap();
     assert_eq!(blue.id.as_str(), "static-blue-a:9092+b:9092");
     assert_eq!(blue.bootstrap, ["b:9092", "a:9092"]);
     assert_eq!(blue.controller_bootstrap, blue.bootstrap);
-    assert_eq!(only_blue.isolate(&blue.id, &"n".into()).await.unwrap_err().kind, ErrorKind::Unsupported);
     only_blue.put_back(&blue.id, &"n".into()).await.unwrap();
-
-    let mark = RemovalMark { incarnation: blue.id.clone(), cluster_id: "c".into() };
-    only_blue.destroy(&mark).await.unwrap();
-    assert!(only_blue.describe(Colour::Blue).await.unwrap().is_some(), "released, not destroyed");
 
     let error = only_blue.provision(Colour::Green, &"r".into()).await.unwrap_err();
     assert_eq!(

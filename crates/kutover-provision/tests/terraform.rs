@@ -2,6 +2,7 @@
 //! `terraform` of `cargo xtask test` builds this, and sees to it that Terraform is there.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -74,13 +75,47 @@ fn kept(directory: &Path) -> serde_json::Value {
     serde_json::from_slice(&text).expect("JSON")
 }
 
+/// The example, with this in its environment.
+fn example(environment: &[(&str, &Path)]) -> Patient {
+    let subject = ExecSubject { deployment: "orders".into(), colour: Colour::Green };
+    let by = ExecProvisioner::new(vec![COMMAND.to_owned()], subject, LIMIT);
+    let text = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let environment: BTreeMap<_, _> =
+        environment.iter().map(|(name, path)| ((*name).to_owned(), text(path))).collect();
+    Patient(by.with_environment(environment))
+}
+
+/// An apply makes the cluster and fails over what comes after it: it is not left behind, and nobody is told that nothing
+/// stands while it does.
+#[tokio::test]
+async fn what_is_half_made_is_taken_away() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = std::env::var("TERRAFORM").unwrap_or_else(|_| "terraform".to_owned());
+    let failing = directory.path().join("failing");
+    let script = format!(
+        "#!/bin/sh\n'{program}' \"$@\" || exit 1\n[ \"$2\" != apply ] || {{ echo 'no more subnets' >&2; exit 1; }}\n"
+    );
+    std::fs::write(&failing, script).unwrap();
+    std::fs::set_permissions(&failing, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let at = directory.path().join("clusters");
+    let half_way = example(&[("KUTOVER_TERRAFORM", &at), ("TERRAFORM", &failing)]);
+    let green = Colour::Green;
+    let all = async {
+        let error = half_way.provision(green, &provision::request()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+        assert!(error.reason.contains("no more subnets"), "{error}");
+        assert_eq!(half_way.describe(green).await.unwrap(), None);
+        let state = std::fs::read(at.join("orders-green/state")).expect("Terraform's state");
+        let state: serde_json::Value = serde_json::from_slice(&state).expect("JSON");
+        assert_eq!(state["resources"], serde_json::json!([]));
+    };
+    tokio::time::timeout(BOUND, all).await.expect("Terraform is done in time");
+}
+
 #[tokio::test]
 async fn the_example_keeps_the_ports_contract() {
     let directory = tempfile::tempdir().unwrap();
-    let at = directory.path().to_str().expect("UTF-8").to_owned();
-    let subject = ExecSubject { deployment: "orders".into(), colour: Colour::Green };
-    let by = ExecProvisioner::new(vec![COMMAND.to_owned()], subject, LIMIT);
-    let terraform = Patient(by.with_environment(BTreeMap::from([("KUTOVER_TERRAFORM".to_owned(), at)])));
+    let terraform = example(&[("KUTOVER_TERRAFORM", directory.path())]);
     let green = Colour::Green;
     let all = async {
         provision::nothing_there_is_none(&terraform, green).await;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::run::{Options, Outcome, run};
 use crate::scene::Strategy;
-use crate::weather::{ELSEWHERE, Fault, Level, OUTLIVES_CALLER};
+use crate::weather::{ELSEWHERE, Fault, HERE, Level};
 
 /// Every so many seeds one is run twice, and has to give the same trace.
 const TWICE_EVERY: u64 = 50;
@@ -55,6 +55,10 @@ pub struct Sums {
     pub cutovers: u64,
     /// Of them, rolled back.
     pub rollbacks: u64,
+    /// Cutovers that were aborted, each time that one was.
+    pub aborts: u64,
+    /// Cutovers that the operator took back, since they were held with nothing left to wait for.
+    pub taken_back: u64,
     /// Controllers that died.
     pub crashes: u64,
     /// Controllers that slept.
@@ -63,9 +67,11 @@ pub struct Sums {
     pub resumes: u64,
     /// Accepted records.
     pub accepted: u64,
+    /// Of them, those of producers that the strategy moves: without strangers'.
+    pub own: u64,
     /// Lost records.
     pub lost: u64,
-    /// Records that came back to their caller with an error.
+    /// Of `own`, those that came back to their caller with an error.
     pub returned: u64,
     /// Copies beyond the first.
     pub duplicated: u64,
@@ -96,10 +102,13 @@ impl Sums {
         self.events += outcome.events;
         self.cutovers += outcome.cutovers;
         self.rollbacks += outcome.rollbacks;
+        self.aborts += outcome.aborts;
+        self.taken_back += outcome.taken_back;
         self.crashes += outcome.crashes;
         self.pauses += outcome.pauses;
         self.resumes += outcome.resumes;
         self.accepted += outcome.count.accepted;
+        self.own += outcome.count.own;
         self.lost += outcome.count.lost;
         self.returned += outcome.count.returned;
         self.duplicated += outcome.count.duplicated;
@@ -137,7 +146,7 @@ pub fn run_all(
         fired: FAULT_KINDS
             .into_iter()
             .filter(|kind| !ELSEWHERE.contains(kind))
-            .chain([OUTLIVES_CALLER])
+            .chain(HERE)
             .map(|kind| (kind, 0))
             .collect(),
         failed: Vec::new(),
@@ -210,10 +219,10 @@ impl Batch {
         }
         let enough = self.strategy == Strategy::Kutover && self.seeds >= ENOUGH && self.whole;
         // Who hands everything back loses nothing either. One world may hand back more than all of them do.
-        if enough && self.sums.returned * RETURNED_AT_MOST > self.sums.accepted {
-            let Sums { returned, accepted, .. } = self.sums;
+        if enough && self.sums.returned * RETURNED_AT_MOST > self.sums.own {
+            let Sums { returned, own, .. } = self.sums;
             wrong.push(format!(
-                "{returned} of {accepted} records came back to their caller, more than one in {RETURNED_AT_MOST}"
+                "{returned} of {own} records came back to their caller, more than one in {RETURNED_AT_MOST}"
             ));
         }
         if enough && self.level == Level::Heavy {
@@ -246,8 +255,11 @@ impl Batch {
             "producers": sums.producers,
             "groups": sums.groups,
             "accepted": sums.accepted,
+            "own": sums.own,
             "cutovers": sums.cutovers,
             "rollbacks": sums.rollbacks,
+            "aborts": sums.aborts,
+            "taken_back": sums.taken_back,
             "crashes": sums.crashes,
             "pauses": sums.pauses,
             "resumes": sums.resumes,
@@ -273,8 +285,8 @@ impl Batch {
         let sums = &self.sums;
         let faults: Vec<_> = self.faults.iter().map(|(fault, struck)| format!("{fault} {struck}")).collect();
         format!(
-            "{} seeds, {} events in {:.1} s ({} per s)\n{} cutovers, {} rolled back; controllers: {} died, {} slept, {} \
-             went on\n{} records of {} producers: {} lost, {} returned, {} duplicated, {} out of order, {} \
+            "{} seeds, {} events in {:.1} s ({} per s)\n{} cutovers, {} rolled back, {} of them since they were held for \
+             good; {} aborts; controllers: {} died, {} slept, {} went on\n{} records of {} producers: {} lost, {} returned, {} duplicated, {} out of order, {} \
              deleted by retention before a group had read them; {} producers never moved\nat a switch a send \
              waited for {} ms at most, of it {} ms for room; {} ms while nothing went wrong; {} ms until a client was settled\n{} broken promises\nfaults: {}",
             self.seeds,
@@ -283,6 +295,8 @@ impl Batch {
             self.events_per_s(),
             sums.cutovers,
             sums.rollbacks,
+            sums.taken_back,
+            sums.aborts,
             sums.crashes,
             sums.pauses,
             sums.resumes,
@@ -308,11 +322,23 @@ impl Batch {
 mod tests {
     use super::*;
 
+    /// What fires by itself would hide a fault that does nothing.
+    #[test]
+    fn an_effect_is_counted_only_where_its_fault_has_struck() {
+        let options = Options { level: Level::None, ..Options::default() };
+        let batch = run_all(0..3, &options, None, |_| {});
+        assert!(batch.sums.cutovers > 0);
+        for fault in Fault::ALL {
+            let Some(effect) = fault.effect() else { continue };
+            assert_eq!(batch.fired.get(effect), Some(&0), "{fault} by {effect}");
+        }
+    }
+
     #[test]
     fn a_run_in_which_too_many_records_came_back_is_no_success() {
         let options = Options { level: Level::Light, ..Options::default() };
         let mut batch = run_all(0..0, &options, None, |_| {});
-        (batch.sums.accepted, batch.sums.returned) = (100, 6);
+        (batch.sums.own, batch.sums.returned) = (100, 6);
         assert!(batch.wrong().is_empty(), "few worlds promise nothing of the kind");
         batch.seeds = ENOUGH;
         assert_eq!(batch.wrong(), ["6 of 100 records came back to their caller, more than one in 20"]);

@@ -103,12 +103,12 @@ pub struct Append {
 /// Something that a controller did to the world, or the world to itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Act {
-    /// A cluster was made, or stood there before the first controller.
-    Made(Colour, IncarnationId, ClusterId),
+    /// A controller asks for a cluster, by this request; said when the call sets out, whatever becomes of it.
+    Requested(Colour, Nonce),
+    /// A cluster was made for a request, or stood there before the first controller.
+    Made(Colour, IncarnationId, ClusterId, Nonce),
     /// A compare-and-set of the first endpoint went through.
     Published(Box<Published>),
-    /// A journal entry was appended under this term.
-    Journalled(Term),
     /// A cluster refuses records of these topics.
     Fenced(ClusterId, Vec<TopicName>),
     /// It takes them again; asked for at this time, in milliseconds since the world began.
@@ -255,8 +255,19 @@ pub struct Producer {
     pub possibly_duplicated: u64,
     /// For how long its threads slept inside sends, in milliseconds: a seal waits for each of them.
     pub slept_ms: u64,
-    /// The clusters that it moved to, and when.
+    /// The clusters to which its gate was opened, and when: by the client's word, not by that of its receipts.
     pub moves: Vec<(u64, ClusterId)>,
+}
+
+/// A cutover that the operator took back, because it was held again and again with nothing left to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TakenBack {
+    /// When, in milliseconds since the world began.
+    pub at_ms: u64,
+    /// The state in which it was held.
+    pub state: Option<StateName>,
+    /// For what, in the machine's words.
+    pub why: String,
 }
 
 /// How the world stands at its end.
@@ -266,6 +277,8 @@ pub struct End {
     pub standing: BTreeMap<ClusterId, (Vec<TopicName>, bool)>,
     /// What stands at the first endpoint.
     pub published: Published,
+    /// The terms of the journal's entries, in order: also of those that landed when their writer was gone.
+    pub journal: Vec<Term>,
     /// What never came to its end.
     pub stuck: Vec<String>,
 }
@@ -297,6 +310,8 @@ pub struct Observed {
     pub controlled: Vec<(u64, u64)>,
     /// The TTL of the endpoint while it is switched, in milliseconds.
     pub ttl_ms: u64,
+    /// Every cutover that the operator took back so.
+    pub taken_back: Vec<TakenBack>,
     /// What a machine said of itself.
     pub broken: Vec<String>,
     /// Panics, of whatever task.
@@ -320,6 +335,13 @@ impl Observed {
             Act::Published(published) => published.owner.as_ref(),
             _ => None,
         })
+    }
+
+    /// Whether an act is that of the controller whose owner record stood then: an older one may do anything late.
+    pub fn is_in_force(&self, index: usize) -> bool {
+        let published = |acted: &&Acted| matches!(acted.act, Act::Published(_));
+        let publisher = self.acts[..index].iter().rev().find(published);
+        publisher.is_some_and(|publisher| publisher.by == self.acts[index].by)
     }
 
     /// Every segment that was ever told.

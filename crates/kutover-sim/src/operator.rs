@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Sleep;
 
-use crate::observed::Act;
+use crate::observed::{Act, TakenBack};
 use crate::ports::Ports;
-use crate::weather::{Fault, mostly_short, shaped};
+use crate::weather::{CONTROLLERS_MEET, Fault, mostly_short, shaped};
 use crate::witness::note;
 use crate::world::{Awake, Flag, World};
 
@@ -122,6 +122,9 @@ impl Operator {
             let beside = async {
                 if let Some(shape) = self.world.weather.strikes(Fault::SecondController) {
                     tokio::time::sleep(shaped(shape, 100, 60_000)).await;
+                    if !course.done.load(Ordering::Relaxed) {
+                        self.world.memory.faults.fire(CONTROLLERS_MEET);
+                    }
                     self.insist_once(&course).await;
                 }
             };
@@ -221,15 +224,32 @@ impl Operator {
             stop => {
                 drop(tally);
                 self.stuck(&format!("{stop:?}"));
-                // Who is held again and again with nothing left to wait for goes back.
-                let held = matches!(stop, Stop::Held(_)) && self.world.weather.is_calm();
-                if held && course.held.fetch_add(1, Ordering::Relaxed) >= 2 {
-                    course.back.raise();
+                if let Stop::Held(why) = stop
+                    && self.world.weather.is_calm()
+                {
+                    self.held(by, course, why);
                 }
                 return false;
             }
         }
         true
+    }
+
+    /// Who is held again and again with nothing left to wait for goes back.
+    fn held(&self, by: usize, course: &Course, why: String) {
+        if course.held.fetch_add(1, Ordering::Relaxed) < 2 || course.back.is_raised() {
+            return;
+        }
+        let witness = &self.world.witness;
+        let at_ms = witness.now_ms();
+        let mut observed = witness.observed();
+        let state = observed.acts.iter().rev().find_map(|acted| match acted.act {
+            Act::Entered(state) if acted.by == Some(by) => Some(state),
+            _ => None,
+        });
+        observed.taken_back.push(TakenBack { at_ms, state, why });
+        drop(observed);
+        course.back.raise();
     }
 
     /// What a controller stopped at, for the case that it never gets further.

@@ -125,12 +125,7 @@ impl Journal for Ports {
             return self.call("journal.append", cut_off).await;
         }
         // Of an entry whose writer dies in the middle, the journal's own weather says what stays.
-        let append = async {
-            self.world.memory.journal.append(entry).await?;
-            self.world.witness.act(Some(self.by), Act::Journalled(entry.term));
-            Ok(())
-        };
-        self.call("journal.append", append).await
+        self.call("journal.append", self.world.memory.journal.append(entry)).await
     }
 }
 
@@ -138,13 +133,14 @@ impl Journal for Ports {
 impl ClusterProvisioner for Ports {
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
         let (world, request) = (Arc::clone(&self.world), request.clone());
+        world.witness.act(Some(self.by), Act::Requested(colour, request.clone()));
         let provision = async move {
             let before = world.memory.cluster(colour).map(|cluster| cluster.cluster_id());
             let incarnation = world.memory.provisioner.provision(colour, &request).await?;
             let made = world.memory.cluster(colour).and_then(|cluster| {
                 let id = cluster.cluster_id();
                 world.learn(&incarnation.id, cluster);
-                (before.as_ref() != Some(&id)).then(|| Act::Made(colour, incarnation.id.clone(), id))
+                (before.as_ref() != Some(&id)).then(|| Act::Made(colour, incarnation.id.clone(), id, request))
             });
             Ok((incarnation, made))
         };

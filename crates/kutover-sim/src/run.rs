@@ -67,6 +67,10 @@ pub struct Outcome {
     pub cutovers: u64,
     /// Cutovers that were rolled back.
     pub rollbacks: u64,
+    /// Cutovers that were aborted, each time that one was.
+    pub aborts: u64,
+    /// Cutovers that the operator took back, since they were held with nothing left to wait for.
+    pub taken_back: u64,
     /// Controllers that died.
     pub crashes: u64,
     /// Controllers that slept.
@@ -140,13 +144,14 @@ async fn world(seed: u64, options: &Options, beside: impl FnOnce(&Arc<World>)) -
 async fn first_cluster(world: &Arc<World>) {
     let provisioner = &world.memory.provisioner;
     provisioner.set_isolates(world.scene.isolates);
-    let Ok(first) = provisioner.provision(Colour::Blue, &Nonce::new("first")).await else { return };
+    let request = Nonce::new("first");
+    let Ok(first) = provisioner.provision(Colour::Blue, &request).await else { return };
     let Some(cluster) = world.memory.cluster(Colour::Blue) else { return };
     for (topic, partitions) in &world.scene.topics {
         cluster.add_topic(topic.as_str(), *partitions);
     }
     world.learn(&first.id, cluster.clone());
-    world.witness.act(None, Act::Made(Colour::Blue, first.id, cluster.cluster_id()));
+    world.witness.act(None, Act::Made(Colour::Blue, first.id, cluster.cluster_id(), request));
     let mut observed = world.witness.observed();
     observed.producers = world
         .scene
@@ -336,7 +341,8 @@ fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
     let (mut observed, events, trace, lines) = world.witness.take();
     observed.appends = appends;
     observed.panics = panics::take();
-    observed.end = End { standing, published, stuck: observed.end.stuck };
+    let journal = world.memory.journal.entries().iter().map(|entry| entry.term).collect();
+    observed.end = End { standing, published, journal, stuck: observed.end.stuck };
     let (violations, count) = judge(&observed, world.scene.strategy);
     Outcome {
         seed,
@@ -345,6 +351,8 @@ fn report(world: &Arc<World>, seed: u64, tally: Tally) -> Outcome {
         lines,
         cutovers: tally.cutovers,
         rollbacks: tally.rollbacks,
+        aborts: tally.aborts,
+        taken_back: observed.taken_back.len() as u64,
         crashes: tally.crashes,
         pauses: tally.pauses,
         resumes: tally.resumes,
@@ -377,5 +385,31 @@ mod tests {
             assert_eq!(broken, ["no_panic"], "{:?}", outcome.violations);
         }
         assert_eq!(run(0, &options).violations, [], "the next world is another one");
+    }
+
+    /// The operator ends by a rollback what is held again and again: that the world goes on makes it no success.
+    #[test]
+    fn a_cutover_that_is_held_for_good_is_a_broken_promise() {
+        let options = Options { level: Level::None, ..Options::default() };
+        let outcome =
+            run_beside(STAYS_AHEAD, &options, |world| drop(tokio::spawn(hide_groups(Arc::clone(world)))));
+        let broken: Vec<_> = outcome.violations.iter().map(|broken| broken.invariant).collect();
+        assert_eq!((broken, outcome.taken_back), (vec!["comes_to_an_end"], 1), "{:?}", outcome.violations);
+    }
+
+    /// A seed whose operator does not want back by itself in its first cutover.
+    const STAYS_AHEAD: u64 = 2;
+
+    /// From the first publication on no cluster lists its groups, until the operator has had enough.
+    async fn hide_groups(world: Arc<World>) {
+        let published = |(_, published): &(_, kutover_core::ports::Published)| {
+            published.owner.as_ref().is_some_and(|owner| owner.target.generation.0 > 1)
+        };
+        while world.witness.observed().taken_back.is_empty() && !world.is_ending() {
+            let hidden = world.memory.dns.ever(published);
+            world.known().iter().for_each(|known| known.cluster.set_groups_answer(!hidden));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        world.known().iter().for_each(|known| known.cluster.set_groups_answer(true));
     }
 }

@@ -15,6 +15,7 @@ use rand::Rng as _;
 use crate::observed::{Ending, Record};
 use crate::producer::Reach;
 use crate::scene::Strategy;
+use crate::weather::STRANGER_REFUSED;
 use crate::witness::note;
 use crate::world::World;
 
@@ -32,6 +33,9 @@ impl Stock {
     fn end(&self, token: Token, ending: Ending) {
         let Some(record) = self.records.lock().remove(&token) else { return };
         let at_ms = self.world.now_ms();
+        if self.world.scene.producers[self.number].stranger && ending == Ending::NotWritten {
+            self.world.memory.faults.fire(STRANGER_REFUSED);
+        }
         note!(self.world.witness, "producer {}: record {record} is {ending:?}", self.number);
         let mut observed = self.world.witness.observed();
         observed.records[record].unknown |= ending == Ending::Unknown;

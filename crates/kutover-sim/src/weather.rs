@@ -141,6 +141,62 @@ faults! {
 
 /// What is counted here, besides what the world in memory counts: a call that landed when nobody waited for it any more.
 pub(crate) const OUTLIVES_CALLER: &str = "call-outlives-caller";
+/// And a second controller that really ran, the first one's step not being over.
+pub(crate) const CONTROLLERS_MEET: &str = "controllers-meet";
+/// And a stranger's record that came back.
+pub(crate) const STRANGER_REFUSED: &str = "stranger-refused";
+/// All that is counted here.
+pub(crate) const HERE: [&str; 3] = [OUTLIVES_CALLER, CONTROLLERS_MEET, STRANGER_REFUSED];
+
+impl Fault {
+    /// Under which name it is counted when it takes effect. `None`: that is where it strikes, in the call, the controller, the
+    /// producer or the group that it befalls.
+    pub fn effect(self) -> Option<&'static str> {
+        Some(match self {
+            Fault::CallLate => OUTLIVES_CALLER,
+            Fault::JournalTorn => "journal-torn",
+            Fault::SecondController => CONTROLLERS_MEET,
+            Fault::FenceSpreads => "fence-spreads",
+            Fault::VisibleLate => "dns-visible-late",
+            Fault::ResolverStale => "dns-old",
+            Fault::ResolverEmpty => "dns-empty",
+            Fault::ResolverFails => "dns-servfail",
+            Fault::ResolverDead => "dns-dead",
+            Fault::ResolverKeeps => "dns-min-ttl",
+            Fault::AckLost => "record-ack-lost",
+            Fault::NotWritten => "record-not-written",
+            Fault::LateAppend => "record-late-append",
+            Fault::BrokerSlow => "record-slow",
+            Fault::ClusterOut => "cluster-dies",
+            Fault::LeaderGone => "partition-silent",
+            Fault::LeaderMoves => "leader-moves",
+            Fault::BrokerStops => "broker-stops",
+            Fault::Retention => "retention",
+            Fault::OffsetsExpire => "group-expires",
+            Fault::FenceLeaks => "fence-leaks",
+            Fault::Stranger => STRANGER_REFUSED,
+            Fault::CoordinatorSilent => "coordinator-silent",
+            Fault::GroupsUnlisted => "groups-unlisted",
+            Fault::CallRefused
+            | Fault::CallAnswerLost
+            | Fault::CallLost
+            | Fault::CallHangs
+            | Fault::CallSlow
+            | Fault::ControllerCrash
+            | Fault::ControllerPause
+            | Fault::ApprovalLate
+            | Fault::ClientFatal
+            | Fault::ProducerLate
+            | Fault::ProducerPaused
+            | Fault::ProducerKilled
+            | Fault::ReceiptLost
+            | Fault::NameShared
+            | Fault::ClockDiffers
+            | Fault::GroupSlow
+            | Fault::GroupLate => return None,
+        })
+    }
+}
 
 /// Faults of the world in memory that do not happen here; every other one that it counts has to. Calls go wrong outside the
 /// world, where it is known who calls, under names of their own.

@@ -1,10 +1,11 @@
-//! One module per port, one function per clause of its `# Contract`.
+//! One module per port, one function or several per clause of its `# Contract`.
 //!
 //! Each function panics with the clause's text when a backend breaks it. Backends with a real cluster behind them pass
 //! names of their own (topics, groups, endpoints), so that runs do not meet. `check_all` of a module runs every clause
 //! that needs nothing but the backend itself; the others say what else they need.
 
 pub mod admin;
+mod admin_fence;
 pub mod connect;
 pub mod dns;
 pub mod fence;

@@ -2,7 +2,9 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use common::rejected;
@@ -11,7 +13,7 @@ use kutover_core::messages::{ControlMessage, ControlView, MemberState};
 use kutover_core::owner::Target;
 use kutover_core::ports::*;
 use kutover_core::words::*;
-use kutover_memory::{MemoryCluster, MemoryLink, MemoryWorld};
+use kutover_memory::{MemoryCluster, MemoryLink, MemoryWorld, StoredRecord};
 use kutover_testkit::conformance::{producer, provision, registry};
 use parking_lot::Mutex;
 
@@ -19,22 +21,48 @@ use parking_lot::Mutex;
 enum ClientFlaw {
     None,
     ReportsTwice,
+    Reorders,
     FlushLies,
     PurgeDoesNothing,
+    PurgeReturnsHalf,
+    PurgeAcknowledges,
+    PurgeDeniesWhatIsWritten,
     NoId,
+    TakesNoNameless,
+    TakesAnyCluster,
+    NamesOneCluster,
     SameClient,
+    SameProducerId,
 }
+
+/// Not a part of what any error says otherwise.
+const CLUSTER: &str = "kaizen";
+
+type Log = Arc<Mutex<BTreeSet<Vec<u8>>>>;
 
 /// A client whose cluster acknowledges at the flush.
 struct Client {
     events: Arc<dyn ClientEvents>,
-    queue: Mutex<Vec<Token>>,
+    queue: Mutex<Vec<(Token, RecordBody)>>,
+    log: Log,
     flaw: ClientFlaw,
 }
 
+impl Client {
+    fn write(&self, record: &RecordBody) {
+        self.log.lock().insert(record.payload.clone().unwrap_or_default());
+    }
+
+    fn acknowledge(&self, token: Token, offset: i64) {
+        self.events.delivered(token, Delivery::Acknowledged { partition: 0, offset, append_time_ms: None });
+    }
+}
+
 impl ProducerClient for Client {
-    fn try_send(&self, _: RecordRef<'_>, token: Token) -> Result<(), Refusal> {
-        self.queue.lock().push(token);
+    fn try_send(&self, record: RecordRef<'_>, token: Token) -> Result<(), Refusal> {
+        let (key, payload) = (record.key.map(<[u8]>::to_vec), record.payload.map(<[u8]>::to_vec));
+        let body = RecordBody { topic: record.topic.to_owned(), key, payload, headers: Vec::new() };
+        self.queue.lock().push((token, body));
         Ok(())
     }
     fn flush(&self, _: u64) -> bool {
@@ -42,28 +70,46 @@ impl ProducerClient for Client {
             return true;
         }
         let times = if self.flaw == ClientFlaw::ReportsTwice { 2 } else { 1 };
-        for (offset, token) in (0_i64..).zip(std::mem::take(&mut *self.queue.lock())) {
+        for (offset, (token, record)) in (0_i64..).zip(std::mem::take(&mut *self.queue.lock())) {
+            self.write(&record);
             for _ in 0..times {
-                self.events
-                    .delivered(token, Delivery::Acknowledged { partition: 0, offset, append_time_ms: None });
+                self.acknowledge(token, if self.flaw == ClientFlaw::Reorders { -offset } else { offset });
             }
         }
         true
     }
     fn purge(&self) {
-        if self.flaw != ClientFlaw::PurgeDoesNothing {
-            self.flush(0);
+        if self.flaw == ClientFlaw::PurgeDoesNothing {
+            return;
+        }
+        for (token, mut record) in std::mem::take(&mut *self.queue.lock()) {
+            match self.flaw {
+                ClientFlaw::PurgeAcknowledges => {
+                    self.acknowledge(token, 0);
+                    continue;
+                }
+                ClientFlaw::PurgeDeniesWhatIsWritten => self.write(&record),
+                ClientFlaw::PurgeReturnsHalf => record.payload = None,
+                _ => {}
+            }
+            let (fate, code) = (DeliveryFate::NotWritten, ErrorCode { number: -152, name: "Purged".into() });
+            self.events.delivered(token, Delivery::Failed { fate, partition: None, code, record });
         }
     }
     fn outstanding(&self) -> usize {
         self.queue.lock().len()
     }
     fn cluster_id(&self) -> ClusterId {
-        if self.flaw == ClientFlaw::NoId { "".into() } else { "c".into() }
+        if self.flaw == ClientFlaw::NoId { "".into() } else { CLUSTER.into() }
     }
 }
 
-struct Factory(ClientFlaw, Mutex<Option<Arc<Client>>>);
+struct Factory {
+    flaw: ClientFlaw,
+    log: Log,
+    first: Mutex<Option<Arc<Client>>>,
+    made: AtomicI64,
+}
 
 #[async_trait]
 impl ProducerFactory for Factory {
@@ -73,29 +119,50 @@ impl ProducerFactory for Factory {
         _: &[String],
         events: Arc<dyn ClientEvents>,
     ) -> ProviderResult<Arc<dyn ProducerClient>> {
-        if target.cluster_id.as_str() != "c" {
-            let reason = format!("c lives there, not {}", target.cluster_id);
+        let nameless = target.cluster_id.as_str().is_empty() && self.flaw != ClientFlaw::TakesNoNameless;
+        if target.cluster_id.as_str() != CLUSTER && !nameless && self.flaw != ClientFlaw::TakesAnyCluster {
+            let lives = if self.flaw == ClientFlaw::NamesOneCluster { "another" } else { CLUSTER };
+            let reason = format!("{lives} lives there, not {}", target.cluster_id);
             return Err(ProviderError::new(ErrorKind::Refused, "connect", reason));
         }
-        let made = Arc::new(Client { events, queue: Mutex::default(), flaw: self.0 });
-        let first = Arc::clone(self.1.lock().get_or_insert_with(|| Arc::clone(&made)));
-        Ok(if self.0 == ClientFlaw::SameClient { first } else { made })
+        let number = self.made.fetch_add(1, Ordering::SeqCst);
+        events.producer_id(if self.flaw == ClientFlaw::SameProducerId { 0 } else { number });
+        let log = Arc::clone(&self.log);
+        let made = Arc::new(Client { events, queue: Mutex::default(), log, flaw: self.flaw });
+        let first = Arc::clone(self.first.lock().get_or_insert_with(|| Arc::clone(&made)));
+        Ok(if self.flaw == ClientFlaw::SameClient { first } else { made })
     }
+}
+
+async fn judge_clients(flaw: ClientFlaw) {
+    let (generation, colour) = (Generation(1), Colour::Blue);
+    let target = Target { generation, colour, cluster_id: CLUSTER.into(), bootstrap: vec!["b:9092".into()] };
+    let log = Log::default();
+    let factory = Factory { flaw, log: Arc::clone(&log), first: Mutex::default(), made: AtomicI64::new(0) };
+    producer::check_all(&factory, &target, "t").await;
+    log.lock().clear();
+    producer::a_purge_tells_the_truth(&factory, &target, "t", async || log.lock().clone()).await;
 }
 
 #[tokio::test]
 async fn clients_that_break_a_clause_are_rejected() {
-    let (generation, colour) = (Generation(1), Colour::Blue);
-    let target = Target { generation, colour, cluster_id: "c".into(), bootstrap: vec!["b:9092".into()] };
-    producer::check_all(&Factory(ClientFlaw::None, Mutex::default()), &target, "t").await;
+    judge_clients(ClientFlaw::None).await;
     for (flaw, by) in [
         (ClientFlaw::ReportsTwice, "ProducerClient, clause 1"),
+        (ClientFlaw::Reorders, "ProducerClient, clause 1"),
         (ClientFlaw::FlushLies, "ProducerClient, clause 2"),
         (ClientFlaw::PurgeDoesNothing, "ProducerClient, clause 3"),
+        (ClientFlaw::PurgeReturnsHalf, "ProducerClient, clause 3"),
+        (ClientFlaw::PurgeAcknowledges, "ProducerClient, clause 3"),
+        (ClientFlaw::PurgeDeniesWhatIsWritten, "ProducerClient, clause 3"),
         (ClientFlaw::NoId, "ProducerFactory, clause 1"),
+        (ClientFlaw::TakesNoNameless, "ProducerFactory, clause 1"),
+        (ClientFlaw::TakesAnyCluster, "ProducerFactory, clause 2"),
+        (ClientFlaw::NamesOneCluster, "ProducerFactory, clause 2"),
         (ClientFlaw::SameClient, "ProducerFactory, clause 3"),
+        (ClientFlaw::SameProducerId, "ProducerFactory, clause 3"),
     ] {
-        rejected(by, producer::check_all(&Factory(flaw, Mutex::default()), &target, "t")).await;
+        rejected(by, judge_clients(flaw)).await;
     }
 }
 
@@ -103,10 +170,16 @@ async fn clients_that_break_a_clause_are_rejected() {
 enum Flaw {
     None,
     PreparesNothing,
+    PreparesForAWeek,
     RefusesRepetition,
     RemembersControl,
+    UnreadIsNothing,
+    UnreadIsNobody,
     KeepsTheDead,
+    PassesOverNonsense,
     MakesAViewUp,
+    MakesUpWhatIsUnread,
+    LosesWhatWasDropped,
     TellsNobody,
     RemembersNow,
 }
@@ -122,7 +195,15 @@ struct Flawed {
 #[async_trait]
 impl Registry for Flawed {
     async fn prepare(&self) -> ProviderResult<()> {
-        if self.flaw == Flaw::PreparesNothing { Ok(()) } else { self.inner.prepare().await }
+        match self.flaw {
+            Flaw::PreparesNothing => return Ok(()),
+            Flaw::PreparesForAWeek => {
+                self.inner.add_topic(CONTROL_TOPIC, 1);
+                self.inner.add_topic(MEMBERS_TOPIC, 1);
+            }
+            _ => {}
+        }
+        self.inner.prepare().await
     }
     async fn say(&self, message: &ControlMessage) -> ProviderResult<()> {
         if self.flaw == Flaw::RefusesRepetition && self.said.lock().contains(message) {
@@ -132,12 +213,21 @@ impl Registry for Flawed {
         self.inner.say(message).await
     }
     async fn control(&self) -> ProviderResult<ControlView> {
-        let found = self.inner.control().await?;
+        let found = match self.inner.control().await {
+            Err(_) if self.flaw == Flaw::UnreadIsNothing => ControlView::default(),
+            found => found?,
+        };
         let first = self.view.lock().get_or_insert_with(|| found.clone()).clone();
         Ok(if self.flaw == Flaw::RemembersControl { first } else { found })
     }
     async fn members(&self) -> ProviderResult<Vec<MemberState>> {
-        let found = self.inner.members().await?;
+        let found = match self.inner.members().await {
+            Err(error) if self.flaw == Flaw::UnreadIsNobody && error.kind != ErrorKind::Invalid => Vec::new(),
+            Err(error) if self.flaw == Flaw::PassesOverNonsense && error.kind == ErrorKind::Invalid => {
+                Vec::new()
+            }
+            found => found?,
+        };
         if self.flaw != Flaw::KeepsTheDead {
             return Ok(found);
         }
@@ -152,12 +242,26 @@ struct FlawedLink {
     inner: MemoryLink,
     flaw: Flaw,
     view: Mutex<Option<ControlView>>,
+    waits: AtomicI64,
+}
+
+impl FlawedLink {
+    fn new(inner: MemoryLink, flaw: Flaw) -> Self {
+        Self { inner, flaw, view: Mutex::default(), waits: AtomicI64::new(0) }
+    }
 }
 
 #[async_trait]
 impl MemberLink for FlawedLink {
     async fn next_control(&self) -> ControlView {
-        let view = self.inner.next_control().await;
+        // The second wait is one that is dropped, and takes along what comes next.
+        let wait = self.waits.fetch_add(1, Ordering::SeqCst);
+        let lost = (self.flaw == Flaw::LosesWhatWasDropped && wait == 2).then(|| self.view.lock().clone());
+        if let Some(view) = lost.flatten() {
+            return view;
+        }
+        let is_unread = self.flaw == Flaw::MakesUpWhatIsUnread && self.inner.control_now().await.is_err();
+        let view = if is_unread { ControlView::default() } else { self.inner.next_control().await };
         *self.view.lock() = Some(view.clone());
         if self.flaw == Flaw::MakesAViewUp { ControlView::default() } else { view }
     }
@@ -198,8 +302,21 @@ async fn judge(flaw: Flaw) {
         view: Mutex::default(),
         seen: Mutex::default(),
     };
-    let open = async || FlawedLink { inner: inner.link(), flaw, view: Mutex::default() };
+    let open = async || FlawedLink::new(inner.link(), flaw);
+    registry::both_topics_are_small_and_kept(&registry, &inner).await;
     registry::check_all(&registry, open).await;
+    let place = |topic| TopicPartition::new(topic, 0);
+    let silence = async || {
+        inner.silence(place(CONTROL_TOPIC));
+        inner.silence(place(MEMBERS_TOPIC));
+    };
+    let quiet = (silence, async || inner.speak());
+    registry::what_cannot_be_read_is_an_error(&registry, &open().await, quiet).await;
+    let nonsense = StoredRecord { key: Some(vec![0]), payload: Some(vec![0]), ..StoredRecord::default() };
+    let spoil = async || {
+        inner.produce(&place(MEMBERS_TOPIC), nonsense.clone()).expect("stored");
+    };
+    registry::a_message_without_sense_is_named(&registry, spoil).await;
 }
 
 #[tokio::test]
@@ -207,10 +324,16 @@ async fn registries_and_links_that_break_a_clause_are_rejected() {
     judge(Flaw::None).await;
     for (flaw, by) in [
         (Flaw::PreparesNothing, "Registry, clause 1"),
+        (Flaw::PreparesForAWeek, "Registry, clause 1"),
         (Flaw::RefusesRepetition, "Registry, clause 2"),
         (Flaw::RemembersControl, "Registry, clause 3"),
+        (Flaw::UnreadIsNothing, "Registry, clause 3"),
+        (Flaw::UnreadIsNobody, "Registry, clause 3"),
         (Flaw::KeepsTheDead, "Registry, clause 4"),
+        (Flaw::PassesOverNonsense, "Registry, clause 4"),
         (Flaw::MakesAViewUp, "MemberLink, clause 1"),
+        (Flaw::MakesUpWhatIsUnread, "MemberLink, clause 1"),
+        (Flaw::LosesWhatWasDropped, "MemberLink, clause 1"),
         (Flaw::TellsNobody, "MemberLink, clause 2"),
         (Flaw::RemembersNow, "MemberLink, clause 3"),
     ] {

@@ -1,26 +1,24 @@
-//! Clusters that break a clause: admin, fence, lag.
+//! Clusters that break a clause: fence, lag, who writes. Admins are in `broken_admins.rs`.
 
 mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use common::rejected;
 use futures_core::Stream;
 use futures_util::StreamExt as _;
 use kutover_core::decisions::stragglers::{LastRecord, PartitionWriters, Sign};
-use kutover_core::drain::OpenTransaction;
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::messages::{ControlMessage, ControlView, MemberState};
+use kutover_core::drain::{GroupProgress, OpenTransaction, Tail};
+use kutover_core::error::ProviderResult;
 use kutover_core::ports::*;
 use kutover_core::words::*;
 use kutover_memory::{
     ClientOptions, ForeignProducer, MemoryCluster, MemoryTransaction, MemoryWorld, StoredRecord,
 };
-use kutover_testkit::conformance::{admin, fence, lag, provision, writers};
+use kutover_testkit::conformance::{fence, lag, provision, writers};
 use parking_lot::Mutex;
 
 async fn cluster() -> (MemoryWorld, MemoryCluster) {
@@ -31,183 +29,43 @@ async fn cluster() -> (MemoryWorld, MemoryCluster) {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Flaw {
-    NoId,
-    NeverGrows,
-    OverwritesCommits,
-    LiftsNothing,
-    AlwaysOpen,
+enum FenceFlaw {
+    None,
     FencesControl,
-    ShowsItsFence,
-    ReplacesAccess,
-    TakesNothingAway,
-    HidesItsFence,
-    ForgetsMarkers,
+    FencesInternal,
+    FencesAll,
+    LiftsAll,
+    LiftsItsOwn,
+    TellsItsOwn,
+    TellsTheLifted,
 }
 
-struct Flawed {
-    inner: MemoryCluster,
-    flaw: Flaw,
-    control_fenced: Arc<AtomicBool>,
-    is_fenced: AtomicBool,
-}
-
-impl Flawed {
-    async fn new(flaw: Flaw) -> Self {
-        Self {
-            inner: cluster().await.1,
-            flaw,
-            control_fenced: Arc::default(),
-            is_fenced: AtomicBool::default(),
-        }
-    }
-}
-
-#[async_trait]
-impl ClusterAdmin for Flawed {
-    async fn identity(&self) -> ProviderResult<ClusterIdentity> {
-        let found = self.inner.identity().await?;
-        Ok(if self.flaw == Flaw::NoId { ClusterIdentity { cluster_id: "".into(), ..found } } else { found })
-    }
-    async fn topics(&self) -> ProviderResult<Vec<TopicDescription>> {
-        self.inner.topics().await
-    }
-    async fn create_topic(&self, topic: &NewTopic) -> ProviderResult<()> {
-        let exists = self.inner.topics().await?.iter().any(|found| found.name == topic.name);
-        if exists && self.flaw == Flaw::NeverGrows {
-            return Ok(());
-        }
-        self.inner.create_topic(topic).await
-    }
-    async fn delete_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.inner.delete_topics(topics).await
-    }
-    async fn access(&self) -> ProviderResult<Access> {
-        let mut found = self.inner.access().await?;
-        if self.flaw == Flaw::ShowsItsFence && self.is_fenced.load(Ordering::SeqCst) {
-            found.acls.get_or_insert_default().insert(admin::rule("User:*", "deny"));
-        }
-        Ok(found)
-    }
-    async fn grant(&self, access: &NewAccess) -> ProviderResult<ScramUsers> {
-        if self.flaw == Flaw::ReplacesAccess {
-            self.inner.forget_access();
-        }
-        self.inner.grant(access).await
-    }
-    async fn groups(&self) -> ProviderResult<GroupListing> {
-        self.inner.groups().await
-    }
-    async fn ends(&self, topics: &[TopicName]) -> ProviderResult<Vec<PartitionEnd>> {
-        self.inner.ends(topics).await
-    }
-    async fn set_start_offsets(
-        &self,
-        group: &GroupId,
-        offsets: &BTreeMap<TopicPartition, Offset>,
-    ) -> ProviderResult<Vec<TopicPartition>> {
-        if self.flaw != Flaw::OverwritesCommits {
-            return self.inner.set_start_offsets(group, offsets).await;
-        }
-        offsets.iter().for_each(|(place, offset)| self.inner.commit(group, place, *offset));
-        Ok(Vec::new())
-    }
-    async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind> {
-        let control = topics.iter().any(|topic| topic.as_str() == CONTROL_TOPIC);
-        self.control_fenced.store(control && self.flaw == Flaw::FencesControl, Ordering::SeqCst);
-        self.is_fenced.store(true, Ordering::SeqCst);
-        self.inner.raise_fence(topics).await
-    }
-    async fn prove_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
-        if self.flaw == Flaw::ForgetsMarkers {
-            let ends = self.inner.ends(topics).await?;
-            return Ok(FenceProof { kind: FenceKind::Hook, topics: BTreeMap::new(), ends });
-        }
-        self.inner.prove_fence(topics).await
-    }
-    async fn lift_fence(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.is_fenced.store(false, Ordering::SeqCst);
-        if self.flaw == Flaw::LiftsNothing { Ok(()) } else { self.inner.lift_fence(topics).await }
-    }
-    async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        if self.flaw == Flaw::AlwaysOpen { Ok(()) } else { self.inner.prove_open(topics).await }
-    }
-    async fn alter_configs(&self, configs: &TopicConfigs) -> ProviderResult<()> {
-        let mut configs = configs.clone();
-        if self.flaw == Flaw::TakesNothingAway {
-            configs.values_mut().for_each(|set| set.retain(|_, value| value.is_some()));
-        }
-        self.inner.alter_configs(&configs).await
-    }
-    async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
-        if self.flaw == Flaw::HidesItsFence { Ok(BTreeSet::new()) } else { self.inner.fence_traces().await }
-    }
-}
-
-#[async_trait]
-impl Registry for Flawed {
-    async fn prepare(&self) -> ProviderResult<()> {
-        self.inner.prepare().await
-    }
-    async fn say(&self, message: &ControlMessage) -> ProviderResult<()> {
-        if self.control_fenced.load(Ordering::SeqCst) {
-            return Err(ProviderError::new(ErrorKind::Refused, "say", "not authorised"));
-        }
-        self.inner.say(message).await
-    }
-    async fn control(&self) -> ProviderResult<ControlView> {
-        self.inner.control().await
-    }
-    async fn members(&self) -> ProviderResult<Vec<MemberState>> {
-        self.inner.members().await
-    }
-}
-
-#[tokio::test]
-async fn admins_that_break_a_clause_are_rejected() {
-    for (flaw, by) in [
-        (Flaw::NoId, "ClusterAdmin, clause 1"),
-        (Flaw::NeverGrows, "ClusterAdmin, clause 2"),
-        (Flaw::OverwritesCommits, "ClusterAdmin, clause 3"),
-        (Flaw::LiftsNothing, "ClusterAdmin, clause 4"),
-        (Flaw::AlwaysOpen, "ClusterAdmin, clause 6"),
-        (Flaw::FencesControl, "ClusterAdmin, clause 7"),
-        (Flaw::ShowsItsFence, "ClusterAdmin, clause 8"),
-        (Flaw::ReplacesAccess, "ClusterAdmin, clause 9"),
-        (Flaw::TakesNothingAway, "ClusterAdmin, clause 10"),
-        (Flaw::HidesItsFence, "ClusterAdmin, clause 11"),
-    ] {
-        let cluster = Flawed::new(flaw).await;
-        rejected(by, admin::check_all(&cluster, &cluster, "t")).await;
-    }
-}
-
-#[tokio::test]
-async fn an_admin_that_forgets_of_markers_is_rejected() {
-    let cluster = Flawed::new(Flaw::ForgetsMarkers).await;
-    let place = TopicPartition::new("ledger", 0);
-    let begin = async || {
-        let transaction = cluster.inner.begin();
-        let since = transaction.produce(&place, StoredRecord::default()).unwrap();
-        (transaction, since)
-    };
-    let end = async |transaction: MemoryTransaction| transaction.commit();
-    let suite = admin::a_fence_is_not_proven_over_an_open_transaction(&cluster, &place, begin, end);
-    rejected("ClusterAdmin, clause 5", suite).await;
-}
-
-/// A fence over a set of names, with what it does wrong.
-#[derive(Default)]
+/// A fence over a set of names.
 struct Names {
     standing: Arc<Mutex<BTreeSet<TopicName>>>,
     own: Mutex<BTreeSet<TopicName>>,
-    spares_control: bool,
-    forgets_others: bool,
+    flaw: FenceFlaw,
 }
 
 impl Names {
+    fn new(flaw: FenceFlaw) -> Self {
+        Self { standing: Arc::default(), own: Mutex::default(), flaw }
+    }
+
+    /// Another process's, on the same cluster.
+    fn later(&self) -> Self {
+        Self { standing: Arc::clone(&self.standing), ..Self::new(self.flaw) }
+    }
+
     async fn writes(&self, topic: &TopicName) -> bool {
         !self.standing.lock().contains(topic)
+    }
+
+    fn spares(&self, topic: &TopicName) -> bool {
+        match topic.as_str() {
+            CONTROL_TOPIC | MEMBERS_TOPIC => self.flaw != FenceFlaw::FencesControl,
+            name => name.starts_with("__") && self.flaw != FenceFlaw::FencesInternal,
+        }
     }
 }
 
@@ -217,7 +75,9 @@ impl FenceSwitch for Names {
         FenceKind::Hook
     }
     async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        for topic in topics.iter().filter(|topic| !self.spares_control || topic.as_str() != CONTROL_TOPIC) {
+        let all = ["t", "other"].map(TopicName::new);
+        let all = all.iter().filter(|_| self.flaw == FenceFlaw::FencesAll);
+        for topic in topics.iter().filter(|topic| !self.spares(topic)).chain(all) {
             self.own.lock().insert(topic.clone());
             self.standing.lock().insert(topic.clone());
         }
@@ -225,64 +85,118 @@ impl FenceSwitch for Names {
     }
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let own = self.own.lock().clone();
-        let known = |topic: &&TopicName| !self.forgets_others || own.contains(*topic);
-        for topic in topics.iter().filter(known) {
-            self.standing.lock().remove(topic);
-        }
+        let known = |topic: &TopicName| self.flaw != FenceFlaw::LiftsItsOwn || own.contains(topic);
+        let named = |topic: &TopicName| self.flaw == FenceFlaw::LiftsAll || topics.contains(topic);
+        self.standing.lock().retain(|topic| !(named(topic) && known(topic)));
         Ok(())
     }
     async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
-        let standing = self.standing.lock().clone();
-        Ok(if self.forgets_others { self.own.lock().clone() } else { standing })
+        let mut standing = self.standing.lock().clone();
+        match self.flaw {
+            FenceFlaw::TellsItsOwn => standing.retain(|topic| self.own.lock().contains(topic)),
+            FenceFlaw::TellsTheLifted => standing.extend(self.own.lock().iter().cloned()),
+            _ => {}
+        }
+        Ok(standing)
     }
+}
+
+async fn judge_fence(flaw: FenceFlaw) {
+    let (named, other) = (TopicName::new("t"), TopicName::new("other"));
+    let switch = Names::new(flaw);
+    let writes = async |topic: &TopicName| switch.writes(topic).await;
+    fence::only_what_is_named_is_fenced(&switch, writes, &named, &other).await;
+    fence::a_later_process_takes_it_away(&switch, &switch.later(), writes, &named).await;
+    fence::where_it_stands_is_told(&switch, &other).await;
 }
 
 #[tokio::test]
 async fn fences_that_break_a_clause_are_rejected() {
-    let (named, other) = (TopicName::new("t"), TopicName::new("other"));
-    let honest = Names { spares_control: true, ..Names::default() };
-    let writes = async |topic: &TopicName| honest.writes(topic).await;
-    fence::only_what_is_named_is_fenced(&honest, writes, &named, &other).await;
-
-    let greedy = Names::default();
-    let writes = async |topic: &TopicName| greedy.writes(topic).await;
-    let suite = fence::only_what_is_named_is_fenced(&greedy, writes, &named, &other);
-    rejected("FenceSwitch, clause 1", suite).await;
-
-    let forgetful =
-        Names { standing: Arc::clone(&honest.standing), forgets_others: true, ..Names::default() };
-    let writes = async |topic: &TopicName| honest.writes(topic).await;
-    let suite = fence::a_later_process_takes_it_away(&honest, &forgetful, writes, &named);
-    rejected("FenceSwitch, clause 2", suite).await;
-
-    fence::where_it_stands_is_told(&honest, &other).await;
-    rejected("FenceSwitch, clause 4", fence::where_it_stands_is_told(&forgetful, &named)).await;
-
+    judge_fence(FenceFlaw::None).await;
+    for (flaw, by) in [
+        (FenceFlaw::FencesControl, "FenceSwitch, clause 1"),
+        (FenceFlaw::FencesInternal, "FenceSwitch, clause 1"),
+        (FenceFlaw::FencesAll, "FenceSwitch, clause 1"),
+        (FenceFlaw::LiftsAll, "FenceSwitch, clause 1"),
+        (FenceFlaw::LiftsItsOwn, "FenceSwitch, clause 2"),
+        (FenceFlaw::TellsItsOwn, "FenceSwitch, clause 4: `traces` names where anything of an earlier"),
+        (FenceFlaw::TellsTheLifted, "FenceSwitch, clause 4: `traces` names the topics"),
+    ] {
+        rejected(by, judge_fence(flaw)).await;
+    }
     // An ACL on all operations instead of writing.
-    let reads = async |topic: &TopicName| honest.writes(topic).await;
-    rejected("FenceSwitch, clause 3", fence::readers_keep_reading(&honest, reads, &named)).await;
+    let closed = Names::new(FenceFlaw::None);
+    let reads = async |topic: &TopicName| closed.writes(topic).await;
+    rejected("FenceSwitch, clause 3", fence::readers_keep_reading(&closed, reads, &"t".into())).await;
 }
 
 type Batches = Vec<ProviderResult<LagBatch>>;
 
-/// Answers twice, or what it answered before.
+#[derive(Clone, Copy, PartialEq)]
+enum LagFlaw {
+    None,
+    AnswersTwice,
+    LeavesOutALog,
+    LeavesOutAPair,
+    NoCommitIsAllRead,
+    SilenceIsAllRead,
+    LeavesOutTheSilent,
+    Remembers,
+}
+
 struct FlawedLag {
     inner: MemoryCluster,
-    twice: bool,
+    flaw: LagFlaw,
     remembered: Arc<Mutex<Option<Batches>>>,
+}
+
+impl FlawedLag {
+    fn told(flaw: LagFlaw, batch: LagBatch) -> LagBatch {
+        let all_read = GroupProgress { committed: Some(Offset(1_000)), tail: Tail::NotRead };
+        match batch {
+            LagBatch::Logs(mut logs) => {
+                if flaw == LagFlaw::LeavesOutALog {
+                    logs.pop();
+                }
+                LagBatch::Logs(logs)
+            }
+            LagBatch::Group(group, mut places) => {
+                match flaw {
+                    LagFlaw::LeavesOutAPair => drop(places.pop()),
+                    LagFlaw::LeavesOutTheSilent => places.retain(|(_, progress)| progress.is_ok()),
+                    LagFlaw::NoCommitIsAllRead => {
+                        for progress in places.iter_mut().flat_map(|(_, progress)| progress) {
+                            progress.committed = progress.committed.or(all_read.committed);
+                        }
+                    }
+                    LagFlaw::SilenceIsAllRead => {
+                        let silent = places.iter_mut().filter(|(_, progress)| progress.is_err());
+                        silent.for_each(|(_, progress)| *progress = Ok(all_read.clone()));
+                    }
+                    _ => {}
+                }
+                LagBatch::Group(group, places)
+            }
+        }
+    }
 }
 
 impl LagSource for FlawedLag {
     fn lag(&self, query: LagQuery) -> Pin<Box<dyn Stream<Item = ProviderResult<LagBatch>> + Send + '_>> {
-        if self.twice {
-            return Box::pin(self.inner.lag(query.clone()).chain(self.inner.lag(query)));
+        let flaw = self.flaw;
+        let told = self.inner.lag(query.clone()).map(move |batch| batch.map(|batch| Self::told(flaw, batch)));
+        if flaw == LagFlaw::AnswersTwice {
+            return Box::pin(told.chain(self.inner.lag(query)));
+        }
+        if flaw != LagFlaw::Remembers {
+            return Box::pin(told);
         }
         let remembered = Arc::clone(&self.remembered);
         let batches = async move {
             let known = remembered.lock().clone();
             let batches = match known {
                 Some(batches) => batches,
-                None => self.inner.lag(query).collect().await,
+                None => told.collect().await,
             };
             *remembered.lock() = Some(batches.clone());
             futures_util::stream::iter(batches)
@@ -291,20 +205,40 @@ impl LagSource for FlawedLag {
     }
 }
 
-#[tokio::test]
-async fn sources_of_lag_that_break_a_clause_are_rejected() {
+async fn judge_lag(flaw: LagFlaw) {
     let (_world, inner) = cluster().await;
     inner.add_topic("t", 1);
-    let place = TopicPartition::new("t", 0);
-    let flawed = |twice| FlawedLag { inner: inner.clone(), twice, remembered: Arc::default() };
-    let query = LagQuery { partitions: vec![place.clone()], ..LagQuery::default() };
-    lag::everything_is_answered_once(&flawed(false), &query).await;
-    rejected("LagSource, clause 1", lag::everything_is_answered_once(&flawed(true), &query)).await;
+    let (place, group) = (TopicPartition::new("t", 0), GroupId::new("billing"));
+    let source = FlawedLag { inner: inner.clone(), flaw, remembered: Arc::default() };
     let append = async || {
         inner.produce(&place, StoredRecord::default()).unwrap();
     };
-    let stale = flawed(false);
-    rejected("LagSource, clause 3", lag::ranges_are_read_after_the_call(&stale, &place, append)).await;
+    lag::ranges_are_read_after_the_call(&source, &place, append).await;
+    lag::no_commit_is_not_zero(&source, &group, &place).await;
+    let query = LagQuery {
+        groups: [(group.clone(), ["t".into()].into())].into(),
+        partitions: vec![place.clone()],
+        ..LagQuery::default()
+    };
+    lag::everything_is_answered_once(&source, &query).await;
+    let silence = async || inner.set_coordinator(&group, false);
+    lag::a_silent_group_is_an_error(&source, &group, &place, silence).await;
+}
+
+#[tokio::test]
+async fn sources_of_lag_that_break_a_clause_are_rejected() {
+    judge_lag(LagFlaw::None).await;
+    for (flaw, by) in [
+        (LagFlaw::AnswersTwice, "LagSource, clause 1"),
+        (LagFlaw::LeavesOutALog, "LagSource, clause 1"),
+        (LagFlaw::LeavesOutAPair, "LagSource, clause 1"),
+        (LagFlaw::NoCommitIsAllRead, "LagSource, clause 2: a group without a commit"),
+        (LagFlaw::SilenceIsAllRead, "LagSource, clause 2: a group that did not answer"),
+        (LagFlaw::LeavesOutTheSilent, "LagSource, clause 2: a group that did not answer"),
+        (LagFlaw::Remembers, "LagSource, clause 3"),
+    ] {
+        rejected(by, judge_lag(flaw)).await;
+    }
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -312,10 +246,14 @@ enum Blind {
     No,
     LeavesOut,
     Remembers,
+    EndsAlone,
     OneEnd,
     FirstRecords,
     MakesUp,
+    CountsMarkers,
     NothingOpen,
+    NothingEnds,
+    MissingHasNoneOpen,
 }
 
 type Writers = BTreeMap<TopicPartition, Result<PartitionWriters, String>>;
@@ -324,6 +262,8 @@ struct FlawedSurvey {
     inner: MemoryCluster,
     how: Blind,
     first: Mutex<Option<Writers>>,
+    /// Every transaction that was ever open, once for each look.
+    seen: Mutex<Vec<(TopicPartition, OpenTransaction)>>,
 }
 
 #[async_trait]
@@ -337,8 +277,12 @@ impl ProducerSurvey for FlawedSurvey {
         if self.how == Blind::Remembers {
             return Ok(first);
         }
-        for writers in answers.values_mut().flatten().filter(|_| self.how == Blind::OneEnd) {
-            writers.end_before = Offset(writers.end.0 + 1);
+        for writers in answers.values_mut().flatten() {
+            match self.how {
+                Blind::EndsAlone => writers.producers.clear(),
+                Blind::OneEnd => writers.end_before = Offset(writers.end.0 + 1),
+                _ => {}
+            }
         }
         Ok(answers)
     }
@@ -349,6 +293,13 @@ impl ProducerSurvey for FlawedSurvey {
         match self.how {
             Blind::FirstRecords => last.truncate(at_most),
             Blind::MakesUp if last.is_empty() => last.push(made_up),
+            Blind::CountsMarkers => {
+                let ends = self.inner.ends(std::slice::from_ref(&place.topic)).await?;
+                let end = ends.into_iter().find(|end| end.place == *place).map(|end| end.high_watermark.0);
+                let newest = last.last().cloned().zip(end).filter(|(newest, end)| newest.offset.0 + 1 < *end);
+                last.extend(newest.map(|(newest, end)| LastRecord { offset: Offset(end - 1), ..newest }));
+                last.drain(..last.len().saturating_sub(at_most));
+            }
             _ => {
                 last.drain(..last.len().saturating_sub(at_most));
             }
@@ -360,7 +311,18 @@ impl ProducerSurvey for FlawedSurvey {
         places: &[TopicPartition],
     ) -> ProviderResult<BTreeMap<TopicPartition, Result<Vec<OpenTransaction>, String>>> {
         let mut answers = self.inner.open_transactions(places).await?;
-        answers.values_mut().flatten().filter(|_| self.how == Blind::NothingOpen).for_each(Vec::clear);
+        for (place, answer) in &mut answers {
+            let mut seen = self.seen.lock();
+            match (self.how, answer) {
+                (Blind::NothingOpen, Ok(open)) => open.clear(),
+                (Blind::NothingEnds, Ok(open)) => {
+                    seen.extend(open.iter().map(|open| (place.clone(), open.clone())));
+                    *open = seen.iter().filter(|(at, _)| at == place).map(|(_, open)| open.clone()).collect();
+                }
+                (Blind::MissingHasNoneOpen, answer) if answer.is_err() => *answer = Ok(Vec::new()),
+                _ => {}
+            }
+        }
         Ok(answers)
     }
 }
@@ -375,7 +337,8 @@ async fn surveys_that_break_a_clause_are_rejected() {
         stranger.lock().await.send(&place, StoredRecord::default()).await.unwrap();
     };
     let suite = async |how| {
-        let survey = FlawedSurvey { inner: inner.clone(), how, first: Mutex::default() };
+        let survey =
+            FlawedSurvey { inner: inner.clone(), how, first: Mutex::default(), seen: Mutex::default() };
         let there = [place.clone(), empty.clone()];
         writers::every_partition_has_its_answer(&survey, &there, &TopicPartition::new("t", 2)).await;
         writers::what_was_acknowledged_shows(&survey, &place, append).await;
@@ -393,10 +356,14 @@ async fn surveys_that_break_a_clause_are_rejected() {
     for (how, by) in [
         (Blind::LeavesOut, "ProducerSurvey, clause 1"),
         (Blind::Remembers, "ProducerSurvey, clause 2"),
+        (Blind::EndsAlone, "ProducerSurvey, clause 2"),
         (Blind::OneEnd, "ProducerSurvey, clause 3"),
         (Blind::FirstRecords, "ProducerSurvey, clause 4"),
         (Blind::MakesUp, "ProducerSurvey, clause 4"),
+        (Blind::CountsMarkers, "ProducerSurvey, clause 4: markers"),
         (Blind::NothingOpen, "ProducerSurvey, clause 5"),
+        (Blind::NothingEnds, "ProducerSurvey, clause 5"),
+        (Blind::MissingHasNoneOpen, "ProducerSurvey, clause 5: a partition that did not answer"),
     ] {
         rejected(by, suite(how)).await;
     }

@@ -3,6 +3,7 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use common::rejected;
@@ -23,6 +24,7 @@ enum Flaw {
     MadeRunning,
     TakesOverARunningOne,
     StopsInWords,
+    GoesOnAfterItsStop,
     KeepsOtherOffsets,
     AltersWhilePaused,
     DeletesInWords,
@@ -34,6 +36,7 @@ struct Flawed {
     inner: MemoryConnect,
     flaw: Flaw,
     world: MemoryWorld,
+    looks: AtomicUsize,
 }
 
 impl Flawed {
@@ -44,7 +47,7 @@ impl Flawed {
         let files = MemoryFiles::default();
         files.lock().insert("in".into(), vec!["line".into()]);
         let inner = MemoryConnect::new(Colour::Blue, &world.provisioner, &files);
-        Self { inner, flaw, world }
+        Self { inner, flaw, world, looks: AtomicUsize::new(0) }
     }
 }
 
@@ -97,7 +100,12 @@ impl ConnectAdmin for Flawed {
     }
 
     async fn offsets(&self, name: &ConnectorName) -> ProviderResult<SourceOffsets> {
-        self.inner.offsets(name).await
+        let mut found = self.inner.offsets(name).await?;
+        if self.flaw == Flaw::GoesOnAfterItsStop {
+            let position = self.looks.fetch_add(1, Ordering::SeqCst);
+            found.insert(json!({ "file": "in" }), json!({ "position": position }));
+        }
+        Ok(found)
     }
 
     async fn alter_offsets(&self, name: &ConnectorName, offsets: &SourceOffsets) -> ProviderResult<()> {
@@ -163,11 +171,13 @@ async fn a_connector_that_is_made_running_or_taken_over() {
 
 #[tokio::test]
 async fn a_source_that_is_stopped_in_words() {
-    let workers = Flawed::new(Flaw::StopsInWords).await;
-    let (name, source) = ("c".into(), config("in"));
-    let worked = async || workers.inner.work(10);
-    let checked = connect::a_stopped_source_has_said_how_far_it_came(&workers, &name, &source, worked);
-    rejected("ConnectAdmin, clause 4", checked).await;
+    for flaw in [Flaw::StopsInWords, Flaw::GoesOnAfterItsStop] {
+        let workers = Flawed::new(flaw).await;
+        let (name, source) = ("c".into(), config("in"));
+        let worked = async || workers.inner.work(10);
+        let checked = connect::a_stopped_source_has_said_how_far_it_came(&workers, &name, &source, worked);
+        rejected("ConnectAdmin, clause 4", checked).await;
+    }
 }
 
 #[tokio::test]

@@ -6,20 +6,22 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use common::rejected;
-use kutover_core::error::ProviderResult;
-use kutover_core::ports::{ClusterProvisioner as _, NewestIds, ProducerIds};
-use kutover_core::words::{Colour, TopicName, TopicPartition};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::ports::{ClusterAdmin as _, ClusterProvisioner as _, NewestIds, ProducerIds};
+use kutover_core::words::{Colour, Offset, TopicName, TopicPartition};
 use kutover_memory::{ClientOptions, ForeignProducer, MemoryCluster, MemoryWorld, StoredRecord};
 use kutover_testkit::conformance::{producer_ids, provision};
 use parking_lot::Mutex;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Flaw {
+    None,
     SilentLeftOut,
     OneAsked,
     Remembers,
     OnlySaysSo,
     NobodyIsLive,
+    MissingIsNobody,
 }
 
 struct Flawed {
@@ -46,7 +48,7 @@ impl ProducerIds for Flawed {
             Flaw::SilentLeftOut => newest.retain(|_, id| id.is_ok()),
             Flaw::OneAsked => newest.retain(|broker, _| *broker == 0),
             Flaw::Remembers => newest = self.remembered.lock().get_or_insert(newest).clone(),
-            Flaw::OnlySaysSo | Flaw::NobodyIsLive => {}
+            _ => {}
         }
         Ok(newest)
     }
@@ -60,8 +62,11 @@ impl ProducerIds for Flawed {
     }
 
     async fn live(&self, topics: &[TopicName]) -> ProviderResult<BTreeSet<u64>> {
-        let live = self.inner.live(topics).await?;
-        Ok(if self.flaw == Flaw::NobodyIsLive { BTreeSet::new() } else { live })
+        match self.inner.live(topics).await {
+            Ok(_) if self.flaw == Flaw::NobodyIsLive => Ok(BTreeSet::new()),
+            Err(_) if self.flaw == Flaw::MissingIsNobody => Ok(BTreeSet::new()),
+            live => live,
+        }
     }
 }
 
@@ -95,14 +100,60 @@ async fn a_mark_that_is_passed_in_words() {
 
 #[tokio::test]
 async fn writers_that_are_not_seen() {
-    let ids = Flawed::new(Flaw::NobodyIsLive).await;
-    ids.inner.add_topic("t", 1);
-    let write = async || {
-        let mut writer = ForeignProducer::start(&ids.inner, ClientOptions::default());
-        writer.send(&TopicPartition::new("t", 0), StoredRecord::default()).await.unwrap();
-        u64::try_from(writer.producer_id()).unwrap()
+    for flaw in [Flaw::NobodyIsLive, Flaw::MissingIsNobody] {
+        let ids = Flawed::new(flaw).await;
+        ids.inner.add_topic("t", 1);
+        let write = async || {
+            let mut writer = ForeignProducer::start(&ids.inner, ClientOptions::default());
+            writer.send(&TopicPartition::new("t", 0), StoredRecord::default()).await.unwrap();
+            u64::try_from(writer.producer_id()).unwrap()
+        };
+        let (topic, missing) = ("t".into(), "missing".into());
+        let checked = producer_ids::who_wrote_is_live(&ids, &topic, write, &missing);
+        rejected("ProducerIds, clause 4", checked).await;
+    }
+}
+
+/// Knows of no writer, and of every partition whether it ever held a record.
+struct Untold {
+    inner: Flawed,
+    calls_them_nobody: bool,
+}
+
+#[async_trait]
+impl ProducerIds for Untold {
+    async fn newest(&self) -> ProviderResult<NewestIds> {
+        self.inner.newest().await
+    }
+
+    async fn pass(&self, mark: u64) -> ProviderResult<NewestIds> {
+        self.inner.pass(mark).await
+    }
+
+    async fn live(&self, topics: &[TopicName]) -> ProviderResult<BTreeSet<u64>> {
+        let ends = self.inner.inner.ends(topics).await?;
+        match ends.into_iter().find(|end| end.high_watermark > Offset(0)) {
+            Some(end) if !self.calls_them_nobody => {
+                let what = format!("read the producers of {}", end.place);
+                Err(ProviderError::new(ErrorKind::Unsupported, what, "it does not tell"))
+            }
+            _ => Ok(BTreeSet::new()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn writers_that_are_unknown_and_called_nobody() {
+    let cluster = |inner: Flawed, calls_them_nobody| {
+        inner.inner.add_topic("empty", 1);
+        inner.inner.add_topic("t", 2);
+        inner.inner.produce(&TopicPartition::new("t", 1), StoredRecord::default()).unwrap();
+        Untold { inner, calls_them_nobody }
     };
-    let (topic, missing) = ("t".into(), "missing".into());
-    let checked = producer_ids::who_wrote_is_live(&ids, &topic, write, &missing);
+    let (empty, written) = ("empty".into(), TopicPartition::new("t", 1));
+    let honest = cluster(Flawed::new(Flaw::None).await, false);
+    producer_ids::unknown_writers_are_not_nobody(&honest, &empty, &written).await;
+    let careless = cluster(Flawed::new(Flaw::None).await, true);
+    let checked = producer_ids::unknown_writers_are_not_nobody(&careless, &empty, &written);
     rejected("ProducerIds, clause 4", checked).await;
 }

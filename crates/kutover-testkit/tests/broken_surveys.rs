@@ -18,6 +18,7 @@ enum Flaw {
     None,
     MakesTopics,
     LeavesOut,
+    CallsItYoung,
     AnswersEmpty,
     Remembers,
     ReachesNobody,
@@ -94,10 +95,11 @@ impl ClusterSurvey for Flawed {
     }
     async fn ages(
         &self,
-        _: &BTreeMap<TopicPartition, Offset>,
+        at: &BTreeMap<TopicPartition, Offset>,
         _: i64,
     ) -> ProviderResult<BTreeMap<TopicPartition, Item<u64>>> {
-        self.missing()
+        let age = || if self.flaw == Flaw::CallsItYoung { Ok(0) } else { Err("no record".to_owned()) };
+        Ok(at.keys().map(|place| (place.clone(), age())).collect())
     }
     async fn reach(&self, addresses: &BTreeSet<String>) -> BTreeMap<String, Item<()>> {
         let answer = |address: &String| match address == "open:1" || self.flaw == Flaw::ReachesNobody {
@@ -123,6 +125,7 @@ async fn surveys_that_break_a_clause_are_rejected() {
     for (flaw, by) in [
         (Flaw::MakesTopics, "ClusterSurvey, clause 1"),
         (Flaw::LeavesOut, "ClusterSurvey, clause 2"),
+        (Flaw::CallsItYoung, "ClusterSurvey, clause 2"),
         (Flaw::AnswersEmpty, "ClusterSurvey, clause 3"),
         (Flaw::Remembers, "ClusterSurvey, clause 4"),
         (Flaw::ReachesNobody, "ClusterSurvey, clause 5"),

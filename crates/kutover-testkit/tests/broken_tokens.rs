@@ -23,6 +23,7 @@ struct Flawed {
 enum Flaw {
     None,
     HandsOutExpired,
+    HandsOutNothing,
     RemembersForEver,
     ShowsIt,
     TellsItInErrors,
@@ -50,6 +51,7 @@ impl TokenProvider for Flawed {
             let reason = format!("{told} has expired");
             return Err(ProviderError::new(ErrorKind::Unavailable, "find a token", reason));
         }
+        let value = if self.flaw == Flaw::HandsOutNothing { String::new() } else { value };
         let token = AccessToken { value, principal: "kutover".into(), expires_ms };
         let first = self.first.lock().get_or_insert_with(|| token.clone()).clone();
         Ok(if self.flaw == Flaw::RemembersForEver { first } else { token })
@@ -73,8 +75,9 @@ async fn a_provider_without_a_flaw_is_accepted() {
 }
 
 #[tokio::test]
-async fn an_expired_token_handed_out_is_rejected() {
+async fn an_expired_or_empty_token_handed_out_is_rejected() {
     rejected("TokenProvider, clause 1", check_all(Flaw::HandsOutExpired)).await;
+    rejected("TokenProvider, clause 1", check_all(Flaw::HandsOutNothing)).await;
 }
 
 #[tokio::test]

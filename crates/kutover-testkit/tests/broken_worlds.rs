@@ -1,44 +1,55 @@
-//! DNS, journals and provisioners that break a clause.
+//! DNS, watches and journals that break a clause.
 
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use common::rejected;
-use kutover_core::error::{Outcome, ProviderResult};
-use kutover_core::owner::RemovalMark;
+use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::ports::*;
 use kutover_core::words::*;
-use kutover_memory::{Fault, Faults, MemoryDns, MemoryJournal, MemoryProvisioner, MemoryWorld};
-use kutover_testkit::conformance::{dns, journal, provision, watch};
+use kutover_memory::{Fault, Faults, MemoryDns, MemoryJournal};
+use kutover_testkit::conformance::{dns, journal, watch};
 use parking_lot::Mutex;
 
 #[derive(Clone, Copy, PartialEq)]
 enum DnsFlaw {
+    None,
     ReadsACache,
+    SpoiltIsAbsent,
+    StoresHalf,
+    LosersAreUnknown,
     StoresLater,
     CallsItNotDone,
-    None,
+    StoredIsVisible,
+    KeepsTheOwnerForAnHour,
 }
 
 struct Dns {
     inner: MemoryDns,
     flaw: DnsFlaw,
     cached: Mutex<Option<Published>>,
+    /// The TTLs that record set and owner record are answered with.
+    ttls: Mutex<(u32, u32)>,
 }
 
 impl Dns {
     fn new(faults: &Faults, flaw: DnsFlaw) -> Self {
-        Self { inner: MemoryDns::new(faults), flaw, cached: Mutex::default() }
+        Self { inner: MemoryDns::new(faults), flaw, cached: Mutex::default(), ttls: Mutex::default() }
     }
 }
 
 #[async_trait]
 impl DnsProvider for Dns {
     async fn read(&self, endpoint: &DnsName) -> ProviderResult<Published> {
-        let found = self.inner.read(endpoint).await?;
+        let found = match self.inner.read(endpoint).await {
+            Err(error) if self.flaw == DnsFlaw::SpoiltIsAbsent && error.kind == ErrorKind::Invalid => {
+                Published::default()
+            }
+            found => found?,
+        };
         let first = self.cached.lock().get_or_insert_with(|| found.clone()).clone();
         Ok(if self.flaw == DnsFlaw::ReadsACache { first } else { found })
     }
@@ -51,31 +62,63 @@ impl DnsProvider for Dns {
         if self.flaw == DnsFlaw::StoresLater {
             return Ok(());
         }
-        let given = self.inner.compare_and_set(endpoint, expected, desired).await;
+        let stored = match self.flaw {
+            DnsFlaw::StoresHalf => Published { owner: expected.owner.clone(), ..desired.clone() },
+            _ => desired.clone(),
+        };
+        let ttl_s = desired.owner_ttl_s();
+        let owner_ttl_s = if self.flaw == DnsFlaw::KeepsTheOwnerForAnHour { 3600 } else { ttl_s - 1 };
+        *self.ttls.lock() = (ttl_s, owner_ttl_s);
+        let given = self.inner.compare_and_set(endpoint, expected, &stored).await;
         match self.flaw {
             DnsFlaw::CallsItNotDone => given.map_err(|error| error.with_outcome(Outcome::NotDone)),
+            DnsFlaw::LosersAreUnknown => given.map_err(|error| error.with_outcome(Outcome::Unknown)),
             _ => given,
         }
     }
     async fn is_visible(&self, endpoint: &DnsName, published: &Published) -> ProviderResult<bool> {
-        self.inner.is_visible(endpoint, published).await
+        match self.flaw {
+            DnsFlaw::StoredIsVisible => Ok(self.inner.read(endpoint).await? == *published),
+            _ => self.inner.is_visible(endpoint, published).await,
+        }
     }
+}
+
+async fn judge(flaw: DnsFlaw) {
+    let (faults, at) = (Faults::new(), DnsName::new("a.test"));
+    let provider = Arc::new(Dns::new(&faults, flaw));
+    // A half that is missing shows in what is read too; here it is to be rejected for the swap.
+    if flaw != DnsFlaw::StoresHalf {
+        dns::read_gives_what_is_stored(&*provider, &at).await;
+        dns::ok_means_stored(&*provider, &at).await;
+    }
+    dns::compare_and_set_has_one_winner(Arc::clone(&provider) as Arc<dyn DnsProvider>, &at).await;
+    let inner = &provider.inner;
+    let (hold, let_go) = (async || inner.hide_for(usize::MAX), async || inner.hide_for(0));
+    dns::one_server_behind_hides_it(&*provider, &at, (hold, let_go), 3).await;
+    let lose = || faults.inject("dns.compare_and_set", Fault::UnknownDone);
+    dns::a_lost_answer_is_unknown(&*provider, &at, lose).await;
+    dns::the_owners_ttl_is_the_sets(&*provider, &at, async || *provider.ttls.lock()).await;
+    inner.spoil_owner(&at);
+    dns::a_spoilt_owner_record_is_invalid(&*provider, &at).await;
 }
 
 #[tokio::test]
 async fn providers_of_dns_that_break_a_clause_are_rejected() {
-    let (faults, at) = (Faults::new(), DnsName::new("a.test"));
-    let caching = Dns::new(&faults, DnsFlaw::ReadsACache);
-    rejected("DnsProvider, clause 1", dns::read_gives_what_is_stored(&caching, &at)).await;
-    let late = Dns::new(&faults, DnsFlaw::StoresLater);
-    rejected("DnsProvider, clause 3", dns::ok_means_stored(&late, &at)).await;
-    let sure = Dns::new(&faults, DnsFlaw::CallsItNotDone);
-    let lose = || faults.inject("dns.compare_and_set", Fault::UnknownDone);
-    rejected("DnsProvider, clause 4", dns::a_lost_answer_is_unknown(&sure, &at, lose)).await;
-    let honest = Dns::new(&faults, DnsFlaw::None);
-    dns::the_owners_ttl_is_the_sets(&honest, &at, async || (5, 4)).await;
-    let hourly = dns::the_owners_ttl_is_the_sets(&honest, &at, async || (5, 3600));
-    rejected("DnsProvider, clause 6", hourly).await;
+    judge(DnsFlaw::None).await;
+    for (flaw, by) in [
+        (DnsFlaw::ReadsACache, "DnsProvider, clause 1"),
+        (DnsFlaw::SpoiltIsAbsent, "DnsProvider, clause 1"),
+        (DnsFlaw::StoresHalf, "DnsProvider, clause 2"),
+        (DnsFlaw::LosersAreUnknown, "DnsProvider, clause 2"),
+        (DnsFlaw::CallsItNotDone, "DnsProvider, clause 4"),
+        (DnsFlaw::StoredIsVisible, "DnsProvider, clause 5"),
+        (DnsFlaw::KeepsTheOwnerForAnHour, "DnsProvider, clause 6"),
+    ] {
+        rejected(by, judge(flaw)).await;
+    }
+    let late = Dns::new(&Faults::new(), DnsFlaw::StoresLater);
+    rejected("DnsProvider, clause 3", dns::ok_means_stored(&late, &"a.test".into())).await;
 }
 
 /// Answers from a list, one call after the other.
@@ -117,6 +160,15 @@ async fn watches_that_break_a_clause_are_rejected() {
     let swallowing = watch([Some(leads_to(1)), None, Some(leads_to(1))], leads_to(2));
     let suite = watch::a_change_is_seen_after_a_dropped_wait(&swallowing, change);
     rejected("EndpointWatch, clause 3", suite).await;
+    let fails = || EndpointAnswer::Failed("SERVFAIL".into());
+    let hushed = watch([Some(EndpointAnswer::Empty), None, None], fails());
+    let suite = watch::a_failure_is_an_answer_and_is_tried_again(&hushed, change);
+    rejected("EndpointWatch, clause 3", suite).await;
+    let resigned = watch([Some(fails()), Some(fails()), None], fails());
+    let suite = watch::a_failure_is_an_answer_and_is_tried_again(&resigned, change);
+    rejected("EndpointWatch, clause 1", suite).await;
+    let recovers = watch([Some(fails()), Some(leads_to(2)), None], fails());
+    watch::a_failure_is_an_answer_and_is_tried_again(&recovers, change).await;
     let honest = watch([Some(leads_to(1)), None, Some(leads_to(2))], leads_to(2));
     watch::a_change_is_seen_after_a_dropped_wait(&honest, change).await;
 }
@@ -136,95 +188,94 @@ impl Journal for Backwards {
     }
 }
 
-/// Shows what was cut off as if it were whole; leaves out what is damaged.
-struct Lenient(MemoryJournal);
+/// How a journal over a sound one breaks a clause.
+#[derive(Clone, Copy, PartialEq)]
+enum JournalFlaw {
+    None,
+    AnyIndex,
+    LooksThenAppends,
+    ShowsWhatWasCutOff,
+    LeavesOutTheDamaged,
+    NamesNothing,
+}
+
+#[derive(Clone)]
+struct Flawed {
+    inner: MemoryJournal,
+    flaw: JournalFlaw,
+    /// Whether a part of an entry stands behind the last one.
+    torn: Arc<AtomicBool>,
+    /// What an append that looks at no index has put there.
+    extra: Arc<Mutex<Vec<JournalEntry>>>,
+}
+
+impl Flawed {
+    fn new(flaw: JournalFlaw) -> Self {
+        let inner = MemoryJournal::new(&Faults::new());
+        Self { inner, flaw, torn: Arc::default(), extra: Arc::default() }
+    }
+}
 
 #[async_trait]
-impl Journal for Lenient {
+impl Journal for Flawed {
     async fn read(&self) -> ProviderResult<Vec<JournalEntry>> {
-        let Ok(mut entries) = self.0.read().await else { return Ok(Vec::new()) };
-        if self.0.is_torn() {
+        let mut entries = match self.inner.read().await {
+            Err(_) if self.flaw == JournalFlaw::LeavesOutTheDamaged => Vec::new(),
+            Err(error) if self.flaw == JournalFlaw::NamesNothing => {
+                return Err(ProviderError::new(error.kind, "read the journal", "it is damaged"));
+            }
+            read => read?,
+        };
+        entries.extend(self.extra.lock().iter().cloned());
+        if self.flaw == JournalFlaw::ShowsWhatWasCutOff && self.torn.load(Ordering::SeqCst) {
             let index = entries.len() as u64;
             entries.push(JournalEntry { index, term: Term(1), body: serde_json::Value::Null });
         }
         Ok(entries)
     }
     async fn append(&self, entry: &JournalEntry) -> ProviderResult<()> {
-        self.0.append(entry).await
+        match self.flaw {
+            JournalFlaw::AnyIndex => {
+                let index = self.inner.read().await?.len() as u64;
+                self.inner.append(&JournalEntry { index, ..entry.clone() }).await
+            }
+            // Two that look before either appends both find their place.
+            JournalFlaw::LooksThenAppends => {
+                let held = self.read().await?.len() as u64;
+                tokio::task::yield_now().await;
+                if held == entry.index && self.inner.append(entry).await.is_err() {
+                    self.extra.lock().push(entry.clone());
+                }
+                Ok(())
+            }
+            _ => self.inner.append(entry).await,
+        }
     }
+}
+
+async fn judge_journal(flaw: JournalFlaw) {
+    let flawed = Flawed::new(flaw);
+    journal::append_has_one_winner(Arc::new(flawed.clone())).await;
+    journal::check_all(Arc::new(flawed.clone())).await;
+    let tear = async || flawed.torn.store(true, Ordering::SeqCst);
+    journal::a_torn_tail_is_dropped(async || flawed.clone(), tear).await;
+    let damage = async || flawed.inner.damage(0);
+    journal::damage_is_named(async || Ok(flawed.clone()), damage).await;
 }
 
 #[tokio::test]
 async fn journals_that_break_a_clause_are_rejected() {
     let journal = Arc::new(Backwards(MemoryJournal::new(&Faults::new())));
     rejected("Journal, clause 3", journal::check_all(journal)).await;
-    let kept = MemoryJournal::new(&Faults::new());
-    let open = async || Ok(Lenient(kept.clone()));
-    rejected("Journal, clause 3", journal::damage_is_named(open, async || kept.damage(0))).await;
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Flaw {
-    MakesASecond,
-    HandsOut,
-    MakesOneUp,
-    AnyNonce,
-}
-
-struct Provisioner {
-    inner: MemoryProvisioner,
-    flaw: Flaw,
-    made: AtomicUsize,
-}
-
-#[async_trait]
-impl ClusterProvisioner for Provisioner {
-    async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
-        // The suite's own request made what stands there.
-        let ours = provision::request();
-        let request = if self.flaw == Flaw::HandsOut { &ours } else { request };
-        let mut found = self.inner.provision(colour, request).await?;
-        if self.flaw == Flaw::MakesASecond {
-            found.id = IncarnationId::new(format!("i{}", self.made.fetch_add(1, Ordering::SeqCst)));
-        }
-        Ok(found)
+    judge_journal(JournalFlaw::None).await;
+    for (flaw, by) in [
+        (JournalFlaw::LooksThenAppends, "Journal, clause 1: of several racing appends"),
+        (JournalFlaw::ShowsWhatWasCutOff, "Journal, clause 3: an entry that was cut off"),
+        (JournalFlaw::LeavesOutTheDamaged, "Journal, clause 3: damage before the end"),
+        (JournalFlaw::NamesNothing, "Journal, clause 3: damage before the end"),
+    ] {
+        rejected(by, judge_journal(flaw)).await;
     }
-    async fn describe(&self, colour: Colour) -> ProviderResult<Option<Incarnation>> {
-        match self.inner.describe(colour).await? {
-            None if self.flaw == Flaw::MakesOneUp => self.inner.describe(Colour::Blue).await,
-            found => Ok(found),
-        }
-    }
-    async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
-        self.inner.isolate(incarnation, nonce).await
-    }
-    async fn put_back(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
-        // The suite isolates under this one.
-        let one = Nonce::new("one");
-        self.inner.put_back(incarnation, if self.flaw == Flaw::AnyNonce { &one } else { nonce }).await
-    }
-    async fn destroy(&self, mark: &RemovalMark) -> ProviderResult<()> {
-        self.inner.destroy(mark).await
-    }
-}
-
-#[tokio::test]
-async fn provisioners_that_break_a_clause_are_rejected() {
-    let world = MemoryWorld::new();
-    world.provisioner.provision(Colour::Blue, &provision::request()).await.unwrap();
-    let flawed = |flaw| Provisioner { inner: world.provisioner.clone(), flaw, made: AtomicUsize::new(0) };
-    let second = flawed(Flaw::MakesASecond);
-    rejected("ClusterProvisioner, clause 1", provision::check_all(&second, Colour::Blue)).await;
-    let generous = flawed(Flaw::HandsOut);
-    rejected("ClusterProvisioner, clause 1", provision::check_all(&generous, Colour::Blue)).await;
-    let inventive = flawed(Flaw::MakesOneUp);
-    let suite = provision::nothing_there_is_none(&inventive, Colour::Green);
-    rejected("ClusterProvisioner, clause 2", suite).await;
-    let reaches = async |servers: &[String]| {
-        let controllers = servers.iter().all(|server| server.ends_with(":9093"));
-        world.provisioner.cluster_at(servers).is_some_and(|cluster| controllers || !cluster.is_isolated())
-    };
-    let careless = flawed(Flaw::AnyNonce);
-    let suite = provision::an_isolation_is_undone_by_its_own_nonce(&careless, Colour::Blue, reaches);
-    rejected("ClusterProvisioner, clause 3", suite).await;
+    let anywhere = Flawed::new(JournalFlaw::AnyIndex);
+    rejected("Journal, clause 1", journal::only_the_next_index_is_taken(&anywhere)).await;
 }

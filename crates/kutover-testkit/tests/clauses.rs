@@ -1,5 +1,7 @@
 //! Every clause of every `# Contract` has a function that checks it and a broken backend that shows that it does.
 //!
+//! A clause's halves are in functions of their own, and each of these is run on broken backends too.
+//!
 //! The clauses are read from the ports' sources, the functions from the suites' (`Clause::new`), the broken backends from this
 //! folder, where each test names the port and the clause by which its backend is rejected.
 
@@ -85,6 +87,31 @@ fn every_clause_has_a_function_and_every_function_a_clause() {
     // Number 0 stands for what a method's own documentation says.
     let unknown: Vec<_> = checked.difference(&clauses).filter(|id| id.1 != 0).collect();
     assert!(unknown.is_empty(), "functions check what no contract says: {unknown:?}");
+}
+
+/// What a `check_all` calls, up to the end of its file or function.
+fn called_by_check_all(source: &str) -> &str {
+    let body = source.split_once("pub async fn check_all").map_or("", |(_, body)| body);
+    body.split_once("\n}\n").map_or(body, |(body, _)| body)
+}
+
+/// A clause has several halves, and a function for each: counting clauses would let one of these go.
+#[test]
+fn every_function_is_run_on_broken_backends() {
+    let (suites, tests) = (sources("src/conformance"), sources("tests"));
+    let calls = suites.iter().map(|source| called_by_check_all(source));
+    let calls: Vec<&str> = calls.chain(tests.iter().map(String::as_str)).collect();
+    let functions = suites.iter().flat_map(|source| source.split("\npub async fn ").skip(1));
+    let names: BTreeSet<&str> = functions
+        .filter_map(|rest| rest.split(['(', '<']).next())
+        .filter(|name| *name != "check_all")
+        .collect();
+    assert!(names.len() > 75, "only {} functions were found: {names:?}", names.len());
+    // `lag::collect` is a tool of the suites, and checks nothing.
+    let is_run =
+        |name: &&&str| **name == "collect" || calls.iter().any(|text| text.contains(&format!("{name}(")));
+    let without: Vec<_> = names.iter().filter(|name| !is_run(name)).collect();
+    assert!(without.is_empty(), "no test in tests/ runs {without:?}");
 }
 
 #[test]

@@ -20,8 +20,9 @@ use crate::cli::CheckOptions;
 use crate::command::print_json;
 use crate::failure::Failure;
 use crate::journal;
+use crate::name_server::zone_path;
 use crate::rfc2136;
-use crate::wire::{Connector, Hosts, check_clients, provisioner, zone_path};
+use crate::wire::{Connector, Hosts, check_clients, provisioner};
 
 /// The exit status if the configuration is at fault, as for every other command.
 const FAULTY: u8 = 2;
@@ -200,11 +201,16 @@ async fn records(config: &Config, parts: &mut Vec<Part>) -> Active {
             let kept = kept.and_then(|path| {
                 LocalServer::kept(&config.dns.zone, &path).map_err(|error| error.to_string())
             });
-            let first = kept.as_ref().map(|kept| active(config, kept.get(&config.term_endpoint().name)));
-            let first = first.unwrap_or(Active::Unknown);
             let says = |count: usize| format!("{count} names are kept beside the journal; `up` serves them");
-            parts.push(Part::new("dns", kept.map(|kept| says(kept.len()))));
-            return first;
+            parts.push(Part::new("dns", kept.as_ref().map(|kept| says(kept.len())).map_err(Clone::clone)));
+            let Ok(kept) = kept else { return Active::Unknown };
+            // `up` makes the records of those that it does not know yet.
+            for endpoint in &config.endpoints {
+                let Some(found) = kept.get(&endpoint.name) else { continue };
+                let says = owned(config, found).and_then(|()| fit(found, true)).map(|()| describe(found));
+                parts.push(Part::new(format!("dns {}", endpoint.name), says));
+            }
+            return active(config, kept.get(&config.term_endpoint().name));
         }
         DnsKind::Rfc2136(at) => match rfc2136::provider(&config.dns.zone, at) {
             Ok(dns) => {

@@ -60,9 +60,13 @@ impl Command {
                 options.file.display()
             ),
             Command::Provision(options) => format!(
-                "what was begun goes on by itself: run `kutover provision {}` again to see how far it is",
+                "what a provider was asked for goes on by itself, and a command that was running was killed: run `kutover \
+                 provision {}` again to see how far it is",
                 options.file.display()
             ),
+            Command::WaitGroup(options) if !options.then.is_empty() => {
+                format!("kutover changed nothing; if {} was running already, it was killed", options.then[0])
+            }
             Command::Check(_)
             | Command::Plan(_)
             | Command::Template

@@ -2,20 +2,27 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use kutover_controller::driver::Operator;
 use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
+use rustix::process::getpgrp;
+use rustix::termios::tcgetpgrp;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
 use crate::cli::{DemoOptions, DrainOptions, UpOptions};
 use crate::demo as demonstration;
 use crate::failure::Failure;
+use crate::name_server::zone_path;
 use crate::report::TimelineEntry;
 use crate::ui::Ui;
 use crate::up as cutover;
-use crate::wire::{Hosts, zone_path};
+use crate::wire::Hosts;
+
+/// Between two looks whether the program has been brought to the foreground.
+const LOOK_AT_TERMINAL: Duration = Duration::from_secs(1);
 
 /// `kutover demo`: whether the run ended as its strategy asks.
 pub(crate) async fn demo(options: DemoOptions) -> Result<bool, Failure> {
@@ -120,16 +127,13 @@ fn tell(ui: &Ui, state: &mut StateName, event: &Event) {
             ui.line(&format!("  {event}"));
         }
         Event::AwaitingApproval { gate, .. } => {
-            ui.line(&format!("  {event}: type `approve {}` and press Enter, or `abort`", gate_name(*gate)));
+            let (gate, otherwise) = match gate {
+                ApprovalGate::Redirect => ("redirect", "abort"),
+                ApprovalGate::Removal => ("removal", "rollback"),
+            };
+            ui.line(&format!("  {event}: type `approve {gate}` and press Enter, or `{otherwise}`"));
         }
         _ => ui.line(&format!("  {event}")),
-    }
-}
-
-fn gate_name(gate: ApprovalGate) -> &'static str {
-    match gate {
-        ApprovalGate::Redirect => "redirect",
-        ApprovalGate::Removal => "removal",
     }
 }
 
@@ -137,7 +141,11 @@ fn gate_name(gate: ApprovalGate) -> &'static str {
 /// be cut short.
 fn listen(say: mpsc::UnboundedSender<Operator>, ui: Arc<Ui>) {
     std::thread::spawn(move || {
-        for line in std::io::stdin().lines().map_while(Result::ok) {
+        let mut lines = std::io::stdin().lines();
+        loop {
+            wait_for_foreground();
+            // The end of the input says nothing: whoever waits for a word goes on waiting.
+            let Some(Ok(line)) = lines.next() else { return };
             match word(&line) {
                 Some(word) if say.send(word).is_err() => return,
                 Some(_) => {}
@@ -145,8 +153,16 @@ fn listen(say: mpsc::UnboundedSender<Operator>, ui: Arc<Ui>) {
                 None => ui.line("  type `approve redirect`, `approve removal`, `abort` or `rollback`"),
             }
         }
-        // The end of the input says nothing: whoever waits for a word goes on waiting.
     });
+}
+
+/// Whoever reads its terminal from the background is stopped by it, and all the program with it.
+fn wait_for_foreground() {
+    let stdin = std::io::stdin();
+    // Where it is no terminal there is no such group.
+    while tcgetpgrp(&stdin).is_ok_and(|foreground| foreground != getpgrp()) {
+        std::thread::sleep(LOOK_AT_TERMINAL);
+    }
 }
 
 fn word(line: &str) -> Option<Operator> {

@@ -14,6 +14,7 @@ mod demo;
 mod drain;
 mod failure;
 mod journal;
+mod name_server;
 mod plan;
 mod provision;
 mod report;
@@ -87,7 +88,7 @@ async fn run(command: Command) -> Result<u8, Failure> {
         Command::Template => command::template().map(|()| 0),
         Command::Up(options) => command::up(options).await.map(status),
         Command::Drain(options) => command::drain(options).await.map(status),
-        Command::WaitGroup(options) => wait_group::run(options).await.map(status),
+        Command::WaitGroup(options) => wait_group::run(options).await,
     }
 }
 
@@ -98,6 +99,8 @@ fn status(is_success: bool) -> u8 {
 /// Resolves when a person, a supervisor or a terminal that closes wants the program to end. What runs is dropped then, and
 /// takes along what it started.
 async fn interrupted() {
+    // Asked before there is a handler, which would undo what `nohup` asks for.
+    let outlives_its_terminal = ignores_hangup();
     let told = |kind| async move {
         match signal(kind) {
             Ok(mut signals) => {
@@ -109,8 +112,17 @@ async fn interrupted() {
     tokio::select! {
         () = told(SignalKind::interrupt()) => {}
         () = told(SignalKind::terminate()) => {}
-        () = told(SignalKind::hangup()) => {}
+        () = told(SignalKind::hangup()), if !outlives_its_terminal => {}
     }
+}
+
+/// Whether whoever started the program wants it to go on when its terminal is closed. Where the system does not tell, nobody does.
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Signal 1 is the mask's lowest bit.
+    ignored.is_some_and(|mask| mask & 1 != 0)
 }
 
 fn end(result: Result<u8, Failure>) -> ExitCode {

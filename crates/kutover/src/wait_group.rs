@@ -1,6 +1,7 @@
 //! `wait-group`: for a pipeline that deploys consumers anew, with the new cluster's address, once they may go on.
 
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -43,8 +44,11 @@ enum Look {
     Stays(String),
 }
 
-/// Whether the group was released, and the command that was to follow succeeded.
-pub(crate) async fn run(options: WaitGroupOptions) -> Result<bool, Failure> {
+/// The exit status of a group that was not released.
+const NOT_RELEASED: u8 = 1;
+
+/// Waits for the group's release, and runs what is to follow. Gives the exit status: that of the command, where there is one.
+pub(crate) async fn run(options: WaitGroupOptions) -> Result<u8, Failure> {
     let config = load(&options.file)?;
     let group = GroupId::new(options.group.clone());
     if config.cutover_plan().waived_groups.contains(&group) {
@@ -67,10 +71,11 @@ pub(crate) async fn run(options: WaitGroupOptions) -> Result<bool, Failure> {
             tell(&format!("group {group} waits: {reason}"));
             said.clone_from(&reason);
         }
-        if limit.is_some_and(|limit| begun.elapsed() >= limit) {
+        let left = limit.map_or(Duration::MAX, |limit| limit.saturating_sub(begun.elapsed()));
+        if left.is_zero() {
             break (None, Some(reason));
         }
-        tokio::time::sleep(Duration::from_secs(options.every.into())).await;
+        tokio::time::sleep(left.min(Duration::from_secs(options.every.into()))).await;
     };
     match (colour, &reason) {
         (Some(colour), _) => tell(&format!("group {group} goes on to {colour}")),
@@ -78,6 +83,13 @@ pub(crate) async fn run(options: WaitGroupOptions) -> Result<bool, Failure> {
             tell(&format!("group {group} is not released: {}", reason.as_deref().unwrap_or_default()))
         }
     }
+    let waited = begun.elapsed();
+    let status = match (colour, options.then.split_first()) {
+        (Some(colour), Some((program, arguments))) => then(program, arguments, &group, colour).await?,
+        (Some(_), None) => 0,
+        (None, _) => NOT_RELEASED,
+    };
+    // What follows may write to stdout as well: the object is its last line.
     if options.json {
         print_json(&WaitGroupReport {
             schema: "kutover.wait-group/1",
@@ -86,13 +98,10 @@ pub(crate) async fn run(options: WaitGroupOptions) -> Result<bool, Failure> {
             released: colour.is_some(),
             colour,
             reason,
-            waited_ms: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            waited_ms: u64::try_from(waited.as_millis()).unwrap_or(u64::MAX),
         })?;
     }
-    match (colour, options.then.split_first()) {
-        (Some(colour), Some((program, arguments))) => then(program, arguments, &group, colour).await,
-        (colour, _) => Ok(colour.is_some()),
-    }
+    Ok(status)
 }
 
 fn tell(line: &str) {
@@ -211,12 +220,14 @@ async fn unread(config: &Config, old: Colour, group: &GroupId) -> Result<Option<
     Ok(verdict.remaining.first().map(|why| format!("{why} (and {more} more)")))
 }
 
-async fn then(program: &str, arguments: &[String], group: &GroupId, colour: Colour) -> Result<bool, Failure> {
+/// Runs what follows. Its status is as a shell has it: that of a command which a signal ended is 128 and the signal's number.
+async fn then(program: &str, arguments: &[String], group: &GroupId, colour: Colour) -> Result<u8, Failure> {
     let mut command = tokio::process::Command::new(program);
     command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
     command.env("KUTOVER_GROUP", group.as_str()).env("KUTOVER_COLOUR", colour.to_string());
     let status = command.status().await.with_context(|| format!("running {program}"))?;
-    Ok(status.success())
+    let status = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    Ok(status.and_then(|status| u8::try_from(status).ok()).unwrap_or(NOT_RELEASED))
 }
 
 #[cfg(test)]

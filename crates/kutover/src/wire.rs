@@ -2,21 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use async_trait::async_trait;
 use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, Timeouts};
-use kutover_controller::config::{Config, DnsKind, FenceConfig, ProvisionerConfig};
+use kutover_controller::config::{Config, FenceConfig, ProvisionerConfig};
 use kutover_controller::driver::{Backends, ClusterConnector, ClusterLinks};
+use kutover_core::cutover::Record;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::ports::{
-    ClusterProvisioner, ClusterSurvey, ConnectAdmin, DnsProvider, Incarnation, Published, RecordData,
-    RecordSet,
-};
-use kutover_core::words::{Colour, DeploymentName, DnsName};
+use kutover_core::ports::{ClusterProvisioner, ClusterSurvey, ConnectAdmin, Incarnation, JournalEntry};
+use kutover_core::words::{Colour, DeploymentName};
 use kutover_dns::LocalServer;
 use kutover_kafka::KafkaRegistry;
 use kutover_lab::LabProvisioner;
@@ -26,7 +23,8 @@ use kutover_provision::{
 
 use crate::clients::Clients;
 use crate::failure::Failure;
-use crate::{aws, journal, rfc2136};
+use crate::name_server::name_server;
+use crate::{aws, journal};
 
 /// How long one call to kutover's own topics may take.
 const REGISTRY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -59,9 +57,18 @@ pub(crate) async fn wire(config: &Config, hosts: &mut Hosts) -> Result<Backends,
     let connector = Connector::new(config, hosts.lab.clone()).map_err(Failure::Input)?;
     // The journal's lock covers the zone that is kept beside it, so it comes first.
     let journal = journal::open(config).await?;
-    let is_new = journal.read().await.map_err(Failure::of_file)?.is_empty();
-    let dns = name_server(config, hosts, is_new).await?;
+    let entries = journal.read().await.map_err(Failure::of_file)?;
+    // Until a term was taken there is nothing but the intent to take over, which may have failed.
+    let intended = |entry: &JournalEntry| {
+        matches!(serde_json::from_value(entry.body.clone()), Ok(Record::Intent { .. }))
+    };
+    let is_new = entries.iter().all(intended);
     let [blue, green] = provisioners;
+    let active = match config.plan.active {
+        Colour::Blue => &blue,
+        Colour::Green => &green,
+    };
+    let dns = name_server(config, hosts, is_new, &**active).await?;
     Ok(Backends { dns, blue, green, clusters: Arc::new(connector), journal })
 }
 
@@ -118,79 +125,6 @@ pub(crate) async fn look_at(config: &Config, colour: Colour) -> Result<(Incarnat
     let there = found.ok_or_else(|| Failure::Run(anyhow!("there is no cluster behind {colour}")))?;
     let admin = Connector::new(config, None).map_err(Failure::Input)?.admin(&there).await;
     Ok((there, admin.map_err(anyhow::Error::from)?))
-}
-
-/// Where the zone of a `local` name server is kept: beside the journal, which is nothing without it.
-///
-/// # Errors
-/// The journal is no file.
-pub(crate) fn zone_path(config: &Config) -> anyhow::Result<PathBuf> {
-    let file = config.journal.file();
-    let file = file.context("field `journal`: a zone of kind `local` is kept beside it; name a file")?;
-    let mut path = file.to_owned().into_os_string();
-    path.push(".zone");
-    Ok(path.into())
-}
-
-/// The authoritative side. A `local` one is started here if nobody has. For a deployment that is new, its endpoints are led to
-/// the active colour. Later the first endpoint, which a cutover has published, says where one that the zone does not know
-/// yet is led; and where that one is gone, the configuration cannot tell.
-async fn name_server(
-    config: &Config,
-    hosts: &mut Hosts,
-    is_new: bool,
-) -> Result<Arc<dyn DnsProvider>, Failure> {
-    if let Some(dns) = &hosts.dns {
-        return Ok(Arc::clone(dns) as Arc<dyn DnsProvider>);
-    }
-    let listen = match &config.dns.kind {
-        DnsKind::Local { listen } => *listen,
-        DnsKind::Rfc2136(at) => return Ok(Arc::new(rfc2136::provider(&config.dns.zone, at)?)),
-        DnsKind::Route53(at) => return aws::dns(config, at).await,
-    };
-    let path = zone_path(config).map_err(Failure::Input)?;
-    let started = LocalServer::start_kept(listen, config.dns.zone.clone(), &path).await;
-    let server = started.map_err(|error| match error.kind {
-        ErrorKind::Refused => Failure::Input(anyhow!("field `dns.listen`: {error}")),
-        _ => Failure::of_file(error),
-    })?;
-    if let ProvisionerConfig::Static { endpoint, .. } = &config.clusters.get(config.plan.active).provisioner {
-        let first = &config.endpoints[0].name;
-        let known = server.read(first).await.map_err(anyhow::Error::from)?.endpoint;
-        let to = match known {
-            Some(set) => set.data,
-            None if is_new => endpoint.clone(),
-            None => {
-                return Err(Failure::Input(anyhow!(
-                    "{}: it has no record of {first}, and the journal knows this deployment: put the zone back from a copy \
-                     (without it nobody can tell which cluster is the active one)",
-                    path.display()
-                )));
-            }
-        };
-        for name in &config.endpoints {
-            let found = server.read(&name.name).await.map_err(anyhow::Error::from)?;
-            if found.endpoint.is_none() {
-                point(&*server, &name.name, config.dns.ttl_s, &to).await?;
-            }
-        }
-    }
-    let _ = hosts.listens.set(server.address());
-    hosts.dns = Some(Arc::clone(&server));
-    Ok(server)
-}
-
-/// Points an endpoint at a cluster and leaves its owner record as it is: what a person does who only changes a record.
-pub(crate) async fn point(
-    dns: &dyn DnsProvider,
-    endpoint: &DnsName,
-    ttl_s: u32,
-    to: &RecordData,
-) -> anyhow::Result<()> {
-    let found = dns.read(endpoint).await?;
-    let wanted =
-        Published { endpoint: Some(RecordSet { ttl_s, data: to.clone() }), owner: found.owner.clone() };
-    dns.compare_and_set(endpoint, &found, &wanted).await.with_context(|| format!("pointing {endpoint}"))
 }
 
 /// Checks the client properties of a colour, and what goes with them.
@@ -323,8 +257,10 @@ impl ClusterConnector for Connector {
 #[cfg(test)]
 mod tests {
     use kutover_controller::config::JournalPlace;
-    use kutover_core::ports::JournalEntry;
-    use kutover_core::words::Term;
+    use kutover_core::ports::{DnsProvider as _, Published, RecordData, RecordSet};
+    use kutover_core::words::{DnsName, Term};
+
+    use crate::name_server::{point, zone_path};
 
     use super::*;
 
@@ -451,6 +387,28 @@ kafka = "embedded"
         let published = backends.dns.read(&DnsName::new("kafka.orders.test")).await.unwrap();
         let blue = RecordData::Addresses(vec!["127.8.8.1".parse().unwrap()]);
         assert_eq!(published, Published { endpoint: Some(RecordSet { ttl_s: 1, data: blue }), owner: None });
+    }
+
+    /// Where a command makes the cluster, and for every endpoint.
+    #[tokio::test]
+    async fn a_local_name_server_leads_all_endpoints_to_a_cluster_that_was_made() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = "kind = \"exec\"\ncommand = [\"sh\", \"-c\", \"cat >/dev/null; printf '%s' \\\"$MADE\\\"\"]\n\
+                    environment = { MADE = '{\"incarnation\": {\"id\": \"a\", \"bootstrap\": [\"127.8.8.1:9\"], \"endpoint\": \
+                    {\"addresses\": [\"127.8.8.1\"]}}}' }";
+        let text = LAB.replace("kind = \"lab\"\nkafka = \"embedded\"", made).replace(
+            "endpoints = [{ name = \"kafka.orders.test\", port = 9092 }]",
+            "endpoints = [{ name = \"kafka.orders.test\", port = 9092 }, { name = \"inside.orders.test\", port = 9092 }]",
+        );
+        let mut config = Config::parse(&text).unwrap();
+        config.journal = JournalPlace::File(directory.path().join("orders.journal"));
+        let mut hosts = Hosts::default();
+        let backends = wire(&config, &mut hosts).await.map_err(|failure| failure.to_string()).unwrap();
+        let blue = RecordData::Addresses(vec!["127.8.8.1".parse().unwrap()]);
+        for endpoint in &config.endpoints {
+            let published = backends.dns.read(&endpoint.name).await.unwrap();
+            assert_eq!(published.endpoint.map(|set| set.data), Some(blue.clone()), "{}", endpoint.name);
+        }
     }
 
     #[tokio::test]

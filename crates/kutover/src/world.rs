@@ -17,7 +17,8 @@ use kutover_producer::Order;
 use tempfile::TempDir;
 
 use crate::cli::{DemoOptions, HandOverChoice, KafkaChoice, TroubleKind};
-use crate::wire::{Connector, Hosts, point};
+use crate::name_server::point;
+use crate::wire::{Connector, Hosts};
 
 /// The name that the demo's producers bootstrap from.
 pub(crate) const ENDPOINT: &str = "kafka.orders.test";
@@ -64,8 +65,7 @@ impl World {
                 Tools::from_env().jars_of(version, kafka_dir(options, version)).await?;
             }
         }
-        let directory =
-            tempfile::Builder::new().prefix("kutover-demo-").tempdir().context(NO_DIRECTORY)?;
+        let directory = tempfile::Builder::new().prefix("kutover-demo-").tempdir().context(NO_DIRECTORY)?;
         let data = directory.path().join("lab");
         std::fs::create_dir_all(&data).with_context(|| format!("making {}", data.display()))?;
         let same_id =

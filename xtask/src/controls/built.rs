@@ -27,14 +27,16 @@ impl Built {
     pub(super) fn new(context: &Context) -> Result<Self> {
         println!("building the suites with the feature `controls`");
         let core = ["--package", "kutover-core", "--features", "controls"];
-        let mut programs = build(context, ["test", "--no-run"].into_iter().chain(LOOM).chain(core))?;
+        let mut programs =
+            programs::build(context, ["test", "--no-run"].into_iter().chain(LOOM).chain(core))?;
         let worlds = ["--bin", "kutover-worlds", "--bin", "kutover-sim"];
-        programs.extend(build(context, ["build", "--workspace"].into_iter().chain(SIM).chain(worlds))?);
+        programs
+            .extend(programs::build(context, ["build", "--workspace"].into_iter().chain(SIM).chain(worlds))?);
         let tests = CONTROLLER.into_iter().chain(PRODUCER).flat_map(|test| ["--test", test]);
         let command = ["test", "--no-run", "--workspace"].into_iter().chain(WITH_CONTROLS);
-        programs.extend(build(context, command.chain(tests))?);
+        programs.extend(programs::build(context, command.chain(tests))?);
         let threads = ["--package", "kutover-core", "--lib", "--features", "controls,threads"];
-        let threads = build(context, ["test", "--no-run"].into_iter().chain(LOOM).chain(threads))?;
+        let threads = programs::build(context, ["test", "--no-run"].into_iter().chain(LOOM).chain(threads))?;
         let threads = threads.into_iter().find(|program| program.is_test);
         Ok(Self { programs, threads: threads.context("kutover-core has no test program on loom")? })
     }
@@ -78,13 +80,13 @@ pub(super) fn on_kafka(context: &Context) -> Result<(Program, String)> {
     println!("building the scenes on real Kafka with the feature `controls`");
     let both = |args: [&'static str; 4]| args.into_iter().chain(WITH_CONTROLS);
     // `cargo test` would make a test of the example.
-    let list = list_of_controls(&build(context, both(["build", "--workspace", "--example", "controls"]))?)?;
+    let list = list_of_controls(&programs::build(
+        context,
+        both(["build", "--workspace", "--example", "controls"]),
+    )?)?;
     let command = both(["test", "--no-run", "--workspace", "--test=losses"]);
-    let scenes =
-        build(context, command)?.into_iter().find(|program| program.is_test && program.target == "losses");
+    let scenes = programs::build(context, command)?
+        .into_iter()
+        .find(|program| program.is_test && program.target == "losses");
     Ok((scenes.context("kutover-tests-kafka has no test `losses`")?, list))
-}
-
-fn build<'a>(context: &Context, args: impl Iterator<Item = &'a str>) -> Result<Vec<Program>> {
-    programs::build(context, args.chain(["--quiet"]))
 }

@@ -25,7 +25,10 @@ use self::{
     report::{Catch, Report, Row},
     suite::{Outcome, Suite, Suites},
 };
-use crate::test::{Check, Context, Ran};
+use crate::{
+    evidence::Page,
+    test::{Check, Context, Ran},
+};
 
 /// What `cargo xtask controls` takes.
 #[derive(Args)]
@@ -58,6 +61,9 @@ pub(crate) const CHECKS: &[Check] = &[Check {
         let report = take_out_each(context, &[], context.nightly)?;
         print!("{report}");
         ensure!(report.survived().next().is_none(), "nothing notices when a defence is missing");
+        if context.nightly {
+            report.stands_in(&Page::read(context)?)?;
+        }
         Ok(Ran::Passed)
     },
 }];
@@ -139,7 +145,11 @@ fn take_out(suites: &mut Suites<'_>, control: &Control, all: bool) -> Result<Row
 /// Whether the suite, or `only` a part of it, noticed.
 fn attempt(suites: &mut Suites<'_>, row: &mut Row, suite: Suite, only: Option<&'static str>) -> Result<bool> {
     row.tried.push(suite.name());
-    let Outcome::Caught { by, after } = suites.run(suite, only, &row.control)? else { return Ok(false) };
+    let (by, after) = match suites.run(suite, only, &row.control)? {
+        Outcome::Held => return Ok(false),
+        Outcome::Caught { by, after } => (by, after),
+        Outcome::Hung { by } => (by, None),
+    };
     row.caught.push(Catch { suite: suite.name(), by, after });
     Ok(true)
 }

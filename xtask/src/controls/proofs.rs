@@ -83,6 +83,8 @@ pub(super) const PROOFS: &[Proof] = &[
         Suite::Controller,
         "a_cluster_built_after_the_removal_is_not_taken_for_the_old_one",
     ),
+    proof("abort-leaves", Suite::Sim, "0..20"),
+    proof("ask-anew", Suite::Sim, "20..60"),
     proof("no-intents", Suite::Controller, "nothing_is_done_whose_intent_is_not_durable"),
     proof("weak-acks", Suite::Core, "one_strong_name_does_not_hide_a_weak_one"),
     proof("no-separation", Suite::Core, "fresh_clusters_are_not_separated"),

@@ -2,7 +2,10 @@
 
 use std::{fmt, time::Duration};
 
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
+
+use crate::evidence::Page;
 
 /// What a suite noticed.
 pub(super) struct Catch {
@@ -12,6 +15,15 @@ pub(super) struct Catch {
     pub(super) by: String,
     /// After how many cases or seeds, where that is known.
     pub(super) after: Option<String>,
+}
+
+impl Catch {
+    /// Whether the page's words are of it: they may leave out the program, and after how much it was varies.
+    fn is_named(&self, says: &str) -> bool {
+        let says = says.split(" (after ").next().unwrap_or_default();
+        let test = self.by.split_once(": ").map_or(self.by.as_str(), |(_, test)| test);
+        [self.by.as_str(), test].iter().any(|by| format!("{}: {by}", self.suite) == says)
+    }
 }
 
 impl fmt::Display for Catch {
@@ -75,6 +87,24 @@ impl Report {
     /// Controls that nothing caught, or not what had to.
     pub(super) fn survived(&self) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(|row| row.survived())
+    }
+
+    /// Whether docs/evidence.md says this: how many there are, and in its table what really notices.
+    pub(super) fn stands_in(&self, page: &Page) -> Result<()> {
+        let (total, survived) = (self.rows.len(), self.survived().count());
+        page.says(&[format!("{total} controls, {} caught, {survived} survived", total - survived)])?;
+        for row in &self.rows {
+            let loss_mode = format!("L{}", row.loss_mode);
+            for cells in page.rows(&row.control) {
+                let says = cells.get(2).copied().unwrap_or_default();
+                ensure!(
+                    cells[0] == loss_mode && row.caught.iter().any(|catch| catch.is_named(says)),
+                    "docs/evidence.md says of {} that {says} notices, and what does is: {row}",
+                    row.control
+                );
+            }
+        }
+        Ok(())
     }
 
     /// All of it for a program.
@@ -154,5 +184,20 @@ mod tests {
         assert_eq!((&json["total"], &json["survived"]), (&json!(3), &json!(2)));
         assert_eq!(json["controls"][0]["caught"][0]["after"], "12 cases");
         assert_eq!(json["controls"][0]["seconds"], 1.2);
+    }
+
+    #[test]
+    fn the_page_has_to_name_what_notices() {
+        let catch =
+            |after: &str| Catch { suite: "core", by: "lib: a_test".into(), after: Some(after.into()) };
+        let report = Report { rows: vec![row("a", vec![catch("12 cases")], vec![])] };
+        let says = |table: &str| {
+            report.stands_in(&Page(format!("1 controls, 1 caught, 0 survived\n| | |\n|---|---|\n{table}")))
+        };
+        says("| L9 | `a` | core: lib: a_test (after 13 cases) |").unwrap();
+        says("| L9 | `a` | core: a_test |").unwrap();
+        assert!(says("| L9 | `a` | core: another |").is_err());
+        assert!(says("| L8 | `a` | core: a_test |").is_err());
+        assert!(report.stands_in(&Page("2 controls".into())).is_err());
     }
 }

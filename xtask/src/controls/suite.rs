@@ -75,14 +75,29 @@ impl Suite {
         }
     }
 
+    /// Runs a program of it without one defence.
+    fn try_out(
+        self,
+        program: &Program,
+        only: Option<&str>,
+        without: &str,
+        limit: Duration,
+    ) -> Result<Outcome> {
+        let ended = process::run(program, &self.args(only, Some(without)), Some(without), limit)?;
+        let outcome = self.judge(program, &ended, limit)?;
+        if matches!(outcome, Outcome::Hung { .. }) {
+            ends(program, &self.args(only, None), limit)?;
+        }
+        Ok(outcome)
+    }
+
     /// What `ended` says about the defence that was missing.
     fn judge(self, program: &Program, ended: &process::Ended, limit: Duration) -> Result<Outcome> {
         match self {
             // What searches may have more to search without a defence: there a broken promise is what counts.
             Suite::Worlds | Suite::Sim if ended.status.is_none() => Ok(Outcome::Held),
-            _ if ended.status.is_none() => Ok(Outcome::Caught {
+            _ if ended.status.is_none() => Ok(Outcome::Hung {
                 by: format!("{} did not end in {:.0} s", program.target, limit.as_secs_f64()),
-                after: None,
             }),
             Suite::Core | Suite::Threads | Suite::Controller | Suite::Producer => {
                 judge::tests(&program.target, ended)
@@ -116,6 +131,11 @@ pub(super) enum Outcome {
         /// After how many cases, states or seeds, where that is known.
         after: Option<String>,
     },
+    /// It did not end, and with every defence in place it does.
+    Hung {
+        /// What, and in which time.
+        by: String,
+    },
 }
 
 /// Programs, and how long each takes with every defence in place.
@@ -137,9 +157,7 @@ impl<'a> Suites<'a> {
     /// Runs a suite, or `only` a part of it, without one defence, program by program until one notices.
     pub(super) fn run(&mut self, suite: Suite, only: Option<&'static str>, without: &str) -> Result<Outcome> {
         for (program, usual) in self.baseline(suite, only)? {
-            let limit = limit(usual);
-            let ended = process::run(program, &suite.args(only, Some(without)), Some(without), limit)?;
-            let outcome = suite.judge(program, &ended, limit)?;
+            let outcome = suite.try_out(program, only, without, limit(usual))?;
             if outcome != Outcome::Held {
                 return Ok(outcome);
             }
@@ -172,6 +190,19 @@ impl<'a> Suites<'a> {
     }
 }
 
+/// Whether a program ends in this time with every defence in place, just now: what hung may have been the machine, which is
+/// busier than it was when the usual time was taken.
+fn ends(program: &Program, args: &[&str], limit: Duration) -> Result<()> {
+    let ended = process::run(program, args, None, limit)?;
+    let (target, seconds) = (&program.target, limit.as_secs_f64());
+    ensure!(
+        ended.status.is_some(),
+        "{target} did not end in {seconds:.0} s, and neither does it with every defence in place: the machine is too busy to tell"
+    );
+    ensure!(ended.is_success(), "{target} fails with every defence in place:\n{}", ended.output);
+    Ok(())
+}
+
 /// Long enough for a machine that is busier than it was; short enough for all the controls that make
 /// a test hang.
 fn limit(usual: Duration) -> Duration {
@@ -180,24 +211,49 @@ fn limit(usual: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    #[test]
-    fn a_test_that_hangs_has_noticed_and_a_search_that_hangs_has_not() {
-        let hung = process::Ended { status: None, output: String::new() };
-        let program = Program {
+    fn program(path: &str) -> Program {
+        Program {
             package: "a".into(),
             kind: "bin".into(),
             target: "a".into(),
             is_test: false,
-            path: "a".into(),
+            path: path.into(),
             folder: ".".into(),
-        };
-        let judged = |suite: Suite| suite.judge(&program, &hung, Duration::from_secs(7)).unwrap();
-        let caught = Outcome::Caught { by: "a did not end in 7 s".into(), after: None };
+        }
+    }
+
+    #[test]
+    fn a_test_that_hangs_has_noticed_and_a_search_that_hangs_has_not() {
+        let hung = process::Ended { status: None, output: String::new() };
+        let judged = |suite: Suite| suite.judge(&program("a"), &hung, Duration::from_secs(7)).unwrap();
+        let by = Outcome::Hung { by: "a did not end in 7 s".into() };
         for suite in Suite::ALL {
-            let expected = if suite.is_tests() { caught.clone() } else { Outcome::Held };
+            let expected = if suite.is_tests() { by.clone() } else { Outcome::Held };
             assert_eq!(judged(*suite), expected, "{suite:?}");
         }
+    }
+
+    /// A machine that has become busy makes everything hang: that shows nothing of any defence.
+    #[test]
+    fn what_hangs_with_every_defence_too_is_an_error() {
+        let folder = std::env::temp_dir().join(format!("kutover-controls-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let file = folder.join("script");
+        let tried_out = |script: &str| {
+            fs::write(&file, script).unwrap();
+            Suite::Core.try_out(&program("/bin/sh"), file.to_str(), "no-flush", Duration::from_millis(500))
+        };
+        let hang = "read line </dev/zero";
+        let without_it = tried_out(&format!("test -z \"$KUTOVER_WITHOUT\" || {hang}")).unwrap();
+        let (always, broken) =
+            (tried_out(hang), tried_out(&format!("test -z \"$KUTOVER_WITHOUT\" && exit 3; {hang}")));
+        fs::remove_dir_all(&folder).unwrap();
+        assert!(matches!(without_it, Outcome::Hung { .. }), "{without_it:?}");
+        assert!(always.unwrap_err().to_string().contains("too busy to tell"));
+        assert!(broken.unwrap_err().to_string().contains("fails with every defence"));
     }
 }

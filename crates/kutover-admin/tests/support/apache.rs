@@ -39,10 +39,12 @@ pub async fn contracts(cluster: &Incarnation) {
     conformance::admin::topics_are_made_once_and_grow(&admin, &"made".into()).await;
     conformance::admin::an_unknown_config_is_named(&admin, &"odd".into(), "no.such.config").await;
     conformance::admin::ends_of_a_missing_topic_are_an_error(&admin, &"missing".into()).await;
-    conformance::admin::start_offsets_leave_commits_alone(&admin, &"starter".into(), &"starts".into()).await;
+    let starter = "starter".into();
+    conformance::admin::start_offsets_leave_commits_alone(&admin, &admin, &starter, &"starts".into()).await;
     let proof = conformance::admin::a_fence_is_proven_while_it_stands(&admin, &"fenced".into()).await;
     assert!(proof.ends.iter().all(|end| end.leader_end.is_some()), "{proof:?}");
     conformance::admin::the_fence_is_no_access(&admin, &"access".into()).await;
+    conformance::admin::a_lift_takes_nothing_else(&admin, &"lifted".into(), &"beside".into()).await;
     conformance::admin::what_is_granted_stays(&admin).await;
     conformance::admin::configs_are_set_and_taken_away(&admin, &"configured".into()).await;
     conformance::admin::what_is_left_of_a_fence_is_named(&admin, &"traced".into()).await;
@@ -137,7 +139,7 @@ pub async fn topics(cluster: &Incarnation, gone_config_is_known: bool) {
     let set = parity.configs.as_ref().expect("real Kafka tells configs");
     assert_eq!(set.get("retention.ms").map(String::as_str), Some("3600000"));
     assert_eq!(set.len(), if gone_config_is_known { 2 } else { 1 }, "defaults are not among them: {set:?}");
-    assert!(parity_plan(&found, &found).create.is_empty());
+    assert!(parity_plan(&found, &found, identity.brokers.len()).create.is_empty());
 
     let more = NewTopic { partitions: 4, ..wanted.clone() };
     admin.create_topic(&more).await.expect("partitions are added");

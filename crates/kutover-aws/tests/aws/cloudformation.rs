@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
 use kutover_aws::{CloudFormation, StackOptions};
-use kutover_core::error::{ErrorKind, Outcome};
+use kutover_core::error::ErrorKind;
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{ClusterProvisioner as _, RecordData};
 use kutover_core::words::{Colour, Nonce};
@@ -345,15 +345,19 @@ async fn a_stack_that_is_being_made_is_not_nothing() {
     *world.brokers.lock().unwrap() = None;
     let stacks = world.provisioner(&server.aws(None).await);
     let request = Nonce::new("one");
-    tokio::select! {
-        made = stacks.provision(Colour::Green, &request) => panic!("nobody has said that it serves: {made:?}"),
-        () = until("the making to begin", LIMIT, || async {
-            (world.status("ComingB").await == Some(StackStatus::CreateInProgress)).then_some(())
-        }) => {}
-    }
+    let begin = async || {
+        tokio::select! {
+            made = stacks.provision(Colour::Green, &request) => {
+                panic!("nobody has said that it serves: {made:?}")
+            }
+            () = until("the making to begin", LIMIT, || async {
+                (world.status("ComingB").await == Some(StackStatus::CreateInProgress)).then_some(())
+            }) => {}
+        }
+    };
+    provision::what_is_being_made_is_not_nothing(&stacks, Colour::Green, begin).await;
     let error = stacks.describe(Colour::Green).await.unwrap_err();
-    let told = error.reason.contains("being made (CREATE_IN_PROGRESS)");
-    assert!(error.kind == ErrorKind::Unavailable && error.outcome == Outcome::NotDone && told, "{error}");
+    assert!(error.reason.contains("being made (CREATE_IN_PROGRESS)"), "{error}");
     world.brokers_say(ResourceSignalStatus::Success);
     let made = until("it to serve", LIMIT, || async { stacks.describe(Colour::Green).await.ok() }).await;
     let made = made.expect("it is there");

@@ -233,7 +233,12 @@ impl Controller {
         let mut next_index = entries.len() as u64;
         let records = entries.into_iter().map(record).collect::<Result<Vec<_>, _>>()?;
         let gate = self.gate.map(|gate| (self.plan.clone(), gate));
-        let switch = Switch { to: self.plan.to, ttl_s: self.plan.timings.ttl_s, fence: self.plan.fence };
+        let switch = Switch {
+            to: self.plan.to,
+            ttl_s: self.plan.timings.ttl_s,
+            fence: self.plan.fence,
+            waived_replicas: self.plan.waived_replicas.clone(),
+        };
         let mut machine = Cutover::new(self.plan, self.nonce, records);
         if adopt_only {
             machine = machine.adopting();

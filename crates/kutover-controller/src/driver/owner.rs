@@ -6,7 +6,7 @@ use kutover_core::controls::{Control, without};
 use kutover_core::cutover::Answer;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::owner::{OwnerRecord, RemovalMark, Target};
-use kutover_core::ports::{Incarnation, Published, RecordSet};
+use kutover_core::ports::{Incarnation, Published, RecordData, RecordSet};
 use kutover_core::words::{Colour, DeploymentName, DnsName, Generation, Nonce, Term};
 
 use super::missing;

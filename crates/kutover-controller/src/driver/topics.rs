@@ -8,7 +8,7 @@ use kutover_core::cutover::{Answer, Command, FencePolicy, StartOffsets};
 use kutover_core::decisions::fence::not_provable;
 use kutover_core::decisions::raise::Raised;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::parity::{access_plan, create_with_known_configs, parity_plan};
+use kutover_core::parity::{Difference, access_plan, create_with_known_configs, parity_plan};
 use kutover_core::ports::{ClusterAdmin, GroupListing, Incarnation, NewTopic};
 use kutover_core::words::{Colour, GroupId, Offset, TopicName, TopicPartition};
 
@@ -39,9 +39,13 @@ impl World {
         let on_old = as_before(old_admin.topics().await?, old, raised);
         let wanted: Vec<_> = on_old.iter().filter(|topic| topics.contains(&topic.name)).cloned().collect();
         let there = as_before(new_admin.topics().await?, new, raised);
-        let plan = parity_plan(&wanted, &there);
-        if let Some(refusal) = plan.refusals().next().filter(|_| strict) {
-            return Err(ProviderError::new(ErrorKind::Refused, "match topics", refusal));
+        let plan = parity_plan(&wanted, &there, new_admin.identity().await?.brokers.len());
+        let stands =
+            |one: &&Difference| one.waiver().is_none() || !self.switch.waived_replicas.includes(one.topic());
+        if let Some(refusal) = plan.refusals().find(stands).filter(|_| strict) {
+            let or_waive = refusal.waiver().map(|field| format!(", or name the topic in {field}"));
+            let reason = format!("{refusal}{}", or_waive.unwrap_or_default());
+            return Err(ProviderError::new(ErrorKind::Refused, "match topics", reason));
         }
         if let Some(named) = named {
             let known: BTreeSet<&TopicName> = there.iter().map(|topic| &topic.name).collect();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kutover_core::cutover::{Answer, FencePolicy};
+use kutover_core::cutover::{Answer, FencePolicy, Topics};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{Published, RecordSet};
 use kutover_core::words::{Colour, DnsName, Term};
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::world::{World, locked};
 
 /// What the plan says of the switch itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Switch {
     /// The colour that a cutover leads to; what leads to the other one is a way back.
     pub(super) to: Colour,
@@ -19,6 +19,8 @@ pub(super) struct Switch {
     pub(super) ttl_s: u32,
     /// Whether the cluster that is left has to refuse records after it.
     pub(super) fence: FencePolicy,
+    /// Topics that may have fewer replicas behind it.
+    pub(super) waived_replicas: Topics,
 }
 
 /// A TTL that was longer than it should be when it was last seen.

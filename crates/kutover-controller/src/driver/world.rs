@@ -70,7 +70,7 @@ impl World {
         match command {
             Command::TakeTerm { nonce, adopt, earlier } => self.take_term(nonce, *adopt, earlier).await,
             claim @ Command::Claim { .. } => self.claim(claim, term).await,
-            Command::Provision { colour, request } => self.provision(*colour, request).await,
+            Command::Provision { colour, request } => self.provision(*colour, request, term).await,
             Command::Verify { old, new, ttl_s } => self.verify(old, new, term, *ttl_s).await,
             Command::MatchTopics { old, new, topics, strict, raised, named } => {
                 self.match_topics(old, new, topics, *strict, raised, named.as_ref()).await
@@ -255,8 +255,10 @@ impl World {
         Ok(Answer::Done)
     }
 
-    async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Answer> {
+    async fn provision(&self, colour: Colour, request: &Nonce, term: Term) -> ProviderResult<Answer> {
         let provisioner = self.provisioner(colour);
+        let anew = without(Control::AskAnew).then(|| Nonce::new(format!("{request}-{term}")));
+        let request = anew.as_ref().unwrap_or(request);
         // One that cannot be described may be put right. Only one that will not be made is given up.
         let later = |error: ProviderError| error.with_retry(Retry::Later);
         let (new, made) = match provisioner.provision(colour, request).await {
@@ -365,7 +367,9 @@ impl World {
             };
         }
         self.still_says(term, keep).await?;
-        provisioner.destroy(&RemovalMark { incarnation: there.id, cluster_id: id }).await?;
+        if !without(Control::AbortLeaves) {
+            provisioner.destroy(&RemovalMark { incarnation: there.id, cluster_id: id }).await?;
+        }
         Ok(Answer::Done)
     }
 

@@ -77,29 +77,168 @@ fn green_may_die_at_any_step_of_the_way_back() {
     assert!(!world.events.iter().any(|event| matches!(event, Event::BarrierLost { .. })));
 }
 
+/// Whether a way back was taken although green's fence was not proven: told once, green's segment closed when it had been
+/// quiet, and green read to its end.
+fn assert_unproven(stop: &Stop, world: &World<'_>, about: &str) {
+    assert!(matches!(stop, Stop::RolledBack(_)), "{about}: {stop:?}");
+    assert_eq!(world.published, target(3, Colour::Blue), "{about}");
+    let told = |event: &Event| matches!(event, Event::BarrierUnproven { generation: Generation(2), .. });
+    assert_eq!(world.events.iter().filter(|event| told(event)).count(), 1, "{about}");
+    let left = &world.machine.progress().chain.segments(&place(0))[1];
+    assert_eq!(left.end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet }, "{about}");
+    assert!(world.commands[number("observe the drain") + 1..].contains(&"observe the drain"), "{about}");
+}
+
 /// G5 and G7: a leader of green dies once the fence stands there, and none takes its place. Green answers, so it is not
 /// given up; but it takes no record any more, so producers go back although the fence is not proven. Its segments close
-/// when they have been quiet.
+/// when they have been quiet. So they do where green refuses what is asked: a fence that does not bind everybody, or that it
+/// cannot have, is not waited for either.
 #[test]
 fn a_leader_that_stays_away_shuts_nobody_out() {
-    for step in ["raise the fence", "prove the fence"] {
+    let kinds = [ErrorKind::Unavailable, ErrorKind::Refused, ErrorKind::Unsupported, ErrorKind::Conflict];
+    for (step, kind) in
+        ["raise the fence", "prove the fence"].into_iter().flat_map(|step| kinds.map(|kind| (step, kind)))
+    {
         let begun = number("observe the drain");
         let failing = begun + BACK.iter().position(|name| *name == step).unwrap();
         let away = move |command: &Command, n: usize| {
             let asked = matches!(command, Command::RaiseFence { .. } | Command::ProveFence { .. });
-            (asked && n > failing).then(|| Err(failure(ErrorKind::Unavailable)))
+            (asked && n > failing).then(|| Err(failure(kind)))
         };
         let mut world = World::new(plan(), vec![]).but(away);
         world.rollback = Some(begun);
         let (stop, world) = world.run();
-        assert!(matches!(stop, Stop::RolledBack(_)), "{step}: {stop:?}");
-        assert_eq!(world.published, target(3, Colour::Blue), "{step}");
-        let told = |event: &Event| matches!(event, Event::BarrierUnproven { generation: Generation(2), .. });
-        assert_eq!(world.events.iter().filter(|event| told(event)).count(), 1, "{step}");
-        let left = &world.machine.progress().chain.segments(&place(0))[1];
-        assert_eq!(left.end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet }, "{step}");
-        assert!(world.commands[failing..].contains(&"observe the drain"), "{step}: green is read to its end");
+        assert_unproven(&stop, &world, &format!("{step}, {kind:?}"));
     }
+}
+
+/// A green that is asked whether it answers at all, and answers something that makes no sense, has answered.
+#[test]
+fn a_refusal_is_an_answer() {
+    let begun = number("observe the drain");
+    let answers = move |command: &Command, n: usize| match command {
+        Command::ProveFence { .. } if n > begun => Some(Err(failure(ErrorKind::Unavailable))),
+        Command::ReadMembers { on } if on.len() == 1 => Some(Err(failure(ErrorKind::Invalid))),
+        _ => None,
+    };
+    let mut world = World::new(plan(), vec![]).but(answers);
+    world.rollback = Some(begun);
+    let (stop, world) = world.run();
+    assert_unproven(&stop, &world, "no record of the members topic can be read");
+}
+
+/// A fence that goes between the act and its proof is raised again, on the way there and on the way back. All of it is one
+/// hold.
+#[test]
+fn a_fence_that_goes_before_it_is_proven_is_raised_again() {
+    for (colour, rollback) in [(Colour::Blue, None), (Colour::Green, Some(number("observe the drain")))] {
+        let mut refused = 0;
+        let mut world = World::new(plan(), vec![]).but(move |command, _| match command {
+            Command::ProveFence { old, .. } if old.colour == colour && refused < 3 => {
+                refused += 1;
+                Some(Err(failure(ErrorKind::Refused)))
+            }
+            _ => None,
+        });
+        world.rollback = rollback;
+        let (stop, world) = world.run();
+        assert!(matches!(stop, Stop::Complete | Stop::RolledBack(_)), "{colour}: {stop:?}");
+        let of_it = rollback.map_or(0, |at| at + 1);
+        let fences: Vec<_> =
+            world.commands[of_it..].iter().filter(|name| name.ends_with(" the fence")).copied().collect();
+        assert_eq!(fences, ["raise the fence", "prove the fence"].repeat(4), "{colour}");
+        assert_eq!(world.holds().len(), 1, "{colour}: {:?}", world.events);
+        let resumed = world.events.iter().filter(|event| matches!(event, Event::Resumed { .. })).count();
+        assert_eq!(resumed, 1, "{colour}");
+    }
+}
+
+/// What takes the fence away again and again ends in the limit of holds on the way there, and on the way back after as long
+/// as a barrier may take.
+#[test]
+fn a_fence_that_does_not_stay_is_not_raised_for_ever() {
+    let refuses = |command: &Command, _| match command {
+        Command::ProveFence { .. } => Some(Err(failure(ErrorKind::Refused))),
+        _ => None,
+    };
+    let mut limited = plan();
+    limited.timings.hold_limit_ms = Some(5_000);
+    let (stop, _) = World::new(limited, vec![]).but(refuses).run();
+    assert!(matches!(stop, Stop::Held(_)), "{stop:?}");
+    let mut proven = 0;
+    let mut world = World::new(plan(), vec![]).but(move |command, n| {
+        proven += usize::from(matches!(command, Command::ProveFence { .. }));
+        (proven > 1).then(|| refuses(command, n)).flatten()
+    });
+    world.rollback = Some(number("observe the drain"));
+    let (stop, world) = world.run();
+    assert_unproven(&stop, &world, "refused for ever");
+    let raised = world.commands.iter().filter(|name| **name == "raise the fence").count();
+    assert!(raised > 3, "{raised}");
+}
+
+/// The journal of a cutover, and of its way back if it takes one, up to where this state was entered.
+fn until(back: bool, reached: impl Fn(&State) -> bool) -> Vec<Record> {
+    let mut whole = World::new(plan(), vec![]);
+    whole.rollback = back.then(|| number("observe the drain"));
+    let (_, whole) = whole.run();
+    let at = whole.journal.iter().position(|record| match record {
+        Record::Checkpoint { progress } => reached(&progress.state),
+        _ => false,
+    });
+    whole.journal[..=at.unwrap()].to_vec()
+}
+
+/// Who sees that no fence can be had may waive it and start again, as its error says: in the middle of it too.
+#[test]
+fn a_fence_that_is_waived_later_is_not_waited_for() {
+    let waived = Plan { fence: FencePolicy::Waived, ..plan() };
+    let has_none = |command: &Command, _| match command {
+        Command::RaiseFence { .. } | Command::ProveFence { .. } => Some(Err(failure(ErrorKind::Unsupported))),
+        _ => None,
+    };
+    let steps = [Rollback::Topics, Rollback::Intent, Rollback::Raise, Rollback::Prove];
+    for step in steps {
+        let journal = until(true, |state| matches!(state, State::RollingBack(_, at) if *at == step));
+        let mut world = World::new(waived.clone(), journal).but(has_none);
+        (world.term, world.published) = (2, target(2, Colour::Green));
+        let (stop, world) = world.run();
+        assert!(matches!(stop, Stop::RolledBack(_)), "{step:?}: {stop:?}");
+        assert!(
+            !world.commands.iter().any(|name| name.ends_with(" the fence")),
+            "{step:?}: {:?}",
+            world.commands
+        );
+        let left = &world.machine.progress().chain.segments(&place(0))[1];
+        assert_eq!(left.end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet }, "{step:?}");
+    }
+    for step in [Fencing::Raise, Fencing::Prove] {
+        let journal = until(false, |state| matches!(state, State::Fencing(_, at) if *at == step));
+        let mut world = World::new(waived.clone(), journal).but(has_none);
+        (world.term, world.published) = (2, target(2, Colour::Green));
+        let (stop, world) = world.run();
+        assert_eq!(stop, Stop::Complete, "{step:?}");
+        let left = &world.machine.progress().chain.segments(&place(0))[0];
+        assert_eq!(left.end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Quiet }, "{step:?}");
+    }
+}
+
+/// G7: producers are parked meanwhile. A proof that takes its time to fail counts from its beginning.
+#[test]
+fn a_fence_that_cannot_be_proven_stalls_for_twice_the_deadline() {
+    let begun = number("observe the drain");
+    let mut world = World::new(plan(), vec![]).but(move |command: &Command, n| {
+        let asked = n > begun && matches!(command, Command::ProveFence { .. });
+        asked.then(|| Err(failure(ErrorKind::Unavailable)))
+    });
+    let barrier = world.machine.plan.timings.barrier_ms;
+    world.slow = Some(("prove the fence", barrier / 2));
+    world.rollback = Some(begun);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    let first = |name| begun + world.commands[begun..].iter().position(|one| *one == name).unwrap();
+    let stalled = world.begun[first("publish the target")].since(world.begun[first("prove the fence")]);
+    assert!((2 * barrier..5 * barrier / 2).contains(&stalled), "{stalled} ms");
 }
 
 fn blue_takes_no_start_offsets(command: &Command) -> Option<Result<Answer, ProviderError>> {

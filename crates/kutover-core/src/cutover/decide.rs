@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Barrier, Draft, Plan, Prepared, Redirected, Side, Topics, Verified, WayBack};
+use super::{Draft, Plan, Prepared, Redirected, Side, Topics, Verified};
 use crate::chain::{Chain, ChainError, ClosedBy, Segment, SegmentEnd};
 use crate::controls::{Control, without};
 use crate::decisions::closing;
@@ -213,72 +213,6 @@ pub(super) fn target_back(redirected: &Redirected) -> Target {
         colour: incarnation.colour,
         cluster_id: identity.cluster_id.clone(),
         bootstrap: incarnation.bootstrap.clone(),
-    }
-}
-
-/// How the segment stands that was left on the cluster that is gone back to, and where the next one starts there.
-pub(super) fn start_at_home(
-    chain: &Chain,
-    left: Generation,
-    end: &PartitionEnd,
-) -> (Option<SegmentEnd>, Offset) {
-    let mut segments = chain.segments(&end.place).iter();
-    let before = segments.find(|segment| segment.generation == left).map(|segment| segment.end);
-    let start = match before {
-        // A partition that is new here: all of it is to be read.
-        None => end.start,
-        Some(SegmentEnd::Closed { end: closed, .. }) => closed,
-        Some(SegmentEnd::Open | SegmentEnd::Unreadable) => end.high_watermark,
-    };
-    (before, start)
-}
-
-/// A rollback's chain: the closing generation ends where the fence holds it (or is given up with its cluster), the
-/// opening one starts where its cluster stands. What was open there before ends at the same offset.
-pub(super) fn separate(
-    chain: &Chain,
-    way: &WayBack,
-    away: &[PartitionEnd],
-    home: &[PartitionEnd],
-) -> Result<(Chain, BTreeMap<TopicName, i32>), String> {
-    let verified = &way.redirected.prepared.verified;
-    let refuse = |error: ChainError| error.to_string();
-    let (mut chain, topics) = match way.barrier {
-        Barrier::Fence => {
-            close_segments(chain, way.closing(), verified, &verified.new, away, ClosedBy::Fence)?
-        }
-        Barrier::Quiet => (chain.clone(), verified.topics.clone()),
-        Barrier::Lost => {
-            let mut chain = chain.clone();
-            chain.give_up(way.closing());
-            (chain, verified.topics.clone())
-        }
-    };
-    for end in home {
-        let left = way.redirected.left;
-        let (before, start) = start_at_home(&chain, left, end);
-        match before {
-            Some(SegmentEnd::Closed { .. }) if start > end.high_watermark => {
-                return Err(format!(
-                    "{}: generation {left} was closed at {start}, but the log ends at {}",
-                    end.place, end.high_watermark
-                ));
-            }
-            Some(SegmentEnd::Open | SegmentEnd::Unreadable) => {
-                chain.close(&end.place, left, start, ClosedBy::Barrier).map_err(refuse)?;
-            }
-            Some(SegmentEnd::Closed { .. }) | None => {}
-        }
-        let Target { generation, colour, cluster_id, .. } = way.target.clone();
-        chain.open(end.place.clone(), generation, colour, cluster_id, start).map_err(refuse)?;
-    }
-    let missing = topics.iter().find_map(|(topic, count)| {
-        let place = TopicPartition { topic: topic.clone(), partition: count - 1 };
-        (!home.iter().any(|end| end.place == place)).then_some(place)
-    });
-    match missing {
-        Some(place) => Err(format!("{place}: its end was not answered by the cluster to go back to")),
-        None => Ok((chain, topics)),
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn plan() -> Plan {
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
         waived_deleted: BTreeSet::new(),
+        waived_replicas: Topics::none(),
         raised_retention: Topics::none(),
         fence: FencePolicy::Required,
         separation: SeparationPolicy::Required(Room { head_room: 1_000, most: 100_000 }),
@@ -241,6 +242,8 @@ pub(super) struct World<'a> {
     pub(super) term: u64,
     pub(super) published: Target,
     pub(super) commands: Vec<&'static str>,
+    /// When each was begun.
+    pub(super) begun: Vec<Millis>,
     pub(super) events: Vec<Event>,
     pub(super) journal: Vec<Record>,
     /// Whether every answer comes a second time.
@@ -270,6 +273,7 @@ impl<'a> World<'a> {
             term: 1,
             published: target(1, Colour::Blue),
             commands: vec![],
+            begun: vec![],
             events: vec![],
             journal,
             twice: false,
@@ -311,6 +315,7 @@ impl<'a> World<'a> {
                 Output::Stop(stop) => return (stop, self),
                 Output::Run(id, command) => {
                     self.commands.push(command.name());
+                    self.begun.push(self.now);
                     if command.is_mutation() && !matches!(command, Command::TakeTerm { adopt: false, .. }) {
                         let intent = Record::Intent { id, command: Box::new(command.clone()) };
                         assert_eq!(self.journal.last(), Some(&intent), "an act before its intent");

@@ -13,6 +13,7 @@
 
 mod abandoned;
 mod answer;
+mod back;
 mod command;
 mod connect;
 pub(crate) mod decide;
@@ -41,6 +42,8 @@ mod unmoved;
 mod watch;
 mod way_back;
 
+#[cfg(test)]
+mod back_tests;
 #[cfg(test)]
 mod barrier_tests;
 #[cfg(test)]
@@ -290,6 +293,7 @@ impl Cutover {
             _ if pending.freshens => {
                 self.look(now, Cause::Answer(Answer::StartsFresh { silent: Some(error.to_string()) }));
             }
+            kind if self.is_answer(kind) => self.look(now, Cause::Answer(Answer::Done)),
             // Before the deployment is ours nothing is waited for: what is refused then is for a person to put right.
             ErrorKind::Refused | ErrorKind::Invalid if matches!(self.boot, Boot::TakeTerm | Boot::Claim) => {
                 self.stop(Stop::Refused(error.to_string()));
@@ -310,12 +314,14 @@ impl Cutover {
                 if let State::Retiring(_, _, step @ Retirement::Mark) = &mut self.progress.state {
                     (*step, marking) = (Retirement::Prove, true);
                 }
+                let refused = self.raise_again(error);
                 self.held(now, error.to_string());
                 if error.kind == ErrorKind::NotFound {
                     self.suspect();
                 }
                 if let Some(hold) = &mut self.hold {
                     hold.marking |= marking;
+                    hold.refused |= refused;
                 }
                 self.give_up_barrier(now, error);
                 self.give_up_restoring(now, error);

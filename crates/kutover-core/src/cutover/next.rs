@@ -1,6 +1,6 @@
 //! Why a step of the machine is looked at, and what it decides.
 
-use super::{Answer, ApprovalGate, Command, Fencing, Retirement, State, Stop};
+use super::{Answer, ApprovalGate, Command, Fencing, Retirement, Rollback, State, Stop};
 use crate::words::Millis;
 
 /// What a step decided.
@@ -72,20 +72,25 @@ pub(super) struct Hold {
     pub(super) marking: bool,
     /// Somebody writes to what has no fence.
     pub(super) writing: bool,
+    /// The proof of a fence was refused.
+    pub(super) refused: bool,
 }
 
 impl Hold {
     /// One that begins.
     pub(super) fn new(since: Millis) -> Self {
-        Self { since, reason: String::new(), failures: 0, marking: false, writing: false }
+        Self { since, reason: String::new(), failures: 0, marking: false, writing: false, refused: false }
     }
 
     /// Whether it lasts on in this state: each mark is tried on a fresh proof, and that the proof succeeds once more does
-    /// not end what keeps the mark from being written. Nor does a pause of whoever writes, but a close.
+    /// not end what keeps the mark from being written. Nor does a pause of whoever writes, but a close; nor a fence that is
+    /// raised again, but its proof.
     pub(super) fn outlasts(&self, state: &State) -> bool {
         match state {
             State::Retiring(_, _, Retirement::Prove | Retirement::Mark) => self.marking,
             State::Fencing(_, Fencing::Quiet(_)) => self.writing,
+            State::Fencing(_, Fencing::Raise | Fencing::Prove)
+            | State::RollingBack(_, Rollback::Raise | Rollback::Prove) => self.refused,
             _ => false,
         }
     }

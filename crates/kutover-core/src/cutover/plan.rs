@@ -83,7 +83,7 @@ pub struct Timings {
     pub command_timeout_ms: u64,
     /// The first wait after a failure; it doubles up to thirty-two times as long.
     pub retry_ms: u64,
-    /// How long a rollback tries to fence a cluster that does not answer before it goes back without a barrier.
+    /// How long a rollback tries to fence a cluster that does not answer, or refuses, before it goes back without a barrier.
     pub barrier_ms: u64,
     /// How long a hold may last before the cutover aborts (before Redirecting) or stops (after). `None`: for ever.
     pub hold_limit_ms: Option<u64>,
@@ -108,6 +108,8 @@ pub struct Plan {
     pub waived_history: Topics,
     /// Topics that may have been deleted on the old cluster after the switch: then they are out of the cutover.
     pub waived_deleted: BTreeSet<TopicName>,
+    /// Topics that may have fewer replicas on the new cluster than on the old one (L6).
+    pub waived_replicas: Topics,
     /// Topics whose retention is without limit on both clusters while the cutover runs (L11).
     pub raised_retention: Topics,
     /// What stands between a late producer and the old cluster.

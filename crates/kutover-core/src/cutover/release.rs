@@ -26,6 +26,10 @@ impl Progress {
     /// way, releases nobody for the one that leads there.
     pub fn release(&self, to: Colour) -> Release {
         match &self.state {
+            // `up` was run once more on a cutover that is over, and found nothing to do.
+            State::Planned if self.published.as_ref().is_some_and(|target| target.colour == to) => {
+                Release::Free(to)
+            }
             State::Planned
             | State::Provisioning
             | State::Verifying(..)
@@ -95,7 +99,7 @@ impl Redirected {
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::*;
-    use super::super::{Plan, Record, StateName};
+    use super::super::{Cutover, Plan, Record, StateName};
     use super::*;
 
     fn places(journal: &[Record]) -> Vec<(StateName, Release)> {
@@ -126,6 +130,19 @@ mod tests {
                 Release::Stays(why) => panic!("{state}: {why}"),
             }
         }
+    }
+
+    /// `up` may be run again when there is nothing left to do.
+    #[test]
+    fn a_run_that_finds_nothing_to_do_holds_nobody_back() {
+        let (_, world) = World::new(plan(), vec![]).run();
+        let again = Cutover::new(plan(), "again".into(), world.journal);
+        let progress = again.progress();
+        assert_eq!(
+            (progress.state.name(), progress.release(Colour::Green)),
+            (StateName::Planned, Release::Free(Colour::Green))
+        );
+        assert!(matches!(progress.release(Colour::Blue), Release::NotYet(_)));
     }
 
     #[test]

@@ -6,14 +6,20 @@
 
 use std::collections::BTreeMap;
 
+use super::back::MadeAnew;
 use super::steps::unexpected;
 use super::way_back::{Barrier, Rollback, WayBack};
-use super::{Answer, Cause, Command, Cutover, Event, FencePolicy, Next, Redirected, State, Stop, decide};
+use super::{
+    Answer, Cause, Command, Cutover, Event, FencePolicy, Next, Redirected, State, Stop, back, decide,
+};
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
 use crate::drain::ReadOut;
 use crate::ports::PartitionEnd;
-use crate::words::{Millis, Offset, TopicName, TopicPartition};
+use crate::words::{Millis, Offset, TopicPartition};
+
+/// Partitions that a note names.
+const NAMED: usize = 10;
 
 /// What rests on the final ends of the cluster that is left, in its order.
 const BARRIER: [Rollback; 5] =
@@ -158,14 +164,9 @@ impl Cutover {
             (Rollback::Topics, Cause::Answer(Answer::TopicsMatched { notes, there, .. })) => {
                 let known = &mut way.redirected.prepared.verified.topics;
                 let now = self.plan.moving(&there);
-                let missing =
-                    |(topic, count): &(&TopicName, &i32)| now.get(*topic).is_none_or(|there| there < *count);
-                if let Some((gone, count)) = known.iter().find(missing) {
-                    return Next::Hold(format!(
-                        "topic {gone} does not have its {count} partitions on {} any more: make them again there, empty, so \
-                         that they can be closed",
-                        away.colour
-                    ));
+                let closing = way.redirected.target.generation;
+                if let Some(why) = back::gone(&self.progress.chain, closing, known, &now, away.colour) {
+                    return Next::Hold(why);
                 }
                 // What was made there since goes back like the others.
                 let grown = *known != now;
@@ -177,7 +178,13 @@ impl Cutover {
                 to(way, Rollback::LookAway)
             }
             (Rollback::LookAway, Cause::Enter) => Next::Run(Command::ReadEnds { old: away, topics }),
-            (Rollback::LookAway, Cause::Answer(Answer::Ends { .. })) => to(way, Rollback::GroupsAway),
+            // Nobody is kept from writing there before it is known that what they wrote can be closed.
+            (Rollback::LookAway, Cause::Answer(Answer::Ends { ends })) => {
+                match back::close(&self.progress.chain, &way, &ends, ClosedBy::Fence) {
+                    Ok(_) => to(way, Rollback::GroupsAway),
+                    Err(why) => Next::Hold(why),
+                }
+            }
             (Rollback::GroupsAway, Cause::Enter) => Next::Run(Command::ListGroups { old: away }),
             (Rollback::GroupsAway, Cause::Answer(Answer::Groups { listed, .. })) => {
                 way.born_away(&self.plan, &listed);
@@ -185,6 +192,10 @@ impl Cutover {
             }
             (Rollback::LookHome, Cause::Enter) => Next::Run(Command::ReadEnds { old: home, topics }),
             (Rollback::LookHome, Cause::Answer(Answer::Ends { ends })) => {
+                let topics = &way.redirected.prepared.verified.topics;
+                if let Err(why) = back::open(&self.progress.chain, &way, topics, &ends) {
+                    return Next::Hold(why);
+                }
                 way.arrive(&self.progress.chain, &ends);
                 // Whatever was looked after before was about the other cluster.
                 self.freshened = None;
@@ -237,9 +248,10 @@ impl Cutover {
 
     /// Closes what is left, and opens what is gone back to where it stands.
     fn separate(&mut self, mut way: WayBack, away: &[PartitionEnd], home: &[PartitionEnd]) -> Next {
-        match decide::separate(&self.progress.chain, &way, away, home) {
-            Ok((chain, topics)) => {
+        match back::separate(&self.progress.chain, &way, away, home) {
+            Ok((chain, topics, anew)) => {
                 self.progress.chain = chain;
+                self.note_made_anew(&anew);
                 way.redirected.prepared.verified.topics = topics;
                 if way.barrier == Barrier::Fence {
                     let generation = way.closing();
@@ -249,8 +261,28 @@ impl Cutover {
                 }
                 Next::Goto(State::RollingBack(way, following(None)))
             }
+            // It could be done when it was looked at: topics have changed since.
+            Err(_) if way.barrier == Barrier::Fence => Next::Goto(State::RollingBack(way, Rollback::Topics)),
             Err(why) => Next::Hold(why),
         }
+    }
+
+    /// What a topic held that was deleted is gone, whoever did it, and nobody is kept from going back for it.
+    fn note_made_anew(&mut self, anew: &[MadeAnew]) {
+        if anew.is_empty() {
+            return;
+        }
+        let named: Vec<String> = anew.iter().take(NAMED).map(ToString::to_string).collect();
+        let more = match anew.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let text = format!(
+            "deleted and made anew: {}{more}; what was there unread is gone, and order across it is not promised; the chain goes \
+             on with all that the new logs hold",
+            named.join(", ")
+        );
+        self.notify(Event::Note { text });
     }
 
     fn going_back(&mut self, way: WayBack, step: Rollback, cause: Cause) -> Next {
@@ -372,17 +404,10 @@ impl Cutover {
             Next::Goto(_) => {}
             wait => return wait,
         }
-        let verified = &way.redirected.prepared.verified;
-        match decide::close_segments(
-            &self.progress.chain,
-            way.closing(),
-            verified,
-            &verified.new,
-            ends,
-            ClosedBy::Quiet,
-        ) {
-            Ok((chain, _)) => {
+        match back::close(&self.progress.chain, &way, ends, ClosedBy::Quiet) {
+            Ok((chain, _, anew)) => {
                 self.progress.chain = chain;
+                self.note_made_anew(&anew);
                 Next::Goto(State::RollingBack(way, Rollback::QuietChain))
             }
             Err(why) => Next::Hold(why),

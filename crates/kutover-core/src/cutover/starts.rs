@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use super::way_back::{Barrier, Rollback, WayBack};
 use super::{
     Answer, Cause, Command, Cutover, Event, Next, Plan, Prepared, Redirection, Retirement, StartOffsets,
-    State, decide,
+    State, back,
 };
 use crate::chain::Chain;
 use crate::controls::{Control, without};
@@ -191,12 +191,11 @@ impl WayBack {
     pub(super) fn arrive(&mut self, chain: &Chain, ends: &[PartitionEnd]) {
         let mut next = Vec::new();
         let mut read_out = Vec::new();
-        for end in ends {
-            let (_, start) = decide::start_at_home(chain, self.redirected.left, end);
+        for (end, (place, start)) in ends.iter().zip(back::starts(chain, self.redirected.left, ends)) {
             if self.drained || end.start >= start {
-                read_out.push((end.place.clone(), start));
+                read_out.push((place.clone(), start));
             }
-            next.push((end.place.clone(), start));
+            next.push((place, start));
         }
         let groups = self.redirected.prepared.draft.groups.clone();
         self.arrivals.clear();

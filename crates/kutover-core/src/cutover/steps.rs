@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::{
-    Answer, Approval, ApprovalGate, BY_OPERATOR, Barrier, Boot, Cause, Command, Cutover, Draft, Event,
-    Isolation, Next, Preparation, Prepared, Record, Redirection, Retirement, Rollback, Side, State, Stop,
+    Answer, Approval, ApprovalGate, BY_OPERATOR, Boot, Cause, Command, Cutover, Draft, Event, FencePolicy,
+    Fencing, Isolation, Next, Preparation, Prepared, Record, Redirection, Retirement, Side, State, Stop,
     Undoing, Verified, decide,
 };
 use crate::controls::{Control, without};
@@ -149,6 +149,7 @@ impl Cutover {
             return;
         }
         let first_look = self.first_look();
+        let waived = self.plan.fence == FencePolicy::Waived;
         match &mut self.progress.state {
             State::Redirecting(
                 _,
@@ -172,8 +173,10 @@ impl Cutover {
                 let marked = owner.removal.as_ref() == Some(&closed.mark());
                 *step = if marked { closed.with_its_connectors(true) } else { Retirement::Prove };
             }
-            State::RollingBack(way, step @ Rollback::Ends(_)) if way.barrier == Barrier::Fence => {
-                *step = Rollback::Raise;
+            State::RollingBack(way, step) => way.resume(step, waived),
+            // Waived since, by an operator who has seen that it cannot be had.
+            State::Fencing(_, step @ (Fencing::Raise | Fencing::Prove)) if waived => {
+                *step = Fencing::Quiet(Vec::new());
             }
             _ => {}
         }

@@ -19,7 +19,7 @@ use crate::words::{
 pub enum Barrier {
     /// The cluster that is left is fenced, and that is proven, before anybody goes back.
     Fence,
-    /// The fence was waived, or could not be proven at a leader: producers go back at once, and the segments close after a
+    /// The fence was waived, or could not be raised or proven: producers go back at once, and the segments close after a
     /// quiet window. Order between the clusters is not promised.
     Quiet,
     /// The cluster that is left does not answer: producers go back at once, and its segments are given up as unreadable.
@@ -87,6 +87,35 @@ impl WayBack {
             Barrier::Fence => self.before_drain(),
             Barrier::Quiet => Rollback::Quiet(Vec::new()),
             Barrier::Lost => Rollback::QuietChain,
+        }
+    }
+
+    /// What a start makes of a fence that is not known to stand: it is proven again, or is wanted no more.
+    pub(super) fn resume(&mut self, step: &mut Rollback, waived: bool) {
+        if self.barrier != Barrier::Fence {
+            return;
+        }
+        let tried: &Rollback = match &*step {
+            Rollback::Ask(failed) => failed,
+            step => step,
+        };
+        let fences = matches!(tried, Rollback::Raise | Rollback::Prove | Rollback::Ends(_));
+        let before = matches!(
+            tried,
+            Rollback::Topics
+                | Rollback::LookAway
+                | Rollback::GroupsAway
+                | Rollback::LookHome
+                | Rollback::SourcesAway
+                | Rollback::Intent
+        );
+        if waived && (fences || before) {
+            self.barrier = Barrier::Quiet;
+        }
+        match step {
+            _ if waived && fences => *step = Rollback::Ends(Vec::new()),
+            Rollback::Ends(_) => *step = Rollback::Raise,
+            _ => {}
         }
     }
 

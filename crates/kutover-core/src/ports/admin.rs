@@ -42,7 +42,8 @@ pub struct NewTopic {
     pub name: TopicName,
     /// How many partitions.
     pub partitions: i32,
-    /// How many replicas each; the cluster may have fewer brokers, then as many as it has.
+    /// How many replicas each; the cluster may have fewer brokers, then as many as it has. Whoever cannot do with fewer
+    /// looks at what was made.
     pub replication: i16,
     /// Configs to set.
     pub configs: BTreeMap<String, String>,
@@ -132,7 +133,8 @@ fn unknown() -> Offset {
 /// 3. `set_start_offsets` never moves a group's commit; it gives back the partitions that it left alone over one. What
 ///    stands at the wanted offset already may be committed again, so that it does not expire before the group comes.
 /// 4. `raise_fence` and `lift_fence` are repeatable. `lift_fence` takes away all that `raise_fence` ever added and
-///    nothing else, also after a crash between its parts. Readers keep reading under the fence.
+///    nothing else, also after a crash between its parts. Readers keep reading under the fence: one that shuts out an ordinary
+///    client which could read before is taken away again, and `raise_fence` is `Refused` and names the topic.
 /// 5. `prove_fence` writes nothing, is done as an ordinary client, per partition leader, and is `Ok` only if every
 ///    one refused, no transaction was open (its marker passes a fence, and would come behind the end) and the ends were
 ///    the same in two reads; a leader that accepts or is silent, or an open transaction, is an error that names the
@@ -211,7 +213,8 @@ pub trait ClusterAdmin: Send + Sync {
     /// Makes the cluster refuse records for these topics.
     ///
     /// # Errors
-    /// `Unsupported` where the cluster has nothing to fence with; the text says what the user can do.
+    /// `Unsupported` where the cluster has nothing to fence with; the text says what the user can do. `Refused` as the contract
+    /// says.
     async fn raise_fence(&self, topics: &[TopicName]) -> ProviderResult<FenceKind>;
 
     /// Proves that the fence stands, and reads the ends behind it.

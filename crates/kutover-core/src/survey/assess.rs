@@ -8,6 +8,7 @@ use super::access::{self, AccessReport};
 use super::configs::{self, BrokerSetting, ConfigDifference, in_force};
 use super::connect::{self, ConnectReport};
 use super::estimate::{Estimates, estimate};
+use super::fence;
 use super::groups::{self, GroupReport, left};
 use super::own_topics::{self, AclsAsked};
 use super::refusals::{Facets, deletes, gather};
@@ -99,6 +100,8 @@ pub struct Assessment {
     pub refusals: Vec<Refusal>,
     /// What it would be refused over if it had not been waived.
     pub waived: Vec<Refusal>,
+    /// What is refused over nothing, and should be known.
+    pub notes: Vec<String>,
     /// What was not answered.
     pub unknown: Vec<Unknown>,
     /// DNS.
@@ -163,7 +166,7 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
     if let Some(new) = new {
         let wanted: Vec<_> =
             old.topics.iter().filter(|topic| moving.contains_key(&topic.name)).cloned().collect();
-        parity = parity_plan(&wanted, &new.topics);
+        parity = parity_plan(&wanted, &new.topics, new.identity.brokers.len());
         assessment.configs = configs::differences(old, new, &moving, &survey.refused_configs);
         if let (Ok(ours), Ok(theirs)) = (&old.access, &new.access) {
             access = access_plan(ours, theirs);
@@ -178,7 +181,7 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
     assessment.raised_retention.retain(|topic| deletes(old, topic));
     assessment.estimates = estimate(survey, plan, &assessment.groups, (old, new));
     let fates: Vec<TopicFate> = assessment.history.iter().map(|one| one.fate.clone()).collect();
-    let found = gather(&Facets {
+    let facets = Facets {
         survey,
         plan,
         waivers,
@@ -192,7 +195,9 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
         configs: &assessment.configs,
         fates: &fates,
         transactions: &assessment.transactions,
-    });
+    };
+    let (found, of_rollback) = (gather(&facets), fence::of_rollback(&facets));
+    assessment.notes.extend(of_rollback);
     (assessment.refusals, assessment.waived) = (found.refusals, found.waived);
     assessment.acls_asked = own_topics::asked(survey.from, (old, new), &access.grant.acls, waivers);
     (assessment.create, assessment.differences) = (parity.create, parity.differences);
@@ -228,6 +233,7 @@ fn blank(survey: &Survey, plan: &Plan) -> Assessment {
         nothing_to_do: survey.from == plan.to,
         refusals: Vec::new(),
         waived: Vec::new(),
+        notes: Vec::new(),
         unknown: Vec::new(),
         endpoints,
         clusters,

@@ -66,3 +66,32 @@ fn transactional_ids_that_are_not_told_are_not_none() {
     world.waivers.fences = [(Colour::Blue, Means::Size)].into();
     assert_eq!(found(&world.assess()), [(Code::Fence, "fence")]);
 }
+
+/// The new cluster is shut by a rollback alone, which goes back without a barrier where none can be had: that is said, and
+/// nothing is refused over it.
+#[test]
+fn a_rollback_without_a_barrier_is_foreseen() {
+    let world = World::sound();
+    assert_eq!(world.assess().notes, Vec::<String>::new());
+    let mut bare = world.clone();
+    bare.access(Colour::Green).acls = None;
+    let before = "a rollback from green would have no barrier, and order across it is not promised";
+    let [note] = &bare.assess().notes[..] else { panic!("{:#?}", bare.assess().notes) };
+    assert!(note.starts_with(before) && note.contains("authorizer"), "{note}");
+    assert!(
+        found(&bare.assess()).iter().all(|(code, _)| *code != Code::Fence),
+        "{:#?}",
+        bare.assess().refusals
+    );
+    bare.waivers.fences = [(Colour::Green, Means::Exec)].into();
+    assert_eq!(bare.assess().notes, Vec::<String>::new(), "a command needs none");
+    let mut probe = world.clone();
+    let broker = probe.green().brokers.as_mut().unwrap().get_mut(&0).unwrap().as_mut().unwrap();
+    broker.insert("super.users".into(), set("User:kutover", ConfigSource::Broker));
+    probe.waivers.super_users = Names::All;
+    assert_eq!(probe.assess().notes, Vec::<String>::new(), "it does not produce");
+    probe.waivers.probes = [(Colour::Green, "User:kutover".to_owned())].into();
+    assert!(probe.assess().notes[0].contains("User:kutover"), "and could prove no fence");
+    let waived = World { plan: Plan { fence: FencePolicy::Waived, ..world.plan.clone() }, ..world };
+    assert_eq!(waived.assess().notes, [format!("{before} (plan.fence = \"waived\")")]);
+}

@@ -11,6 +11,7 @@ mod assess;
 mod configs;
 mod connect;
 mod estimate;
+mod fence;
 mod groups;
 mod own_topics;
 mod readers;

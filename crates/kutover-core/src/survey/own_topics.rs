@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::access::covers;
 use super::configs::one_broker;
-use super::refusals::super_users;
+use super::fence::super_users;
 use super::{ClusterSeen, Waivers};
 use crate::ports::AclRule;
 use crate::words::{CONTROL_TOPIC, Colour, MEMBERS_TOPIC};

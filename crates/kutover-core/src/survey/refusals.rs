@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::access::covers;
-use super::configs::{ConfigDifference, in_force, one_broker, values, will_be};
+use super::configs::{ConfigDifference, in_force, values, will_be};
 use super::groups::{keeps_up, left};
 use super::readers::{self, streams};
-use super::{ClusterSeen, Code, OpenReport, Refusal, Survey, Traffic, Waiver, Waivers, connect, traffic};
-use crate::cutover::{FencePolicy, Plan, decide};
-use crate::decisions::fence::{self, Exempt, Facts, Means, Request, TopicAcls, Transactions, WhyNot};
+use super::{
+    ClusterSeen, Code, OpenReport, Refusal, Survey, Traffic, Waiver, Waivers, connect, fence, traffic,
+};
+use crate::cutover::{Plan, decide};
 use crate::decisions::history::{Fate, Needed, TopicFate};
 use crate::decisions::retention::{self, Bounds, Limits, Seen, TopicPace, Unread, Verdict};
 use crate::parity::{AccessPlan, ParityPlan};
@@ -68,8 +68,7 @@ pub(super) fn gather(facets: &Facets<'_>) -> Found {
     transactions(facets, &mut found);
     retention(facets, &mut found);
     commits(facets, &mut found);
-    fence(facets, &mut found);
-    proof(facets, &mut found);
+    fence::refusals(facets, &mut found);
     history(facets, &mut found);
     connect::refusals(facets, &mut found);
     found
@@ -118,7 +117,10 @@ fn brokers(facets: &Facets<'_>, found: &mut Found) {
 /// L6.
 fn parity(facets: &Facets<'_>, found: &mut Found) {
     for difference in facets.parity.refusals() {
-        found.put(false, Code::Parity, difference.topic().as_str(), difference.to_string(), None);
+        let topic = difference.topic();
+        let waiver = difference.waiver().map(|field| Waiver::list(field, topic.as_str()));
+        let waived = waiver.is_some() && facets.plan.waived_replicas.includes(topic);
+        found.put(waived, Code::Parity, topic.as_str(), difference.to_string(), waiver);
     }
     // What is set on topics is made like it; brokers' defaults are not.
     for difference in facets.configs.iter().filter(|one| one.is_weaker_default()) {
@@ -330,117 +332,6 @@ fn written(traffic: &Traffic, topic: &TopicName, partitions: i32) -> Seen {
         u64::try_from(grown).unwrap_or(0).saturating_mul(each)
     });
     Seen { amount: amount.max().unwrap_or(0), over_ms: traffic.over_ms }
-}
-
-/// L8, L17: the fence that is configured for the old cluster, and no other.
-fn fence(facets: &Facets<'_>, found: &mut Found) {
-    let Facets { old, plan, waivers, moving, survey, .. } = facets;
-    let waived = plan.fence == FencePolicy::Waived;
-    let means = waivers.fences.get(&survey.from).copied().unwrap_or(Means::Acl);
-    let waiver = |value: &str| Some(Waiver::value("plan.waive_super_users", value));
-    let exempt = match super_users(old) {
-        _ if means != Means::Acl => BTreeSet::new(),
-        Ok(mut principals) => {
-            // That it does not produce is beside the point: the fence is proven by its being refused.
-            let probe = waivers.probes.get(&survey.from).filter(|probe| !waived && principals.remove(*probe));
-            if let Some(probe) = probe {
-                let reason = format!(
-                    "kutover asks the leaders of {from} as {probe}, a super user, whom no ACL binds, so that the fence could \
-                     never be proven: give clusters.{from}.probe_properties another principal, which may write to the topics",
-                    from = survey.from
-                );
-                found.put(false, Code::SuperUser, probe, reason, None);
-            }
-            principals.into_iter().filter(|principal| !waivers.super_users.include(principal)).collect()
-        }
-        Err(reason) => {
-            let waived = waived || waivers.super_users.include("*");
-            let reason = format!(
-                "{reason}: whoever produces as a super user passes the fence, and if kutover's own principal is one, only \
-                 clusters.{}.probe_properties can prove it",
-                survey.from
-            );
-            found.put(waived, Code::SuperUser, "super.users", reason, waiver("\"*\""));
-            BTreeSet::new()
-        }
-    };
-    let facts = Facts {
-        authorizer: old.access.as_ref().map(|access| access.acls.is_some()).map_err(Clone::clone),
-        exempt: Ok(exempt.into_iter().map(|principal| (principal, Exempt::SuperUser)).collect()),
-        topics: moving.keys().map(|topic| (topic.clone(), topic_acls(old, topic))).collect(),
-        transactions: match traffic::transactional_ids(&survey.traffic) {
-            Some(Ok(ids)) => {
-                Transactions::Listed { ids: ids.keys().cloned().collect(), open: BTreeSet::new() }
-            }
-            Some(Err(reason)) => Transactions::Unknown { reason },
-            None => Transactions::Unknown { reason: "they were not asked for".into() },
-        },
-        has_command: means == Means::Exec,
-        request: Request::This(means),
-    };
-    let Err(refusal) = fence::choose(&facts) else { return };
-    let mut rest = Vec::new();
-    for (_, why) in &refusal.against {
-        match why {
-            WhyNot::Exempt { principal, .. } => {
-                let reason = format!("{why}: let its producers use another principal");
-                let value = format!("[{principal:?}]");
-                found.put(waived, Code::SuperUser, principal, reason, waiver(&value));
-            }
-            _ => rest.push(why.to_string()),
-        }
-    }
-    if !rest.is_empty() {
-        let reason = format!(
-            "{means} does not hold on the old cluster: {}. Without a fence a quiet window decides, order is not promised, and \
-             a person approves the removal",
-            rest.join("; ")
-        );
-        found.put(waived, Code::Fence, "fence", reason, Some(Waiver::value("plan.fence", "\"waived\"")));
-    }
-}
-
-/// The client that is to prove the fence is let in while there is none.
-fn proof(facets: &Facets<'_>, found: &mut Found) {
-    let Some(Err(reason)) = &facets.survey.takes_records else { return };
-    let reason = format!("{reason}; {}", fence::not_provable(facets.survey.from));
-    let waived = facets.plan.fence == FencePolicy::Waived;
-    found.put(waived, Code::Fence, "proof", reason, Some(Waiver::value("plan.fence", "\"waived\"")));
-}
-
-/// The old cluster's super users, as far as its brokers tell.
-pub(super) fn super_users(old: &ClusterSeen) -> Result<BTreeSet<String>, String> {
-    // Without an authorizer there are none.
-    if old.access.as_ref().is_ok_and(|access| access.acls.is_none()) {
-        return Ok(BTreeSet::new());
-    }
-    let Some(broker) = one_broker(&old.brokers) else {
-        let reason = old.brokers.as_ref().err().map_or("no broker answered", String::as_str);
-        return Err(format!("who is a super user of the old cluster is not known ({reason})"));
-    };
-    match broker.get("super.users") {
-        None => Ok(BTreeSet::new()),
-        Some(found) => match &found.value {
-            Some(users) => Ok(users
-                .split(';')
-                .map(str::trim)
-                .filter(|user| !user.is_empty())
-                .map(str::to_owned)
-                .collect()),
-            None if !found.is_secret => Ok(BTreeSet::new()),
-            None => Err("super.users is set on the old cluster, and its brokers do not say to whom".into()),
-        },
-    }
-}
-
-fn topic_acls(old: &ClusterSeen, topic: &TopicName) -> TopicAcls {
-    let Ok(Some(rules)) = old.access.as_ref().map(|access| access.acls.as_ref()) else {
-        return TopicAcls::Unknown;
-    };
-    match rules.iter().any(|rule| covers(rule, topic.as_str())) {
-        true => TopicAcls::Some,
-        false => TopicAcls::None,
-    }
 }
 
 /// L18.

@@ -93,6 +93,13 @@ fn troubles_of_clusters() -> Vec<Trouble> {
             waive: None,
         },
         Trouble {
+            code: Code::Parity,
+            subject: "orders",
+            field: Some("plan.waive_replicas"),
+            spoil: |world| world.blue().topics[0].replication = 3,
+            waive: Some(|world| world.plan.waived_replicas = topics(&["orders"])),
+        },
+        Trouble {
             code: Code::SuperUser,
             subject: "User:batch",
             field: Some("plan.waive_super_users"),

@@ -11,6 +11,7 @@
 //! [`Token`]: crate::ports::Token
 
 mod ack_marks;
+mod candidate;
 mod entrance;
 mod fences;
 mod gate;

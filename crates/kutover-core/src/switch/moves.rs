@@ -1,11 +1,12 @@
 //! What each state of the [`Switch`] does with an input. Every function takes a state apart and gives the next one.
 
+use super::candidate::FATAL;
 use super::io::{Input, Lane, LaneId, LookId, Output, SealCause, SwitchEvent};
 use super::machine::{Candidate, Seal, Start, State, Switch};
 use super::policy::Order;
 use crate::controls::{Control, without};
 use crate::owner::Target;
-use crate::words::{ClusterId, Millis};
+use crate::words::Millis;
 
 impl Switch {
     pub(super) fn starting(&mut self, now: Millis, phase: Start, deadline: Millis, input: &Input) -> State {
@@ -19,7 +20,7 @@ impl Switch {
                 None => Start::Wanted,
             },
             (Start::Connecting(mut lane), Input::Connected { lane: id, cluster_id }) if *id == lane.id => {
-                if self.agrees(&mut lane, cluster_id) {
+                if self.is_fit(&mut lane, cluster_id) {
                     self.emit(Output::ReadControl { lane: lane.id });
                     Start::Reading(lane)
                 } else {
@@ -29,6 +30,10 @@ impl Switch {
             (Start::Connecting(lane), Input::ConnectFailed { lane: id, error }) if *id == lane.id => {
                 self.candidate_failed(&lane.target, error.to_string());
                 Start::Pausing { until: now.plus(self.back_off()) }
+            }
+            (Start::Connecting(mut lane), Input::Fatal { lane: id }) if *id == lane.id => {
+                lane.tainted = true;
+                Start::Connecting(lane)
             }
             (Start::Connecting(lane), _) => {
                 self.stray(input);
@@ -60,7 +65,7 @@ impl Switch {
                 }
             }
             (Start::Reading(lane), Input::Fatal { lane: id }) if *id == lane.id => {
-                self.candidate_failed(&lane.target, "the client became fatal".into());
+                self.candidate_failed(&lane.target, FATAL.into());
                 self.discard(lane.id);
                 Start::Pausing { until: now.plus(self.back_off()) }
             }
@@ -191,7 +196,7 @@ impl Switch {
             (Candidate::Connecting(mut next), Input::Connected { lane: id, cluster_id })
                 if *id == next.id =>
             {
-                if !self.agrees(&mut next, cluster_id) {
+                if !self.is_fit(&mut next, cluster_id) {
                     Candidate::Pausing { until: now.plus(self.back_off()) }
                 } else if seal == Seal::Open && Self::can_adopt(&lane, &next.target) {
                     // The name leads to the cluster that we are on (L5).
@@ -205,6 +210,10 @@ impl Switch {
             (Candidate::Connecting(next), Input::ConnectFailed { lane: id, error }) if *id == next.id => {
                 self.candidate_failed(&next.target, error.to_string());
                 Candidate::Pausing { until: now.plus(self.back_off()) }
+            }
+            (Candidate::Connecting(mut next), Input::Fatal { lane: id }) if *id == next.id => {
+                next.tainted = true;
+                Candidate::Connecting(next)
             }
             (candidate, _) => {
                 self.stray(input);
@@ -231,7 +240,10 @@ impl Switch {
             (Candidate::Connecting(mut next), Some(target)) => {
                 if next.target.generation == target.generation {
                     Candidate::Connecting(next)
-                } else if next.target.cluster_id == target.cluster_id {
+                } else if next.target.cluster_id == target.cluster_id
+                    && !target.cluster_id.as_str().is_empty()
+                {
+                    // Two targets that name no cluster may well lead to two.
                     next.target = target;
                     Candidate::Connecting(next)
                 } else {
@@ -381,7 +393,13 @@ impl Switch {
         let wanted = self.wanted(&lane).is_some_and(|to| to.generation == next.target.generation);
         if !wanted || next.tainted {
             self.discard(next.id);
-            return self.resume(now, lane);
+            if Self::is_good(&lane) {
+                return self.resume(now, lane);
+            }
+            // It died, or was refused, while the target was being looked up: nothing more is offered to it.
+            let cause = if self.is_fenced(&lane) { SealCause::Fence } else { SealCause::Fatal };
+            let seal = self.shut(now, &lane, cause, self.policy.purge_ms);
+            return self.choose(now, lane, Candidate::Wanted { next_look: now }, seal, &Input::Tick);
         }
         let seal = self.shut(now, &lane, SealCause::Target, self.policy.purge_ms);
         self.open_gate(&next);
@@ -465,24 +483,5 @@ impl Switch {
         let held = look.is_some();
         self.refusal_look = look.or(self.refusal_look);
         self.move_on(now, lane, held)
-    }
-
-    /// The cluster's own id against the target's: the only thing that says where a client is.
-    fn agrees(&mut self, lane: &mut Lane, cluster_id: &ClusterId) -> bool {
-        if lane.target.cluster_id.as_str().is_empty() {
-            lane.target.cluster_id = cluster_id.clone();
-        }
-        let agrees = lane.target.cluster_id == *cluster_id || without(Control::TrustDns);
-        if !agrees {
-            let wanted = &lane.target.cluster_id;
-            let reason = format!("the cluster there says its id is {cluster_id}, not {wanted}");
-            self.candidate_failed(&lane.target, reason);
-            self.discard(lane.id);
-        }
-        agrees
-    }
-
-    fn candidate_failed(&mut self, target: &Target, reason: String) {
-        self.notify(SwitchEvent::CandidateFailed { target: target.clone(), reason });
     }
 }

@@ -244,6 +244,36 @@ fn a_fatal_client_is_rebuilt_on_its_cluster() {
     assert_eq!(bench.give(looked(4)), [offer(3, 1, true)]);
 }
 
+/// L16, L5: a client tells once that it is fatal (another cluster answers at its addresses), which may be before it has connected.
+#[test]
+fn a_candidate_that_becomes_fatal_before_it_connects_is_offered_nothing() {
+    let mut bench = Bench::serving(Order::Ordered);
+    bench.give(Input::Target(target(2, GREEN)));
+    assert_eq!(bench.give(Input::Fatal { lane: LaneId(2) }), []);
+    assert_eq!(bench.give(connected(2, GREEN)), [discard(2)]);
+    bench.now = 250;
+    assert_eq!(bench.give(Input::Tick), [connect(3, target(2, GREEN))]);
+
+    let mut bench = Bench { switch: Switch::new(SwitchPolicy::default(), Millis(0)), now: 0 };
+    bench.give(Input::Target(target(1, BLUE)));
+    assert_eq!(bench.give(Input::Fatal { lane: LaneId(1) }), []);
+    assert_eq!(bench.give(connected(1, BLUE)), [discard(1)]);
+    bench.now = 250;
+    assert_eq!(bench.give(Input::Tick), [connect(2, target(1, BLUE))]);
+}
+
+/// `Overlap`: the client in use dies during the last look, which finds that the candidate is not wanted any more.
+#[test]
+fn a_client_that_dies_before_the_gates_are_swapped_serves_no_more() {
+    let mut bench = Bench::serving(Order::Overlap);
+    bench.give(Input::Target(target(2, GREEN)));
+    assert_eq!(bench.give(connected(2, GREEN)), [look(3)]);
+    bench.give(Input::Fatal { lane: LaneId(1) });
+    bench.give(Input::Target(target(3, BLUE)));
+    let shut = bench.give(looked(3));
+    assert_eq!(shut, [discard(2), close(1), flush(4, 1, 10_000), connect(5, target(3, BLUE))]);
+}
+
 /// The second cutover, back to blue, where green's log still says of the first one that blue is fenced: whoever is
 /// late on green moves all the same, by itself and when green's fence refuses it.
 #[test]
@@ -293,6 +323,18 @@ fn a_candidate_that_is_our_own_cluster_strands_nothing() {
     let adopted = bench.give(connected(2, BLUE));
     assert_eq!(adopted, [discard(2), receipt(2, BLUE, BLUE, 0), look(3)]);
     assert_eq!(bench.give(looked(3)), [Output::ReturnHeld]);
+}
+
+/// L5: targets that name no cluster (follow-dns) may lead to different ones, however alike they look.
+#[test]
+fn a_newer_target_without_an_id_is_connected_for_itself() {
+    let mut bench = Bench::serving(Order::Ordered);
+    let unnamed = |generation, colour| Target { cluster_id: "".into(), ..target(generation, colour) };
+    assert_eq!(bench.give(Input::Target(unnamed(2, GREEN))), [connect(2, unnamed(2, GREEN))]);
+    assert_eq!(bench.give(Input::Target(unnamed(3, BLUE))), [connect(3, unnamed(3, BLUE))]);
+    assert_eq!(bench.give(connected(2, GREEN)), [discard(2)], "a late candidate is dropped");
+    let adopted = bench.give(connected(3, BLUE));
+    assert_eq!(adopted, [discard(3), receipt(3, BLUE, BLUE, 0), look(4)]);
 }
 
 /// A record that was re-offered is refused by report, and everything else is taken before the look comes back.

@@ -13,7 +13,7 @@ use kutover_core::words::{Colour, IncarnationId, Nonce};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use super::{LabProvisioner, Running, Slot, proven};
+use super::{LabProvisioner, Running, Slot, being_made, proven};
 use crate::apache::{ApacheCluster, BrokerPlace, SavedCluster, SavedZooKeeper, ZooKeeper, end_leftovers};
 use crate::cluster_id::random_cluster_id;
 use crate::loopback;
@@ -53,8 +53,10 @@ impl LabProvisioner {
 
     /// What the state says, while another process runs the world.
     pub(super) fn described_by_another(&self, colour: Colour) -> ProviderResult<Option<Incarnation>> {
-        let saved = self.store.read::<SavedCluster>(&state_file(colour))?;
-        Ok(saved.filter(|saved| saved.has_served).map(|saved| saved.incarnation))
+        match self.store.read::<SavedCluster>(&state_file(colour))? {
+            Some(saved) if !saved.has_served => Err(being_made(colour)),
+            saved => Ok(saved.map(|saved| saved.incarnation)),
+        }
     }
 
     pub(super) async fn start_apache(

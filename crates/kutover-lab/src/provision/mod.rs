@@ -2,7 +2,7 @@
 
 mod apache;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -77,6 +77,8 @@ pub struct LabProvisioner {
     options: LabOptions,
     places: BTreeMap<Colour, SocketAddr>,
     slots: Mutex<BTreeMap<Colour, Arc<Slot>>>,
+    /// Colours behind which a cluster is being made.
+    making: Mutex<BTreeSet<Colour>>,
     /// Ended after the clusters that use it.
     zookeeper: tokio::sync::Mutex<Option<ZooKeeper>>,
     /// Requests whose incarnation was destroyed.
@@ -140,6 +142,7 @@ impl LabProvisioner {
             options,
             places,
             slots: Mutex::default(),
+            making: Mutex::default(),
             zookeeper: tokio::sync::Mutex::default(),
             gone: Mutex::new(store.read(GONE)?.unwrap_or_default()),
             acts: tokio::sync::Mutex::default(),
@@ -274,6 +277,8 @@ impl ClusterProvisioner for LabProvisioner {
         if let Some(id) = self.gone.lock().get(request) {
             return refused(format!("its incarnation {id} was removed; provision with a new request"));
         }
+        // Also of one whose caller gives up: what was begun ends with the call.
+        let _making = Making::begin(&self.making, colour);
         let slot = Arc::new(self.start(colour, request).await?);
         let incarnation = slot.incarnation.clone();
         self.slots.lock().insert(colour, slot);
@@ -284,7 +289,12 @@ impl ClusterProvisioner for LabProvisioner {
         if self.owned.is_err() {
             return self.described_by_another(colour);
         }
-        Ok(self.slot(colour).map(|slot| slot.incarnation.clone()))
+        // In this order: it is in its slot before it is not being made any more.
+        let is_being_made = self.making.lock().contains(&colour);
+        match self.slot(colour) {
+            None if is_being_made => Err(being_made(colour)),
+            slot => Ok(slot.map(|slot| slot.incarnation.clone())),
+        }
     }
 
     async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()> {
@@ -335,6 +345,35 @@ impl ClusterProvisioner for LabProvisioner {
         self.slots.lock().remove(&colour);
         self.end_idle_zookeeper().await
     }
+}
+
+/// Says for as long as it lives that a cluster is being made behind a colour.
+struct Making<'a> {
+    all: &'a Mutex<BTreeSet<Colour>>,
+    colour: Colour,
+}
+
+impl<'a> Making<'a> {
+    fn begin(all: &'a Mutex<BTreeSet<Colour>>, colour: Colour) -> Self {
+        all.lock().insert(colour);
+        Self { all, colour }
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        self.all.lock().remove(&self.colour);
+    }
+}
+
+/// Whoever takes back what it has begun must not take it for nothing: it would come up behind their back.
+fn being_made(colour: Colour) -> ProviderError {
+    let what = format!("describe {colour}");
+    ProviderError::new(
+        ErrorKind::Unavailable,
+        what,
+        "a cluster is being made there; ask again once it serves",
+    )
 }
 
 /// Refuses a removal whose mark names another cluster than the one found.

@@ -8,6 +8,7 @@ use kutover_core::words::{TopicName, TopicPartition, is_reserved_topic};
 use tokio::time::Instant;
 
 use super::State;
+use crate::faults::SLOW_MS;
 
 /// What a fence does besides refusing records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,7 +50,7 @@ impl State {
         let now = Instant::now();
         for broker in 0..self.options.broker_count {
             let delay = weather.fence_ms(&self.id, broker);
-            if delay > 0 {
+            if delay >= SLOW_MS {
                 self.faults.fire("fence-spreads");
             }
             let changes = self.spreading.entry((topic.clone(), broker)).or_default();
@@ -71,6 +72,9 @@ impl State {
     /// Whether the leader of a partition refuses records because of the fence.
     pub(super) fn refuses(&self, place: &TopicPartition) -> bool {
         if self.leaks.contains(place) {
+            if self.fenced.contains(&place.topic) {
+                self.faults.fire("fence-leaks");
+            }
             return false;
         }
         let leader = self.partition(place).map_or(0, |log| log.leader);

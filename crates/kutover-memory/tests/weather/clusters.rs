@@ -3,8 +3,11 @@
 use futures_util::StreamExt as _;
 use kutover_core::drain::{GroupProgress, Tail};
 use kutover_core::error::ErrorKind;
-use kutover_core::ports::{ClusterAdmin as _, GroupListing, LagBatch, LagQuery, LagSource as _};
-use kutover_core::words::{GroupId, Offset};
+use kutover_core::owner::RemovalMark;
+use kutover_core::ports::{
+    ClusterAdmin as _, ClusterProvisioner as _, GroupListing, LagBatch, LagQuery, LagSource as _,
+};
+use kutover_core::words::{Colour, GroupId, Offset};
 use kutover_memory::*;
 
 use crate::{Scene, pass, payloads, place, record};
@@ -79,6 +82,28 @@ async fn start_offsets_that_are_set_again_are_young_again() {
     assert_eq!(scene.blue.set_start_offsets(&group, &elsewhere).await.unwrap(), [place(0)]);
     scene.blue.expire_offsets(5000);
     assert_eq!(scene.blue.committed(&group, &place(0)), None, "a commit of the group's own is left alone");
+}
+
+/// Only what took effect is counted: a broker that is late, a leak that let something through, a death that nobody asked for.
+#[tokio::test(start_paused = true)]
+async fn a_fence_and_a_removal_as_usual_count_as_no_faults() {
+    let scene = Scene::new().await;
+    *scene.script.fences_ms.lock() = vec![5, 5, 5];
+    scene.blue.leak(place(1));
+    scene.blue.produce(&place(1), record("x")).unwrap();
+    scene.blue.raise_fence(&["t".into()]).await.unwrap();
+    assert_eq!((scene.fired("fence-spreads"), scene.fired("fence-leaks")), (0, 0));
+    pass(5).await;
+    scene.blue.produce(&place(1), record("y")).unwrap();
+    assert_eq!(scene.fired("fence-leaks"), 1);
+    *scene.script.fences_ms.lock() = vec![5, 1000, 5];
+    scene.blue.lift_fence(&["t".into()]).await.unwrap();
+    assert_eq!(scene.fired("fence-spreads"), 1);
+    let provisioner = &scene.world.provisioner;
+    let there = provisioner.describe(Colour::Blue).await.unwrap().unwrap();
+    let mark = RemovalMark { incarnation: there.id, cluster_id: scene.blue.cluster_id() };
+    provisioner.destroy(&mark).await.unwrap();
+    assert_eq!(scene.fired("cluster-dies"), 0);
 }
 
 /// As KRaft has it, where fences and elections stand in one log.

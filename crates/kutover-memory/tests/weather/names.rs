@@ -42,8 +42,11 @@ fn generations(answer: &EndpointAnswer) -> (u64, u64) {
 #[tokio::test(start_paused = true)]
 async fn a_change_becomes_visible_late() {
     let scene = Scene::new().await;
-    *scene.script.visible_ms.lock() = 4000;
     let dns = &scene.world.dns;
+    *scene.script.visible_ms.lock() = 50;
+    dns.compare_and_set(&endpoint(), &Published::default(), &Published::default()).await.unwrap();
+    assert_eq!(scene.fired("dns-visible-late"), 0, "that is not late");
+    *scene.script.visible_ms.lock() = 4000;
     dns.compare_and_set(&endpoint(), &Published::default(), &published(1)).await.unwrap();
     assert_eq!(dns.read(&endpoint()).await.unwrap(), published(1), "stored, not visible");
     assert!(!dns.is_visible(&endpoint(), &published(1)).await.unwrap());
@@ -52,6 +55,7 @@ async fn a_change_becomes_visible_late() {
     pass(4000).await;
     assert!(dns.is_visible(&endpoint(), &published(1)).await.unwrap());
     assert_eq!(generations(&resolver.look_up(&endpoint()).await), (1, 1));
+    assert_eq!(scene.fired("dns-visible-late"), 1);
 }
 
 /// L4: record and owner record are two names with two times to live.

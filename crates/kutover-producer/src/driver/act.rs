@@ -81,6 +81,9 @@ impl Driver {
     fn close_gate(&mut self, lane: LaneId) {
         if self.replay.as_ref().is_some_and(|replay| replay.is_on(lane)) {
             self.replay = None;
+            // It may have been turning senders away, who were to wait for its end. There is none, and what comes may wait long.
+            self.shared.entrance.lock().shut = false;
+            self.shared.room.notify_waiters();
         }
         let Some(handle) = self.lanes.get(&lane) else { return };
         handle.events.sealing.store(true, Ordering::SeqCst);
@@ -221,9 +224,62 @@ async fn both_or_soon(
 #[cfg(test)]
 mod tests {
     use kutover_core::owner::OwnerRecord;
+    use kutover_core::ports::EndpointWatch;
+    use kutover_core::switch::{HandOver, Order, SwitchPolicy, UnknownPolicy};
     use kutover_core::words::{Colour, Generation, Term};
+    use kutover_testkit::mocks::MockProducerFactory;
+    use tokio::sync::{mpsc, oneshot};
 
+    use super::super::{Mode, Setup};
     use super::*;
+    use crate::shared::Shared;
+
+    struct Silent;
+
+    #[async_trait::async_trait]
+    impl EndpointWatch for Silent {
+        async fn next(&self) -> EndpointAnswer {
+            std::future::pending().await
+        }
+
+        async fn ask_now(&self) -> EndpointAnswer {
+            std::future::pending().await
+        }
+    }
+
+    fn driver() -> Driver {
+        let (inbox, messages) = mpsc::unbounded_channel();
+        let hand_over = HandOver::new(Order::Ordered, UnknownPolicy::Return, 1_000);
+        let shared = Arc::new(Shared::new(hand_over, Duration::from_secs(60), inbox));
+        let setup = Setup {
+            deployment: "orders".into(),
+            instance: "app-1".into(),
+            incarnation: "i".into(),
+            mode: Mode::Owned,
+            policy: SwitchPolicy::default(),
+            factory: Arc::new(MockProducerFactory::new()),
+            watch: Arc::new(Silent),
+            links: None,
+            heartbeat: Duration::from_secs(5),
+            close_timeout: Duration::from_secs(30),
+            topics: Vec::new(),
+            started: oneshot::channel().0,
+        };
+        Driver::new(shared, setup, messages)
+    }
+
+    /// A replay that has become late turns senders away until it ends. One that is refused never does, and what is sent while
+    /// the way onward is looked for is to be parked.
+    #[tokio::test]
+    async fn a_replay_that_is_given_up_turns_nobody_away() {
+        let mut driver = driver();
+        driver.begin_replay(LaneId(2), LaneId(1), true);
+        driver.shared.entrance.lock().shut = true;
+        driver.act(vec![Output::CloseGate { lane: LaneId(1) }]);
+        assert!(driver.shared.entrance.lock().shut, "its replay goes on");
+        driver.act(vec![Output::CloseGate { lane: LaneId(2) }]);
+        assert!(!driver.shared.entrance.lock().shut);
+    }
 
     /// DNS answers at once and leads to this generation; the control topic takes longer than the grace.
     async fn view_is_there(generation: u64, patience: Patience) -> bool {

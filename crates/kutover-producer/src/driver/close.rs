@@ -2,14 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Driver;
 use crate::events::add;
-
-/// How long the tombstone may take.
-const TOMBSTONE: Duration = Duration::from_secs(2);
 
 impl Driver {
     /// Whether the end that was asked for can come: a switch under way is waited for, bounded.
@@ -45,10 +41,10 @@ impl Driver {
         for record in rest {
             shared.give_back(record);
         }
-        if let Some((link, state)) = self.member.end()
-            && !matches!(tokio::time::timeout(TOMBSTONE, link.end(&state)).await, Ok(Ok(())))
-        {
-            tracing::debug!(instance = %state.instance, "no tombstone was written");
+        for goodbye in self.member.end(self.links.as_ref()) {
+            if let Err(error) = goodbye.await {
+                tracing::error!("saying goodbye failed: {error}");
+            }
         }
         self.publish_metrics();
         shared.forget_current();

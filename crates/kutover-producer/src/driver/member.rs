@@ -1,5 +1,6 @@
 //! What the producer says of itself in the members topic, and the link that it listens to control through.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -7,9 +8,9 @@ use std::time::{Duration, Instant};
 use kutover_core::error::ProviderResult;
 use kutover_core::messages::{MemberKind, MemberState, Receipt};
 use kutover_core::owner::Target;
-use kutover_core::ports::MemberLink;
+use kutover_core::ports::{MemberLink, MemberLinks};
 use kutover_core::switch::{LaneId, State, SwitchReceipt};
-use kutover_core::words::InstanceName;
+use kutover_core::words::{ClusterId, InstanceName};
 use rand::Rng;
 use tokio::task::JoinHandle;
 use tokio::time::error::Elapsed;
@@ -22,8 +23,12 @@ const REGISTRATION: Duration = Duration::from_secs(2);
 /// The pause after something could not be told.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// How long a tombstone may take.
+const TOMBSTONE: Duration = Duration::from_secs(2);
+
 struct Link {
     lane: LaneId,
+    cluster_id: Option<ClusterId>,
     link: Arc<dyn MemberLink>,
     listening: JoinHandle<()>,
 }
@@ -31,12 +36,14 @@ struct Link {
 /// See the [module](self).
 pub(super) struct Member {
     state: MemberState,
+    /// The clusters on which a word of this incarnation may stand.
+    spoken_on: BTreeMap<ClusterId, Target>,
     link: Option<Link>,
     opening: Option<LaneId>,
     heartbeat: Duration,
     next: Instant,
-    /// How many receipts the message under way carries.
-    telling: Option<usize>,
+    /// The message under way: on which client's cluster, and how many receipts it carries.
+    telling: Option<(LaneId, usize)>,
     /// Acknowledged, and producer ids, of clients that were left since the last receipt.
     left: (u64, Vec<i64>),
 }
@@ -45,7 +52,16 @@ impl Member {
     pub(super) fn new(instance: InstanceName, incarnation: String, heartbeat: Duration) -> Self {
         let state = MemberState::new(MemberKind::Producer, instance, incarnation);
         let next = Instant::now() + heartbeat;
-        Self { state, link: None, opening: None, heartbeat, next, telling: None, left: (0, Vec::new()) }
+        Self {
+            state,
+            spoken_on: BTreeMap::new(),
+            link: None,
+            opening: None,
+            heartbeat,
+            next,
+            telling: None,
+            left: (0, Vec::new()),
+        }
     }
 
     pub(super) fn link(&self) -> Option<Arc<dyn MemberLink>> {
@@ -66,10 +82,44 @@ impl Member {
         self.left.1.extend_from_slice(producer_ids);
     }
 
-    pub(super) fn end(&mut self) -> Option<(Arc<dyn MemberLink>, MemberState)> {
-        let link = self.link.take()?;
-        link.listening.abort();
-        Some((link.link, self.state.clone()))
+    /// What it says next.
+    fn beat(&mut self, target: &Target) -> MemberState {
+        self.spoken_on.insert(target.cluster_id.clone(), target.clone());
+        self.state.beat(target)
+    }
+
+    /// Says goodbye on every cluster where a word of it may stand: on one that it has left it would count as a producer that has
+    /// not moved. Not when it leaves, for until it ends that word is all that a controller knows of it who cannot
+    /// reach the other cluster.
+    pub(super) fn end(&mut self, links: Option<&Arc<dyn MemberLinks>>) -> Vec<JoinHandle<()>> {
+        let current = self.link.take();
+        if let Some(link) = &current {
+            link.listening.abort();
+        }
+        let (Some(links), spoken_on) = (links, std::mem::take(&mut self.spoken_on)) else {
+            return Vec::new();
+        };
+        let goodbye = |(cluster_id, target)| {
+            let current = current.as_ref().filter(|link| link.cluster_id.as_ref() == Some(&cluster_id));
+            let current = current.map(|link| Arc::clone(&link.link));
+            let (links, state) = (Arc::clone(links), self.state.clone());
+            tokio::spawn(async move {
+                let link = match current {
+                    Some(link) => Ok(link),
+                    None => in_time(tokio::time::timeout(TOMBSTONE, links.open(&target)).await),
+                };
+                let ended = match &link {
+                    Ok(link) => in_time(tokio::time::timeout(TOMBSTONE, link.end(&state)).await),
+                    Err(why) => Err(why.clone()),
+                };
+                if let Err(why) = ended {
+                    tracing::debug!(instance = %state.instance, cluster = %cluster_id, "no tombstone: {why}");
+                }
+                // Tearing a link down may block.
+                tokio::task::spawn_blocking(move || drop(link));
+            })
+        };
+        spoken_on.into_iter().map(goodbye).collect()
     }
 
     /// A heartbeat later, give or take a fifth, so that many producers do not write all at once.
@@ -92,7 +142,7 @@ impl Driver {
             return;
         };
         let target = handle.events.target.clone();
-        let state = self.member.state.beat(&target);
+        let state = self.member.beat(&target);
         tokio::spawn(async move {
             let link = match in_time(tokio::time::timeout(REGISTRATION, links.open(&target)).await) {
                 Ok(link) => link,
@@ -123,7 +173,8 @@ impl Driver {
                 }
             }
         });
-        if let Some(old) = self.member.link.replace(Link { lane, link, listening }) {
+        let cluster_id = self.lanes.get(&lane).map(|handle| handle.events.target.cluster_id.clone());
+        if let Some(old) = self.member.link.replace(Link { lane, cluster_id, link, listening }) {
             old.listening.abort();
             tokio::task::spawn_blocking(move || drop(old));
         }
@@ -179,12 +230,14 @@ impl Driver {
         let Some(links) = self.links.clone() else { return };
         let link = self.member.link.as_ref().filter(|link| link.lane == lane).map(|link| link.link.clone());
         let to = self.shared.inbox.clone();
+        // A message to a cluster that was left may take its time, if that one is dead: the news of the move must not wait for it.
+        let telling = self.member.telling.is_some_and(|(told, _)| told == lane);
         match link {
-            Some(link) if self.member.telling.is_none() => {
-                let state = self.member.state.beat(&target);
-                self.member.telling = Some(state.receipts.len());
+            Some(link) if !telling => {
+                let state = self.member.beat(&target);
+                self.member.telling = Some((lane, state.receipts.len()));
                 tokio::spawn(async move {
-                    let _ = to.send(Message::Told(link.tell(&state).await));
+                    let _ = to.send(Message::Told(lane, link.tell(&state).await));
                 });
             }
             None if self.member.opening != Some(lane) => {
@@ -215,8 +268,10 @@ impl Driver {
         }
     }
 
-    pub(super) fn told(&mut self, result: ProviderResult<()>) {
-        let receipts = self.member.telling.take().unwrap_or(0);
+    pub(super) fn told(&mut self, lane: LaneId, result: ProviderResult<()>) {
+        let Some((_, receipts)) = self.member.telling.take_if(|(telling, _)| *telling == lane) else {
+            return;
+        };
         match result {
             Ok(()) if receipts == self.member.state.receipts.len() => {
                 self.shared.receipt_told.store(receipts > 0, Ordering::SeqCst);

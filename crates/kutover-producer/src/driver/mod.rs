@@ -16,7 +16,7 @@ use kutover_core::messages::ControlView;
 use kutover_core::ports::{
     EndpointAnswer, EndpointWatch, MemberLink, MemberLinks, ProducerClient, ProducerFactory,
 };
-use kutover_core::switch::{Input, LaneId, LookId, Output, State, Switch, SwitchPolicy, Violation};
+use kutover_core::switch::{Input, LaneId, LookId, Output, Seal, State, Switch, SwitchPolicy, Violation};
 use kutover_core::words::{DeploymentName, InstanceName, Millis};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -38,7 +38,7 @@ pub(crate) enum Message {
     /// The control topic was read at the start, or given up on; the registration was written, or given up on.
     ControlRead(LaneId, Option<ControlView>, Option<Arc<dyn MemberLink>>),
     Looked(LookId, Option<EndpointAnswer>, Option<ControlView>),
-    Told(ProviderResult<()>),
+    Told(LaneId, ProviderResult<()>),
     Close(Option<oneshot::Sender<()>>),
 }
 
@@ -177,7 +177,15 @@ impl Driver {
 
     fn take_in(&mut self, message: Message) {
         match message {
-            Message::Input(input) => self.input(input),
+            Message::Input(input) => {
+                // Before it is looked at: what is refused from here on is told anew.
+                if let Input::Refused { lane } = &input
+                    && let Some(handle) = self.lanes.get(lane)
+                {
+                    handle.events.refusal_told.store(false, Ordering::SeqCst);
+                }
+                self.input(input);
+            }
             Message::Answer(answer) => self.answered(answer),
             Message::View(lane, view) => {
                 if self.member.link_lane() == Some(lane) {
@@ -204,7 +212,7 @@ impl Driver {
                 }
                 self.input(Input::Looked { look });
             }
-            Message::Told(result) => self.told(result),
+            Message::Told(lane, result) => self.told(lane, result),
             Message::Close(reply) => {
                 let deadline = Instant::now() + self.close_timeout;
                 let closing = self.closing.get_or_insert((Vec::new(), deadline));
@@ -290,8 +298,9 @@ impl Driver {
         }
     }
 
+    /// Whether a client takes what is sent; another one may be being connected meanwhile.
     fn is_serving(&self) -> bool {
-        matches!(self.switch.state(), State::Serving { .. })
+        matches!(self.switch.state(), State::Serving { .. } | State::Preparing { seal: Seal::Open, .. })
     }
 
     fn trouble(&self, error: ProviderError) {

@@ -73,6 +73,16 @@ impl World {
         }
     }
 
+    /// A target where nobody listens.
+    pub(crate) fn nowhere(&self, generation: u64, colour: Colour) -> Target {
+        // Its listener is gone by the time that anybody asks.
+        let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr();
+        Target {
+            bootstrap: vec![free.expect("it has an address").to_string()],
+            ..self.target(generation, colour)
+        }
+    }
+
     pub(crate) async fn registry(&self, colour: Colour) -> KafkaRegistry {
         KafkaRegistry::open(&self.bootstrap(colour), &properties(), ClientHooks::default(), BOUND)
             .await
@@ -81,18 +91,23 @@ impl World {
 
     /// Endpoint and owner record.
     pub(crate) async fn publish(&self, generation: u64, colour: Colour) {
+        self.publish_target(self.target(generation, colour)).await;
+    }
+
+    /// The same with a target that need not be what it says.
+    pub(crate) async fn publish_target(&self, target: Target) {
         let endpoint = DnsName::new(ENDPOINT);
         let before = self.dns.read(&endpoint).await.expect("DNS is read");
         let after = Published {
             endpoint: Some(RecordSet {
                 ttl_s: 1,
-                data: RecordData::Addresses(vec![self.cluster(colour).brokers()[0].ip()]),
+                data: RecordData::Addresses(vec![self.cluster(target.colour).brokers()[0].ip()]),
             }),
             owner: Some(OwnerRecord {
                 deployment: "orders".into(),
                 term: TERM,
                 nonce: "n".into(),
-                target: self.target(generation, colour),
+                target,
                 intent: None,
                 removal: None,
             }),

@@ -1,21 +1,41 @@
-//! Liveness: once all faults have ended, every cutover and every record comes to its end; and no machine breaks a promise
-//! of its own.
+//! Liveness: once all faults have ended, every cutover and every record comes to its end; no cutover is held for good but by
+//! what is really amiss; and no machine breaks a promise of its own.
 
 use super::{Violation, broken};
-use crate::observed::Observed;
+use crate::observed::{Observed, TakenBack};
 
 pub(super) const NAME: &str = "comes_to_an_end";
 
 pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     let stuck = observed.end.stuck.iter().map(|stuck| broken!("{stuck}"));
     let machines = observed.broken.iter().map(|text| broken!("a machine stopped: {text}"));
-    stuck.chain(machines).collect()
+    let held = observed.taken_back.iter().filter(|held| !goes_on(observed, held)).map(|held| {
+        let TakenBack { at_ms, state, why } = held;
+        broken!("a cutover was held for good, and taken back at {at_ms} ms, in {state:?}: {why}")
+    });
+    stuck.chain(machines).chain(held).collect()
+}
+
+/// The one thing that time does not mend: records behind a closed end, where that cannot be kept from them. Nothing is
+/// removed over them.
+fn goes_on(observed: &Observed, held: &TakenBack) -> bool {
+    let chains = observed.chains();
+    held.why.contains("but the log goes on to")
+        && observed.appends.iter().filter(|append| append.at_ms <= held.at_ms).any(|append| {
+            chains.is_behind_quiet(append) || observed.is_behind_a_lifted_fence(&chains, append)
+        })
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::ours;
+    use std::collections::BTreeMap;
+
+    use kutover_core::chain::{ClosedBy, Segment, SegmentEnd};
+    use kutover_core::words::{Colour, Generation, Offset};
+
+    use super::super::fixtures::{acted, append, ours};
     use super::*;
+    use crate::observed::Act;
 
     #[test]
     fn what_is_stuck_or_broken_is_reported() {
@@ -24,5 +44,26 @@ mod tests {
         observed.end.stuck.push("a cutover never ended".into());
         observed.broken.push("a gate is open".into());
         assert_eq!(check(&observed).len(), 2);
+    }
+
+    #[test]
+    fn what_is_held_for_good_is_reported_unless_a_log_really_goes_on() {
+        let mut observed = ours();
+        let held = |why: &str| TakenBack { at_ms: 9, state: None, why: why.into() };
+        observed.taken_back = vec![held("topic t0, partition 0: closed at 1, but the log goes on to 2")];
+        assert_eq!(check(&observed).len(), 1, "it does not");
+        let segment = Segment {
+            generation: Generation(1),
+            colour: Colour::Blue,
+            cluster_id: "b".into(),
+            start: Offset(0),
+            end: SegmentEnd::Closed { by: ClosedBy::Quiet, end: Offset(1) },
+        };
+        let chain = Act::Chain("b".into(), "t0".into(), BTreeMap::from([(0, vec![segment])]));
+        observed.acts.push(acted(5, chain));
+        observed.appends.push(append(7, "b", 1, 0));
+        assert_eq!(check(&observed), []);
+        observed.taken_back.push(held("group g0 has 3 records to read"));
+        assert_eq!(check(&observed).len(), 1);
     }
 }

@@ -56,7 +56,7 @@ fn standing(observed: &Observed, index: usize) -> BTreeSet<ClusterId> {
     let mut standing = BTreeSet::new();
     for acted in &observed.acts[..index] {
         match &acted.act {
-            Act::Made(_, _, cluster) => {
+            Act::Made(_, _, cluster, _) => {
                 standing.insert(cluster.clone());
             }
             Act::Destroyed(_, cluster) => {

@@ -57,7 +57,7 @@ pub(super) fn made(cluster: &str) -> Acted {
     Acted {
         at_ms: 0,
         by: None,
-        act: Act::Made(colour, format!("Kafka-{cluster}").as_str().into(), cluster.into()),
+        act: Act::Made(colour, format!("Kafka-{cluster}").as_str().into(), cluster.into(), "first".into()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The promises, one file each, checked against what really happened.
 
+mod abort_leaves_nothing;
 mod always_a_serving_colour;
 mod closed_stays_closed;
 mod comes_to_an_end;
@@ -57,6 +58,7 @@ pub const ALL: &[(&str, Check)] = &[
     (generation_only_grows::NAME, generation_only_grows::check),
     (always_a_serving_colour::NAME, always_a_serving_colour::check),
     (no_fence_left_on_active::NAME, no_fence_left_on_active::check),
+    (abort_leaves_nothing::NAME, abort_leaves_nothing::check),
     (resume_repeats_nothing::NAME, resume_repeats_nothing::check),
     (stall_is_bounded::NAME, stall_is_bounded::check),
     (comes_to_an_end::NAME, comes_to_an_end::check),
@@ -86,9 +88,11 @@ use broken;
 pub struct Count {
     /// Accepted records.
     pub accepted: u64,
+    /// Of them, those of producers that the strategy moves: without strangers'.
+    pub own: u64,
     /// Records that were acknowledged, or of which nobody heard again, and that stand nowhere.
     pub lost: u64,
-    /// Records that came back to their caller with an error. Nobody sends them again here.
+    /// Of [`Count::own`], those that came back to their caller with an error. Nobody sends them again here.
     pub returned: u64,
     /// Copies beyond the first.
     pub duplicated: u64,
@@ -127,11 +131,13 @@ impl Count {
             count.accepted += 1;
             count.duplicated += u64::from(copies.saturating_sub(1));
             let ours = observed.producers.get(record.producer).is_some_and(|producer| producer.ours);
+            let own = ours || only_stock;
             let acknowledged =
                 record.endings.iter().any(|(_, ending)| matches!(ending, Some(Ending::Acknowledged(_))));
-            let unheard = record.endings.is_empty() && (ours || only_stock);
+            let unheard = record.endings.is_empty() && own;
             count.lost += u64::from(copies == 0 && !record.died && (acknowledged || unheard));
-            count.returned += u64::from(!record.endings.is_empty() && !acknowledged);
+            count.own += u64::from(own);
+            count.returned += u64::from(own && !record.endings.is_empty() && !acknowledged);
         }
         // How long a thread sleeps inside a send is no measure of a switch.
         let awake =
@@ -154,5 +160,25 @@ impl Count {
         count.never_moved =
             observed.producers.iter().filter(|producer| stays(&producer.moves)).count() as u64;
         count
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::{ours, record};
+    use super::*;
+
+    /// What a fence refuses a stranger is what it is there for.
+    #[test]
+    fn what_a_stranger_gets_back_is_not_counted() {
+        let mut observed = ours();
+        observed.producers.push(crate::observed::Producer { ours: false, ..observed.producers[0].clone() });
+        observed.records = vec![record(1, Ending::NotWritten), record(1, Ending::NotWritten)];
+        observed.records[1].producer = 1;
+        let count = Count::of(&observed);
+        assert_eq!((count.accepted, count.own, count.returned), (2, 1, 1));
+        observed.producers.iter_mut().for_each(|producer| producer.ours = false);
+        let count = Count::of(&observed);
+        assert_eq!((count.own, count.returned), (2, 2), "there all of them are what is compared");
     }
 }

@@ -74,6 +74,9 @@ impl Driver {
     async fn close_gate(&mut self, lane: LaneId) {
         if self.replay.as_ref().is_some_and(|replay| replay.is_on(lane)) {
             self.replay = None;
+            // It may have been turning senders away.
+            self.shared.core.lock().shut = false;
+            self.shared.changed.notify_waiters();
         }
         let Some(lane) = self.lane(lane) else { return };
         if !without(Control::OpenGate) {
@@ -95,6 +98,14 @@ impl Driver {
         core.current = Some(lane);
         core.shut = false;
         drop(core);
+        let (world, cluster) = (&self.shared.world, handle.client.cluster_id());
+        let at_ms = world.now_ms();
+        let mut observed = world.witness.observed();
+        let moves = &mut observed.producers[self.shared.number].moves;
+        if moves.last().is_none_or(|(_, last)| *last != cluster) {
+            moves.push((at_ms, cluster));
+        }
+        drop(observed);
         self.shared.changed.notify_waiters();
     }
 
@@ -166,15 +177,7 @@ impl Driver {
         note!(world.witness, "producer {number}: {event:?}");
         match event {
             SwitchEvent::Stopped { .. } => self.stopped(),
-            SwitchEvent::Switched { receipt } => {
-                let at_ms = world.now_ms();
-                world.witness.observed().producers[number].moves.push((at_ms, receipt.to));
-            }
-            SwitchEvent::Started { target } => {
-                self.shared.started.raise();
-                let at_ms = world.now_ms();
-                world.witness.observed().producers[number].moves.push((at_ms, target.cluster_id));
-            }
+            SwitchEvent::Started { .. } => self.shared.started.raise(),
             _ => {}
         }
     }

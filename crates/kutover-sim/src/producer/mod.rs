@@ -33,6 +33,8 @@ use lane::Lane;
 pub(crate) use driver::Message;
 
 const PARK_LIMIT_BYTES: usize = 4_000;
+/// What each record counts for in the park.
+const RECORD_BYTES: usize = 100;
 
 /// What a record is to its producer.
 struct Slot {
@@ -292,9 +294,15 @@ impl Shared {
             Err(Refusal::Refused(_)) => Input::Refused { lane: lane.id },
             Err(Refusal::Fatal(_)) => Input::Fatal { lane: lane.id },
         };
-        self.hold(token, body, DeliveryFate::NotWritten, None, |_| true);
+        let accepted = if self.core.lock().hand_over.has_room(RECORD_BYTES) {
+            self.hold(token, body, DeliveryFate::NotWritten, None, |_| true);
+            Ok(())
+        } else {
+            self.unaccept(token);
+            Err(NotAccepted::Full)
+        };
         self.tell(Message::Input(input));
-        Ok(())
+        accepted
     }
 
     /// Holds a record that came back for the hand-over to judge, if it still does; else it fails at once.
@@ -324,7 +332,7 @@ impl Shared {
             topic: TopicKey::of(self.world.scene.topics[slot.topic].0.as_str()),
             partition,
             fate,
-            bytes: 100,
+            bytes: RECORD_BYTES,
             expires: slot.accepted.plus(timeout),
         };
         if slot.maybe_written {
@@ -340,7 +348,7 @@ impl Shared {
             return Err(NotAccepted::Ended);
         }
         let open = core.current.and_then(|id| core.lanes.get(&id)).is_some_and(|lane| !lane.gate.is_closed());
-        if open || core.shut || !core.hand_over.has_room(100) {
+        if open || core.shut || !core.hand_over.has_room(RECORD_BYTES) {
             return Err(NotAccepted::Full);
         }
         let token = self.new_slot(&mut core, topic, key);
@@ -350,7 +358,7 @@ impl Shared {
         slot.held = Some(body);
         slot.parked_ms = Some(self.world.now_ms());
         let (sequence, expires, record) = (slot.sequence, slot.accepted.plus(timeout), slot.record);
-        let parked = core.hand_over.park(sequence, token, 100, expires);
+        let parked = core.hand_over.park(sequence, token, RECORD_BYTES, expires);
         debug_assert!(parked.is_ok(), "room was there a line above");
         note!(self.world.witness, "producer {}: record {record} is parked", self.number);
         Ok(())

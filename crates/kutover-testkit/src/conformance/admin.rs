@@ -1,18 +1,20 @@
-//! [`ClusterAdmin`]. Every function works on a topic of its own, which the caller names.
+//! [`ClusterAdmin`], but for its fence. Every function works on a topic of its own, which the caller names.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kutover_core::error::{ErrorKind, Retry};
+use kutover_core::error::ErrorKind;
 use kutover_core::ports::{
-    AclRule, ClusterAdmin, FenceProof, NewAccess, NewTopic, PartitionEnd, QuotaEntity, Registry,
+    Access, AclRule, ClusterAdmin, LagQuery, LagSource, NewAccess, NewTopic, QuotaEntity, Registry,
 };
-use kutover_core::words::{CONTROL_TOPIC, GroupId, Offset, TopicName, TopicPartition};
+use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
 
-use super::Clause;
+use super::{Clause, lag};
+
+pub use super::admin_fence::*;
 
 const PORT: &str = "ClusterAdmin";
 
-fn topic(name: &TopicName, partitions: i32) -> NewTopic {
+pub(super) fn topic(name: &TopicName, partitions: i32) -> NewTopic {
     NewTopic { name: name.clone(), partitions, replication: 1, configs: BTreeMap::new() }
 }
 
@@ -24,6 +26,15 @@ pub async fn a_cluster_knows_itself(cluster: &dyn ClusterAdmin) {
     clause.holds(!first.cluster_id.as_str().is_empty() && !first.brokers.is_empty(), first);
 }
 
+/// Clause 1. `change` has the cluster say something else of itself, as another one behind the same servers does.
+pub async fn a_changed_cluster_is_noticed(cluster: &dyn ClusterAdmin, change: impl AsyncFnOnce()) {
+    let clause = Clause::new(PORT, 1, "`identity` asks the cluster itself each time");
+    let before = clause.ok(cluster.identity().await);
+    change().await;
+    let after = clause.ok(cluster.identity().await);
+    clause.holds(before != after, after);
+}
+
 /// Clause 2.
 pub async fn topics_are_made_once_and_grow(cluster: &dyn ClusterAdmin, name: &TopicName) {
     let clause = Clause::new(
@@ -31,11 +42,17 @@ pub async fn topics_are_made_once_and_grow(cluster: &dyn ClusterAdmin, name: &To
         2,
         "`create_topic` is repeatable, adds partitions where there are fewer, and never takes any",
     );
+    let mut first_id = None;
     for (asked, expected) in [(2, 2), (2, 2), (4, 4), (1, 4)] {
         clause.ok(cluster.create_topic(&topic(name, asked)).await);
         let found = clause.ok(cluster.topics().await);
-        let partitions = found.iter().find(|found| found.name == *name).map(|found| found.partitions);
+        let found = found.into_iter().find(|found| found.name == *name);
+        let partitions = found.as_ref().map(|found| found.partitions);
         clause.holds(partitions == Some(expected), (asked, partitions));
+        // Another id is another topic, without the records of the one that was there.
+        let id = found.and_then(|found| found.id);
+        let first_id = first_id.get_or_insert_with(|| id.clone());
+        clause.holds(*first_id == id, (first_id, id));
         let ends = clause.ok(cluster.ends(std::slice::from_ref(name)).await);
         let places: BTreeSet<_> = ends.iter().map(|end| end.place.partition).collect();
         clause.holds(places == (0..expected).collect(), places);
@@ -71,9 +88,10 @@ pub async fn ends_of_a_missing_topic_are_an_error(cluster: &dyn ClusterAdmin, mi
     }
 }
 
-/// Clause 3: the second call finds the commits that the first one made, and gives them back untouched.
+/// Clause 3. The offsets that are asked for differ, so that a commit that was moved shows.
 pub async fn start_offsets_leave_commits_alone(
     cluster: &dyn ClusterAdmin,
+    source: &dyn LagSource,
     group: &GroupId,
     name: &TopicName,
 ) {
@@ -84,128 +102,31 @@ pub async fn start_offsets_leave_commits_alone(
     );
     clause.ok(cluster.create_topic(&topic(name, 2)).await);
     let place = |partition| TopicPartition { topic: name.clone(), partition };
-    let kept = clause.ok(cluster.set_start_offsets(group, &[(place(0), Offset(0))].into()).await);
-    clause.holds(kept.is_empty(), kept);
-    let both = [(place(0), Offset(0)), (place(1), Offset(0))].into();
-    let kept = clause.ok(cluster.set_start_offsets(group, &both).await);
-    clause.holds(kept == [place(0)], kept);
-    let kept = clause.ok(cluster.set_start_offsets(group, &both).await);
-    clause.holds(kept == [place(0), place(1)], kept);
-}
-
-/// Clauses 4 and 5, for clusters that have a fence.
-pub async fn a_fence_is_proven_while_it_stands(cluster: &dyn ClusterAdmin, name: &TopicName) -> FenceProof {
-    let raised = Clause::new(
-        PORT,
-        4,
-        "`raise_fence` and `lift_fence` are repeatable, and `lift_fence` takes away all of it",
-    );
-    let proven =
-        Clause::new(PORT, 5, "`prove_fence` is `Ok` only if every leader refused, and writes nothing");
-    raised.ok(cluster.create_topic(&topic(name, 2)).await);
-    let topics = std::slice::from_ref(name);
-    let before = proven.ok(cluster.ends(topics).await);
-    unproven(proven, cluster, name).await;
-    for _ in 0..2 {
-        raised.ok(cluster.raise_fence(topics).await);
-    }
-    let first = proven.ok(cluster.prove_fence(topics).await);
-    let second = proven.ok(cluster.prove_fence(topics).await);
-    proven.holds(first == second, (&first, &second));
-    proven.holds(first.ends.len() == 2 && first.topics.keys().eq([name]), &first);
-    for _ in 0..2 {
-        raised.ok(cluster.lift_fence(topics).await);
-    }
-    unproven(raised, cluster, name).await;
-    let after = proven.ok(cluster.ends(topics).await);
-    proven.holds(before == after, (before, after));
-    first
-}
-
-async fn unproven(clause: Clause, cluster: &dyn ClusterAdmin, name: &TopicName) {
-    match cluster.prove_fence(std::slice::from_ref(name)).await {
-        Ok(proof) => clause.holds(false, proof),
-        Err(error) => clause.holds(error.to_string().contains(name.as_str()), error),
-    }
-}
-
-/// Clause 5, for clusters that have a fence, and transactions. `begin` opens a transaction, writes its first record to the
-/// partition, of a topic that is there by then, and gives its offset; `end` ends it, markers and all.
-pub async fn a_fence_is_not_proven_over_an_open_transaction<T>(
-    cluster: &dyn ClusterAdmin,
-    place: &TopicPartition,
-    begin: impl AsyncFn() -> (T, Offset),
-    end: impl AsyncFn(T),
-) {
-    let clause = Clause::new(
-        PORT,
-        5,
-        "`prove_fence` is `Ok` only if no transaction is open: its marker passes the fence, and stands before the proven end",
-    );
-    clause.ok(cluster.create_topic(&topic(&place.topic, place.partition + 1)).await);
-    let topics = std::slice::from_ref(&place.topic);
-    let there = |ends: Vec<PartitionEnd>| ends.into_iter().find(|end| end.place == *place);
-    let (transaction, since) = begin().await;
-    clause.ok(cluster.raise_fence(topics).await);
-    let open = there(clause.ok(cluster.ends(topics).await));
-    let shows = |end: &PartitionEnd| end.stable_end == since && since < end.high_watermark;
-    clause.holds(open.as_ref().is_some_and(shows), &open);
-    match cluster.prove_fence(topics).await {
-        Ok(proof) => clause.holds(false, proof),
-        Err(error) => {
-            let names = error.to_string().contains(&place.to_string());
-            clause.holds(names && error.retry == Retry::Later, error);
-        }
-    }
-    end(transaction).await;
-    let proven = there(clause.ok(cluster.prove_fence(topics).await).ends);
-    clause.ok(cluster.lift_fence(topics).await);
-    let behind = |end: &PartitionEnd| {
-        end.stable_end == end.high_watermark
-            && open.as_ref().is_some_and(|open| end.high_watermark > open.high_watermark)
+    let query = LagQuery {
+        groups: [(group.clone(), [name.clone()].into())].into(),
+        partitions: vec![place(0), place(1)],
+        ..LagQuery::default()
     };
-    clause.holds(proven.as_ref().is_some_and(behind), (&open, &proven));
-}
-
-/// Clause 6, for clusters that have a fence.
-pub async fn an_open_cluster_is_proven_open(cluster: &dyn ClusterAdmin, name: &TopicName) {
-    let clause = Clause::new(
-        PORT,
-        6,
-        "`prove_open` is `Ok` only if every leader would take a record, and writes nothing",
-    );
-    clause.ok(cluster.create_topic(&topic(name, 2)).await);
-    let topics = std::slice::from_ref(name);
-    let before = clause.ok(cluster.ends(topics).await);
-    clause.ok(cluster.prove_open(topics).await);
-    clause.ok(cluster.raise_fence(topics).await);
-    let fenced = cluster.prove_open(topics).await;
-    clause.ok(cluster.lift_fence(topics).await);
-    match fenced {
-        Ok(()) => clause.holds(false, "`Ok` under a fence"),
-        Err(error) => clause.holds(error.to_string().contains(name.as_str()), error),
+    let committed = async || {
+        let answers = clause.ok(lag::collect(source, query.clone()).await);
+        let of = |partition| {
+            let given = answers.groups.get(&(group.clone(), place(partition)))?;
+            given.first()?.as_ref().ok()?.committed
+        };
+        [of(0), of(1)]
+    };
+    let (zero, other) = (Some(Offset(0)), Some(Offset(5)));
+    for (wanted, left_alone, stand) in [
+        (vec![(place(0), Offset(0))], vec![], [zero, None]),
+        (vec![(place(0), Offset(3)), (place(1), Offset(5))], vec![place(0)], [zero, other]),
+        (vec![(place(0), Offset(0)), (place(1), Offset(7))], vec![place(0), place(1)], [zero, other]),
+    ] {
+        let wanted = wanted.into_iter().collect();
+        let kept = clause.ok(cluster.set_start_offsets(group, &wanted).await);
+        clause.holds(kept == left_alone, (&wanted, kept));
+        let found = committed().await;
+        clause.holds(found == stand, (&wanted, found));
     }
-    clause.ok(cluster.prove_open(topics).await);
-    let after = clause.ok(cluster.ends(topics).await);
-    clause.holds(before == after, (before, after));
-}
-
-/// Clause 7, for clusters that have a fence: the control topic takes messages although its fence was asked for.
-pub async fn reserved_topics_are_never_fenced(
-    cluster: &dyn ClusterAdmin,
-    registry: &dyn Registry,
-    name: &TopicName,
-) {
-    let clause = Clause::new(PORT, 7, "kutover's own topics are never fenced, whatever is asked");
-    clause.ok(registry.prepare().await);
-    clause.ok(cluster.create_topic(&topic(name, 1)).await);
-    let topics = [TopicName::new(CONTROL_TOPIC), name.clone()];
-    clause.ok(cluster.raise_fence(&topics).await);
-    let proof = clause.ok(cluster.prove_fence(&topics).await);
-    clause.holds(proof.topics.keys().eq([name]), proof);
-    let said = registry.say(&super::registry::claim(1)).await;
-    clause.ok(cluster.lift_fence(&topics).await);
-    clause.ok(said);
 }
 
 /// A rule about writing to topic `kutover-conformance`.
@@ -221,17 +142,12 @@ pub fn rule(principal: &str, permission: &str) -> AclRule {
     }
 }
 
-/// Clause 8.
-pub async fn the_fence_is_no_access(cluster: &dyn ClusterAdmin, name: &TopicName) {
+/// Clause 8. `expected` is all that stands there.
+pub async fn access_is_told_whole(cluster: &dyn ClusterAdmin, expected: &Access) {
     let clause =
-        Clause::new(PORT, 8, "`access` tells each part whole; the fence's own rules are no part of it");
-    clause.ok(cluster.create_topic(&topic(name, 1)).await);
-    let before = clause.ok(cluster.access().await);
-    clause.ok(cluster.raise_fence(std::slice::from_ref(name)).await);
-    let under = cluster.access().await;
-    clause.ok(cluster.lift_fence(std::slice::from_ref(name)).await);
-    let under = clause.ok(under);
-    clause.holds(under == before, under);
+        Clause::new(PORT, 8, "`access` tells each part whole, or that the cluster has no such thing");
+    let found = clause.ok(cluster.access().await);
+    clause.holds(found == *expected, found);
 }
 
 /// Clause 9. Parts that the cluster does not have are left out.
@@ -296,33 +212,25 @@ pub async fn configs_are_set_and_taken_away(cluster: &dyn ClusterAdmin, name: &T
     clause.ok(cluster.delete_topics(std::slice::from_ref(name)).await);
 }
 
-/// Clause 11, for clusters that have a fence.
-pub async fn what_is_left_of_a_fence_is_named(cluster: &dyn ClusterAdmin, name: &TopicName) {
-    let clause = Clause::new(PORT, 11, "`fence_traces` names the topics on which anything of a fence stands");
-    clause.ok(cluster.create_topic(&topic(name, 1)).await);
-    let topics = std::slice::from_ref(name);
-    let before = clause.ok(cluster.fence_traces().await);
-    clause.holds(!before.contains(name), before);
-    clause.ok(cluster.raise_fence(topics).await);
-    let under = cluster.fence_traces().await;
-    clause.ok(cluster.lift_fence(topics).await);
-    let under = clause.ok(under);
-    clause.holds(under.contains(name), under);
-    let after = clause.ok(cluster.fence_traces().await);
-    clause.holds(!after.contains(name), after);
-}
-
-/// Every clause that needs nothing but a cluster with a fence. `prefix` begins the names of all topics and groups.
-pub async fn check_all(cluster: &dyn ClusterAdmin, registry: &dyn Registry, prefix: &str) {
+/// Every clause that needs nothing but a cluster with a fence that knows topics. `prefix` begins the names of all topics and
+/// groups; `source` and `registry` are of the same cluster.
+pub async fn check_all(
+    cluster: &dyn ClusterAdmin,
+    source: &dyn LagSource,
+    registry: &dyn Registry,
+    prefix: &str,
+) {
     let name = |tail: &str| TopicName::new(format!("{prefix}-{tail}"));
     a_cluster_knows_itself(cluster).await;
     topics_are_made_once_and_grow(cluster, &name("made")).await;
     ends_of_a_missing_topic_are_an_error(cluster, &name("missing")).await;
-    start_offsets_leave_commits_alone(cluster, &GroupId::new(format!("{prefix}-group")), &name("starts"))
-        .await;
+    let group = GroupId::new(format!("{prefix}-group"));
+    start_offsets_leave_commits_alone(cluster, source, &group, &name("starts")).await;
     a_fence_is_proven_while_it_stands(cluster, &name("fenced")).await;
     an_open_cluster_is_proven_open(cluster, &name("open")).await;
-    reserved_topics_are_never_fenced(cluster, registry, &name("reserved")).await;
+    a_lift_takes_nothing_else(cluster, &name("lifted"), &name("beside")).await;
+    let member = GroupId::new(format!("{prefix}-member"));
+    reserved_topics_are_never_fenced(cluster, registry, &member, &name("reserved")).await;
     the_fence_is_no_access(cluster, &name("access")).await;
     what_is_granted_stays(cluster).await;
     configs_are_set_and_taken_away(cluster, &name("configs")).await;

@@ -108,19 +108,45 @@ pub async fn only_what_is_stored_becomes_visible(provider: &dyn DnsProvider, end
     let clause =
         Clause::new(PORT, 5, "`is_visible` is true once every authoritative server answers with the set");
     let wanted = put(clause, provider, endpoint, 20).await;
-    let mut visible = false;
-    for _ in 0..looks {
-        visible = visible || clause.ok(provider.is_visible(endpoint, &wanted).await);
-        if visible {
-            break;
-        }
-        tokio::task::yield_now().await;
-    }
-    clause.holds(visible, format!("not visible after {looks} looks"));
+    becomes_visible(clause, provider, endpoint, &wanted, looks).await;
     for other in [published(21), Published { owner: published(21).owner, ..wanted }] {
         let seen = clause.ok(provider.is_visible(endpoint, &other).await);
         clause.holds(!seen, "visible, but never stored");
     }
+}
+
+/// Clause 5. `hold` has one authoritative server answer with what stands there now, whatever is stored, and `let_go` has it
+/// follow again. Asks `looks` times at most.
+pub async fn one_server_behind_hides_it(
+    provider: &dyn DnsProvider,
+    endpoint: &DnsName,
+    (hold, let_go): (impl AsyncFnOnce(), impl AsyncFnOnce()),
+    looks: u32,
+) {
+    let clause = Clause::new(PORT, 5, "`is_visible` is true only once every authoritative server has it");
+    put(clause, provider, endpoint, 50).await;
+    hold().await;
+    let wanted = put(clause, provider, endpoint, 51).await;
+    let seen = clause.ok(provider.is_visible(endpoint, &wanted).await);
+    clause.holds(!seen, "visible, while one server answers with what stood there before");
+    let_go().await;
+    becomes_visible(clause, provider, endpoint, &wanted, looks).await;
+}
+
+async fn becomes_visible(
+    clause: Clause,
+    provider: &dyn DnsProvider,
+    endpoint: &DnsName,
+    wanted: &Published,
+    looks: u32,
+) {
+    for _ in 0..looks {
+        if clause.ok(provider.is_visible(endpoint, wanted).await) {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    clause.holds(false, format!("not visible after {looks} looks"));
 }
 
 /// Clause 3: what was acknowledged is read back at once, however late it becomes visible.

@@ -93,6 +93,31 @@ pub async fn no_commit_is_not_zero(source: &dyn LagSource, group: &GroupId, plac
     clause.holds(matches!(given, Some([Ok(GroupProgress { committed: None, .. })])), given);
 }
 
+/// Clause 2. `silence` has nobody answer for the group any more (L9).
+pub async fn a_silent_group_is_an_error(
+    source: &dyn LagSource,
+    group: &GroupId,
+    place: &TopicPartition,
+    silence: impl AsyncFnOnce(),
+) {
+    let clause = Clause::new(
+        PORT,
+        2,
+        "a group that did not answer is an `Err` in its place, never a zero and never left out",
+    );
+    let query = LagQuery {
+        groups: [(group.clone(), [place.topic.clone()].into())].into(),
+        partitions: vec![place.clone()],
+        ..LagQuery::default()
+    };
+    clause.ok(collect(source, query.clone()).await);
+    silence().await;
+    // A stream that ends with an error has left nobody in the dark either.
+    let Ok(answers) = collect(source, query).await else { return };
+    let given = answers.groups.get(&(group.clone(), place.clone())).map(Vec::as_slice);
+    clause.holds(matches!(given, Some([Err(_)])), given);
+}
+
 /// Clause 3. `append` adds one record to the partition.
 pub async fn ranges_are_read_after_the_call(
     source: &dyn LagSource,

@@ -1,12 +1,13 @@
 //! [`ProducerFactory`] and [`ProducerClient`], on a topic that takes records.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kutover_core::error::ErrorKind;
 use kutover_core::owner::Target;
 use kutover_core::ports::{
-    ClientEvents, Delivery, HeadersRef, ProducerClient, ProducerFactory, RecordRef, Refusal, Token,
+    ClientEvents, Delivery, DeliveryFate, HeadersRef, ProducerClient, ProducerFactory, RecordRef, Refusal,
+    Token,
 };
 use parking_lot::Mutex;
 
@@ -21,7 +22,7 @@ const FLUSH_MS: u64 = 30_000;
 #[derive(Debug, Default)]
 pub struct Collector {
     reports: Mutex<BTreeMap<Token, Vec<Delivery>>>,
-    order: Mutex<Vec<Token>>,
+    producer_ids: Mutex<BTreeSet<i64>>,
 }
 
 impl Collector {
@@ -33,11 +34,12 @@ impl Collector {
 
 impl ClientEvents for Collector {
     fn delivered(&self, token: Token, delivery: Delivery) {
-        self.order.lock().push(token);
         self.reports.lock().entry(token).or_default().push(delivery);
     }
     fn fatal(&self, _reason: String) {}
-    fn producer_id(&self, _id: i64) {}
+    fn producer_id(&self, id: i64) {
+        self.producer_ids.lock().insert(id);
+    }
 }
 
 async fn connect(
@@ -97,6 +99,9 @@ pub async fn a_client_has_spoken_with_its_cluster(
     let (client, _) = connect(clause, factory, target, topic).await;
     clause.holds(client.cluster_id() == target.cluster_id, client.cluster_id());
     clause.holds(client.outstanding() == 0, client.outstanding());
+    let nameless = Target { cluster_id: "".into(), ..target.clone() };
+    let (client, _) = connect(clause, factory, &nameless, topic).await;
+    clause.holds(client.cluster_id() == target.cluster_id, client.cluster_id());
 }
 
 /// Clause 2 of the factory (L5).
@@ -115,12 +120,14 @@ pub async fn another_cluster_is_refused(factory: &dyn ProducerFactory, target: &
     }
 }
 
-/// Clause 3 of the factory.
+/// Clause 3 of the factory. As far as clients tell their producer ids by then, those differ too (L16).
 pub async fn every_client_is_a_new_one(factory: &dyn ProducerFactory, target: &Target, topic: &str) {
     let clause = Clause::new(FACTORY, 3, "every call makes a new client");
-    let (first, _) = connect(clause, factory, target, topic).await;
-    let (second, _) = connect(clause, factory, target, topic).await;
+    let (first, its) = connect(clause, factory, target, topic).await;
+    let (second, own) = connect(clause, factory, target, topic).await;
     clause.holds(!Arc::ptr_eq(&first, &second), "the same one");
+    let (its, own) = (its.producer_ids.lock().clone(), own.producer_ids.lock().clone());
+    clause.holds(its.is_disjoint(&own), (its, own));
 }
 
 /// Clauses 1 and 2 of the client.
@@ -175,7 +182,31 @@ pub async fn a_purge_leaves_nothing_outstanding(factory: &dyn ProducerFactory, t
     }
 }
 
-/// Every clause, on a topic of the target's cluster that exists and takes records.
+/// Clause 3 of the client, on a topic that nobody else ever writes to. `written` reads the payloads that stand there, once
+/// nothing is under way any more.
+pub async fn a_purge_tells_the_truth(
+    factory: &dyn ProducerFactory,
+    target: &Target,
+    topic: &str,
+    written: impl AsyncFn() -> BTreeSet<Vec<u8>>,
+) {
+    let clause = Clause::new(CLIENT, 3, "`purge` makes every outstanding record fail with its fate");
+    let (client, events) = connect(clause, factory, target, topic).await;
+    offer(clause, &*client, topic, 500).await;
+    blocking(&client, |client| client.purge()).await;
+    let stands = written().await;
+    for (token, reports) in events.reports() {
+        let is_there = stands.contains(token.slot().to_string().as_bytes());
+        let is_true = match &reports[0] {
+            Delivery::Acknowledged { .. } => is_there,
+            Delivery::Failed { fate: DeliveryFate::NotWritten, .. } => !is_there,
+            Delivery::Failed { fate: DeliveryFate::Unknown, .. } => true,
+        };
+        clause.holds(is_true, (token, is_there, &reports[0]));
+    }
+}
+
+/// Every clause that needs nothing but the factory, on a topic of the target's cluster that exists and takes records.
 pub async fn check_all(factory: &dyn ProducerFactory, target: &Target, topic: &str) {
     a_client_has_spoken_with_its_cluster(factory, target, topic).await;
     another_cluster_is_refused(factory, target, topic).await;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use kutover_core::error::ErrorKind;
 use kutover_core::ports::{NewestIds, ProducerIds};
-use kutover_core::words::TopicName;
+use kutover_core::words::{TopicName, TopicPartition};
 
 use super::Clause;
 
@@ -82,6 +82,24 @@ pub async fn who_wrote_is_live(
     clause.holds(live.contains(&writer), (writer, &live));
     let text = clause.refused(ids.live(std::slice::from_ref(missing)).await, ErrorKind::NotFound);
     clause.holds(text.contains(missing.as_str()), text);
+}
+
+/// Clause 4, for clusters that cannot tell who wrote. `empty` is a topic that never held a record; `written` is a partition of
+/// another one that did.
+pub async fn unknown_writers_are_not_nobody(
+    ids: &dyn ProducerIds,
+    empty: &TopicName,
+    written: &TopicPartition,
+) {
+    let clause = Clause::new(
+        PORT,
+        4,
+        "where a cluster cannot tell, only partitions that never held a record count as known to no writer",
+    );
+    let nobody = clause.ok(ids.live(std::slice::from_ref(empty)).await);
+    clause.holds(nobody.is_empty(), nobody);
+    let text = clause.refused(ids.live(std::slice::from_ref(&written.topic)).await, ErrorKind::Unsupported);
+    clause.holds(text.contains(&written.to_string()), text);
 }
 
 /// Every clause that needs nothing but the cluster itself, with all its brokers in service.

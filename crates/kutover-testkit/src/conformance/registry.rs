@@ -1,10 +1,11 @@
 //! [`Registry`], [`MemberLink`] and [`MemberLinks`], on one cluster. Both topics should be new: every function adds to them.
 
+use futures_util::FutureExt as _;
 use kutover_core::error::ErrorKind;
 use kutover_core::messages::{ControlBody, ControlMessage, MemberKind, MemberState};
 use kutover_core::owner::Target;
-use kutover_core::ports::{MemberLink, MemberLinks, Registry};
-use kutover_core::words::{Colour, Generation, Term};
+use kutover_core::ports::{ClusterAdmin, MemberLink, MemberLinks, Registry};
+use kutover_core::words::{CONTROL_TOPIC, Colour, Generation, MEMBERS_TOPIC, Term};
 
 use super::Clause;
 
@@ -52,6 +53,21 @@ pub async fn prepare_is_repeatable(registry: &dyn Registry) {
         clause.ok(registry.prepare().await);
         clause.ok(registry.control().await);
         clause.ok(registry.members().await);
+    }
+}
+
+/// Clause 1: neither can lose what was said to its retention. `admin` is the same cluster's.
+pub async fn both_topics_are_small_and_kept(registry: &dyn Registry, admin: &dyn ClusterAdmin) {
+    let clause = Clause::new(PORT, 1, "`prepare` makes both topics (one partition, compacted)");
+    clause.ok(registry.prepare().await);
+    let topics = clause.ok(admin.topics().await);
+    for name in [CONTROL_TOPIC, MEMBERS_TOPIC] {
+        let found = topics.iter().find(|topic| topic.name.as_str() == name);
+        clause.holds(found.is_some_and(|topic| topic.partitions == 1), (name, found));
+        // Some cannot tell.
+        let configs = found.and_then(|topic| topic.configs.as_ref());
+        let policy = configs.map(|configs| configs.get("cleanup.policy").map(String::as_str));
+        clause.holds(policy.is_none_or(|policy| policy == Some("compact")), (name, policy));
     }
 }
 
@@ -111,11 +127,38 @@ pub async fn a_link_follows_the_control_topic(registry: &dyn Registry, link: &dy
     let term = first.ok(registry.control().await).term;
     let view = link.next_control().await;
     first.holds(view == first.ok(registry.control().await), view);
+    // Cancel-safe: whoever waits for something else too drops this one often.
+    drop(link.next_control().now_or_never());
     now.ok(registry.say(&announcement(term.0, 5_000)).await);
     let view = now.ok(link.control_now().await);
     now.holds(view.target.is_some_and(|target| target.generation == Generation(5_000)), "an older view");
     let view = link.next_control().await;
     first.holds(view.target.is_some_and(|target| target.generation == Generation(5_000)), "no change");
+}
+
+/// Clause 3, and clauses 1 and 3 of the link, which is a new one. `silence` has neither topic be read any more, `speak` undoes it.
+pub async fn what_cannot_be_read_is_an_error(
+    registry: &dyn Registry,
+    link: &dyn MemberLink,
+    (silence, speak): (impl AsyncFnOnce(), impl AsyncFnOnce()),
+) {
+    let clause =
+        Clause::new(PORT, 3, "a topic that cannot be read to its end is an error, never a shorter answer");
+    let waits = Clause::new(LINK, 1, "while the topic cannot be read `next_control` waits");
+    let now = Clause::new(LINK, 3, "`control_now` reads to the end as it stands at the call");
+    clause.ok(registry.prepare().await);
+    silence().await;
+    let view = registry.control().await;
+    clause.holds(view.is_err(), view);
+    let members = registry.members().await;
+    clause.holds(members.is_err(), members);
+    let view = link.control_now().await;
+    now.holds(view.is_err(), view);
+    let view = link.next_control().now_or_never();
+    waits.holds(view.is_none(), view);
+    speak().await;
+    let view = link.next_control().await;
+    waits.holds(view == waits.ok(registry.control().await), view);
 }
 
 /// Clause 4. `spoil` writes a message that makes no sense to the members topic. Nothing can be read there afterwards.

@@ -54,6 +54,10 @@ pub async fn what_does_not_answer_is_an_error(survey: &dyn ClusterSurvey, missin
     if let Ok(configs) = survey.topic_configs(std::slice::from_ref(missing)).await {
         clause.holds(matches!(configs.get(missing), Some(Err(_))), configs);
     }
+    let place = TopicPartition::new(missing.clone(), 0);
+    if let Ok(ages) = survey.ages(&BTreeMap::from([(place.clone(), Offset(0))]), 0).await {
+        clause.holds(matches!(ages.get(&place), Some(Err(_))), ages);
+    }
 }
 
 /// Clause 3, for a cluster that cannot list transactions: a version from before 3.0 with a transaction behind it, or an

@@ -18,7 +18,7 @@ async fn look(survey: &dyn ProducerSurvey, place: &TopicPartition, clause: Claus
     }
 }
 
-/// Clause 1, with partitions that are there and one that is not.
+/// Clause 1, and the end of clause 5, with partitions that are there and one that is not.
 pub async fn every_partition_has_its_answer(
     survey: &dyn ProducerSurvey,
     there: &[TopicPartition],
@@ -30,6 +30,10 @@ pub async fn every_partition_has_its_answer(
     clause.holds(answers.keys().collect::<BTreeSet<_>>() == asked.iter().collect(), &answers);
     clause.holds(there.iter().all(|place| answers[place].is_ok()), &answers);
     clause.holds(answers[missing].is_err(), &answers[missing]);
+    let open = Clause::new(PORT, 5, "a partition that did not answer is an `Err` in its place");
+    let answers = open.ok(survey.open_transactions(&asked).await);
+    open.holds(answers.get(missing).is_some_and(Result::is_err), &answers);
+    open.holds(there.iter().all(|place| answers.get(place).is_some_and(Result::is_ok)), &answers);
 }
 
 /// Clauses 2 and 3. `append` has a producer with an id add one record to the partition, and waits until it is acknowledged.
@@ -47,7 +51,8 @@ pub async fn what_was_acknowledged_shows(
     let before = look(survey, place, clause).await;
     append().await;
     let after = look(survey, place, clause).await;
-    clause.holds(after.end > before.end && sequences(&after) > sequences(&before), (&before, &after));
+    clause.holds(after.end > before.end, (&before, &after));
+    clause.holds(sequences(&after) > sequences(&before), (&before, &after));
     around.holds(after.end_before <= after.end && after.end_before > before.end_before, (&before, &after));
 }
 
@@ -81,7 +86,7 @@ pub async fn an_empty_partition_has_no_last_record(survey: &dyn ProducerSurvey, 
     clause.holds(last.is_empty(), last);
 }
 
-/// Clause 5. `begin` opens a transaction, writes its first record to the partition and gives its offset; `end` ends it,
+/// Clause 5, and of clause 4 that markers are no records. `begin` opens a transaction, writes its first record to the partition and gives its offset; `end` ends it,
 /// markers and all.
 pub async fn an_open_transaction_is_named_until_it_ends<T>(
     survey: &dyn ProducerSurvey,
@@ -108,4 +113,7 @@ pub async fn an_open_transaction_is_named_until_it_ends<T>(
     end(transaction).await;
     let left = open().await;
     clause.holds(left.is_empty(), left);
+    let records = Clause::new(PORT, 4, "markers are not among the `last_records`");
+    let last = records.ok(survey.last_records(place, 1).await);
+    records.holds(matches!(&last[..], [record] if record.offset == since), (since, last));
 }

@@ -145,7 +145,7 @@ impl Place {
     fn proven(&self, on: &Incarnation) -> ProviderResult<()> {
         self.reach(on)?;
         let fenced = self.ground.at(on.colour).fenced;
-        if fenced { Ok(()) } else { Err(error(ErrorKind::Unavailable, "a leader would take a record")) }
+        if fenced { Ok(()) } else { Err(error(ErrorKind::Refused, "a leader would take a record")) }
     }
 
     fn end(&self, colour: Colour) -> Offset {

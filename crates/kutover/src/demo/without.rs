@@ -14,8 +14,9 @@ use kutover_core::words::{Colour, DnsName, Nonce};
 use super::scene::{Outcome, Scene};
 use crate::cli::Strategy;
 use crate::failure::Failure;
+use crate::name_server::point;
 use crate::traffic::{DnsOnlySender, Endpoint, RecipePlan, RecipeSender};
-use crate::wire::point;
+
 use crate::world::{ENDPOINT, World};
 
 /// For how long blue must have taken no record before the recipe's operator believes that everybody has moved.

@@ -10,25 +10,37 @@ use std::time::Duration;
 use kutover_controller::config::{Config, DnsKind, Endpoint};
 use kutover_controller::driver::{ClusterConnector as _, Gate};
 use kutover_controller::survey::{SurveyLinks, SurveyRequest, survey};
-use kutover_core::cutover::Plan;
+use kutover_core::cutover::{Plan, StateName};
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::{ClusterProvisioner, DnsProvider, Item, Published};
 use kutover_core::survey::{Assessment, EndpointSeen, Outcome, assess};
 use kutover_core::words::{Colour, DnsName};
 use kutover_dns::LocalServer;
+use serde::Serialize;
 
 use crate::aws;
 use crate::cli::PlanOptions;
 use crate::command::print_json;
+use crate::drain::progress;
 use crate::failure::Failure;
+use crate::name_server::zone_path;
 use crate::rfc2136;
 use crate::up;
-use crate::wire::{Connector, Hosts, provisioners, zone_path};
+use crate::wire::{Connector, Hosts, provisioners};
 
 /// The exit status of a plan that is refused.
 const REFUSED: u8 = 3;
 /// The exit status if a cluster or the DNS did not answer.
 const UNREACHABLE: u8 = 4;
+
+/// What `plan --json` prints.
+#[derive(Serialize)]
+struct PlanReport<'a> {
+    #[serde(flatten)]
+    assessment: &'a Assessment,
+    /// Where the cutover stands that is not over yet, if there is one.
+    under_way: Option<StateName>,
+}
 
 /// Makes the plan and prints it.
 ///
@@ -41,15 +53,32 @@ pub(crate) async fn run(options: &PlanOptions) -> Result<u8, Failure> {
         gate.watch.time = Duration::from_secs(seconds.into());
     }
     let assessment = make(&config, &gate).await?;
-    let _ = writeln!(std::io::stderr(), "{}", text::render(&assessment));
+    let under_way = under_way(&config).await?;
+    let mut err = std::io::stderr();
+    let _ = writeln!(err, "{}", text::render(&assessment));
+    if let Some(state) = under_way {
+        let _ = writeln!(
+            err,
+            "a cutover is under way, and stands in {state}: `kutover up` goes on with it first"
+        );
+    }
     if options.json {
-        print_json(&assessment)?;
+        print_json(&PlanReport { assessment: &assessment, under_way })?;
     }
     Ok(match assessment.outcome {
         Outcome::Ready => 0,
         Outcome::Refused => REFUSED,
         Outcome::Unreachable => UNREACHABLE,
     })
+}
+
+/// Where a cutover stands that has begun and is not over, as the journal says.
+async fn under_way(config: &Config) -> Result<Option<StateName>, Failure> {
+    let state = progress(config).await?.map(|progress| progress.state.name());
+    Ok(state.filter(|state| {
+        let over = [StateName::Planned, StateName::Complete, StateName::Aborted, StateName::RolledBack];
+        !over.contains(state)
+    }))
 }
 
 /// Looks at the world that a configuration describes, and judges it.

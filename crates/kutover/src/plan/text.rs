@@ -40,6 +40,7 @@ pub(super) fn render(plan: &Assessment) -> String {
     estimates(plan, &mut text);
     list(&mut text, "Not known", plan.unknown.iter().map(|one| format!("{}: {}", one.what, one.reason)));
     asked(&plan.acls_asked, &mut text);
+    list(&mut text, "To be known", plan.notes.iter().cloned());
     list(&mut text, "Waived", plan.waived.iter().map(|one| one.reason.clone()));
     list(&mut text, "Refused over", plan.refusals.iter().map(Refusal::to_string));
     let _ = write!(
