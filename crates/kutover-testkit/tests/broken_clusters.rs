@@ -213,14 +213,14 @@ async fn judge_lag(flaw: LagFlaw) {
     let append = async || {
         inner.produce(&place, StoredRecord::default()).unwrap();
     };
-    lag::ranges_are_read_after_the_call(&source, &place, append).await;
-    lag::no_commit_is_not_zero(&source, &group, &place).await;
     let query = LagQuery {
         groups: [(group.clone(), ["t".into()].into())].into(),
         partitions: vec![place.clone()],
         ..LagQuery::default()
     };
     lag::everything_is_answered_once(&source, &query).await;
+    lag::no_commit_is_not_zero(&source, &group, &place).await;
+    lag::ranges_are_read_after_the_call(&source, &place, append).await;
     let silence = async || inner.set_coordinator(&group, false);
     lag::a_silent_group_is_an_error(&source, &group, &place, silence).await;
 }
