@@ -260,9 +260,14 @@ const WAIVED: &str = "topics = [\"orders\", \"state\", \"audit\"]\nwaive_history
      [clusters.green.scram_users]\nalice = \"never shown\"";
 
 /// What waives it is taken out of [`WAIVED`], or what it is about is put in: nothing else is found, in the same world.
-const ALONE: [(&str, &str, (&str, &str)); 9] = [
+const ALONE: [(&str, &str, (&str, &str)); 10] = [
     ("\"audit\", \"pay\"", "\"pay\"", ("history", "audit")),
-    (", \"pay\", \"_schemas\"", ", \"pay\"", ("schemas", "_schemas")),
+    (", \"pay\", \"_schemas\"", ", \"pay\"", ("history", "_schemas")),
+    (
+        "\"audit\"]\nwaive_history = [\"orders\", \"state\", \"audit\", \"pay\", \"_schemas\"",
+        "\"audit\", \"_schemas\"]\nwaive_history = [\"orders\", \"state\", \"audit\", \"pay\"",
+        ("schemas", "_schemas"),
+    ),
     ("waive_unread = \"*\"", "", ("unread-topic", "audit")),
     ("waive_streams = [\"counts\"]", "", ("streams", "counts")),
     ("waive_groups = [\"billing\"]", "groups = [\"billing\"]", ("retention", "billing")),

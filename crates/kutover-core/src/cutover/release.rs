@@ -27,7 +27,9 @@ impl Progress {
     pub fn release(&self, to: Colour) -> Release {
         match &self.state {
             // `up` was run once more on a cutover that is over, and found nothing to do.
-            State::Planned if self.published.as_ref().is_some_and(|target| target.colour == to) => {
+            State::Planned
+                if self.cutover > 1 && self.published.as_ref().is_some_and(|target| target.colour == to) =>
+            {
                 Release::Free(to)
             }
             State::Planned

@@ -60,7 +60,8 @@ fn asked_anew(observed: &Observed) -> Vec<Violation> {
     for (index, acted) in observed.acts.iter().enumerate() {
         match &acted.act {
             Act::Requested(colour, request) if observed.is_in_force(index) => {
-                if known.insert(request) && !std::mem::take(&mut begins) {
+                let is_new = known.insert(request);
+                if is_new && !std::mem::take(&mut begins) {
                     let at_ms = acted.at_ms;
                     found.push(broken!("a second {colour} was asked for at {at_ms} ms, by {request}"));
                 }
