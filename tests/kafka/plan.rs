@@ -268,7 +268,7 @@ const ALONE: [(&str, &str, (&str, &str)); 10] = [
         "\"audit\", \"_schemas\"]\nwaive_history = [\"orders\", \"state\", \"audit\", \"pay\"",
         ("schemas", "_schemas"),
     ),
-    ("waive_unread = \"*\"", "", ("unread-topic", "audit")),
+    ("waive_unread = \"*\"", "waive_unread = [\"orders\", \"state\"]", ("unread-topic", "audit")),
     ("waive_streams = [\"counts\"]", "", ("streams", "counts")),
     ("waive_groups = [\"billing\"]", "groups = [\"billing\"]", ("retention", "billing")),
     ("waive_transactions = \"*\"", "waive_transactions = [\"ghost\"]", ("transactions", "pay-1")),

@@ -405,10 +405,11 @@ mod tests {
         let published = |(_, published): &(_, kutover_core::ports::Published)| {
             published.owner.as_ref().is_some_and(|owner| owner.target.generation.0 > 1)
         };
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
         while world.witness.observed().taken_back.is_empty() && !world.is_ending() {
             let hidden = world.memory.dns.ever(published);
             world.known().iter().for_each(|known| known.cluster.set_groups_answer(!hidden));
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            looks.tick().await;
         }
         world.known().iter().for_each(|known| known.cluster.set_groups_answer(true));
     }

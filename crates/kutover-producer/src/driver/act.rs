@@ -270,7 +270,7 @@ mod tests {
 
     /// A replay that has become late turns senders away until it ends. One that is refused never does, and what is sent while
     /// the way onward is looked for is to be parked.
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_replay_that_is_given_up_turns_nobody_away() {
         let mut driver = driver();
         driver.begin_replay(LaneId(2), LaneId(1), true);
