@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::process::Command;
+use std::time::Duration;
 
 use aws_sdk_route53::types::{Change, ChangeAction, ChangeBatch, ResourceRecord, ResourceRecordSet, RrType};
-use kutover_aws::Aws;
+use kutover_aws::{Aws, Route53, Route53Options};
+use kutover_core::words::DnsName;
 use kutover_tests::{Planted, command_with_aws};
 
+use crate::name_servers::ZONE;
 use crate::server::{MiniStack, SECRET, ministack};
 
 /// The bucket that journals are kept in.
@@ -38,6 +41,16 @@ impl Account {
         let made = self.route53.create_hosted_zone().name(apex).caller_reference(reference).send().await;
         let zone = made.expect("a hosted zone").hosted_zone.expect("it is told");
         zone.id.trim_start_matches("/hostedzone/").to_owned()
+    }
+
+    /// What stands in hosted zones, as kutover reads it.
+    pub(crate) fn records(&self, zones: &[String]) -> Route53 {
+        let options = Route53Options {
+            gap: Duration::from_millis(5),
+            zone_ids: zones.to_vec(),
+            ..Route53Options::new(DnsName::new(ZONE))
+        };
+        Route53::new(&self.aws, options)
     }
 
     /// Changes a record set past kutover, as a person does.

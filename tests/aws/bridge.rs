@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kutover_aws::{Route53, Route53Options};
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::DnsProvider;
 use kutover_core::words::DnsName;
 
 use crate::account::Account;
-use crate::name_servers::{NameServer, ZONE};
+use crate::name_servers::NameServer;
 use crate::proxy::{Proxy, reply};
 
 /// How often it is looked at: so long a change is on its way.
@@ -53,12 +52,7 @@ impl Bridge {
         });
         let bridge = Self { proxy, progress: Arc::clone(&progress) };
         bridge.refuses(|_| None);
-        let options = Route53Options {
-            gap: Duration::from_millis(5),
-            zone_ids: zones.to_vec(),
-            ..Route53Options::new(DnsName::new(ZONE))
-        };
-        let from = Route53::new(&account.aws, options);
+        let from = account.records(zones);
         let to = to.provider();
         let endpoints: Vec<DnsName> = endpoints.iter().map(|&name| DnsName::new(name)).collect();
         tokio::spawn(async move {

@@ -28,7 +28,9 @@ mod name_servers;
 #[allow(dead_code, reason = "kutover-aws uses the rest")]
 mod proxy;
 mod records;
+mod scene;
 mod secrets;
 #[path = "../../crates/kutover-aws/tests/aws/server.rs"]
 mod server;
+mod stacks;
 mod world;

@@ -1,132 +1,18 @@
 //! Records that others change, or that cannot be changed, in the middle of a cutover: it holds and says why, goes on when
 //! the cause ends, and nothing is lost. On embedded clusters: nothing of this is about Kafka.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_route53::types::RrType;
-use kutover_audit::{Deployment, TOPIC};
 use kutover_core::owner::OwnerRecord;
-use kutover_core::ports::{DnsProvider as _, Published, RecordData};
+use kutover_core::ports::RecordData;
 use kutover_core::words::{Colour, DnsName};
-use kutover_lab::embedded::{EmbeddedCluster, EmbeddedOptions};
-use kutover_producer::{Order, Resolvers};
-use kutover_tests::{Live, LivePlan, Program, existing};
-use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::account::{Account, BUCKET};
-use crate::bridge::{Bridge, is_change};
-use crate::name_servers::{NameServer, ZONE};
+use crate::bridge::is_change;
+use crate::name_servers::ZONE;
 use crate::proxy::reply;
-
-const ENDPOINT: &str = "kafka.orders.test";
-const PARTITIONS: u16 = 3;
-const GROUPS: [&str; 1] = ["billing"];
-const SOME: u64 = 200;
-
-/// Two clusters that exist, an endpoint or two in Route 53, and traffic.
-struct Scene {
-    account: Account,
-    bind: NameServer,
-    bridge: Bridge,
-    zones: Vec<String>,
-    clusters: [Arc<EmbeddedCluster>; 2],
-    directory: TempDir,
-}
-
-impl Scene {
-    /// With an endpoint in each of these zones.
-    async fn open(test: &str, apexes: &[&str]) -> Option<Self> {
-        let account = Account::open(test).await?;
-        let bind = NameServer::start_with(test, &[]).await?;
-        let mut zones = Vec::new();
-        for apex in apexes {
-            zones.push(account.hosted_zone(apex, &format!("{test} {apex}")).await);
-        }
-        let names: Vec<String> = apexes.iter().map(|apex| format!("kafka.{apex}")).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let bridge = Bridge::start(&account, &zones, &names, &bind).await;
-        let blue = EmbeddedCluster::start(EmbeddedOptions::default()).await.expect("blue");
-        let green = EmbeddedCluster::start(EmbeddedOptions::default()).await.expect("green");
-        blue.fake().create_topic(TOPIC, PARTITIONS.into());
-        let directory = tempfile::tempdir().expect("a directory");
-        Some(Self { account, bind, bridge, zones, clusters: [blue, green], directory })
-    }
-
-    /// `key` is the journal's in the bucket.
-    fn configuration(&self, key: &str, apexes: &[&str]) -> PathBuf {
-        let [blue, green] = &self.clusters;
-        let plan = format!(
-            "approve = \"manual\"\nwaive_history = \"*\"\nquiet_window = \"500ms\"\nconverge_deadline = \"20s\"\ngroups = {GROUPS:?}\n"
-        );
-        // Released at the end, which a person approves.
-        let text = existing([blue, green], &plan).replace("remove_old = false", "remove_old = true");
-        let endpoints: Vec<String> =
-            apexes.iter().map(|apex| format!("{{ name = \"kafka.{apex}\", port = 9092 }}")).collect();
-        let route53 = format!("kind = \"route53\"\nzone = \"{ZONE}\"\nzone_ids = {:?}", self.zones);
-        let text = text
-            .replace(&format!("{{ name = \"{ENDPOINT}\", port = 9092 }}"), &endpoints.join(", "))
-            .replace("journal = \"orders.journal\"", &format!("journal = \"s3://{BUCKET}/{key}\""))
-            .replace("[dns]", "[aws]\nregion = \"us-east-1\"\n\n[dns]")
-            .replace("kind = \"local\"\nzone = \"orders.test\"\nlisten = \"127.0.0.1:0\"", &route53);
-        let path = self.directory.path().join("orders.toml");
-        std::fs::write(&path, text).expect("written");
-        path
-    }
-
-    fn up(&self, file: &str) -> Program {
-        Program::start(&mut self.account.program(self.bridge.route53(), &["up", "--json", file]))
-    }
-
-    async fn traffic(&self) -> Live {
-        let places = self.clusters.each_ref().map(|cluster| cluster.bootstrap_servers());
-        let deployment = Deployment {
-            name: "orders".into(),
-            endpoint: ENDPOINT.into(),
-            resolvers: Resolvers::Servers(vec![self.bind.address]),
-            order: Order::Ordered,
-        };
-        let (producers, rate, blue) = (2, 400, places[0].clone());
-        let plan = LivePlan { deployment, producers, rate, groups: &GROUPS, places, partitions: PARTITIONS };
-        Live::start(plan, &blue).await
-    }
-
-    /// A cutover under live traffic, up to where a person is asked whether to switch.
-    async fn before_the_switch(&self, path: &Path) -> (Program, Live) {
-        let mut up = self.up(path.to_str().expect("UTF-8"));
-        up.wait_for("term 1 taken");
-        let mut live = self.traffic().await;
-        up.wait_for("approve redirect");
-        live.goes_on(SOME).await;
-        live.follow(Colour::Green, &self.clusters[1].bootstrap_servers());
-        (up, live)
-    }
-
-    /// Waits for the end of a cutover that is to be complete, and counts.
-    async fn completes(&self, up: &mut Program, live: Live) {
-        let (status, report) = up.end();
-        let told: Value = serde_json::from_str(report.trim())
-            .unwrap_or_else(|error| panic!("no report ({error}):\n{}", up.shown()));
-        assert_eq!((told["outcome"].as_str(), status), (Some("complete"), Some(0)), "{told}");
-        live.goes_on(SOME).await;
-        let counted = live.audit(&told).await;
-        for zero in ["lost", "duplicated", "out_of_order", "returned", "foreign"] {
-            assert_eq!(counted[zero], 0, "{zero}: {counted}");
-        }
-        assert_eq!(counted["accepted"], counted["acknowledged"], "{counted}");
-        assert!(
-            counted["blue"]["records"].as_u64() > Some(0) && counted["green"]["records"].as_u64() > Some(0)
-        );
-        assert_eq!(counted["groups"][0]["missed"], 0, "{counted}");
-    }
-
-    /// What BIND serves at a name.
-    async fn served(&self, name: &str) -> Published {
-        self.bind.provider().read(&DnsName::new(name)).await.expect("BIND answers")
-    }
-}
+use crate::scene::{ENDPOINT, SOME, Scene};
 
 /// Twice by hand: before the switch to somewhere else, and after it back to blue.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -136,7 +22,8 @@ async fn a_record_changed_by_hand_holds_the_cutover_and_loses_nothing() {
     let path = scene.configuration("by-hand.journal", &[ZONE]);
     let zone = scene.zones[0].as_str();
     let to = async |address: &str| scene.account.by_hand(zone, ENDPOINT, RrType::A, 1, address).await;
-    let (mut up, live) = scene.before_the_switch(&path).await;
+    let (mut up, mut live) = scene.begun(&mut scene.up(&path)).await;
+    scene.comes_to_the_switch(&mut up, &mut live).await;
 
     to("10.9.9.9").await;
     up.say("approve redirect");
@@ -161,6 +48,40 @@ async fn a_record_changed_by_hand_holds_the_cutover_and_loses_nothing() {
     assert_eq!((owner.target.generation.0, owner.target.colour), (2, Colour::Green));
 }
 
+/// The owner record becomes another deployment's, in the middle: before the switch, and again before the removal.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_owner_record_holds_the_cutover_and_loses_nothing() {
+    let test = "a_foreign_owner_record_holds_the_cutover_and_loses_nothing";
+    let Some(scene) = Scene::open(test, &[ZONE]).await else { return };
+    let path = scene.configuration("foreign.journal", &[ZONE]);
+    let zone = scene.zones[0].as_str();
+    let writes = async |owner: &OwnerRecord| {
+        let name = OwnerRecord::name_for(&DnsName::new(ENDPOINT));
+        let strings: Vec<String> = owner.to_txt().iter().map(|text| format!("\"{text}\"")).collect();
+        scene.account.by_hand(zone, name.as_str(), RrType::Txt, 1, &strings.join(" ")).await;
+    };
+    let (mut up, mut live) = scene.begun(&mut scene.up(&path)).await;
+    scene.comes_to_the_switch(&mut up, &mut live).await;
+    for (generation, step) in [(1, "redirect"), (2, "removal")] {
+        if step == "removal" {
+            up.wait_for("approve removal");
+        }
+        let ours = scene.owner().await;
+        assert_eq!(ours.target.generation.0, generation, "{step}");
+        let theirs = OwnerRecord { deployment: "payments".into(), ..ours.clone() };
+        writes(&theirs).await;
+        up.say(&format!("approve {step}"));
+        let why = up.wait_for("hold: record of kafka.orders.test");
+        assert!(why.contains("belongs to deployment payments, not orders"), "{step}: {why}");
+        live.goes_on(SOME).await;
+        assert_eq!(scene.owner().await, theirs, "{step}: something was written over it");
+        writes(&ours).await;
+    }
+    scene.completes(&mut up, live).await;
+    let owner = scene.owner().await;
+    assert_eq!((owner.target.generation.0, owner.target.colour, owner.removal), (2, Colour::Green, None));
+}
+
 /// One of two endpoints cannot be switched: a partial switch is a hold that names what is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_endpoints_that_refuses_holds_the_switch_and_loses_nothing() {
@@ -178,7 +99,8 @@ async fn one_of_two_endpoints_that_refuses_holds_the_switch_and_loses_nothing() 
             refused.then(|| reply("403 Forbidden", DENIED))
         }
     });
-    let (mut up, live) = scene.before_the_switch(&path).await;
+    let (mut up, mut live) = scene.begun(&mut scene.up(&path)).await;
+    scene.comes_to_the_switch(&mut up, &mut live).await;
 
     refuses.store(true, Ordering::SeqCst);
     up.say("approve redirect");

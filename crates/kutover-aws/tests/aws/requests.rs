@@ -1,7 +1,10 @@
 //! Which request made a stack: what stands there of another one is no maker's to take away, and a making that failed is told
 //! to whoever asks for it again.
 
+use std::sync::Arc;
+
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
+use kutover_aws::{CloudFormation, StackOptions};
 use kutover_core::error::{ErrorKind, Outcome};
 use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::{Colour, Nonce};
@@ -9,7 +12,7 @@ use kutover_testkit::until;
 
 use crate::proxy::{Deed, Held, Proxy};
 use crate::server::ministack;
-use crate::world::{LIMIT, World};
+use crate::world::{Ids, LIMIT, World};
 
 /// L13: from its beginning on, a stack is that request's alone. Whoever is refused it, and then finds it, made nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,6 +50,55 @@ async fn a_stack_is_the_one_requests_that_made_it() {
     proxy.edit_replies(|reply| reply.replace("kutover:request", "somebody:else"));
     let error = stacks.provision(Colour::Green, &one).await.unwrap_err();
     assert!(error.kind == ErrorKind::Refused && error.reason.contains("does not say for which"), "{error}");
+}
+
+/// Thirty-two makers with a request each, of two deployments that share a name by mistake: one makes it, and each other one is
+/// told whose it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_thirty_two_makers_one_makes_it() {
+    const DEPLOYMENTS: [&str; 2] = ["Race", "Rival"];
+    let Some(server) = ministack("of_thirty_two_makers_one_makes_it").await else { return };
+    let world = World::new(server, "Race").await;
+    let aws = server.aws(None).await;
+    let racers: Vec<_> = (0..32)
+        .map(|number: usize| {
+            let (deployment, request) = (DEPLOYMENTS[number % 2], Nonce::new(format!("maker-{number:02}")));
+            let options = StackOptions { deployment: deployment.into(), ..world.options.clone() };
+            let stacks = CloudFormation::new(&aws, options, Arc::new(Ids));
+            tokio::spawn(async move {
+                let made = stacks.provision(Colour::Green, &request).await;
+                (deployment, request, made)
+            })
+        })
+        .collect();
+    let (mut winners, mut losers) = (Vec::new(), Vec::new());
+    for racer in racers {
+        match racer.await.unwrap() {
+            (deployment, request, Ok(made)) => winners.push((deployment, request, made)),
+            (deployment, request, Err(error)) => losers.push((deployment, request, error)),
+        }
+    }
+    let [(owner, winner, made)] = &winners[..] else { panic!("{winners:?} won") };
+    assert_eq!(losers.len(), 31);
+    for (deployment, request, error) in &losers {
+        assert_eq!((error.kind, error.outcome), (ErrorKind::Refused, Outcome::NotDone), "{error}");
+        let whose = match deployment == owner {
+            true => format!("{} was made for request {winner}, not for {request}", made.id),
+            false => format!("{} belongs to deployment {owner}", made.id),
+        };
+        assert!(error.reason.contains(&whose), "{request} of {deployment}: {error}, and not: {whose}");
+    }
+    // Also by the account's own word there is one, and it is the winner's.
+    let listed = world.client.describe_stacks().send().await.unwrap().stacks.unwrap();
+    let [stack] = &listed.iter().filter(|stack| stack.stack_name() == Some("RaceB")).collect::<Vec<_>>()[..]
+    else {
+        panic!("not one stack of that name: {listed:?}")
+    };
+    let tag = |key: &str| stack.tags().iter().find(|tag| tag.key() == Some(key)).and_then(|tag| tag.value());
+    assert_eq!(
+        (stack.stack_id(), tag("kutover:deployment"), tag("kutover:request")),
+        (Some(made.id.as_str()), Some(*owner), Some(winner.as_str()))
+    );
 }
 
 /// A call that was given up on before it could say why a making failed: the next one says it, and makes no second one. What
