@@ -32,8 +32,8 @@ impl Progress {
             {
                 Release::Free(to)
             }
-            State::Planned
-            | State::Provisioning
+            State::Planned => Release::NotYet(NOT_BEGUN),
+            State::Provisioning
             | State::Verifying(..)
             | State::Preparing(..)
             | State::Ready(_)
