@@ -255,8 +255,8 @@ const REFUSED: [(&str, &str); 14] = [
 ];
 
 /// A plan that is waived in every point, on the topics without the hanging transaction.
-const WAIVED: &str = "topics = [\"orders\", \"state\", \"audit\"]\nwaive_history = [\"orders\", \"state\", \"audit\", \"pay\", \
-     \"_schemas\", \"counts-store-changelog\"]\nwaive_unread = \"*\"\nwaive_streams = [\"counts\"]\nwaive_groups = [\"billing\"]\nwaive_transactions = \"*\"\n\
+const WAIVED: &str = "waive_streams = [\"counts\"]\ntopics = [\"orders\", \"state\", \"audit\"]\nwaive_history = [\"orders\", \"state\", \"audit\", \"pay\", \
+     \"_schemas\", \"counts-store-changelog\"]\nwaive_unread = \"*\"\nwaive_groups = [\"billing\"]\nwaive_transactions = \"*\"\n\
      [clusters.green.scram_users]\nalice = \"never shown\"";
 
 /// What waives it is taken out of [`WAIVED`], or what it is about is put in: nothing else is found, in the same world.
@@ -269,8 +269,12 @@ const ALONE: [(&str, &str, (&str, &str)); 10] = [
         ("schemas", "_schemas"),
     ),
     ("waive_unread = \"*\"", "waive_unread = [\"orders\", \"state\"]", ("unread-topic", "audit")),
-    ("waive_streams = [\"counts\"]", "", ("streams", "counts")),
-    ("waive_groups = [\"billing\"]", "groups = [\"billing\"]", ("retention", "billing")),
+    (
+        "waive_streams = [\"counts\"]\ntopics = [",
+        "topics = [\"counts-store-changelog\", ",
+        ("streams", "counts"),
+    ),
+    ("waive_groups = [\"billing\"]", "", ("retention", "billing")),
     ("waive_transactions = \"*\"", "waive_transactions = [\"ghost\"]", ("transactions", "pay-1")),
     ("alice = \"never shown\"", "", ("scram-user", "alice")),
     ("topics = [", "topics = [\"pay\", ", ("hanging-transaction", "topic pay, partition 1")),
