@@ -66,12 +66,15 @@ async fn each_field() {
     assert_eq!(world.plan(&ready), (BTreeSet::new(), Some(0)));
     for (field, instead, code, subject) in [
         ("fence = \"waived\"", "", "fence", "fence"),
-        ("remove_old = false", "waive_unread = \"*\"", "unknown-groups", "groups"),
+        (
+            "remove_old = false",
+            "approve = \"manual\"\nwaive_unread = \"*\"\nwaive_history = \"*\"",
+            "unknown-groups",
+            "groups",
+        ),
         ("waive_retention = \"*\"", "", "retention", "orders"),
-        ("waive_transactions = \"*\"", "", "transactions", "transactions"),
         ("waive_auto_create = true", "", "access", "auto.create.topics.enable"),
         ("[plan]", "[plan]\ntopics = [\"missing\"]", "nothing-moves", "plan"),
-        ("[plan]", "[plan]\ngroups = [\"billing\"]", "unknown-group", "billing"),
     ] {
         assert!(ready.contains(field), "{field}");
         world.refused(&ready.replacen(field, instead, 1), code, subject);
@@ -81,8 +84,8 @@ async fn each_field() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_cluster_behind_both_colours() {
     let world = World::start().await;
-    let text = existing([&world.blue, &world.blue], "");
-    world.refused(&text, "same-cluster", world.blue.cluster_id().as_str());
+    world.green.set_cluster_id(&world.blue.cluster_id());
+    world.refused(&world.text(), "same-cluster", world.blue.cluster_id().as_str());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -93,26 +96,14 @@ async fn a_topic_with_more_partitions_on_the_new_cluster() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_advertised_address_that_nobody_listens_on() {
-    let world = World::start().await;
-    let text = world.text();
-    world.blue.fake().with_state(|state| {
-        let mut dead = state.brokers[0].clone();
-        (dead.node_id, dead.port) = (99, 1);
-        state.brokers.push(dead);
-    });
-    world.refused(&text, "unreachable-broker", "127.0.0.1:1");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connect_workers_that_do_not_answer() {
     let world = World::start().await;
-    let workers = |colour| {
+    let workers = |colour, port| {
         format!(
-            "\n[clusters.{colour}.connect]\nurl = \"http://127.0.0.1:1\"\ntopics = [\"connect-offsets\"]\n"
+            "\n[clusters.{colour}.connect]\nurl = \"http://127.0.0.1:{port}\"\ntopics = [\"connect-offsets\"]\n"
         )
     };
-    let text = world.text() + &workers("blue") + &workers("green");
+    let text = world.text() + &workers("blue", 1) + &workers("green", 2);
     let both = ["blue", "green"].map(|colour| ("connect".to_owned(), format!("workers of {colour}")));
     assert_eq!(world.plan(&text), (both.into(), Some(3)));
 }
@@ -125,5 +116,9 @@ async fn another_cluster_than_the_one_that_is_published() {
     assert_eq!(up.status, Some(0), "{}", up.stderr);
     let stranger = cluster().await;
     stranger.fake().create_topic("orders", 2);
-    world.refused(&existing([&world.blue, &stranger], ""), "wrong-cluster", "kafka.orders.test");
+    world.refused(
+        &existing([&world.blue, &stranger], "to = \"blue\"\n"),
+        "wrong-cluster",
+        "kafka.orders.test",
+    );
 }
