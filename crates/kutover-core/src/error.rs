@@ -32,6 +32,13 @@ pub enum ErrorKind {
     Refused,
 }
 
+impl ErrorKind {
+    /// Whether it says that nothing answered, or not as it should just now: all that is known of who may be dead.
+    pub fn is_silence(self) -> bool {
+        matches!(self, ErrorKind::Unreachable | ErrorKind::Unavailable)
+    }
+}
+
 /// Whether asking again can help.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

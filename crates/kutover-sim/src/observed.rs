@@ -373,6 +373,17 @@ impl Observed {
         appended
     }
 
+    /// Of which groups, and where, commits had expired by an instant, with the cluster that forgot them.
+    pub fn expired(&self, until_ms: u64) -> impl Iterator<Item = (&ClusterId, &GroupId, &TopicPartition)> {
+        let acts = self.acts.iter().filter(move |acted| acted.at_ms <= until_ms);
+        let expired = acts.filter_map(|acted| match &acted.act {
+            Act::OffsetsExpired(cluster, expired) => Some((cluster, expired)),
+            _ => None,
+        });
+        expired
+            .flat_map(|(cluster, expired)| expired.iter().map(move |(group, place)| (cluster, group, place)))
+    }
+
     /// The first offsets that retention had left by an instant, wherever it had deleted anything.
     pub fn retained(&self, until_ms: u64) -> BTreeMap<(&ClusterId, &TopicPartition), Offset> {
         let acts = self.acts.iter().filter(|acted| acted.at_ms <= until_ms);

@@ -26,9 +26,7 @@ impl World {
         let body = ControlBody::Intent { intent: Some(intent.clone()) };
         self.say(term, std::slice::from_ref(on), body.clone()).await?;
         match self.tell_other(also, claim, body, term).await {
-            Err(error) if !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable) => {
-                Err(error)
-            }
+            Err(error) if !error.kind.is_silence() => Err(error),
             _ => Ok(Answer::Done),
         }
     }

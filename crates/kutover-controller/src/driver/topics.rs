@@ -269,5 +269,5 @@ async fn match_access(
 
 /// Why a cluster does not answer, if that is what an error says.
 fn silent(error: &ProviderError) -> Option<String> {
-    matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable).then(|| error.to_string())
+    error.kind.is_silence().then(|| error.to_string())
 }

@@ -10,7 +10,7 @@ use super::{
     Stop,
 };
 use crate::chain::ClosedBy;
-use crate::error::{ErrorKind, ProviderError};
+use crate::error::ProviderError;
 use crate::ports::Incarnation;
 use crate::words::Millis;
 
@@ -58,7 +58,7 @@ impl Cutover {
     pub(super) fn abandons(&mut self, now: Millis, error: &ProviderError) -> bool {
         let Some(redirected) = self.abandoning().filter(|_| self.boot == Boot::Running) else { return false };
         let old = &redirected.prepared.verified.old.incarnation;
-        if !matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable) {
+        if !error.kind.is_silence() {
             self.stop(it_answers(old));
             return true;
         }
@@ -89,6 +89,7 @@ mod tests {
     use super::super::{Plan, Record};
     use super::*;
     use crate::chain::SegmentEnd;
+    use crate::error::ErrorKind;
     use crate::words::Colour;
 
     /// The journal of a cutover that came this far.

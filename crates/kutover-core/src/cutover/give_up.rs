@@ -5,15 +5,10 @@ use super::{Boot, Cutover, Event, Fencing, Next, State};
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::Millis;
 
-/// Whether an error says that nothing answered, or not as it should just now.
-fn is_silence(kind: ErrorKind) -> bool {
-    matches!(kind, ErrorKind::Unreachable | ErrorKind::Unavailable)
-}
-
 impl Cutover {
     /// Whether it is asked if the cluster that is left answers at all, and an error of this kind says that it does.
     pub(super) fn is_answer(&self, kind: ErrorKind) -> bool {
-        self.boot == Boot::Running && self.progress.state.asks() && !is_silence(kind)
+        self.boot == Boot::Running && self.progress.state.asks() && !kind.is_silence()
     }
 
     /// The cluster that is left answers, and yet a step fails there: a leader is away. Another one is elected once the
@@ -80,7 +75,7 @@ impl Cutover {
             return;
         }
         let over = self.tried_for(now) >= self.plan.timings.barrier_ms;
-        if !is_silence(error.kind) {
+        if !error.kind.is_silence() {
             return self.refused_back(now, way, step, over, error);
         }
         match step {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::controls::{Control, without};
 use crate::decisions::raise::{self, Raised};
-use crate::error::{ErrorKind, ProviderError};
+use crate::error::ProviderError;
 use crate::ports::{TopicConfigs, TopicDescription};
 use crate::words::Millis;
 
@@ -160,9 +160,8 @@ impl Cutover {
 
     /// A cluster that nobody belongs to any more, and that does not answer for too long, keeps what was raised there.
     pub(super) fn give_up_restoring(&mut self, now: Millis, error: &ProviderError) {
-        let silent = matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable);
         let since = self.hold.as_ref().map_or(now, |hold| hold.since);
-        if self.stopped || !silent || now.since(since) < self.plan.timings.barrier_ms {
+        if self.stopped || !error.kind.is_silence() || now.since(since) < self.plan.timings.barrier_ms {
             return;
         }
         let Some(raised) = self.next_to_restore().filter(|raised| !self.serves(raised)) else { return };

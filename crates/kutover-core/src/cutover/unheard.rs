@@ -3,7 +3,7 @@
 
 use super::{Boot, Cutover, Event, Isolation, Rollback, State};
 use crate::chain::ClosedBy;
-use crate::error::{ErrorKind, ProviderError};
+use crate::error::ProviderError;
 use crate::words::Millis;
 
 impl Cutover {
@@ -30,7 +30,6 @@ impl Cutover {
     /// What follows a step that only hears who has moved. Without a fence nothing but its word keeps a producer from being
     /// shut out of where it still writes.
     fn without_receipts(&self, error: &ProviderError) -> Option<State> {
-        let silent = matches!(error.kind, ErrorKind::Unreachable | ErrorKind::Unavailable);
         match &self.progress.state {
             _ if self.boot != Boot::Running || self.abandoning().is_some() => None,
             State::Converging(redirected) => Some(self.after_converging(redirected)),
@@ -41,7 +40,7 @@ impl Cutover {
                 Some(State::Isolating(closed.clone(), Isolation::Isolate))
             }
             // One that is silent is asked whether it answers at all.
-            State::RollingBack(way, Rollback::Converge) if !silent => {
+            State::RollingBack(way, Rollback::Converge) if !error.kind.is_silence() => {
                 Some(State::RollingBack(way.clone(), way.after_convergence()))
             }
             _ => None,
@@ -54,6 +53,7 @@ mod tests {
     use super::super::fixtures::*;
     use super::super::{Answer, Command, FencePolicy, Plan, StateName, Stop};
     use super::*;
+    use crate::error::ErrorKind;
     use crate::words::Colour;
 
     /// A world in which what members say cannot be read: a newer library has written there.

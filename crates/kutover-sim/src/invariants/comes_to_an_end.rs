@@ -2,7 +2,7 @@
 //! what is really amiss; and no machine breaks a promise of its own.
 
 use super::{Violation, broken};
-use crate::observed::{Act, Observed, TakenBack};
+use crate::observed::{Observed, TakenBack};
 
 pub(super) const NAME: &str = "comes_to_an_end";
 
@@ -31,12 +31,8 @@ fn goes_on(observed: &Observed, held: &TakenBack) -> bool {
 /// Nor does it bring back commits that a cluster has forgotten of a group which is not there any more: a person says whether it
 /// had read everything.
 fn forgotten(observed: &Observed, held: &TakenBack) -> bool {
-    let before = observed.acts.iter().filter(|acted| acted.at_ms <= held.at_ms);
-    let expired = before.filter_map(|acted| match &acted.act {
-        Act::OffsetsExpired(_, expired) => Some(expired),
-        _ => None,
-    });
-    expired.flatten().any(|(group, place)| held.why.contains(&format!("group {group}, {place}: no commit")))
+    let named = |group, place| held.why.contains(&format!("group {group}, {place}: no commit"));
+    observed.expired(held.at_ms).any(|(_, group, place)| named(group, place))
 }
 
 #[cfg(test)]
@@ -48,6 +44,7 @@ mod tests {
 
     use super::super::fixtures::{acted, append, ours};
     use super::*;
+    use crate::observed::Act;
 
     #[test]
     fn what_is_stuck_or_broken_is_reported() {

@@ -81,7 +81,11 @@ fn unread_of(
 ) -> Vec<String> {
     let mut missed = Vec::new();
     let (appended, retained) = (observed.appended(cluster, at_ms), observed.retained(at_ms));
-    let expired = expired(observed, cluster, at_ms);
+    let expired: BTreeSet<_> = observed
+        .expired(at_ms)
+        .filter(|(of, ..)| *of == cluster)
+        .map(|(_, group, place)| (group.as_str(), place))
+        .collect();
     for group in &observed.groups {
         let begun = group.begun(at_ms);
         let mut read: BTreeMap<&TopicPartition, Offset> = BTreeMap::new();
@@ -122,20 +126,6 @@ fn unread_of(
         }
     }
     missed
-}
-
-/// Of which groups, and where, a commit had expired by an instant.
-fn expired<'a>(
-    observed: &'a Observed,
-    cluster: &ClusterId,
-    at_ms: u64,
-) -> BTreeSet<(&'a str, &'a TopicPartition)> {
-    let acts = observed.acts.iter().filter(|acted| acted.at_ms <= at_ms);
-    let of_it = acts.filter_map(|acted| match &acted.act {
-        Act::OffsetsExpired(of, expired) if of == cluster => Some(expired),
-        _ => None,
-    });
-    of_it.flatten().map(|(group, place)| (group.as_str(), place)).collect()
 }
 
 #[cfg(test)]
