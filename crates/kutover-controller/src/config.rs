@@ -54,7 +54,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kutover_core::decisions::separation::Room;
-use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId, IncarnationId, TopicName};
+use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId, IncarnationId, InstanceName, TopicName};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -237,6 +237,10 @@ pub struct Plan {
     /// `_schemas` nor topics that do not move.
     #[schemars(schema_with = "schema::selection")]
     pub waive_history: TopicSelection,
+    /// Producers (`BlueGreenProducer`), by instance name, that are gone for good without having said so: nobody waits for them to
+    /// move. What such a one still wrote, the fence refuses. Default: none.
+    #[schemars(with = "BTreeSet<String>")]
+    pub waive_members: BTreeSet<InstanceName>,
     /// Topics that may have been deleted on the old cluster after the switch: one that was is out of the cutover, with what
     /// nobody has read of it. Default: none.
     #[schemars(with = "BTreeSet<String>")]
@@ -332,6 +336,7 @@ impl Default for Plan {
             separation_head_room: Room::default().head_room,
             separation_limit: Room::default().most,
             waive_history: TopicSelection::none(),
+            waive_members: BTreeSet::new(),
             waive_deleted: BTreeSet::new(),
             waive_replicas: TopicSelection::none(),
             waive_streams: NameSelection::none(),

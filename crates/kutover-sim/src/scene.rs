@@ -244,6 +244,7 @@ fn plan(dice: &mut SmallRng, groups: &[GroupScene], waived: bool) -> Plan {
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
         waived_deleted: [].into(),
+        waived_members: [].into(),
         waived_replicas: Topics::none(),
         raised_retention: Topics::none(),
         fence: if waived { FencePolicy::Waived } else { FencePolicy::Required },

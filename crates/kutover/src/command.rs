@@ -16,6 +16,7 @@ use crate::cli::{DemoOptions, DrainOptions, UpOptions};
 use crate::demo as demonstration;
 use crate::failure::Failure;
 use crate::name_server::zone_path;
+use crate::news::News;
 use crate::report::TimelineEntry;
 use crate::ui::Ui;
 use crate::up as cutover;
@@ -66,7 +67,7 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
     let mut served = Some(Arc::clone(&hosts.listens));
     let (say, words) = mpsc::unbounded_channel();
     let mut timeline = Vec::new();
-    let mut state = StateName::Planned;
+    let (mut state, mut news) = (StateName::Planned, News::default());
     let teller = Arc::clone(&ui);
     listen(say, Arc::clone(&ui));
     let finished = cutover::run(&options.file, &mut hosts, options.again, words, |event| {
@@ -76,6 +77,9 @@ pub(crate) async fn up(options: UpOptions) -> Result<bool, Failure> {
             teller.line(&format!(
                 "the zone {zone} is served on {at} while this runs; what is published is kept in {kept}"
             ));
+        }
+        if !news.is(&event, teller.at_ms()) {
+            return;
         }
         tell(&teller, &mut state, &event);
         timeline.push(TimelineEntry {

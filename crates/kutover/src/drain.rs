@@ -9,7 +9,7 @@ use kutover_admin::KafkaAdmin;
 use kutover_controller::config::Config;
 use kutover_controller::driver::observe;
 use kutover_core::cutover::{Progress, Record};
-use kutover_core::drain::{DrainTable, ReadOut, Required, Row, table};
+use kutover_core::drain::{DrainTable, Required, Row, table};
 use kutover_core::ports::{ClusterAdmin as _, GroupListing, Incarnation, LagQuery};
 use kutover_core::survey::partitions;
 use kutover_core::words::{ClusterId, Colour};
@@ -105,9 +105,8 @@ pub(crate) async fn required(
     let topics = admin.topics().await.map_err(anyhow::Error::from)?;
     let moving = plan.moving(&topics);
     let mut required = journalled(config, there).await?.unwrap_or_else(|| Required {
-        groups: BTreeMap::new(),
         partitions: partitions(&moving).into_iter().map(|place| (place, None)).collect(),
-        read_out: ReadOut::default(),
+        ..Required::default()
     });
     let listing = admin.groups().await.map_err(anyhow::Error::from)?;
     let (listed, complete) = match listing {

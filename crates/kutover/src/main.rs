@@ -15,6 +15,7 @@ mod drain;
 mod failure;
 mod journal;
 mod name_server;
+mod news;
 mod plan;
 mod provision;
 mod report;

@@ -324,3 +324,34 @@ fn a_cluster_that_does_not_list_its_groups_is_left() {
         assert_eq!(world.events.iter().filter(|event| told(event)).count(), 1, "{kind:?}");
     }
 }
+
+/// G5: green is fenced, and its control topic takes no word of kutover's any more. Producers are led home all the same, no later
+/// than a barrier may take, and green is read to its end.
+#[test]
+fn a_cluster_that_refuses_to_be_told_keeps_nobody_behind_its_fence() {
+    for refused in ["write the chain", "announce the target"] {
+        let begun = number("observe the drain");
+        let mut world = World::new(plan(), vec![]).but(move |command, n| match command {
+            Command::WriteChain { on, .. } | Command::Announce { on, .. }
+                if n > begun
+                    && command.name() == refused
+                    && on.iter().any(|one| one.colour == Colour::Green) =>
+            {
+                Some(Err(failure(ErrorKind::NotAuthorised)))
+            }
+            _ => None,
+        });
+        let barrier = world.machine.plan.timings.barrier_ms;
+        world.rollback = Some(begun);
+        let (stop, world) = world.run();
+        assert!(matches!(stop, Stop::RolledBack(_)), "{refused}: {stop:?}");
+        let at = |name| begun + world.commands[begun..].iter().position(|one| *one == name).unwrap();
+        let stalled = world.begun[at("publish the target")].since(world.begun[at("prove the fence")]);
+        assert!(stalled < 3 * barrier, "{refused}: {stalled} ms");
+        let told = |event: &&Event| event.to_string().starts_with("green does not take what it is told");
+        assert_eq!(world.events.iter().filter(told).count(), 1, "{refused}");
+        let left = &world.machine.progress().chain.segments(&place(0))[1];
+        assert_eq!(left.end, SegmentEnd::Closed { end: Offset(100), by: ClosedBy::Fence }, "{refused}");
+        assert!(world.commands[begun + 1..].contains(&"observe the drain"), "{refused}");
+    }
+}

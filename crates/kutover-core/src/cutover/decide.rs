@@ -10,7 +10,7 @@ use crate::drain::{Observation, ReadOut, Required};
 use crate::messages::{MemberKind, MemberState};
 use crate::owner::Target;
 use crate::ports::{ClusterIdentity, Incarnation, PartitionEnd, TopicDescription};
-use crate::words::{ClusterId, Generation, GroupId, Offset, TopicName, TopicPartition};
+use crate::words::{ClusterId, Generation, GroupId, InstanceName, Offset, TopicName, TopicPartition};
 
 /// Two names for one cluster, or brokers in common, mean that a switch would move nobody, or move them in a circle (L5).
 pub(crate) fn distinct(old: &ClusterIdentity, new: &ClusterIdentity) -> Result<(), String> {
@@ -272,6 +272,11 @@ pub(super) fn closed_records(chain: &Chain, generation: Generation, verified: &V
 pub(super) fn required(chain: &Chain, left: Generation, prepared: &Prepared, read_out: &ReadOut) -> Required {
     let places = prepared.verified.partitions();
     let ends = chain.closed_ends(left, &places).unwrap_or_default();
+    let start = |place: &TopicPartition| {
+        let segment = chain.segments(place).iter().find(|segment| segment.generation == left)?;
+        Some((place.clone(), segment.start))
+    };
+    let starts = places.iter().filter_map(start).collect();
     Required {
         groups: prepared.must_read(),
         partitions: places
@@ -281,6 +286,7 @@ pub(super) fn required(chain: &Chain, left: Generation, prepared: &Prepared, rea
                 (place, end)
             })
             .collect(),
+        starts,
         read_out: read_out.clone(),
     }
 }
@@ -315,13 +321,22 @@ fn newest(by_cluster: &[Vec<MemberState>]) -> BTreeMap<String, &MemberState> {
     newest
 }
 
-/// How many producers say that they have moved, of how many, and who has not.
-pub(super) fn convergence(by_cluster: &[Vec<MemberState>], target: &Target) -> (usize, usize, Vec<String>) {
+/// How many producers say that they have moved, of how many, and who has not, but for those that nobody waits for.
+pub(super) fn convergence(
+    by_cluster: &[Vec<MemberState>],
+    target: &Target,
+    waived: &BTreeSet<InstanceName>,
+) -> (usize, usize, Vec<String>) {
     let newest = newest(by_cluster);
-    let (moved, waiting): (Vec<&MemberState>, Vec<&MemberState>) = newest
+    let (moved, mut waiting): (Vec<&MemberState>, Vec<&MemberState>) = newest
         .values()
         .partition(|member| member.generation >= target.generation && member.cluster_id == target.cluster_id);
-    (moved.len(), newest.len(), waiting.iter().map(|member| member.instance.to_string()).collect())
+    waiting.retain(|member| !waived.contains(&member.instance));
+    (
+        moved.len(),
+        moved.len() + waiting.len(),
+        waiting.iter().map(|member| member.instance.to_string()).collect(),
+    )
 }
 
 /// Producers whose newest word says that they are elsewhere than on the cluster where they belong: key and heartbeat.

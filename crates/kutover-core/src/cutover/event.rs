@@ -249,7 +249,12 @@ impl fmt::Display for Event {
                 write!(f, "{moved} of {of} producers moved")
             }
             Event::Moved { moved, of, waiting } => {
-                write!(f, "{moved} of {of} producers moved, waiting for {}", waiting.join(", "))
+                let names = waiting.join(", ");
+                write!(
+                    f,
+                    "{moved} of {of} producers moved, waiting for {names} (one that is gone for good is not waited for if \
+                     plan.waive_members names it)"
+                )
             }
             Event::Stragglers { writing, more, silent, unanswered } => {
                 f.write_str("still writing to the old cluster: ")?;

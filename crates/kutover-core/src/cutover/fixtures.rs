@@ -20,6 +20,7 @@ pub(super) fn plan() -> Plan {
         topics: Topics::All,
         groups: [(GroupId::new("billing"), None)].into(),
         waived_groups: BTreeSet::new(),
+        waived_members: BTreeSet::new(),
         waived_history: Topics::All,
         waived_deleted: BTreeSet::new(),
         waived_replicas: Topics::none(),

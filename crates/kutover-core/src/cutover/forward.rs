@@ -151,7 +151,8 @@ impl Cutover {
         match cause {
             Cause::Enter => Next::Run(Command::ReadMembers { on: redirected.prepared.verified.both() }),
             Cause::Answer(Answer::Members { by_cluster }) => {
-                let (moved, of, waiting) = decide::convergence(&by_cluster, &redirected.target);
+                let (moved, of, waiting) =
+                    decide::convergence(&by_cluster, &redirected.target, &self.plan.waived_members);
                 self.watch.all_moved = waiting.is_empty();
                 self.notify(Event::Moved { moved, of, waiting });
                 self.watch.heard(moved, &by_cluster, &redirected);

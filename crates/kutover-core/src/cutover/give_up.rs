@@ -1,7 +1,8 @@
 //! What becomes of a way back when the cluster that is left does not answer, or answers and does not do what is asked.
 
 use super::way_back::{Barrier, Rollback, WayBack};
-use super::{Boot, Cutover, Event, Fencing, Next, State};
+use super::{Boot, Cutover, Event, Fencing, Next, Retirement, State};
+use crate::chain::ClosedBy;
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::Millis;
 
@@ -51,6 +52,11 @@ impl Cutover {
         match &mut self.progress.state {
             State::Fencing(_, step @ Fencing::Prove) => *step = Fencing::Raise,
             State::RollingBack(_, step @ Rollback::Prove) => *step = Rollback::Raise,
+            State::Retiring(closed, false, step @ (Retirement::Keep | Retirement::Prove))
+                if closed.by == ClosedBy::Fence =>
+            {
+                *step = Retirement::FenceAgain(*step == Retirement::Keep);
+            }
             _ => return false,
         }
         true
@@ -104,11 +110,24 @@ impl Cutover {
         let next = match step {
             Rollback::GroupsAway => self.without_listing(way, &error.to_string()),
             Rollback::Raise | Rollback::Prove if over => self.unproven(way),
+            Rollback::Chain | Rollback::Announce if over && !way.mute => self.unsaid(way, step, error),
             _ => return,
         };
         if let Next::Goto(onwards) = next {
             self.goto(now, onwards);
         }
+    }
+
+    /// The cluster that is left does not take kutover's word, and its fence stands: nobody is kept from going home for that.
+    fn unsaid(&mut self, mut way: WayBack, step: Rollback, error: &ProviderError) -> Next {
+        let colour = way.away().colour;
+        let text = format!(
+            "{colour} does not take what it is told, and is told nothing more: producers there learn of the way back from DNS \
+             alone ({error})"
+        );
+        self.notify(Event::Note { text });
+        way.mute = true;
+        Next::Goto(State::RollingBack(way, step))
     }
 
     fn give_up(&mut self, now: Millis, way: WayBack, failed: Rollback, error: &ProviderError) {

@@ -28,7 +28,8 @@ impl State {
             State::Fencing(redirected, Fencing::Raise | Fencing::Prove | Fencing::Quiet(_)) => {
                 Some(redirected)
             }
-            State::Draining(closed) | State::Retiring(closed, _, Retirement::Keep | Retirement::Prove) => {
+            State::Draining(closed)
+            | State::Retiring(closed, _, Retirement::Keep | Retirement::Prove | Retirement::FenceAgain(_)) => {
                 Some(&mut closed.redirected)
             }
             _ => None,

@@ -288,3 +288,40 @@ fn an_abort_is_not_stuck_on_a_kept_cluster_that_was_opened_and_died() {
     let told = |event: &Event| event.to_string().contains("blue was opened again and is not fenced");
     assert!(world.events.iter().any(told), "{:?}", world.events);
 }
+
+/// L8, L12: somebody takes the fence away after the drain. It is raised again before anything is proven on it, where the old
+/// cluster is removed as where it stays.
+#[test]
+fn a_fence_that_went_after_the_drain_is_raised_again() {
+    for remove_old in [true, false] {
+        let stands = Cell::new(true);
+        let mut taken = false;
+        let world = World::new(Plan { remove_old, ..plan() }, vec![]).but(|command, _| match command {
+            Command::Isolate { .. } => Some(Ok(Answer::Isolated { shut_out: false })),
+            Command::RaiseFence { .. } => {
+                stands.set(true);
+                None
+            }
+            Command::Reprove { fence_too: true, .. } => {
+                stands.set(stands.get() && std::mem::replace(&mut taken, true));
+                (!stands.get()).then(|| Err(failure(ErrorKind::Refused)))
+            }
+            _ => None,
+        });
+        let (stop, world) = world.run();
+        assert_eq!(stop, Stop::Complete, "{remove_old}");
+        assert!(stands.get());
+        assert_eq!(world.holds(), ["test: made to fail"], "{remove_old}: {:?}", world.commands);
+    }
+    // One that is refused over and over ends as a hold does.
+    let mut plan = plan();
+    plan.timings.hold_limit_ms = Some(5_000);
+    let (stop, _) = World::new(plan, vec![])
+        .but(|command, _| match command {
+            Command::Isolate { .. } => Some(Ok(Answer::Isolated { shut_out: false })),
+            Command::Reprove { .. } => Some(Err(failure(ErrorKind::Refused))),
+            _ => None,
+        })
+        .run();
+    assert!(matches!(stop, Stop::Held(_)), "{stop:?}");
+}

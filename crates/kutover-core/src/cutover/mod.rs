@@ -435,7 +435,7 @@ impl Cutover {
         if news {
             self.notify(Event::Hold { state, reason: reason.clone() });
         }
-        self.wake = Some(now.plus(self.plan.timings.retry_ms.saturating_mul(factor)));
+        self.wake = Some(self.in_time(now, now.plus(self.plan.timings.retry_ms.saturating_mul(factor))));
         if self.plan.timings.hold_limit_ms.is_some_and(|limit| now.since(since) >= limit) {
             match self.progress.state.undo(&reason) {
                 Some(_) if self.boot == Boot::Running => self.ask_abort(now, &reason),
@@ -455,7 +455,7 @@ impl Cutover {
 
     fn held_for(&mut self, now: Millis, reason: String, ms: u64) {
         self.held(now, reason);
-        self.wake = self.wake.map(|wake| wake.max(now.plus(ms)));
+        self.wake = self.wake.map(|wake| self.in_time(now, wake.max(now.plus(ms))));
     }
 
     fn release(&mut self) {

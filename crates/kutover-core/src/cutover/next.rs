@@ -87,7 +87,9 @@ impl Hold {
     /// raised again, but its proof.
     pub(super) fn outlasts(&self, state: &State) -> bool {
         match state {
-            State::Retiring(_, _, Retirement::Prove | Retirement::Mark) => self.marking,
+            State::Retiring(_, _, Retirement::Prove) => self.marking || self.refused,
+            State::Retiring(_, _, Retirement::Mark) => self.marking,
+            State::Retiring(_, _, Retirement::Keep | Retirement::FenceAgain(_)) => self.refused,
             State::Fencing(_, Fencing::Quiet(_)) => self.writing,
             State::Fencing(_, Fencing::Raise | Fencing::Prove)
             | State::RollingBack(_, Rollback::Raise | Rollback::Prove) => self.refused,

@@ -8,7 +8,9 @@ use super::connect::ConnectPlan;
 use crate::decisions::history::SCHEMAS_TOPIC;
 use crate::decisions::separation::Room;
 use crate::ports::TopicDescription;
-use crate::words::{Colour, DeploymentName, GroupId, IncarnationId, TopicName, is_reserved_topic};
+use crate::words::{
+    Colour, DeploymentName, GroupId, IncarnationId, InstanceName, TopicName, is_reserved_topic,
+};
 
 /// Which topics a rule is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -104,6 +106,8 @@ pub struct Plan {
     pub groups: BTreeMap<GroupId, Option<BTreeSet<TopicName>>>,
     /// Groups that need not: named by the operator.
     pub waived_groups: BTreeSet<GroupId>,
+    /// Producers that are not waited for, since they are gone for good: named by the operator.
+    pub waived_members: BTreeSet<InstanceName>,
     /// Topics whose history may die with the old cluster.
     pub waived_history: Topics,
     /// Topics that may have been deleted on the old cluster after the switch: then they are out of the cutover.

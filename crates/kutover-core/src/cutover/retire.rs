@@ -117,6 +117,13 @@ impl Cutover {
             (Retirement::Keep | Retirement::Prove, Cause::Answer(answer)) => {
                 self.reproved(closed, shut_out, step, answer)
             }
+            (Retirement::FenceAgain(_), Cause::Enter) => {
+                let verified = &closed.redirected.prepared.verified;
+                Next::Run(Command::RaiseFence { old, on: verified.both(), topics: verified.topic_names() })
+            }
+            (Retirement::FenceAgain(keeps), Cause::Answer(Answer::FenceRaised { .. })) => {
+                to(closed, if keeps { Retirement::Keep } else { Retirement::Prove })
+            }
             (Retirement::Abandoned, Cause::Enter) => Next::Run(Command::WriteChain {
                 on: vec![closed.redirected.prepared.verified.new.incarnation.clone()],
                 chain: self.progress.chain.clone(),

@@ -108,6 +108,7 @@ impl Cutover {
             born_away: BTreeMap::new(),
             arrivals: Vec::new(),
             patient: false,
+            mute: false,
             behind: 0,
             read_out: ReadOut::default(),
             reason,
@@ -333,7 +334,8 @@ impl Cutover {
             (Rollback::Converge, Cause::Enter) => Next::Run(Command::ReadMembers { on: way.within_reach() }),
             (Rollback::Converge, Cause::Answer(Answer::Done)) => Next::After(self.plan.timings.poll_ms),
             (Rollback::Converge, Cause::Answer(Answer::Members { by_cluster })) => {
-                let (moved, of, waiting) = decide::convergence(&by_cluster, &way.target);
+                let (moved, of, waiting) =
+                    decide::convergence(&by_cluster, &way.target, &self.plan.waived_members);
                 let all = waiting.is_empty();
                 self.notify(Event::Moved { moved, of, waiting });
                 let reopen = self.reopen(&way, false);

@@ -272,6 +272,9 @@ pub enum Retirement {
     Keep,
     /// Everything that the removal rests on is proven once more.
     Prove,
+    /// The last proof was refused, since somebody has taken the fence away: it is raised again. The flag says whether the old
+    /// cluster stays.
+    FenceAgain(bool),
     /// The old cluster is dead, and the operator has given it up: the chain says so on the new one.
     Abandoned,
     /// A person has to say so.
@@ -437,9 +440,11 @@ impl State {
             State::Draining(closed) | State::Soaking(closed) | State::Isolating(closed, _) => {
                 closed.redirected.prepared.verified.both()
             }
-            State::Retiring(closed, _, Retirement::Keep | Retirement::Prove | Retirement::Approval) => {
-                closed.redirected.prepared.verified.both()
-            }
+            State::Retiring(
+                closed,
+                _,
+                Retirement::Keep | Retirement::Prove | Retirement::FenceAgain(_) | Retirement::Approval,
+            ) => closed.redirected.prepared.verified.both(),
             State::Retiring(closed, ..) => vec![closed.redirected.prepared.verified.new.incarnation.clone()],
             State::Aborting(..) => vec![],
             // The other may be dead; it is claimed along with the intent, if it answers.

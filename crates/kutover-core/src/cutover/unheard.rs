@@ -27,6 +27,15 @@ impl Cutover {
         true
     }
 
+    /// A pause that is cut short by the deadline for receipts, where one is still to come: what is held up by its own pauses
+    /// would hold up the fence.
+    pub(super) fn in_time(&self, now: Millis, wake: Millis) -> Millis {
+        let converges =
+            matches!(self.progress.state, State::Converging(_) | State::RollingBack(_, Rollback::Converge));
+        let deadline = self.entered.map(|entered| entered.plus(self.plan.timings.converge_ms));
+        deadline.filter(|deadline| converges && now < *deadline).map_or(wake, |deadline| wake.min(deadline))
+    }
+
     /// What follows a step that only hears who has moved. Without a fence nothing but its word keeps a producer from being
     /// shut out of where it still writes.
     fn without_receipts(&self, error: &ProviderError) -> Option<State> {
@@ -81,6 +90,42 @@ mod tests {
             assert_eq!(world.events.iter().filter(told).count(), 2, "{:?}", world.events);
             assert!(!world.events.iter().any(|event| matches!(event, Event::Moved { .. })));
         }
+    }
+
+    /// A producer whose machine burnt down never says that it has moved. The operator knows, and the rest are not held up; what
+    /// stays waited for is named, and named no longer than the deadline.
+    #[test]
+    fn who_is_gone_for_good_is_not_waited_for_once_it_is_named() {
+        let blue = target(1, Colour::Blue);
+        for (waived, waits) in [(Some("p1"), false), (Some("p2"), true), (None, true)] {
+            let mut plan = plan();
+            plan.waived_members = waived.into_iter().map(Into::into).collect();
+            let world = World::new(plan.clone(), vec![]).but(|command, _| match command {
+                Command::ReadMembers { .. } => {
+                    Some(Ok(Answer::Members { by_cluster: vec![vec![producer(7, &blue)], vec![]] }))
+                }
+                _ => None,
+            });
+            let (stop, world) = world.run();
+            assert_eq!(stop, Stop::Complete, "{waived:?}");
+            let at = |name| world.begun[world.commands.iter().position(|one| *one == name).unwrap()];
+            let waited = at("raise the fence").since(at("read members")) >= plan.timings.converge_ms;
+            assert_eq!(waited, waits, "{waived:?}");
+            let named =
+                |event: &Event| event.to_string().contains("waiting for p1 (one that is gone for good");
+            assert_eq!(world.events.iter().any(named), waits, "{waived:?}: {:?}", world.events);
+        }
+    }
+
+    /// G7: a pause between two tries does not push the fence past the deadline, however long pauses have become.
+    #[test]
+    fn a_pause_does_not_outlast_the_deadline() {
+        let mut plan = plan();
+        (plan.timings.converge_ms, plan.timings.retry_ms) = (5_000, 1_500);
+        let (_, world) = unreadable(plan, ErrorKind::Invalid).run();
+        let at = |name| world.begun[world.commands.iter().position(|one| *one == name).unwrap()];
+        let waited = at("raise the fence").since(at("read members"));
+        assert!((5_000..5_100).contains(&waited), "{waited} ms");
     }
 
     /// Where no fence keeps anybody out, what they say is all there is: nothing is shut off or removed without it.

@@ -49,6 +49,9 @@ pub struct WayBack {
     /// Whether a step has failed for as long as a barrier may take, on a cluster that answers.
     #[serde(default)]
     pub patient: bool,
+    /// Whether the cluster that is left refuses to be told anything.
+    #[serde(default)]
+    pub mute: bool,
     /// Records that came behind the ends that were closed, as far as they were seen.
     #[serde(default)]
     pub behind: i64,
@@ -122,8 +125,8 @@ impl WayBack {
     /// The clusters that can be told anything.
     pub fn within_reach(&self) -> Vec<Incarnation> {
         match self.barrier {
-            Barrier::Lost => vec![self.home().clone()],
-            Barrier::Fence | Barrier::Quiet => self.redirected.prepared.verified.both(),
+            Barrier::Fence | Barrier::Quiet if !self.mute => self.redirected.prepared.verified.both(),
+            _ => vec![self.home().clone()],
         }
     }
 }
@@ -238,11 +241,15 @@ impl State {
             }
             State::Draining(closed)
             | State::Soaking(closed)
-            | State::Retiring(closed, _, Retirement::Keep) => Some((closed.redirected.clone(), false)),
-            State::Isolating(closed, step) => Some((closed.redirected.clone(), *step == Isolation::Isolate)),
-            State::Retiring(closed, _, Retirement::Prove | Retirement::Approval) => {
-                Some((closed.redirected.clone(), true))
+            | State::Retiring(closed, _, Retirement::Keep | Retirement::FenceAgain(true)) => {
+                Some((closed.redirected.clone(), false))
             }
+            State::Isolating(closed, step) => Some((closed.redirected.clone(), *step == Isolation::Isolate)),
+            State::Retiring(
+                closed,
+                _,
+                Retirement::Prove | Retirement::FenceAgain(false) | Retirement::Approval,
+            ) => Some((closed.redirected.clone(), true)),
             _ => None,
         }
     }

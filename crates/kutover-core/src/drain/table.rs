@@ -109,7 +109,7 @@ fn sums(required: &Required, seen: &Observation) -> (usize, BTreeMap<Option<Grou
                 sum.unread += records;
                 sum.stuck = true;
             }
-            NotDrained::Lost { records } => {
+            NotDrained::Lost { records } | NotDrained::LostUncommitted { records } => {
                 sum.lost += records;
                 sum.stuck = true;
             }
@@ -177,7 +177,7 @@ fn row(group: Option<GroupId>, partitions: usize, sum: Sum, earlier: Option<i64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drain::{GroupProgress, LogRange, ReadOut, Tail};
+    use crate::drain::{GroupProgress, LogRange, Tail};
     use crate::words::Offset;
 
     fn place(partition: i32) -> TopicPartition {
@@ -206,7 +206,7 @@ mod tests {
         Required {
             groups: groups.iter().map(|group| ((*group).into(), ["orders".into()].into())).collect(),
             partitions: vec![(place(0), None), (place(1), None)],
-            read_out: ReadOut::default(),
+            ..Required::default()
         }
     }
 

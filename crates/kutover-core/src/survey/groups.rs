@@ -99,7 +99,9 @@ pub(super) fn unread(
                 | NotDrained::NeverCommitted { records }
                 | NotDrained::Open { records, .. } => u64::try_from(*records).unwrap_or(0),
                 // What retention ate is gone; what it left is unread.
-                NotDrained::Lost { .. } => left(traffic, &remaining.place),
+                NotDrained::Lost { .. } | NotDrained::LostUncommitted { .. } => {
+                    left(traffic, &remaining.place)
+                }
                 _ => {
                     found.insert(key, Err(remaining.to_string()));
                     continue;

@@ -119,6 +119,7 @@ fn plan() -> Plan {
         waived_groups: BTreeSet::new(),
         waived_history: Topics::Named(["orders".into()].into()),
         waived_deleted: [].into(),
+        waived_members: [].into(),
         waived_replicas: Topics::none(),
         raised_retention: Topics::none(),
         fence: FencePolicy::Required,

@@ -111,6 +111,7 @@ pub(crate) fn plan(remove_old: bool) -> Plan {
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
         waived_deleted: [].into(),
+        waived_members: [].into(),
         waived_replicas: Topics::none(),
         raised_retention: Topics::none(),
         fence: FencePolicy::Required,
