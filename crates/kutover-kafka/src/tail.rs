@@ -24,6 +24,8 @@ const FIRST_TOKEN: Duration = Duration::from_secs(10);
 pub(crate) enum TailItem {
     /// What was read so far no longer stands in the topic: forget it.
     Restart,
+    /// Records were taken from the topic that this reader has not read, or that somebody else may have.
+    Truncated,
     /// The next record.
     Record(TailRecord),
 }
@@ -89,11 +91,17 @@ impl TopicTail {
             .consumer
             .fetch_watermarks(self.topic, 0, deadline.saturating_duration_since(Instant::now()))
             .map_err(|error| provider_error(self.what(), &error))?;
+        // Compaction leaves a log's start where it is: one that has moved says that somebody deleted records.
+        let missed = self.position.unwrap_or(0) < low;
         // An end that lies before what was read is another log than the one that was read.
-        if self.position.is_none_or(|position| position > high) {
+        let anew = self.position.is_some_and(|position| position > high);
+        if self.position.is_none() || anew {
             on(TailItem::Restart);
             self.position = Some(low);
             self.assign(Offset::Beginning)?;
+        }
+        if missed || anew {
+            on(TailItem::Truncated);
         }
         let mut since_assigned = false;
         let mut last_error = None;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::messages::{ControlMessage, ControlView, MemberState};
+use kutover_core::messages::{ControlMessage, ControlView, HEARTBEAT_MS, MemberState};
 use kutover_core::ports::{ClusterAdmin, TopicConfigs, TopicDescription};
 use kutover_core::words::{CONTROL_TOPIC, MEMBERS_TOPIC};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -17,6 +17,8 @@ use crate::tail::{TailItem, TailRecord};
 
 /// Replicas of kutover's own topics where the cluster has as many brokers.
 const REPLICAS: i16 = 3;
+/// Two heartbeats with their jitter, and the time it takes to write one.
+const HEARD_AGAIN: Duration = Duration::from_millis(HEARTBEAT_MS * 5 / 2);
 const POLICY: &str = "cleanup.policy";
 const COMPACT: &str = "compact";
 
@@ -42,6 +44,8 @@ impl ControlFold {
     pub(crate) fn apply(&mut self, item: TailItem) {
         match item {
             TailItem::Restart => *self = Self::default(),
+            // What is in force is said again by every claim; what is gone of the chain, nobody can tell.
+            TailItem::Truncated => tracing::warn!("records were deleted from topic {CONTROL_TOPIC}"),
             // Nobody writes tombstones here; one says nothing.
             TailItem::Record(TailRecord { payload: None, .. }) => {}
             TailItem::Record(TailRecord { offset, payload: Some(payload), .. }) => {
@@ -70,12 +74,15 @@ impl ControlFold {
 #[derive(Default)]
 pub(crate) struct MembersFold {
     members: BTreeMap<Vec<u8>, Result<MemberState, ProviderError>>,
+    /// When it was seen that records are gone.
+    truncated: Option<Instant>,
 }
 
 impl MembersFold {
     pub(crate) fn apply(&mut self, item: TailItem) {
         match item {
             TailItem::Restart => *self = Self::default(),
+            TailItem::Truncated => self.truncated = Some(Instant::now()),
             TailItem::Record(TailRecord { key, payload: None, .. }) => {
                 self.members.remove(&key.unwrap_or_default());
             }
@@ -86,8 +93,19 @@ impl MembersFold {
         }
     }
 
-    /// A message that makes no sense counts until a newer one of its key replaces it.
     pub(crate) fn answer(&self) -> ProviderResult<Vec<MemberState>> {
+        self.answer_at(Instant::now())
+    }
+
+    /// A message that makes no sense counts until a newer one of its key replaces it. Where messages are gone nobody knows who is
+    /// missing, before everybody who lives has said all of itself again (L8).
+    fn answer_at(&self, now: Instant) -> ProviderResult<Vec<MemberState>> {
+        if self.truncated.is_some_and(|seen| now.saturating_duration_since(seen) < HEARD_AGAIN) {
+            let what = format!("read topic {MEMBERS_TOPIC}");
+            let reason =
+                "messages were deleted from it: who is a member is known once all have sent heartbeats again";
+            return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
+        }
         self.members.values().cloned().collect()
     }
 }
@@ -261,6 +279,20 @@ async fn look(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// L8: who is missing from a topic that somebody cut is not there to be waited for.
+    #[test]
+    fn a_cut_members_topic_is_no_answer_before_everybody_was_heard_again() {
+        let mut fold = MembersFold::default();
+        fold.apply(TailItem::Restart);
+        assert!(fold.answer().unwrap().is_empty());
+        fold.apply(TailItem::Truncated);
+        let seen = fold.truncated.unwrap();
+        let error = fold.answer_at(seen + HEARD_AGAIN / 2).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+        assert!(error.to_string().contains("messages were deleted"), "{error}");
+        assert!(fold.answer_at(seen + HEARD_AGAIN).unwrap().is_empty());
+    }
 
     /// With deletion the chain of a quiet topic would be gone after a week.
     #[test]

@@ -181,6 +181,28 @@ async fn members_are_their_newest_word_until_their_tombstone() {
     assert_eq!(afresh, [member("two", 1)], "and read from the start");
 }
 
+/// L8: a members topic that was made anew, or cut at its start, is no list of who is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_members_topic_that_lost_messages_is_no_answer() {
+    let cluster = cluster("blue", 1).await;
+    let known = prepared(&cluster).await;
+    let link = link(&cluster, BOUND).await;
+    link.tell(&member("orders-1", 1)).await.unwrap();
+    assert_eq!(known.members().await.unwrap().len(), 1);
+    assert!(cluster.delete_topic(MEMBERS_TOPIC));
+    known.prepare().await.unwrap();
+    let error = known.members().await.unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+
+    link.tell(&member("orders-1", 2)).await.unwrap();
+    cluster.with_state(|state| {
+        let members = state.topics.get_mut(MEMBERS_TOPIC).unwrap();
+        members.partitions[0].log_start_offset = 1;
+    });
+    let error = registry(&cluster, BOUND).await.members().await.unwrap_err();
+    assert!(error.to_string().contains("messages were deleted from it"), "{error}");
+}
+
 async fn registry_members_afresh(cluster: &FakeBroker) -> Vec<MemberState> {
     registry(cluster, BOUND).await.members().await.expect("reads")
 }
