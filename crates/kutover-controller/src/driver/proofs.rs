@@ -6,7 +6,9 @@ use futures_util::StreamExt as _;
 use kutover_core::cutover::Answer;
 use kutover_core::drain::{Observation, Tail};
 use kutover_core::error::{ErrorKind, ProviderResult};
-use kutover_core::ports::{Incarnation, LagBatch, LagQuery, LagSource, ProducerSurvey};
+use kutover_core::ports::{
+    Incarnation, LagBatch, LagQuery, LagSource, PartitionEnd, ProducerSurvey, TopicDescription,
+};
 use kutover_core::words::{GroupId, TopicName, TopicPartition};
 
 use super::world::{World, list};
@@ -92,6 +94,19 @@ impl World {
         let (listed, _) = self.groups(old).await?;
         let seen = self.observe(old, groups, &partitions).await?;
         Ok(Answer::Reproved { published, new: identity, seen, listed, topics: there })
+    }
+
+    /// The topics of a cluster, and the ends of those among these that are there.
+    pub(super) async fn look_behind(
+        &self,
+        on: &Incarnation,
+        topics: &BTreeSet<TopicName>,
+    ) -> ProviderResult<(Vec<TopicDescription>, Vec<PartitionEnd>)> {
+        let admin = self.links(on).await?.admin;
+        let there = admin.topics().await?;
+        let known = there.iter().map(|topic| &topic.name).filter(|name| topics.contains(*name));
+        let ends = admin.ends(&known.cloned().collect::<Vec<_>>()).await?;
+        Ok((there, ends))
     }
 
     /// Who writes to a cluster. That it cannot tell, or does not let us ask, is an answer.

@@ -134,6 +134,10 @@ impl World {
             Command::LookForEarly { new, groups, starts } => {
                 Ok(self.look_for_early(new, groups, starts).await)
             }
+            Command::LookBehind { old, topics } => {
+                let found = self.look_behind(old, topics).await;
+                Ok(Answer::Behind { found: found.map_err(|error| error.to_string()) })
+            }
             Command::FreshenStarts { starts } => {
                 Ok(Answer::StartsFresh { silent: self.freshen(starts).await })
             }

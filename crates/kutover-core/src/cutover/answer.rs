@@ -170,6 +170,11 @@ pub enum Answer {
         /// By group; one that is not there is left out.
         there: Result<BTreeMap<GroupId, Result<GroupThere, String>>, String>,
     },
+    /// To [`Command::LookBehind`](super::Command::LookBehind).
+    Behind {
+        /// All topics that the old cluster has, and the ends of those that were closed and are there; or why it does not answer.
+        found: Result<(Vec<TopicDescription>, Vec<PartitionEnd>), String>,
+    },
     /// To [`Command::LookForFence`](super::Command::LookForFence).
     FenceTraces {
         /// The topics on which anything of a fence stands.

@@ -227,6 +227,13 @@ pub enum Command {
         /// Where groups start there.
         starts: Vec<(TopicPartition, Offset)>,
     },
+    /// Look whether anything has come to the old cluster behind its closed ends, or its topics have changed (L12).
+    LookBehind {
+        /// The old one.
+        old: Incarnation,
+        /// The topics that were closed.
+        topics: BTreeSet<TopicName>,
+    },
     /// Set start offsets again where a group has none on the cluster that it is led to: those that were set before expire if
     /// the switch or the drain takes long (L7). A group that lives there already refuses, which is no harm.
     FreshenStarts {
@@ -342,6 +349,7 @@ impl Command {
                 | Command::ListGroups { .. }
                 | Command::ReadConfigs { .. }
                 | Command::LookForEarly { .. }
+                | Command::LookBehind { .. }
                 | Command::LookForFence { .. }
                 | Command::ProducerIds { mark: None, .. }
                 | Command::ReadMembers { .. }
@@ -385,6 +393,7 @@ impl Command {
             Command::ListTopics { .. } => "list topics",
             Command::ObserveDrain { .. } => "observe the drain",
             Command::LookForEarly { .. } => "look for early members",
+            Command::LookBehind { .. } => "look behind the closed ends",
             Command::FreshenStarts { .. } => "freshen start offsets",
             Command::Isolate { .. } => "isolate",
             Command::Reprove { .. } => "prove once more",

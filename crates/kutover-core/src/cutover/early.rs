@@ -1,17 +1,19 @@
 //! Groups that are on the new cluster before they have read the old one (L19): named at once, from the switch until the
 //! drain is over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-use super::{Answer, Cause, Command, Cutover, Event, Next, Redirection, State};
+use super::{Answer, Cause, Command, Cutover, Event, Next, Redirection, Retirement, State};
 use crate::controls::{Control, without};
-use crate::decisions::early_members::{Early, early_members};
+use crate::decisions::early_members::{Early, GroupThere, early_members};
 use crate::drain::DrainVerdict;
 use crate::words::{GroupId, Millis};
 
 /// How often the new cluster is asked for them.
 const LOOK_EVERY_MS: u64 = 5_000;
+/// How many groups a note names.
+const NAMED: usize = 10;
 
 /// What is known of them. Not journalled: after a restart they are named once more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,6 +25,15 @@ pub(super) struct EarlyWatch {
     named: BTreeSet<GroupId>,
     /// Those that have read the old cluster to its closed ends: they may go on.
     released: BTreeSet<GroupId>,
+    /// Whether it was asked at the end who has come at all.
+    over: bool,
+}
+
+impl State {
+    /// The last step of a cutover that has led groups to another cluster.
+    fn ends(&self) -> bool {
+        matches!(self, State::Retiring(_, _, Retirement::Tidy))
+    }
 }
 
 impl Cutover {
@@ -35,6 +46,7 @@ impl Cutover {
             },
             Cause::Answer(Answer::EarlyLooked { there }) => {
                 match there {
+                    Ok(there) if self.progress.state.ends() => self.name_absent(&there),
                     Ok(there) => {
                         let required = self.must_read();
                         self.name_early(early_members(&required, &self.early.released, &there));
@@ -49,10 +61,17 @@ impl Cutover {
 
     fn early_look(&mut self) -> Option<Command> {
         let fresh = |(at, now): (Millis, Millis)| now.since(at) < LOOK_EVERY_MS;
-        if self.early.looked.zip(self.now).is_some_and(fresh) || without(Control::EarlyMembersIgnored) {
-            return None;
-        }
-        let (prepared, target) = self.progress.state.leading()?;
+        let (prepared, target) = match &self.progress.state {
+            _ if without(Control::EarlyMembersIgnored) => return None,
+            state if state.ends() => {
+                if std::mem::replace(&mut self.early.over, true) {
+                    return None;
+                }
+                state.awaits_groups()?
+            }
+            _ if self.early.looked.zip(self.now).is_some_and(fresh) => return None,
+            state => state.leading()?,
+        };
         if matches!(self.progress.state, State::Redirecting(_, Redirection::Publish(_))) {
             return None;
         }
@@ -77,6 +96,33 @@ impl Cutover {
             self.notify(Event::EarlyMembers { early });
         }
         self.early.named = now;
+    }
+
+    /// From the end of the cutover on nobody looks after start offsets any more: who has not come by then has to be known (L7).
+    fn name_absent(&mut self, there: &BTreeMap<GroupId, Result<GroupThere, String>>) {
+        let Some((prepared, _)) = self.progress.state.awaits_groups() else { return };
+        let here = |group: &GroupId| match there.get(group) {
+            Some(Ok(here)) => !here.members.is_empty() || !here.moved.is_empty(),
+            // It exists there.
+            Some(Err(_)) => true,
+            None => false,
+        };
+        let absent: Vec<&str> =
+            prepared.draft.groups.keys().filter(|group| !here(group)).map(GroupId::as_str).collect();
+        if absent.is_empty() {
+            return;
+        }
+        let more = match absent.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let text = format!(
+            "not on {} yet: groups {}{more}. Their start offsets there last for its offsets.retention.minutes from now on (7 days by \
+             default); a group that comes later starts where its auto.offset.reset says",
+            prepared.verified.new.incarnation.colour,
+            absent.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ")
+        );
+        self.notify(Event::Note { text });
     }
 
     fn say_blind(&mut self, reason: &str) {
@@ -104,8 +150,6 @@ impl Cutover {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::super::fixtures::*;
     use super::super::{Plan, StateName, Stop};
     use super::*;
@@ -155,11 +199,38 @@ mod tests {
         let place = |wanted: &dyn Fn(&Event) -> bool| world.events.iter().position(wanted).unwrap();
         let when = place(&|event| matches!(event, Event::EarlyMembers { .. }));
         assert_eq!(when, 1 + place(&|event| *event == Event::Entered { state: StateName::Converging }));
-        let last = world.commands.iter().rposition(|name| *name == "look for early members").unwrap();
-        let observed = world.commands.iter().rposition(|name| *name == "observe the drain").unwrap();
-        assert!(last < observed, "{:?}", world.commands);
+        let number = |wanted| world.commands.iter().rposition(|name| *name == wanted).unwrap();
+        let observed = number("observe the drain");
+        let late = world.commands[observed..].iter().filter(|name| **name == "look for early members");
+        assert_eq!(late.count(), 1, "who has come at all: {:?}", world.commands);
+        assert!(number("look for early members") > number("destroy"));
         drop(world);
-        assert_eq!(looks, 4, "every time it is observed");
+        assert_eq!(looks, 4 + 1, "every time it is observed");
+    }
+
+    /// L7: start offsets are looked after no more, so whoever has not come is named; who has been there has left its commits.
+    #[test]
+    fn who_has_not_come_by_the_end_is_named() {
+        let been = GroupThere { moved: [place(0)].into(), ..GroupThere::default() };
+        let cases = [
+            (BTreeMap::new(), true),
+            ([("billing".into(), Ok(GroupThere::default()))].into(), true),
+            ([("billing".into(), Ok(been))].into(), false),
+            ([("billing".into(), Err("it does not say who its members are".into()))].into(), false),
+        ];
+        for (there, named) in cases {
+            let (stop, world) = World::new(plan(), vec![])
+                .but(|command, _| match command {
+                    Command::LookForEarly { .. } => {
+                        Some(Ok(Answer::EarlyLooked { there: Ok(there.clone()) }))
+                    }
+                    _ => None,
+                })
+                .run();
+            assert_eq!(stop, Stop::Complete);
+            let absent = |event: &&Event| event.to_string().starts_with("not on green yet: groups billing.");
+            assert_eq!(world.events.iter().filter(absent).count(), usize::from(named), "{there:?}");
+        }
     }
 
     /// One that has read the old cluster to its closed ends may go on; one that comes back is named again; and where nothing

@@ -109,6 +109,14 @@ pub enum Event {
         /// Partitions that did not answer.
         unanswered: usize,
     },
+    /// Producer ids on the old cluster that no receipt claims and that write nothing: dead, asleep, or about to wake (L8). Once,
+    /// before the old cluster is closed.
+    Silent {
+        /// Whose they are, as far as it is known; the newest write first, at most ten.
+        silent: Vec<Straggler>,
+        /// How many more there are.
+        more: usize,
+    },
     /// A group that must still read the old cluster is on the new one already, or it cannot be told (L19). Once for each, as
     /// long as it stays there.
     EarlyMembers {
@@ -272,6 +280,14 @@ impl fmt::Display for Event {
                     write!(f, " ({unanswered} partitions did not answer)")?;
                 }
                 Ok(())
+            }
+            Event::Silent { silent, more } => {
+                let named: Vec<String> = silent.iter().map(ToString::to_string).collect();
+                write!(f, "on the old cluster, and claimed by no receipt: {}", named.join("; "))?;
+                if *more > 0 {
+                    write!(f, "; and {more} more")?;
+                }
+                f.write_str(" (dead, asleep, or about to wake)")
             }
             Event::EarlyMembers { early } => write!(f, "{early}"),
             Event::FenceLeft { colour, topics, more } => {

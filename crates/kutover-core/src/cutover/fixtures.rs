@@ -185,6 +185,9 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         Command::ReadConfigs { .. } => Answer::Configs { old: topics(), new: topics() },
         Command::RestoreRetention { .. } => Answer::RetentionRestored { left: vec![] },
         Command::LookForEarly { .. } => Answer::EarlyLooked { there: Ok(BTreeMap::new()) },
+        Command::LookBehind { .. } => {
+            Answer::Behind { found: Ok((topics(), vec![end(0, 100), end(1, 100)])) }
+        }
         Command::LookForFence { .. } => Answer::FenceTraces { topics: BTreeSet::new(), blind: None },
         Command::SetTtl { .. } => Answer::TtlSet { old_ttl_s: 60 },
         Command::Recheck { .. } => Answer::Rechecked {
@@ -387,7 +390,7 @@ impl<'a> World<'a> {
     }
 }
 
-pub(super) const FORWARD: [&str; 30] = [
+pub(super) const FORWARD: [&str; 31] = [
     "take the term",
     "claim the control topics",
     "look for a left-over fence",
@@ -418,6 +421,7 @@ pub(super) const FORWARD: [&str; 30] = [
     "prove once more",
     "mark the removal",
     "destroy",
+    "look for early members",
 ];
 
 pub(super) fn failure(kind: ErrorKind) -> ProviderError {

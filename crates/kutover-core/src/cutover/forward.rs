@@ -227,6 +227,7 @@ impl Cutover {
     }
 
     pub(super) fn fencing(&mut self, redirected: Redirected, step: Fencing, cause: Cause) -> Next {
+        self.name_silent();
         let verified = &redirected.prepared.verified;
         let (old, topics) = (verified.old.incarnation.clone(), verified.topic_names());
         match (step, cause) {

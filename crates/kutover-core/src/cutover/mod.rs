@@ -14,6 +14,7 @@
 mod abandoned;
 mod answer;
 mod back;
+mod behind;
 mod command;
 mod connect;
 pub(crate) mod decide;
@@ -22,6 +23,7 @@ mod event;
 mod forward;
 mod give_up;
 mod gone;
+mod hold;
 mod invariants;
 mod io;
 mod next;
@@ -89,9 +91,11 @@ pub use way_back::{Barrier, Rollback, WayBack};
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError, Retry};
 use crate::words::{Millis, Nonce, Term, TopicName};
+use behind::Behind;
 use early::EarlyWatch;
 use gone::Missing;
-use next::{Cause, Hold, Next};
+use hold::Hold;
+use next::{Cause, Next};
 use shut::Shut;
 use unmoved::Unmoved;
 use watch::Watch;
@@ -115,10 +119,20 @@ enum Boot {
 struct Pending {
     id: CommandId,
     deadline: Millis,
-    /// It looks after start offsets, beside the step that is being taken.
-    freshens: bool,
+    purpose: Purpose,
+}
+
+/// What a command is for, where that decides what its failure comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Purpose {
+    /// The step that is being taken.
+    Step,
+    /// It looks after start offsets, beside the step.
+    Freshens,
+    /// It looks for what came behind the closed ends, beside the step.
+    LooksBehind,
     /// It asks who has moved.
-    hears: bool,
+    Hears,
 }
 
 /// See the [module](self).
@@ -150,6 +164,8 @@ pub struct Cutover {
     watch: Watch,
     /// Which groups were early on the new cluster.
     early: EarlyWatch,
+    /// What came behind the closed ends.
+    behind: Behind,
     /// Which topics may be gone from the old cluster.
     missing: Missing,
     /// Whether the owner record says that a rollback is under way: what is fenced is not left over then.
@@ -207,6 +223,7 @@ impl Cutover {
             freshened: None,
             watch: Watch::default(),
             early: EarlyWatch::default(),
+            behind: Behind::default(),
             missing: Missing::default(),
             going_back: false,
             approved: BTreeSet::new(),
@@ -290,8 +307,11 @@ impl Cutover {
         match error.kind {
             ErrorKind::Superseded => self.stop(Stop::Superseded(error.to_string())),
             // It is no failure of the step, which would never be taken where this takes its whole time.
-            _ if pending.freshens => {
+            _ if pending.purpose == Purpose::Freshens => {
                 self.look(now, Cause::Answer(Answer::StartsFresh { silent: Some(error.to_string()) }));
+            }
+            _ if pending.purpose == Purpose::LooksBehind => {
+                self.look(now, Cause::Answer(Answer::Behind { found: Err(error.to_string()) }));
             }
             kind if self.is_answer(kind) => self.look(now, Cause::Answer(Answer::Done)),
             // Before the deployment is ours nothing is waited for: what is refused then is for a person to put right.
@@ -307,7 +327,7 @@ impl Cutover {
                 self.ask_abort(now, &error.to_string());
             }
             _ if self.abandons(now, error) => {}
-            _ if pending.hears && self.goes_on_unheard(now, error) => {}
+            _ if pending.purpose == Purpose::Hears && self.goes_on_unheard(now, error) => {}
             _ => {
                 // What the mark rests on can change while it cannot be written.
                 let mut marking = false;
@@ -359,11 +379,11 @@ impl Cutover {
                 if now >= due {
                     self.goto(now, *state);
                 } else {
-                    self.wake = Some(self.starts_due().map_or(due, |starts| starts.min(due)));
+                    self.wake = self.aside_due().into_iter().chain([due]).min();
                 }
             }
             Next::Approve(gate) => {
-                self.wake = self.starts_due();
+                self.wake = self.aside_due();
                 if self.asked != Some(gate) {
                     self.asked = Some(gate);
                     let unmoved = self.unmoved.shown(gate);
@@ -385,6 +405,11 @@ impl Cutover {
             }
             Next::Stop(stop) => self.stop(stop),
         }
+    }
+
+    /// When something beside a step that waits is to be looked after.
+    fn aside_due(&self) -> Option<Millis> {
+        self.starts_due().into_iter().chain(self.behind_due()).min()
     }
 
     fn goto(&mut self, now: Millis, state: State) {
@@ -418,54 +443,15 @@ impl Cutover {
         if intended && !without(Control::NoIntents) {
             self.persist(Record::Intent { id, command: Box::new(command.clone()) });
         }
-        let freshens = matches!(command, Command::FreshenStarts { .. });
-        let hears = matches!(command, Command::ReadMembers { .. });
+        let purpose = match command {
+            Command::FreshenStarts { .. } => Purpose::Freshens,
+            Command::LookBehind { .. } => Purpose::LooksBehind,
+            Command::ReadMembers { .. } => Purpose::Hears,
+            _ => Purpose::Step,
+        };
         let deadline = now.plus(self.plan.timings.command_timeout_ms);
-        self.pending = Some(Pending { id, deadline, freshens, hears });
+        self.pending = Some(Pending { id, deadline, purpose });
         self.outputs.push_back(Output::Run(id, command));
-    }
-
-    fn held(&mut self, now: Millis, reason: String) {
-        let state = self.progress.state.name();
-        let hold = self.hold.get_or_insert(Hold::new(now));
-        hold.failures += 1;
-        let factor = 1_u64 << u64::from(hold.failures - 1).min(LONGEST_BACK_OFF.ilog2().into());
-        let (since, news) = (hold.since, hold.reason != reason);
-        hold.reason.clone_from(&reason);
-        if news {
-            self.notify(Event::Hold { state, reason: reason.clone() });
-        }
-        self.wake = Some(self.in_time(now, now.plus(self.plan.timings.retry_ms.saturating_mul(factor))));
-        if self.plan.timings.hold_limit_ms.is_some_and(|limit| now.since(since) >= limit) {
-            match self.progress.state.undo(&reason) {
-                Some(_) if self.boot == Boot::Running => self.ask_abort(now, &reason),
-                _ => {
-                    // What an abort is stuck on is not why it was begun: a person needs both.
-                    let why = match &self.progress.state {
-                        State::Aborting(undo, _) => {
-                            format!("{}; and the abort is stuck: {reason}", undo.reason)
-                        }
-                        _ => reason,
-                    };
-                    self.stop(Stop::Held(why));
-                }
-            }
-        }
-    }
-
-    fn held_for(&mut self, now: Millis, reason: String, ms: u64) {
-        self.held(now, reason);
-        self.wake = self.wake.map(|wake| self.in_time(now, wake.max(now.plus(ms))));
-    }
-
-    fn release(&mut self) {
-        // A proof that succeeds once more does not end what keeps the mark from being written.
-        if self.hold.as_ref().is_some_and(|hold| hold.outlasts(&self.progress.state)) {
-            return;
-        }
-        if self.hold.take().is_some() {
-            self.notify(Event::Resumed { state: self.progress.state.name() });
-        }
     }
 
     fn stop(&mut self, stop: Stop) {

@@ -1,7 +1,6 @@
 //! Why a step of the machine is looked at, and what it decides.
 
-use super::{Answer, ApprovalGate, Command, Fencing, Retirement, Rollback, State, Stop};
-use crate::words::Millis;
+use super::{Answer, ApprovalGate, Command, State, Stop};
 
 /// What a step decided.
 pub(super) enum Next {
@@ -42,6 +41,7 @@ pub(super) fn answered(cause: &Cause) -> Option<bool> {
             Answer::Surveyed { .. }
                 | Answer::StartsFresh { .. }
                 | Answer::EarlyLooked { .. }
+                | Answer::Behind { .. }
                 | Answer::Members { .. }
                 | Answer::Topics { .. }
         )),
@@ -58,42 +58,6 @@ impl Next {
             | Next::HoldUncounted(..)
             | Next::Run(Command::Survey { .. }) => true,
             next => after_aside && matches!(next, Next::Run(_)),
-        }
-    }
-}
-
-/// Why a step cannot be taken now.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Hold {
-    pub(super) since: Millis,
-    pub(super) reason: String,
-    pub(super) failures: u32,
-    /// The mark of the removal could not be written.
-    pub(super) marking: bool,
-    /// Somebody writes to what has no fence.
-    pub(super) writing: bool,
-    /// The proof of a fence was refused.
-    pub(super) refused: bool,
-}
-
-impl Hold {
-    /// One that begins.
-    pub(super) fn new(since: Millis) -> Self {
-        Self { since, reason: String::new(), failures: 0, marking: false, writing: false, refused: false }
-    }
-
-    /// Whether it lasts on in this state: each mark is tried on a fresh proof, and that the proof succeeds once more does
-    /// not end what keeps the mark from being written. Nor does a pause of whoever writes, but a close; nor a fence that is
-    /// raised again, but its proof.
-    pub(super) fn outlasts(&self, state: &State) -> bool {
-        match state {
-            State::Retiring(_, _, Retirement::Prove) => self.marking || self.refused,
-            State::Retiring(_, _, Retirement::Mark) => self.marking,
-            State::Retiring(_, _, Retirement::Keep | Retirement::FenceAgain(_)) => self.refused,
-            State::Fencing(_, Fencing::Quiet(_)) => self.writing,
-            State::Fencing(_, Fencing::Raise | Fencing::Prove)
-            | State::RollingBack(_, Rollback::Raise | Rollback::Prove) => self.refused,
-            _ => false,
         }
     }
 }

@@ -60,7 +60,7 @@ fn retention_is_raised_while_it_runs_and_restored_at_its_end() {
     let ttl = expected.iter().position(|name| *name == "set the TTL").unwrap();
     expected.splice(ttl..ttl, [READ, RAISE]);
     // What belongs to somebody else stays after its "removal".
-    let destroy = expected.len() - 1;
+    let destroy = expected.iter().position(|name| *name == "destroy").unwrap();
     expected.splice(destroy..destroy, [RESTORE]);
     expected.extend([RESTORE, "tidy up"]);
     assert_eq!(world.commands, expected);

@@ -11,6 +11,7 @@ use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
 use crate::messages::HEARTBEAT_MS;
 use crate::owner::Target;
+use crate::ports::TopicDescription;
 use crate::words::{Millis, Nonce};
 
 /// Two looks at the members this far apart tell a live one from a silent one: two heartbeats with their jitter, and the
@@ -26,6 +27,17 @@ fn reprove(closed: &Closed, shut_out: bool) -> Command {
         groups: prepared.must_read(),
         topics: verified.topic_names(),
         fence_too: !shut_out && closed.by == ClosedBy::Fence,
+    }
+}
+
+impl Closed {
+    /// A topic that is another one than the one that was closed, where the cluster knows ids.
+    pub(super) fn made_anew(&self, there: &[TopicDescription]) -> Option<String> {
+        let anew = there.iter().find(|topic| match (&topic.id, self.topic_ids.get(&topic.name)) {
+            (Some(now), Some(then)) => now != then && !without(Control::ReCreatedIgnored),
+            _ => false,
+        })?;
+        Some(format!("topic {} was re-created on the old cluster since it was closed", anew.name))
     }
 }
 
@@ -188,19 +200,13 @@ impl Cutover {
         if let Some(next) = self.gone(&topics) {
             return next;
         }
+        let made_anew = closed.made_anew(&topics);
         let prepared = &mut closed.redirected.prepared;
         if let Some(why) = decide::changed_topics(&prepared.verified.topics, &self.plan.moving(&topics)) {
             return Next::Hold(why);
         }
-        let re_created = topics.iter().find(|topic| match (&topic.id, closed.topic_ids.get(&topic.name)) {
-            (Some(now), Some(then)) => now != then && !without(Control::ReCreatedIgnored),
-            _ => false,
-        });
-        if let Some(topic) = re_created {
-            return Next::Hold(format!(
-                "topic {} was re-created on the old cluster since it was closed",
-                topic.name
-            ));
+        if let Some(why) = made_anew {
+            return Next::Hold(why);
         }
         if decide::late_groups(&self.plan, &mut prepared.draft, &listed, &prepared.verified.topics) {
             return Next::Goto(State::Retiring(closed, shut_out, step));

@@ -35,7 +35,7 @@ impl State {
     }
 
     /// What groups may still come to, in the states in which their start offsets must stand.
-    fn awaits_groups(&self) -> Option<(&Prepared, &Target)> {
+    pub(super) fn awaits_groups(&self) -> Option<(&Prepared, &Target)> {
         match self {
             // Nothing comes between the last proof and the mark.
             State::Retiring(.., Retirement::Mark) => None,
@@ -359,7 +359,8 @@ mod tests {
             }
             None
         });
-        world.ticks_before_yes = 4;
+        // Every other tick is for what came behind the closed ends.
+        world.ticks_before_yes = 8;
         let (stop, world) = world.run();
         assert_eq!(stop, Stop::Complete);
         let commands = world.commands.clone();

@@ -30,6 +30,7 @@ impl Cutover {
             Self::silence_asked,
             Self::starts_fresh,
             Self::early_named,
+            Self::behind_named,
             Self::retention_restored,
             Self::topics_there,
         ] {

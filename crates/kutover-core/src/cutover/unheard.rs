@@ -27,15 +27,6 @@ impl Cutover {
         true
     }
 
-    /// A pause that is cut short by the deadline for receipts, where one is still to come: what is held up by its own pauses
-    /// would hold up the fence.
-    pub(super) fn in_time(&self, now: Millis, wake: Millis) -> Millis {
-        let converges =
-            matches!(self.progress.state, State::Converging(_) | State::RollingBack(_, Rollback::Converge));
-        let deadline = self.entered.map(|entered| entered.plus(self.plan.timings.converge_ms));
-        deadline.filter(|deadline| converges && now < *deadline).map_or(wake, |deadline| wake.min(deadline))
-    }
-
     /// What follows a step that only hears who has moved. Without a fence nothing but its word keeps a producer from being
     /// shut out of where it still writes.
     fn without_receipts(&self, error: &ProviderError) -> Option<State> {

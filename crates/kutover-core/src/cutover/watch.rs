@@ -30,6 +30,8 @@ pub(super) struct Watch {
     claimed: BTreeSet<i64>,
     /// What the last two looks came to.
     report: Option<Report>,
+    /// Whether those that are silent have been named.
+    named_silent: bool,
     /// Whether those that write are to be recognised by their last records before they are named.
     recognising: bool,
 }
@@ -134,6 +136,19 @@ impl Cutover {
         self.watch.recognising = true;
         let old = redirected.prepared.verified.old.incarnation.clone();
         Some(Next::Run(Command::Survey { old, partitions: Vec::new(), records_of }))
+    }
+
+    /// Names those that the last look found silent, before the old cluster is closed: one of them may be the producer that nobody
+    /// remembers.
+    pub(super) fn name_silent(&mut self) {
+        let silent = self.watch.report.as_ref().map(|report| report.silent.as_slice()).unwrap_or_default();
+        if silent.is_empty() || self.watch.named_silent {
+            return;
+        }
+        let (named, more) =
+            (silent.iter().take(NAMED).cloned().collect(), silent.len().saturating_sub(NAMED));
+        self.watch.named_silent = true;
+        self.notify(Event::Silent { silent: named, more });
     }
 
     fn name_stragglers(&mut self) {
@@ -303,6 +318,29 @@ mod tests {
             let closed = |event: &Event| matches!(event, Event::Closed { .. } | Event::Removed { .. });
             assert!(!world.events.iter().any(closed), "{:?}", world.events);
         }
+    }
+
+    /// L8: an id that wrote once, is claimed by nobody and is silent now is named before the old cluster is closed, and once.
+    #[test]
+    fn who_is_silent_is_named_before_the_fence() {
+        let mut console = Console { fenced: true, sequence: 10, ..Console::default() };
+        let (stop, world) = World::new(plan(), vec![])
+            .but(|command, _| match command {
+                Command::Survey { .. } => console.answer(command),
+                _ => None,
+            })
+            .run();
+        assert_eq!(stop, Stop::Complete);
+        let silent = |event: &Event| matches!(event, Event::Silent { .. });
+        let at = world.events.iter().position(silent).expect("it is named");
+        let text = world.events[at].to_string();
+        let expected =
+            "claimed by no receipt: producer id 4 on topic orders, partition 0: silent, last write at 7";
+        assert!(text.contains(expected), "{text}");
+        let fenced =
+            world.events.iter().position(|event| matches!(event, Event::FenceProven { .. })).unwrap();
+        assert!(at < fenced);
+        assert_eq!(world.events.iter().filter(|event| silent(event)).count(), 1);
     }
 
     /// A producer that moves between two looks has written before it moved: it is not named.

@@ -83,6 +83,8 @@ impl Place {
             }
             Command::LookForFence { on } => return self.look_for_fence(on, term, scratch),
             Command::LookForEarly { .. } => Answer::EarlyLooked { there: Ok(BTreeMap::new()) },
+            // Time stands still: it is never due.
+            Command::LookBehind { .. } => Answer::Behind { found: Err("not looked at".into()) },
             Command::FreshenStarts { starts } => {
                 let mut reached = starts.iter().map(|fresh| self.reach(&fresh.on));
                 let silent = reached.find_map(Result::err).map(|error| error.to_string());
