@@ -61,8 +61,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "ports",
-        about: "the ports' conformance suites, the in-memory world, provisioners, a backend as a user writes it",
-        packages: &["directory-journal", "kutover-memory", "kutover-provision", "kutover-testkit"],
+        about: "the ports' conformance suites, the in-memory world, a backend as a user writes it",
+        packages: &["directory-journal", "kutover-memory", "kutover-testkit"],
         ..PLAIN
     },
     Section {
@@ -104,8 +104,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "aws",
-        about: "Route 53, S3, CloudFormation in emulation, a cutover on them; template, user data, policy; secrets",
-        packages: &["kutover-aws", "kutover-tests-aws"],
+        about: "Route 53, S3, CloudFormation in emulation, a cutover on them; template, user data, policy; secrets; other provisioners",
+        packages: &["kutover-aws", "kutover-provision", "kutover-tests-aws"],
         needs: setup::AWS,
         checks: aws::CHECKS,
         ..PLAIN
@@ -122,6 +122,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         ],
         targets: &[
             ("kutover-tests", "apache"),
+            ("kutover-tests", "refusals"),
             ("kutover-tests", "stragglers"),
             ("kutover-tests", "wait_group"),
         ],
@@ -150,7 +151,6 @@ pub(crate) const SECTIONS: &[Section] = &[
         targets: &[
             ("kutover-tests", "bad_input"),
             ("kutover-tests", "embedded"),
-            ("kutover-tests", "refusals"),
             ("kutover-tests", "resume"),
         ],
         ..PLAIN
