@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kutover_lab::embedded::{ApiKey, EmbeddedCluster, EmbeddedOptions, ErrorCode, Fault, Harm, Who};
+use kutover_lab::embedded::{EmbeddedCluster, EmbeddedOptions};
 use kutover_tests::{existing, kutover};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -93,17 +93,6 @@ async fn a_topic_with_more_partitions_on_the_new_cluster() {
     let world = World::start().await;
     world.green.fake().create_topic("orders", 3);
     world.refused(&world.text(), "parity", "orders");
-}
-
-/// It could be a share group, or Streams: nobody knows what it has read.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_group_that_does_not_say_what_it_is() {
-    let world = World::start().await;
-    let text = existing([&world.blue, &world.green], "groups = [\"billing\"]\n");
-    assert_eq!(world.plan(&text), (BTreeSet::new(), Some(0)));
-    let refuses = Harm::Error(ErrorCode::GroupAuthorizationFailed);
-    world.blue.inject(Fault::new(ApiKey::DescribeGroups, refuses).against(Who::Everyone));
-    world.refused(&text, "unknown-group", "billing");
 }
 
 /// Clients would be sent to it.

@@ -12,7 +12,7 @@ acls() {
 java=$0 jars=$1
 case $(text act) in
 raise)
-    acls --add --allow-principal 'User:*' --operation Read --operation Describe
+    acls --add --allow-principal 'User:*' --operation Read --operation Describe --operation DescribeConfigs
     acls --add --deny-principal 'User:*' --operation Write
     ;;
 lift) acls --remove ;;
