@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_cloudformation::Client;
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, Stack, StackStatus};
+use kutover_aws::Aws;
 use kutover_core::error::ProviderResult;
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{
@@ -19,7 +20,7 @@ use kutover_lab::forwarder::Forwarder;
 use parking_lot::Mutex;
 
 use crate::account::Account;
-use crate::emulated::lets_in;
+use crate::emulated::{lets_in, register};
 use crate::server::MiniStack;
 
 /// Where MiniStack's load balancers have their names.
@@ -50,6 +51,7 @@ impl Instances {
         let trouble = Arc::new(Mutex::new(None));
         let mut machines = Machines {
             server: account.server,
+            aws: account.aws.clone(),
             client: Client::new(account.aws.config()),
             stack: stack.to_owned(),
             lab: Arc::clone(lab),
@@ -82,6 +84,7 @@ impl Instances {
 
 struct Machines {
     server: &'static MiniStack,
+    aws: Aws,
     client: Client,
     stack: String,
     lab: Arc<LabProvisioner>,
@@ -155,7 +158,7 @@ impl Machines {
         Ok(())
     }
 
-    /// Gives the load balancer's name the forwarder's address.
+    /// Gives the load balancer's name the forwarder's address, and has the load balancer know the broker.
     async fn name_balancer(&mut self, colour: Colour, stack: Option<&Stack>) -> ProviderResult<()> {
         let outputs = stack.and_then(|stack| stack.outputs.as_ref()).into_iter().flatten();
         let mut names = outputs.filter(|output| output.output_key() == Some("EndpointName"));
@@ -168,6 +171,8 @@ impl Machines {
         }
         let found = self.balancers.read(&name).await?;
         self.balancers.compare_and_set(&name, &found, &wanted).await?;
+        let group = format!("{}{}-bootstrap", self.stack, colour.suffix());
+        register(&self.aws, &group, &[&ip.to_string()]).await;
         self.named.insert(colour, name);
         Ok(())
     }

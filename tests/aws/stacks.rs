@@ -20,6 +20,7 @@ use kutover_testkit::until;
 use kutover_tests::{Live, Program};
 use serde_json::{Value, json};
 
+use crate::emulated::register;
 use crate::name_servers::ZONE;
 use crate::proxy::Proxy;
 use crate::scene::{SOME, Scene};
@@ -243,4 +244,36 @@ async fn a_name_of_another_deployment_holds_the_cutover_and_loses_nothing() {
     stacks.goes_on_to_its_end(&mut up, live).await;
     let stack = stacks.stack().await.expect("it is ours");
     assert_ne!(stack.stack_id(), Some(theirs.id.as_str()));
+}
+
+/// The load balancer of the new stack knows none of its brokers, whatever else answers there: nothing is published while it
+/// does not, and the cutover goes on by itself once it does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stack_without_healthy_targets_is_not_switched_to_until_it_has_them_and_loses_nothing() {
+    let test = "a_stack_without_healthy_targets_is_not_switched_to_until_it_has_them_and_loses_nothing";
+    let Some(stacks) = Stacks::open(test, "Targets").await else { return };
+    let mut with_targets: Value = serde_json::from_str(&template(&BROKERS)).expect("JSON");
+    with_targets["Resources"]["BootstrapTargets"] = json!({
+        "Type": "AWS::ElasticLoadBalancingV2::TargetGroup",
+        "Properties": {
+            "Name": "TargetsB-bootstrap", "Port": 9092, "Protocol": "TCP", "TargetType": "ip", "VpcId": "vpc-00000001",
+        },
+    });
+    let file = stacks.configuration.with_file_name("stack.json");
+    std::fs::write(file, with_targets.to_string()).expect("written");
+    let (mut up, mut live) = stacks.scene.begun(&mut stacks.scene.up(&stacks.configuration)).await;
+    stacks.brokers_serve().await;
+    up.wait_for("approve redirect");
+    up.say("approve redirect");
+    let why = up.wait_for("hold: look whether");
+    assert!(why.contains("the target group TargetsB-bootstrap has no target; register the brokers"), "{why}");
+    live.goes_on(SOME).await;
+    assert_eq!(stacks.scene.owner().await.target.generation.0, 1);
+    live.follow(Colour::Green, &stacks.servers());
+
+    register(&stacks.scene.account.aws, "TargetsB-bootstrap", &["10.0.0.10"]).await;
+    up.wait_for("approve removal");
+    up.say("approve removal");
+    stacks.scene.completes(&mut up, live).await;
+    assert_eq!(stacks.scene.owner().await.target.generation.0, 2);
 }

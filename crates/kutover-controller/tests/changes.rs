@@ -386,3 +386,38 @@ async fn a_new_cluster_that_dies_during_the_drain_is_told() {
     assert!(matches!(finished.stop, Stop::RolledBack(_)), "{:?}", finished.stop);
     assert!(told[0].starts_with("green does not take start offsets, and producers belong there"), "{told:?}");
 }
+
+/// Clients come the platform's way, not the controller's: what its load balancer would pass nothing on to is not switched to,
+/// however well it answers here. What the platform says of the old cluster is nobody's concern.
+#[tokio::test(start_paused = true)]
+async fn a_new_cluster_that_is_not_ready_is_waited_for_before_anything_is_published() {
+    let world = world().await;
+    world.provisioner.set_ready(Colour::Blue, false);
+    let config = CONFIG.replace("[plan]", "[plan]\napprove = \"manual\"");
+    let (operator, words) = mpsc::unbounded_channel();
+    let (mut held, mut events) = (vec![], vec![]);
+    let finished = controller(&world, &config)
+        .run(words, |event| {
+            if let Event::AwaitingApproval { gate, .. } = &event {
+                if *gate == ApprovalGate::Redirect {
+                    world.provisioner.set_ready(Colour::Green, false);
+                }
+                operator.send(Operator::Approve(*gate)).unwrap();
+            }
+            if let Event::Hold { state, reason } = &event {
+                let owner = world.dns.published(&"kafka.orders.test".into()).owner.unwrap();
+                held.push((*state, owner.target.colour, reason.clone()));
+                world.provisioner.set_ready(Colour::Green, true);
+            }
+            events.push(event);
+        })
+        .await
+        .unwrap();
+    assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
+    let [(state, leads_to, reason)] = &held[..] else { panic!("{held:?}") };
+    assert_eq!((*state, *leads_to), (StateName::Redirecting, Colour::Blue));
+    assert!(reason.contains("look whether KafkaB-2 is ready: none of its targets is healthy"), "{reason}");
+    let switched = events.iter().filter(|event| matches!(event, Event::Published { .. })).count();
+    let asked = world.faults.calls().iter().filter(|call| *call == "provisioner.is_ready").count();
+    assert_eq!((switched, asked), (1, 2), "{events:?}");
+}

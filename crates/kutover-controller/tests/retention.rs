@@ -96,6 +96,9 @@ impl ClusterProvisioner for Managed {
     async fn destroy(&self, _: &RemovalMark) -> ProviderResult<()> {
         Ok(())
     }
+    async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()> {
+        self.0.is_ready(incarnation).await
+    }
 }
 
 /// L11: an abort leaves nothing raised on a new cluster that stays, nor on the old one.

@@ -93,6 +93,17 @@ async fn back_from_every_state() {
     }
 }
 
+/// G5: a load balancer that calls blue's brokers ill does not bar the way back to them: producers have nowhere else to go.
+#[tokio::test(start_paused = true)]
+async fn what_the_platform_says_of_blue_does_not_bar_the_way_back() {
+    let world = world().await;
+    world.provisioner.set_ready(Colour::Blue, false);
+    let (finished, events) = go_back(&world, CONFIG, StateName::Draining).await;
+    assert_back(&world, &finished.unwrap(), &format!("{:?}", holds(&events))).await;
+    let asked = world.faults.calls().iter().filter(|call| *call == "provisioner.is_ready").count();
+    assert_eq!(asked, 1, "only green was switched to");
+}
+
 /// G5: a mark that landed without the controller learning it is not yet a removal. Nothing rests on it, and the way back takes
 /// it out.
 #[tokio::test(start_paused = true)]

@@ -21,6 +21,7 @@ struct State {
     ever: Vec<(Incarnation, MemoryCluster)>,
     made: u16,
     making: BTreeSet<Colour>,
+    unready: BTreeSet<Colour>,
     options: BTreeMap<Colour, ClusterOptions>,
 }
 
@@ -60,6 +61,17 @@ impl MemoryProvisioner {
             state.making.insert(colour);
         } else {
             state.making.remove(&colour);
+        }
+    }
+
+    /// Whether traffic that is sent to what stands behind a colour would be served, as its platform sees it. It is, unless
+    /// told otherwise.
+    pub fn set_ready(&self, colour: Colour, ready: bool) {
+        let mut state = self.state.lock();
+        if ready {
+            state.unready.remove(&colour);
+        } else {
+            state.unready.insert(colour);
         }
     }
 
@@ -223,6 +235,26 @@ impl ClusterProvisioner for MemoryProvisioner {
                 state.standing.remove(&colour);
                 state.gone.push(mark.incarnation.clone());
                 Ok(())
+            })
+            .await
+    }
+
+    async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()> {
+        let (this, incarnation) = (self.clone(), incarnation.clone());
+        self.faults
+            .run("provisioner.is_ready", move || {
+                let what = format!("look whether {incarnation} is ready");
+                let state = this.state.lock();
+                let found = state.standing.iter().find(|(_, (_, standing, _))| standing.id == incarnation);
+                match found {
+                    Some((colour, _)) if state.unready.contains(colour) => Err(ProviderError::new(
+                        ErrorKind::Unavailable,
+                        what,
+                        "none of its targets is healthy",
+                    )),
+                    Some(_) => Ok(()),
+                    None => Err(ProviderError::new(ErrorKind::NotFound, what, "it is not there")),
+                }
             })
             .await
     }

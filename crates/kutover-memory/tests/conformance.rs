@@ -77,7 +77,11 @@ async fn the_provisioner_keeps_its_contract() {
             let controllers = servers.iter().all(|server| server.ends_with(":9093"));
             world.provisioner.cluster_at(servers).is_some_and(|cluster| controllers || !cluster.is_isolated())
         };
-        provision::an_isolation_is_undone_by_its_own_nonce(&world.provisioner, Colour::Blue, reaches).await;
+        provision::an_isolation_is_undone_by_its_own_nonce(&world.provisioner, Colour::Blue, &reaches).await;
+        provision::an_isolated_one_is_ready(&world.provisioner, Colour::Blue, reaches).await;
+        let fail = async || world.provisioner.set_ready(Colour::Blue, false);
+        let recover = async || world.provisioner.set_ready(Colour::Blue, true);
+        provision::what_does_not_serve_is_not_ready(&world.provisioner, Colour::Blue, fail, recover).await;
         blue.add_topic("t", 1);
         blue.produce(&TopicPartition::new("t", 0), record("x")).unwrap();
         let data = async |servers: &[String]| {

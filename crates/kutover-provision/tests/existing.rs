@@ -22,6 +22,7 @@ async fn it_keeps_the_ports_contract() {
     provision::only_the_marked_is_destroyed(&both, Colour::Green).await;
     provision::nothing_there_is_none(&StaticProvisioner::new(), Colour::Blue).await;
     provision::what_cannot_isolate_says_so(&both, Colour::Green).await;
+    provision::what_serves_is_ready(&both, Colour::Green).await;
     provision::the_marked_is_released_and_stays(&both, Colour::Green, &"c".into()).await;
 }
 

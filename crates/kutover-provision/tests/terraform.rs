@@ -67,6 +67,9 @@ impl ClusterProvisioner for Patient {
             }
         }
     }
+    async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()> {
+        self.0.is_ready(incarnation).await
+    }
 }
 
 /// What the example keeps of the colour that stands.

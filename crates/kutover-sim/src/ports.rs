@@ -184,6 +184,10 @@ impl ClusterProvisioner for Ports {
         };
         self.change("destroy", destroy).await
     }
+
+    async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()> {
+        self.call("is_ready", self.world.memory.provisioner.is_ready(incarnation)).await
+    }
 }
 
 #[async_trait]

@@ -60,6 +60,7 @@ mock! {
         async fn isolate(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()>;
         async fn put_back(&self, incarnation: &IncarnationId, nonce: &Nonce) -> ProviderResult<()>;
         async fn destroy(&self, mark: &RemovalMark) -> ProviderResult<()>;
+        async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()>;
     }
 }
 

@@ -31,6 +31,11 @@ enum Flaw {
     DestroysInWords,
     DestroysBoth,
     MissesWhatIsGone,
+    NeverReady,
+    AlwaysReady,
+    DestroysWhenAsked,
+    NotReadyWhenShut,
+    PutsBackWhenAsked,
 }
 
 struct Provisioner {
@@ -137,6 +142,23 @@ impl ClusterProvisioner for Provisioner {
         }
         self.inner().destroy(mark).await
     }
+    async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()> {
+        let not_ready =
+            || Err(ProviderError::new(ErrorKind::Unavailable, "is it ready", "no healthy target"));
+        let cluster = self.world.cluster(Colour::Blue).unwrap();
+        match self.flaw {
+            Flaw::NeverReady => return not_ready(),
+            Flaw::AlwaysReady => return Ok(()),
+            Flaw::DestroysWhenAsked => {
+                let mark = RemovalMark { incarnation: incarnation.clone(), cluster_id: cluster.cluster_id() };
+                return self.inner().destroy(&mark).await;
+            }
+            Flaw::NotReadyWhenShut if cluster.is_isolated() => return not_ready(),
+            Flaw::PutsBackWhenAsked => cluster.put_back(&"one".into()),
+            _ => {}
+        }
+        self.inner().is_ready(incarnation).await
+    }
 }
 
 async fn judge(flaw: Flaw) {
@@ -153,7 +175,11 @@ async fn judge(flaw: Flaw) {
     flawed.world.provisioner.set_making(green, false);
     provision::check_all(&flawed, blue).await;
     let reaches = async |servers: &[String]| flawed.reaches(servers).await;
-    provision::an_isolation_is_undone_by_its_own_nonce(&flawed, blue, reaches).await;
+    provision::an_isolation_is_undone_by_its_own_nonce(&flawed, blue, &reaches).await;
+    provision::an_isolated_one_is_ready(&flawed, blue, reaches).await;
+    let fail = async || flawed.world.provisioner.set_ready(blue, false);
+    let recover = async || flawed.world.provisioner.set_ready(blue, true);
+    provision::what_does_not_serve_is_not_ready(&flawed, blue, fail, recover).await;
     let place = TopicPartition::new("t", 0);
     cluster.add_topic("t", 1);
     cluster.produce(&place, StoredRecord::default()).unwrap();
@@ -181,6 +207,11 @@ async fn provisioners_that_break_a_clause_are_rejected() {
         (Flaw::DestroysInWords, "ClusterProvisioner, clause 4"),
         (Flaw::DestroysBoth, "ClusterProvisioner, clause 4"),
         (Flaw::MissesWhatIsGone, "ClusterProvisioner, clause 4"),
+        (Flaw::NeverReady, "ClusterProvisioner, clause 5"),
+        (Flaw::AlwaysReady, "ClusterProvisioner, clause 5"),
+        (Flaw::DestroysWhenAsked, "ClusterProvisioner, clause 5"),
+        (Flaw::NotReadyWhenShut, "ClusterProvisioner, clause 5"),
+        (Flaw::PutsBackWhenAsked, "ClusterProvisioner, clause 5"),
     ] {
         rejected(by, judge(flaw)).await;
     }

@@ -1,7 +1,7 @@
 //! The requests themselves. The SDK's retries are on: each can be made twice.
 
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
-use aws_sdk_cloudformation::types::{Capability, OnFailure, Parameter, StackEvent, Tag};
+use aws_sdk_cloudformation::types::{Capability, OnFailure, Parameter, ResourceStatus, StackEvent, Tag};
 use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::words::{Colour, Nonce};
 
@@ -55,6 +55,26 @@ impl CloudFormation {
             }
         }
         Ok(events)
+    }
+
+    /// The physical ids of a stack's resources of one type.
+    pub(super) async fn resources(&self, id: &str, kind: &str, what: &str) -> ProviderResult<Vec<String>> {
+        let (mut found, mut next) = (Vec::new(), None);
+        // It has an end: a stack holds 500 resources at most.
+        loop {
+            let request = self.client.list_stack_resources().stack_name(id).set_next_token(next);
+            let page = request.send().await.map_err(|error| failed(what, &error))?;
+            let listed = page.stack_resource_summaries.unwrap_or_default().into_iter();
+            let wanted = listed.filter(|resource| {
+                let is_there = resource.resource_status() != Some(&ResourceStatus::DeleteComplete);
+                is_there && resource.resource_type() == Some(kind)
+            });
+            found.extend(wanted.filter_map(|resource| resource.physical_resource_id));
+            next = page.next_token;
+            if next.is_none() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Asks for a stack. Asked again with the same request, CloudFormation knows it for the same by the token.

@@ -2,12 +2,13 @@
 //!
 //! A stack's id names one incarnation for ever, also when it is gone and another has its name; what is isolated and
 //! destroyed is named by it. That all of a stack is there says that its brokers serve, since the template waits for each
-//! of them to say so.
+//! of them to say so. Whether the load balancer still finds them healthy is asked of it, right before a switch.
 
 mod api;
 mod events;
 mod isolation;
 mod stack;
+mod targets;
 mod template;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use kutover_core::words::{ClusterId, Colour, DeploymentName, IncarnationId, Nonc
 
 use crate::connect::Aws;
 use stack::{ISOLATION, SUFFIX, Seen, Standing};
+use targets::{LoadBalancers, TARGET_GROUP};
 pub use template::{STACK_POLICY, template};
 
 /// The pause between two looks at a stack: its steps take minutes.
@@ -67,6 +69,7 @@ impl StackOptions {
 /// Makes, describes, isolates and removes clusters as CloudFormation stacks.
 pub struct CloudFormation {
     client: Client,
+    balancers: LoadBalancers,
     options: StackOptions,
     ids: Arc<dyn ClusterIds>,
 }
@@ -80,7 +83,8 @@ impl fmt::Debug for CloudFormation {
 impl CloudFormation {
     /// A provisioner; nothing is asked yet.
     pub fn new(aws: &Aws, options: StackOptions, ids: Arc<dyn ClusterIds>) -> Self {
-        Self { client: Client::new(aws.config()), options, ids }
+        let (client, balancers) = (Client::new(aws.config()), LoadBalancers::new(aws));
+        Self { client, balancers, options, ids }
     }
 
     fn stack_name(&self, colour: Colour) -> String {
@@ -260,5 +264,23 @@ impl ClusterProvisioner for CloudFormation {
             self.protect(&stack.id, false, &what).await?;
         }
         self.remove(&stack.id, &what).await
+    }
+
+    async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()> {
+        let what = format!("look whether {incarnation} is ready");
+        let found = self.by_id(incarnation.as_str(), &what).await?;
+        let Some(stack) = found.filter(Seen::may_serve) else {
+            return Err(ProviderError::new(ErrorKind::NotFound, what, "no stack of that id serves"));
+        };
+        stack.check_owner(self.options.deployment.as_str(), &what)?;
+        // What shuts clients out shuts health checks out too, until it is put back right before the switch.
+        if !stack.isolation().is_empty() {
+            return Ok(());
+        }
+        // None in a template of somebody's own: then nothing is known here of who is served.
+        for group in self.resources(&stack.id, TARGET_GROUP, &what).await? {
+            self.balancers.check_targets(&group, &what).await?;
+        }
+        Ok(())
     }
 }

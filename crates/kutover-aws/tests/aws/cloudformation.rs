@@ -22,6 +22,8 @@ async fn it_keeps_the_contract() {
     let world = World::new(server, "Conform").await;
     let stacks = world.provisioner(&server.aws(None).await);
     provision::nothing_there_is_none(&stacks, Colour::Blue).await;
+    stacks.provision(Colour::Blue, &provision::request()).await.unwrap();
+    world.register_brokers(Colour::Blue).await;
     provision::check_all(&stacks, Colour::Blue).await;
     provision::nothing_there_is_none(&stacks, Colour::Green).await;
     let blue = stacks.describe(Colour::Blue).await.unwrap().unwrap();
@@ -35,7 +37,8 @@ async fn it_keeps_the_contract() {
             world.lets_in("client", 9092)
         }
     };
-    provision::an_isolation_is_undone_by_its_own_nonce(&stacks, Colour::Blue, reaches).await;
+    provision::an_isolation_is_undone_by_its_own_nonce(&stacks, Colour::Blue, &reaches).await;
+    provision::an_isolated_one_is_ready(&stacks, Colour::Blue, reaches).await;
     provision::the_marked_is_destroyed_for_good(&stacks, Colour::Blue, &CLUSTER.into()).await;
     assert_eq!(world.status(blue.id.as_str()).await, Some(StackStatus::DeleteComplete));
     let again = stacks.provision(Colour::Blue, &"another".into()).await.unwrap();

@@ -190,6 +190,7 @@ fn called() -> BTreeSet<String> {
         ("cloudformation", source.join("cloudformation/api.rs")),
         ("cloudformation", source.join("cloudformation/isolation.rs")),
         ("cloudformation", source.join("cloudformation/mod.rs")),
+        ("elasticloadbalancing", source.join("cloudformation/targets.rs")),
     ];
     let mut called = BTreeSet::new();
     for (service, path) in places {

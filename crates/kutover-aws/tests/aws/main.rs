@@ -14,4 +14,5 @@ mod proxy;
 mod requests;
 mod route53;
 mod server;
+mod targets;
 mod world;

@@ -10,9 +10,9 @@ use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
 use kutover_aws::{Aws, CloudFormation, ClusterIds, StackOptions};
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::Incarnation;
-use kutover_core::words::{ClusterId, IncarnationId};
+use kutover_core::words::{ClusterId, Colour, IncarnationId};
 
-use crate::emulated::{emulated, lets_in};
+use crate::emulated::{emulated, lets_in, register};
 use crate::server::MiniStack;
 
 pub(crate) const CLUSTER: &str = "the-cluster-there";
@@ -101,6 +101,13 @@ impl World {
 
     pub(crate) fn brokers_say(&self, status: ResourceSignalStatus) {
         *self.brokers.lock().unwrap() = Some(status);
+    }
+
+    /// Has the load balancer of a colour know its brokers, which are healthy.
+    pub(crate) async fn register_brokers(&self, colour: Colour) {
+        let group = format!("{}{}-bootstrap", self.name, colour.suffix());
+        let addresses: Vec<_> = self.options.parameters["BrokerAddresses"].split(',').collect();
+        register(&self.server.aws(None).await, &group, &addresses).await;
     }
 
     pub(crate) async fn status(&self, stack: &str) -> Option<StackStatus> {

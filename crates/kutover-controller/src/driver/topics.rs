@@ -148,6 +148,9 @@ impl World {
         let Command::Recheck { old, new, topics, groups, starts, raised } = command else {
             return Err(ProviderError::new(ErrorKind::Invalid, "check again", "another command was given"));
         };
+        // First of all, since clients come the platform's way and not the controller's: a cluster that answers here may have no
+        // healthy target behind its load balancer. A rollback asks for none of it: the way back must not be barred by it.
+        self.provisioner(new.colour).is_ready(&new.id).await?;
         let (old_admin, new_admin) = (self.links(old).await?.admin, self.links(new).await?.admin);
         let (old_identity, new_identity) = (old_admin.identity().await?, new_admin.identity().await?);
         self.match_topics(old, new, topics, true, raised, None).await?;

@@ -127,8 +127,9 @@ pub enum Command {
         /// Seconds; `None` is the one of ordinary times.
         ttl_s: Option<u32>,
     },
-    /// Right before the switch: identities, topics and start offsets again, and both clusters' ends. Where a fence is required,
-    /// the old cluster must be open to whoever is to prove it.
+    /// Right before the switch: whether the new one's platform would pass traffic on to it; identities, topics and start
+    /// offsets again, and both clusters' ends. Where a fence is required, the old cluster must be open to whoever is to prove
+    /// it. A way back has no such look: nothing of the platform's is to bar it.
     Recheck {
         /// The old one.
         old: Incarnation,

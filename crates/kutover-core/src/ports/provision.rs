@@ -40,6 +40,9 @@ pub struct Incarnation {
 /// 4. `destroy` removes the marked incarnation only, and refuses (`Refused`, `NotDone`) when the cluster found there
 ///    has another id than the mark. An incarnation that is gone already is `Ok`. A cluster that somebody else manages
 ///    (`static`) is released, not destroyed.
+/// 5. `is_ready` of an incarnation that serves is `Ok`. One that the platform knows to be out of service (no healthy target
+///    behind its load balancer) is an error, `NotDone`, that says what is not as it should be. It changes nothing, and an
+///    isolation in force is no reason against it: whoever switches to an isolated incarnation puts it back first.
 #[async_trait]
 pub trait ClusterProvisioner: Send + Sync {
     /// Makes sure that there is an incarnation behind the colour, and gives it.
@@ -72,4 +75,14 @@ pub trait ClusterProvisioner: Send + Sync {
     /// # Errors
     /// As the contract says.
     async fn destroy(&self, mark: &RemovalMark) -> ProviderResult<()>;
+
+    /// Whether traffic that is sent to this incarnation would be served, as far as the platform knows. It is asked right
+    /// before a switch, which waits for it, and never before a way back. A platform that knows nothing of it says `Ok`.
+    ///
+    /// # Errors
+    /// What is not ready, and what to do about it: `Unavailable` where that may pass. Whatever the platform says.
+    async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()> {
+        let _ = incarnation;
+        Ok(())
+    }
 }

@@ -187,9 +187,56 @@ pub async fn the_marked_is_released_and_stays(
     clause.holds(found.as_ref() == Some(&standing), found);
 }
 
+/// Clause 5.
+pub async fn what_serves_is_ready(provisioner: &dyn ClusterProvisioner, colour: Colour) {
+    let clause =
+        Clause::new(PORT, 5, "`is_ready` of an incarnation that serves is `Ok`, and changes nothing");
+    let standing = clause.ok(provisioner.provision(colour, &request()).await);
+    for _ in 0..2 {
+        clause.ok(provisioner.is_ready(&standing.id).await);
+        let found = clause.ok(provisioner.describe(colour).await);
+        clause.holds(found.as_ref() == Some(&standing), found);
+    }
+}
+
+/// Clause 5, for provisioners that isolate. `reaches` as in [`an_isolation_is_undone_by_its_own_nonce`].
+pub async fn an_isolated_one_is_ready(
+    provisioner: &dyn ClusterProvisioner,
+    colour: Colour,
+    reaches: impl AsyncFn(&[String]) -> bool,
+) {
+    let clause =
+        Clause::new(PORT, 5, "an isolation in force is no reason against `is_ready`, which does not undo it");
+    let standing = clause.ok(provisioner.provision(colour, &request()).await);
+    clause.ok(provisioner.isolate(&standing.id, &"one".into()).await);
+    clause.ok(provisioner.is_ready(&standing.id).await);
+    clause.holds(!reaches(&standing.bootstrap).await, "clients get through after it");
+    clause.ok(provisioner.put_back(&standing.id, &"one".into()).await);
+}
+
+/// Clause 5, for provisioners whose platform knows whether traffic is served. `fail` has what serves behind the colour go
+/// out of service, and `recover` serve again.
+pub async fn what_does_not_serve_is_not_ready(
+    provisioner: &dyn ClusterProvisioner,
+    colour: Colour,
+    fail: impl AsyncFnOnce(),
+    recover: impl AsyncFnOnce(),
+) {
+    let clause = Clause::new(PORT, 5, "`is_ready` of what is out of service is an error, `NotDone`");
+    let standing = clause.ok(provisioner.provision(colour, &request()).await);
+    fail().await;
+    match provisioner.is_ready(&standing.id).await {
+        Ok(()) => clause.holds(false, "it is ready"),
+        Err(error) => clause.holds(error.outcome == Outcome::NotDone, error),
+    }
+    recover().await;
+    clause.ok(provisioner.is_ready(&standing.id).await);
+}
+
 /// Every clause that needs nothing but the provisioner and leaves the cluster standing, for provisioners that make clusters.
 pub async fn check_all(provisioner: &dyn ClusterProvisioner, colour: Colour) {
     the_same_request_gives_the_same_incarnation(provisioner, colour).await;
     another_requests_cluster_is_refused(provisioner, colour).await;
     only_the_marked_is_destroyed(provisioner, colour).await;
+    what_serves_is_ready(provisioner, colour).await;
 }
