@@ -340,8 +340,40 @@ async fn from_3_9_2_to_4_3_1() {
     let blue = admin(&world.blue).await;
     looks_keep_their_contract(&kafka, &world.blue, &blue).await;
     kinds_of_groups(&world).await;
+    limits_of_one_side(&world, &kafka).await;
     let (unreachable, status) = plan(&unreachable(&world)).await;
     assert_eq!((unreachable["outcome"].as_str(), status), (Some("unreachable"), Some(4)), "{unreachable}");
+}
+
+/// L6: topics that green has already. What only one cluster sets is held against the other's default.
+async fn limits_of_one_side(world: &TwoClusters, kafka: &Kafka) {
+    let compacted: &[(&str, &str)] = &[("cleanup.policy", "compact")];
+    let large: &[(&str, &str)] = &[("max.message.bytes", "10485760")];
+    make_topics(kafka, &[("kept", 1, compacted), ("large", 1, large), ("short", 1, &[])]).await;
+    let green = client(&world.green).await;
+    let hour: &[(&str, &str)] = &[("retention.ms", "3600000")];
+    make_topics(&green, &[("kept", 1, &[]), ("large", 1, &[]), ("short", 1, hour)]).await;
+    let config = WAIVED
+        .replacen(
+            "topics = [\"orders\", \"state\", \"audit\"]",
+            "topics = [\"kept\", \"large\", \"short\"]",
+            1,
+        )
+        .replacen("waive_history = [", "waive_history = [\"kept\", \"large\", \"short\", ", 1);
+    let (plan, status) = plan(&world.configuration(&config)).await;
+    let expected = [("parity", "kept"), ("parity", "large"), ("parity", "short")];
+    assert_eq!((refusals(&plan), status), (named(&expected), Some(3)), "{plan}");
+    let all = plan["refusals"].as_array().expect("refusals");
+    for said in [
+        "topic kept: cleanup.policy is `compact` on the old cluster and `delete` on the new cluster",
+        "topic large: max.message.bytes is `10485760` on the old cluster and only `1048588` on the new cluster",
+        "topic short: retention.ms is `604800000` on the old cluster and only `3600000` on the new cluster",
+    ] {
+        assert!(
+            all.iter().any(|one| one["reason"].as_str().is_some_and(|it| it.starts_with(said))),
+            "{all:?}"
+        );
+    }
 }
 
 async fn admin(of: &Incarnation) -> KafkaAdmin {

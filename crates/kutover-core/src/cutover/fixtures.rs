@@ -96,6 +96,7 @@ pub(super) fn topics() -> Vec<TopicDescription> {
             partitions: 2,
             replication: 1,
             configs: None,
+            defaults: BTreeMap::new(),
         })
         .into()
 }

@@ -128,7 +128,7 @@ fn parity(facets: &Facets<'_>, found: &mut Found) {
         let (old, new) = (old.as_deref().unwrap_or_default(), new.as_deref().unwrap_or_default());
         let reason = format!(
             "{} topics have {config}=`{old}` by the old cluster's default, and would have only `{new}` by the new one's: \
-             raise the new brokers' default, or set it on the topics",
+             give the new brokers the same default, or set it on the topics",
             topics.len()
         );
         found.put(false, Code::Parity, config, reason, None);

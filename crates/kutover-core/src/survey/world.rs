@@ -232,6 +232,7 @@ fn cluster(name: &str, more: &[(&str, &str)]) -> ClusterSeen {
         partitions: 2,
         replication: 1,
         configs: Some(BTreeMap::new()),
+        defaults: BTreeMap::new(),
     };
     ClusterSeen {
         identity: ClusterIdentity {
