@@ -8,9 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::{NotDrained, Observation, Required, prove};
 use crate::words::{GroupId, TopicPartition};
 
-/// Reasons that a row carries.
-const REASONS_SHOWN: usize = 5;
-
 /// When nothing will be left to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "estimate")]
@@ -65,10 +62,8 @@ pub struct Row {
     pub per_s: Option<i64>,
     /// When nothing will be left.
     pub zero: Estimate,
-    /// Why it is not drained, in an operator's terms: the first few.
+    /// Why it is not drained, in an operator's terms: what only a person can end first.
     pub why: Vec<String>,
-    /// How many more reasons there are.
-    pub more: usize,
 }
 
 /// Every required group, those that are not drained first.
@@ -116,9 +111,7 @@ fn sums(required: &Required, seen: &Observation) -> (usize, BTreeMap<Option<Grou
             NotDrained::LogUnknown { .. } | NotDrained::ProgressUnknown { .. } => sum.unknown += 1,
             NotDrained::PastClosedEnd { .. } | NotDrained::ShortOfClosedEnd { .. } => sum.stuck = true,
         }
-        if sum.why.len() < REASONS_SHOWN {
-            sum.why.push(remaining.to_string());
-        }
+        sum.why.push(remaining.to_string());
     }
     (verdict.pairs, sums)
 }
@@ -169,7 +162,6 @@ fn row(group: Option<GroupId>, partitions: usize, sum: Sum, earlier: Option<i64>
         unknown: sum.unknown,
         per_s: less.map(|less| less.saturating_mul(1_000) / apart),
         zero,
-        more: sum.left - sum.why.len(),
         why: sum.why,
     }
 }
@@ -177,7 +169,7 @@ fn row(group: Option<GroupId>, partitions: usize, sum: Sum, earlier: Option<i64>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::drain::{GroupProgress, LogRange, Tail};
+    use crate::drain::{Coordinated, GroupProgress, LogRange, OpenTransaction, Tail};
     use crate::words::Offset;
 
     fn place(partition: i32) -> TopicPartition {
@@ -227,6 +219,45 @@ mod tests {
         assert_eq!((row("ate").zero, row("ate").lost), (Estimate::Unknown, 10));
         assert!(!table.is_drained());
         assert_eq!(table.rows.last().and_then(|row| row.group.clone()), Some("done".into()));
+    }
+
+    /// Nobody reads past a transaction that hangs: it is named before what is merely unread, and nothing is left out.
+    #[test]
+    fn what_only_a_person_can_end_comes_first() {
+        let places: Vec<_> = (0..8).map(place).collect();
+        let range = LogRange { start: Offset(0), end: Offset(100) };
+        let hangs = OpenTransaction {
+            producer_id: 7,
+            epoch: 0,
+            coordinator_epoch: 0,
+            since: Offset(90),
+            last_write_ms: 0,
+            coordinator: Coordinated::Forgotten,
+        };
+        let known =
+            Coordinated::Known { transactional_id: "pay".into(), state: "Ongoing".into(), ends_by_ms: None };
+        let ongoing = OpenTransaction { coordinator: known, ..hangs.clone() };
+        let progress = |place: &TopicPartition| {
+            let (committed, tail) = match place.partition {
+                5 => (-1, Tail::Data),
+                6 | 7 => (90, Tail::Open),
+                _ => (50, Tail::Data),
+            };
+            (("reads".into(), place.clone()), Ok(GroupProgress { committed: Some(Offset(committed)), tail }))
+        };
+        let mut seen = Observation {
+            logs: places.iter().map(|place| (place.clone(), Ok(range))).collect(),
+            progress: places.iter().map(progress).collect(),
+            open: [(place(6), vec![ongoing]), (place(7), vec![hangs])].into(),
+        };
+        seen.progress.insert(("reads".into(), place(1)), Err("timed out".into()));
+        let partitions = places.iter().map(|place| (place.clone(), None)).collect();
+        let required = Required { partitions, ..required(&["reads"]) };
+        let table = table(&required, &seen, &seen, 1_000);
+        let of = |why: &String| why.split(": ").next().map(|place| place[place.len() - 1..].to_owned());
+        let order: Option<Vec<String>> = table.rows[0].why.iter().map(of).collect();
+        assert_eq!(order.unwrap(), ["5", "7", "6", "1", "0", "2", "3", "4"], "{:?}", table.rows[0].why);
+        assert!(table.rows[0].why[1].contains("kafka-transactions.sh"), "{:?}", table.rows[0].why);
     }
 
     /// L9: what was not answered is not nothing, in either look.
