@@ -182,7 +182,7 @@ fn groups(plan: &Assessment, text: &mut String) {
             or_unknown(group.state.as_deref()),
             or_unknown(group.members),
             or_unknown(group.lag),
-            per_second(group.read),
+            group.read.map_or("not known".to_owned(), per_second),
             group.drain_ms.map_or("not known".to_owned(), seconds),
         ]
     });
