@@ -40,6 +40,13 @@ pub struct TopicDescription {
     pub defaults: BTreeMap<String, String>,
 }
 
+impl TopicDescription {
+    /// A config's value in force: set on the topic, or the default. `None` if it cannot be told.
+    pub fn in_force(&self, config: &str) -> Option<&String> {
+        self.configs.as_ref()?.get(config).or_else(|| self.defaults.get(config))
+    }
+}
+
 /// A topic to be made.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct NewTopic {

@@ -118,6 +118,7 @@ fn plan() -> Plan {
         groups: BTreeMap::new(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::Named(["orders".into()].into()),
+        schemas_topic: "_schemas".into(),
         waived_deleted: [].into(),
         waived_members: [].into(),
         waived_replicas: Topics::none(),
