@@ -358,11 +358,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "field `plan.waive_groups`: `billing` stands in plan.groups too; delete it",
     ),
     ("[\"billing\"]", "[\"\"]", "field `plan.groups`: `` is no group id; delete it"),
-    (
-        "soak = \"1m 30s\"",
-        "schemas_topic = \"\"",
-        "field `plan.schemas_topic`: is empty; name Schema Registry's topic, or leave it out",
-    ),
+    ("soak = \"1m 30s\"", "schemas_topic = \"\"", "field `plan.schemas_topic`: is empty; name Schema"),
     (
         "[clusters.green.provisioner]",
         "[clusters.green.fence]\nkind = \"exec\"\ncommand = []\n\n[clusters.green.provisioner]",

@@ -23,6 +23,8 @@ mod waivers;
 #[cfg(test)]
 mod fence_tests;
 #[cfg(test)]
+mod history_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod troubles;
