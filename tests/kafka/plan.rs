@@ -340,8 +340,40 @@ async fn from_3_9_2_to_4_3_1() {
     let blue = admin(&world.blue).await;
     looks_keep_their_contract(&kafka, &world.blue, &blue).await;
     kinds_of_groups(&world).await;
+    limits_of_one_side(&world, &kafka).await;
     let (unreachable, status) = plan(&unreachable(&world)).await;
     assert_eq!((unreachable["outcome"].as_str(), status), (Some("unreachable"), Some(4)), "{unreachable}");
+}
+
+/// L6: topics that green has already. What only one cluster sets is held against the other's default.
+async fn limits_of_one_side(world: &TwoClusters, kafka: &Kafka) {
+    let compacted: &[(&str, &str)] = &[("cleanup.policy", "compact")];
+    let large: &[(&str, &str)] = &[("max.message.bytes", "10485760")];
+    make_topics(kafka, &[("kept", 1, compacted), ("large", 1, large), ("short", 1, &[])]).await;
+    let green = client(&world.green).await;
+    let hour: &[(&str, &str)] = &[("retention.ms", "3600000")];
+    make_topics(&green, &[("kept", 1, &[]), ("large", 1, &[]), ("short", 1, hour)]).await;
+    let config = WAIVED
+        .replacen(
+            "topics = [\"orders\", \"state\", \"audit\"]",
+            "topics = [\"kept\", \"large\", \"short\"]",
+            1,
+        )
+        .replacen("waive_history = [", "waive_history = [\"kept\", \"large\", \"short\", ", 1);
+    let (plan, status) = plan(&world.configuration(&config)).await;
+    let expected = [("parity", "kept"), ("parity", "large"), ("parity", "short")];
+    assert_eq!((refusals(&plan), status), (named(&expected), Some(3)), "{plan}");
+    let all = plan["refusals"].as_array().expect("refusals");
+    for said in [
+        "topic kept: cleanup.policy is `compact` on the old cluster and `delete` on the new cluster",
+        "topic large: max.message.bytes is `10485760` on the old cluster and only `1048588` on the new cluster",
+        "topic short: retention.ms is `604800000` on the old cluster and only `3600000` on the new cluster",
+    ] {
+        assert!(
+            all.iter().any(|one| one["reason"].as_str().is_some_and(|it| it.starts_with(said))),
+            "{all:?}"
+        );
+    }
 }
 
 async fn admin(of: &Incarnation) -> KafkaAdmin {
@@ -404,33 +436,40 @@ async fn kinds_of_groups(world: &TwoClusters) {
     let modern = kafka.consumer("modern").group_protocol(GroupProtocol::Consumer);
     let modern = modern.auto_offset_reset(AutoOffsetReset::Earliest).build().await.expect("a consumer");
     modern.subscribe(["events"]).await.expect("subscribed");
-    let sharing = kafka.share_consumer("sharing").build().await.expect("a share consumer");
-    sharing.subscribe(["events"]).await.expect("subscribed");
+    let shares = kafka.share_consumer("sharing").build().await.expect("a share consumer");
+    shares.subscribe(["events"]).await.expect("subscribed");
     let joined = async {
         let mut read = 0;
         while read < 3 {
             read += modern.poll(Duration::from_millis(200)).await.expect("polled").len();
-            let _shared = sharing.poll(Duration::from_millis(200)).await.expect("polled");
+            let _shared = shares.poll(Duration::from_millis(200)).await.expect("polled");
         }
         modern.commit().await.expect("committed");
     };
     tokio::time::timeout(Duration::from_secs(60), joined).await.expect("they join in time");
-    let (plan, status) = plan(&world.configuration("active = \"green\"\nwaive_history = \"*\"")).await;
-    assert_eq!(status, Some(3), "{plan}");
-    let found = refusals(&plan);
-    for expected in [("share-group", "sharing"), ("super-user", "super.users")] {
-        assert!(named(&[expected]).is_subset(&found), "{expected:?} is not in {found:?}: {plan}");
+    let alone = async |plan_of: &str, expected| {
+        let (plan, status) = plan(&world.configuration(&format!("active = \"green\"\n{plan_of}"))).await;
+        assert_eq!((refusals(&plan), status), (named(&[expected]), Some(3)), "{plan}");
+        plan
+    };
+    let waived = "waive_history = \"*\"\n";
+    let plan = alone(&format!("{waived}waive_super_users = \"*\""), ("share-group", "sharing")).await;
+    alone(&format!("{waived}waive_groups = [\"sharing\"]"), ("super-user", "super.users")).await;
+    let of = |name: &str| {
+        let mut all = plan["groups"].as_array().expect("groups").iter();
+        all.find(|group| group["group"] == name).unwrap_or_else(|| panic!("{name} is not in {plan}"))
+    };
+    assert_eq!(
+        (of("modern")["protocol"].as_str(), of("modern")["lag"].as_u64()),
+        (Some("consumer"), Some(0))
+    );
+    let sharing = of("sharing");
+    assert_eq!(sharing["protocol"], "share");
+    for number in ["lag", "lost", "read", "drain_ms"] {
+        assert!(sharing[number].is_null(), "it was not observed, and has no {number}: {sharing}");
     }
-    assert!(!found.iter().any(|(code, _)| code == "unread-topic"), "{found:?}");
-    let kinds: BTreeSet<(&str, &str)> = plan["groups"]
-        .as_array()
-        .expect("groups")
-        .iter()
-        .filter_map(|group| Some((group["group"].as_str()?, group["protocol"].as_str()?)))
-        .collect();
-    assert!(kinds.is_superset(&[("modern", "consumer"), ("sharing", "share")].into()), "{kinds:?}");
     modern.close().await.expect("closed");
-    sharing.close().await.expect("closed");
+    shares.close().await.expect("closed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,14 +1,17 @@
-//! Configs that are set on topics themselves: told, set, taken away.
+//! Configs that are set on topics themselves, told, set, taken away; and what holds without them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use krafka::admin::{
-    AdminClient, ConfigOp, ConfigResource, DescribeConfigsOptions, IncrementalAlterConfigsOptions,
+    AdminClient, ConfigEntry, ConfigOp, ConfigResource, DescribeConfigsOptions,
+    IncrementalAlterConfigsOptions,
 };
 use krafka::error::ErrorCode;
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
-use kutover_core::ports::TopicConfigs;
+use kutover_core::parity::COMPARED_IN_FORCE;
+use kutover_core::ports::{ConfigMap, ConfigSource, ConfigValue, TopicConfigs};
+use kutover_core::survey::topic_default;
 use kutover_core::words::TopicName;
 use tokio::time::Instant;
 
@@ -23,12 +26,12 @@ const CHUNK: usize = 400;
 const SETTLE: Duration = Duration::from_secs(10);
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// The configs set on topics themselves, as far as the options ask for them. `None` where the cluster has no such call.
-pub(crate) async fn own_configs(
+/// The configs of topics, as far as the options ask for them. `None` where the cluster has no such call.
+pub(crate) async fn configs(
     admin: &AdminClient,
     topics: &[TopicName],
     options: DescribeConfigsOptions,
-) -> ProviderResult<Option<BTreeMap<TopicName, BTreeMap<String, String>>>> {
+) -> ProviderResult<Option<BTreeMap<TopicName, Vec<ConfigEntry>>>> {
     let mut configs = BTreeMap::new();
     for chunk in topics.chunks(CHUNK) {
         let resources = chunk.iter().map(|topic| ConfigResource::topic(topic.as_str()));
@@ -39,9 +42,7 @@ pub(crate) async fn own_configs(
         for (resource, answer) in answers {
             match answer {
                 Ok(entries) => {
-                    let set = entries.into_iter().filter(|entry| entry.config_source == SOURCE_TOPIC);
-                    let set = set.filter_map(|entry| Some((entry.name, entry.value?))).collect();
-                    configs.insert(TopicName::new(resource.name), set);
+                    configs.insert(TopicName::new(resource.name), entries);
                 }
                 Err(error) if is_unsupported(&error) => return Ok(None),
                 Err(error) => {
@@ -51,6 +52,42 @@ pub(crate) async fn own_configs(
         }
     }
     Ok(Some(configs))
+}
+
+/// The configs set on topics themselves, as [`configs`].
+pub(crate) async fn own_configs(
+    admin: &AdminClient,
+    topics: &[TopicName],
+    options: DescribeConfigsOptions,
+) -> ProviderResult<Option<BTreeMap<TopicName, BTreeMap<String, String>>>> {
+    let told = configs(admin, topics, options).await?;
+    Ok(told.map(|told| told.iter().map(|(topic, entries)| (topic.clone(), own(entries))).collect()))
+}
+
+/// What a topic sets itself.
+pub(crate) fn own(entries: &[ConfigEntry]) -> BTreeMap<String, String> {
+    let set = entries.iter().filter(|entry| entry.config_source == SOURCE_TOPIC);
+    set.filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?))).collect()
+}
+
+/// What would hold if a topic set nothing itself, of the configs that parity compares. The synonyms of what it sets are the
+/// brokers' settings below that, the one that counts first.
+pub(crate) fn defaults(entries: &[ConfigEntry]) -> BTreeMap<String, String> {
+    let below = |entry: &ConfigEntry| {
+        let mut brokers = ConfigMap::new();
+        for synonym in entry.synonyms.iter().filter(|synonym| synonym.source != SOURCE_TOPIC) {
+            let (value, source) = (synonym.value.clone(), ConfigSource::Broker);
+            let value = ConfigValue { value, source, is_secret: entry.is_sensitive };
+            brokers.entry(synonym.name.clone()).or_insert(value);
+        }
+        topic_default(&brokers, &entry.name)
+    };
+    let compared = entries.iter().filter(|entry| COMPARED_IN_FORCE.contains(&entry.name.as_str()));
+    let default = |entry: &ConfigEntry| {
+        let value = if entry.config_source == SOURCE_TOPIC { below(entry) } else { entry.value.clone() };
+        Some((entry.name.clone(), value?))
+    };
+    compared.filter_map(default).collect()
 }
 
 /// Changes topics' configs (KIP-339): whatever is not named stays.

@@ -16,7 +16,7 @@ use kutover_core::words::{TopicId, TopicName};
 use tokio::time::Instant;
 
 use crate::admin::KafkaAdmin;
-use crate::configs::own_configs;
+use crate::configs::{configs, defaults, own};
 use crate::errors::{code, provider};
 
 /// How often a new topic is looked at until every partition has a leader.
@@ -96,7 +96,8 @@ impl KafkaAdmin {
             .map(TopicName::new)
             .collect();
         let described = self.describe(&names).await?;
-        let mut configs = own_configs(&self.admin, &names, DescribeConfigsOptions::default()).await?;
+        let options = DescribeConfigsOptions::default().include_synonyms(true);
+        let told = configs(&self.admin, &names, options).await?;
         let mut topics = Vec::with_capacity(names.len());
         for (name, topic) in described {
             if topic.is_internal {
@@ -104,11 +105,14 @@ impl KafkaAdmin {
             }
             let replication =
                 topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
+            // A topic without an answer sets nothing, as far as is known.
+            let entries = told.as_ref().map(|told| told.get(&name).map_or(&[][..], Vec::as_slice));
             topics.push(TopicDescription {
                 id: topic_id(topic.topic_id),
                 partitions: count(&topic),
                 replication: i16::try_from(replication).unwrap_or(i16::MAX),
-                configs: configs.as_mut().map(|configs| configs.remove(&name).unwrap_or_default()),
+                configs: entries.map(own),
+                defaults: entries.map(defaults).unwrap_or_default(),
                 name,
             });
         }

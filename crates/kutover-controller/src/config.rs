@@ -234,9 +234,13 @@ pub struct Plan {
     /// and says how many. Default 20,000,000, about an hour.
     pub separation_limit: u64,
     /// Topics whose history may die with the old cluster (L18): nothing (default), a list, or `"*"`, which takes in neither
-    /// `_schemas` nor topics that do not move.
+    /// `schemas_topic` nor topics that do not move.
     #[schemars(schema_with = "schema::selection")]
     pub waive_history: TopicSelection,
+    /// The topic in which Schema Registry keeps its schemas (its `kafkastore.topic`): without it nobody can read the records.
+    /// `"*"` of `waive_history` does not take it in, and no group has to read it. Default: `_schemas`.
+    #[schemars(with = "String")]
+    pub schemas_topic: TopicName,
     /// Producers (`BlueGreenProducer`), by instance name, that are gone for good without having said so: nobody waits for them to
     /// move. What such a one still wrote, the fence refuses. Default: none.
     #[schemars(with = "BTreeSet<String>")]
@@ -336,6 +340,7 @@ impl Default for Plan {
             separation_head_room: Room::default().head_room,
             separation_limit: Room::default().most,
             waive_history: TopicSelection::none(),
+            schemas_topic: "_schemas".into(),
             waive_members: BTreeSet::new(),
             waive_deleted: BTreeSet::new(),
             waive_replicas: TopicSelection::none(),

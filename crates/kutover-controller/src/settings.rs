@@ -32,6 +32,7 @@ impl Config {
             groups: self.plan.groups.iter().map(|group| (group.clone(), None)).collect(),
             waived_groups: self.plan.waive_groups.clone(),
             waived_history: topics(&self.plan.waive_history),
+            schemas_topic: self.plan.schemas_topic.clone(),
             waived_members: self.plan.waive_members.clone(),
             waived_deleted: self.plan.waive_deleted.clone(),
             waived_replicas: topics(&self.plan.waive_replicas),

@@ -145,8 +145,9 @@ fn with_a_dead_broker(cluster: &MemoryCluster) -> SurveyLinks {
         Ok(ClusterIdentity { cluster_id: "cluster-blue".into(), brokers, version: None })
     });
     admin.expect_topics().returning(|| {
-        let configs = Some(BTreeMap::new());
-        Ok(vec![TopicDescription { name: "orders".into(), id: None, partitions: 1, replication: 1, configs }])
+        let (configs, defaults) = (Some(BTreeMap::new()), BTreeMap::new());
+        let name = "orders".into();
+        Ok(vec![TopicDescription { name, id: None, partitions: 1, replication: 1, configs, defaults }])
     });
     admin.expect_groups().returning(move || Err(dead("list the groups of broker 2")));
     admin.expect_access().returning(move || Err(dead("describe the cluster")));

@@ -145,6 +145,23 @@ pub enum NotDrained {
     },
 }
 
+impl NotDrained {
+    /// How little it is a reader's to end: what only a person ends comes first, what is read in time last.
+    fn urgency(&self) -> u8 {
+        let hangs = |open: &OpenTransaction| open.coordinator == Coordinated::Forgotten;
+        match self {
+            NotDrained::PastClosedEnd { .. }
+            | NotDrained::ShortOfClosedEnd { .. }
+            | NotDrained::Lost { .. }
+            | NotDrained::LostUncommitted { .. } => 0,
+            NotDrained::Open { transactions, .. } if transactions.iter().any(hangs) => 0,
+            NotDrained::Open { .. } => 1,
+            NotDrained::LogUnknown { .. } | NotDrained::ProgressUnknown { .. } => 2,
+            NotDrained::NeverCommitted { .. } | NotDrained::Unread { .. } => 3,
+        }
+    }
+}
+
 /// One reason why the drain is not proven.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Remaining {
@@ -199,7 +216,8 @@ pub struct DrainVerdict {
     pub pairs: usize,
     /// Unread offsets in all, as far as they are known.
     pub unread: i64,
-    /// Why it is not drained, in order of group and partition; empty means drained.
+    /// Why it is not drained: what only a person can end first, records that are merely unread last, each in order of group and
+    /// partition. Whoever shows a few shows these. Empty means drained.
     pub remaining: Vec<Remaining>,
     /// What is proven of tails up to closed ends.
     pub read_out: ReadOut,
@@ -288,6 +306,7 @@ pub fn prove(required: &Required, seen: &Observation) -> DrainVerdict {
             }
         }
     }
+    verdict.remaining.sort_by_key(|remaining| remaining.why.urgency());
     verdict
 }
 

@@ -2,8 +2,10 @@
 //! descriptions, and the one loop over [`ClusterAdmin`] that makes a topic without what its cluster does not know.
 
 mod access;
+#[cfg(test)]
+mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -18,8 +20,21 @@ pub use access::{AccessDifference, AccessPlan, access_plan, whom};
 pub const GONE_IN_KAFKA_4: [&str; 3] =
     ["message.downconversion.enable", "message.format.version", "message.timestamp.difference.max.ms"];
 
-/// Configs of which a smaller value on the new cluster loses records or refuses what the old cluster takes.
-const NOT_LESS: [&str; 4] = ["max.message.bytes", "min.insync.replicas", "retention.bytes", "retention.ms"];
+/// Configs that are compared as they are in force wherever either cluster sets them on a topic: a smaller value on the new
+/// cluster loses records or refuses what the old cluster takes, and another `cleanup.policy` keeps other records.
+pub const COMPARED_IN_FORCE: [&str; 7] = [
+    CLEANUP_POLICY,
+    MAX_MESSAGE_BYTES,
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "min.insync.replicas",
+    "retention.bytes",
+    "retention.ms",
+];
+/// The one of them that is a list.
+const CLEANUP_POLICY: &str = "cleanup.policy";
+/// The one of them that a fence by size is made of.
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 /// The two of them that write "unlimited" as -1.
 const UNLIMITED_BELOW_ZERO: [&str; 2] = ["retention.bytes", "retention.ms"];
 
@@ -36,15 +51,15 @@ pub enum Difference {
         /// Partitions on the new cluster.
         new: i32,
     },
-    /// The new cluster has the topic already, and keeps or takes less than the old cluster. Refused.
+    /// The new cluster has the topic already, and keeps or takes less than the old cluster, or keeps other records. Refused.
     Weaker {
         /// The topic.
         topic: TopicName,
         /// The config's name.
         config: String,
-        /// Its value on the old cluster.
+        /// Its value in force on the old cluster: set on the topic, or the brokers' default.
         old: String,
-        /// Its value on the new cluster.
+        /// Its value in force on the new cluster.
         new: String,
     },
     /// The new cluster has the topic already, with another value, or without one (so that the new cluster's own default holds). Reported.
@@ -125,6 +140,11 @@ impl fmt::Display for Difference {
             Difference::MorePartitions { topic, old, new } => write!(
                 f,
                 "topic {topic}: {old} partitions on the old cluster, {new} on the new cluster; keys would change partition. Delete it on the new cluster or add partitions on the old cluster"
+            ),
+            Difference::Weaker { topic, config, old, new } if config == CLEANUP_POLICY => write!(
+                f,
+                "topic {topic}: {config} is `{old}` on the old cluster and `{new}` on the new cluster, which would keep other \
+                 records. Make it the same on both"
             ),
             Difference::Weaker { topic, config, old, new } => write!(
                 f,
@@ -232,28 +252,42 @@ fn compare(old: &TopicDescription, new: &TopicDescription, differences: &mut Vec
     names.sort();
     names.dedup();
     for config in names.into_iter().filter(|name| !GONE_IN_KAFKA_4.contains(&name.as_str())) {
-        let (old, new) = (ours.get(config).cloned(), theirs.get(config).cloned());
-        if old == new {
+        let (ours, theirs) = (set(ours, config), set(theirs, config));
+        if ours == theirs {
             continue;
         }
         let (topic, config) = (topic.clone(), config.clone());
-        differences.push(match (old, new) {
-            (Some(old), Some(new)) if is_less(&config, &new, &old) => {
-                Difference::Weaker { topic, config, old, new }
+        let in_force =
+            (ours.or_else(|| old.defaults.get(&config)), theirs.or_else(|| new.defaults.get(&config)));
+        differences.push(match in_force {
+            (Some(old), Some(new)) if is_weaker(&config, new, old) => {
+                Difference::Weaker { topic, config, old: old.clone(), new: new.clone() }
             }
-            (old, new) => Difference::Config { topic, config, old, new },
+            _ => Difference::Config { topic, config, old: ours.cloned(), new: theirs.cloned() },
         });
     }
 }
 
-/// Whether `value` keeps or takes less than `than`.
-pub(crate) fn is_less(config: &str, value: &str, than: &str) -> bool {
+/// What a topic sets itself. A limit that no record fits is a fence's, left over from a cutover that went back: it is lifted
+/// before anybody is pointed there.
+fn set<'a>(own: &'a BTreeMap<String, String>, config: &str) -> Option<&'a String> {
+    own.get(config).filter(|value| config != MAX_MESSAGE_BYTES || *value != "0")
+}
+
+/// Whether a topic with `value` keeps or takes less than one with `than`, or keeps other records.
+pub(crate) fn is_weaker(config: &str, value: &str, than: &str) -> bool {
+    let policies = |text: &str| text.split(',').map(|one| one.trim().to_owned()).collect::<BTreeSet<_>>();
     let read = |text: &str| match text.parse::<i64>() {
         Ok(-1) if UNLIMITED_BELOW_ZERO.contains(&config) => Some(i64::MAX),
         number => number.ok(),
     };
-    NOT_LESS.contains(&config)
-        && matches!((read(value), read(than)), (Some(value), Some(than)) if value < than)
+    match config {
+        CLEANUP_POLICY => policies(value) != policies(than),
+        _ if COMPARED_IN_FORCE.contains(&config) => {
+            matches!((read(value), read(than)), (Some(value), Some(than)) if value < than)
+        }
+        _ => false,
+    }
 }
 
 /// Makes a topic, leaving out configs that the cluster says it does not know. Gives what was left out.
@@ -290,118 +324,4 @@ pub fn unknown_config(error: &ProviderError, topic: &NewTopic) -> Option<(String
     // Names are parts of other names: the longest one that is named is meant.
     let named = topic.configs.iter().filter(|(name, _)| reason.contains(&name.to_ascii_lowercase()));
     named.max_by_key(|(name, _)| name.len()).map(|(name, value)| (name.clone(), value.clone()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BROKERS: usize = 3;
-
-    fn topic(name: &str, partitions: i32, configs: Option<&[(&str, &str)]>) -> TopicDescription {
-        let configs = configs
-            .map(|set| set.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect());
-        TopicDescription { name: name.into(), id: None, partitions, replication: 3, configs }
-    }
-
-    fn words(plan: &ParityPlan) -> Vec<String> {
-        plan.differences.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn green_gets_what_blue_has() {
-        let orders = topic("orders", 12, Some(&[("cleanup.policy", "compact")]));
-        let reserved = ["__consumer_offsets", "kutover.control", "kutover.members"];
-        let mut old: Vec<_> = reserved.iter().map(|name| topic(name, 50, None)).collect();
-        old.push(orders.clone());
-        let plan = parity_plan(&old, &[topic("only-new", 1, None)], BROKERS);
-        assert_eq!(plan, ParityPlan { create: vec![like(&orders)], differences: vec![] });
-        assert_eq!(
-            parity_plan(std::slice::from_ref(&orders), std::slice::from_ref(&orders), BROKERS),
-            ParityPlan::default()
-        );
-    }
-
-    #[test]
-    fn fewer_partitions_are_added_and_more_are_refused() {
-        let (few, many) = (topic("orders", 3, Some(&[])), topic("orders", 12, Some(&[])));
-        let plan = parity_plan(std::slice::from_ref(&many), std::slice::from_ref(&few), BROKERS);
-        assert_eq!(plan, ParityPlan { create: vec![like(&many)], differences: vec![] });
-        let plan = parity_plan(&[few], &[many], BROKERS);
-        assert!(plan.create.is_empty());
-        assert_eq!(plan.refusals().count(), 1);
-        assert!(
-            words(&plan)[0]
-                .starts_with("topic orders: 3 partitions on the old cluster, 12 on the new cluster"),
-            "{plan:?}"
-        );
-    }
-
-    /// L6: weaker min.insync.replicas, shorter retention, refusing what the old cluster takes.
-    #[test]
-    fn what_keeps_or_takes_less_is_refused() {
-        let old = topic(
-            "orders",
-            1,
-            Some(&[("min.insync.replicas", "2"), ("retention.ms", "-1"), ("segment.ms", "9")]),
-        );
-        let new = topic("orders", 1, Some(&[("min.insync.replicas", "1"), ("retention.ms", "1000")]));
-        let plan = parity_plan(std::slice::from_ref(&old), std::slice::from_ref(&new), BROKERS);
-        assert_eq!(
-            words(&plan),
-            [
-                "topic orders: min.insync.replicas is `2` on the old cluster and only `1` on the new cluster. Raise it on the new cluster",
-                "topic orders: retention.ms is `-1` on the old cluster and only `1000` on the new cluster. Raise it on the new cluster",
-                "topic orders: segment.ms is `9` on the old cluster and its default on the new cluster",
-            ]
-        );
-        assert_eq!(plan.refusals().count(), 2);
-        assert_eq!(parity_plan(&[new], &[old], BROKERS).refusals().count(), 0, "stronger is no refusal");
-    }
-
-    /// Also where the topic is only to be made, and whoever makes it would make do with the brokers that are there.
-    #[test]
-    fn fewer_replicas_are_refused_before_and_after_the_topic_is_made() {
-        let old = topic("orders", 1, Some(&[]));
-        let made = TopicDescription { replication: 2, ..old.clone() };
-        for (there, brokers) in [(vec![], 2), (vec![made.clone()], 2), (vec![made.clone()], 3)] {
-            let plan = parity_plan(std::slice::from_ref(&old), &there, brokers);
-            let fewer = Difference::FewerReplicas { topic: "orders".into(), old: 3, new: 2 };
-            assert_eq!(plan.differences, [fewer]);
-            assert!(plan.create.iter().all(|topic| topic.replication == 2), "as it would be: {plan:?}");
-            let refused: Vec<_> = plan.refusals().map(Difference::waiver).collect();
-            assert_eq!(refused, [Some("plan.waive_replicas")]);
-        }
-        assert_eq!(parity_plan(&[made], &[old], 2).differences, [], "more is no harm");
-    }
-
-    #[test]
-    fn what_kafka_4_forgot_and_what_cannot_be_told_is_reported() {
-        let old = topic("orders", 1, Some(&[("message.format.version", "2.8")]));
-        for new in [vec![], vec![topic("orders", 1, Some(&[]))]] {
-            let plan = parity_plan(std::slice::from_ref(&old), &new, BROKERS);
-            assert_eq!(
-                words(&plan),
-                ["topic orders: message.format.version=`2.8` on the old cluster; Kafka 4 does not know it"]
-            );
-            assert_eq!(plan.refusals().count(), 0);
-        }
-        let plan = parity_plan(&[old], &[topic("orders", 1, None)], BROKERS);
-        assert_eq!(plan.differences, [Difference::ConfigsUnknown { topic: "orders".into() }]);
-    }
-
-    #[test]
-    fn only_an_unknown_config_is_left_out() {
-        let mut wanted =
-            like(&topic("orders", 1, Some(&[("retention.ms", "-7"), ("message.format.version", "2.8")])));
-        wanted.configs.insert("message.format".into(), "x".into());
-        let refused = |reason: &str| ProviderError::new(ErrorKind::Refused, "create topic orders", reason);
-        let unknown =
-            refused("broker error: InvalidConfig - Unknown topic config name: message.format.version");
-        assert_eq!(unknown_config(&unknown, &wanted).unwrap().0, "message.format.version");
-        let invalid = refused("Invalid value -7 for configuration retention.ms: Value must be at least -1");
-        assert_eq!(unknown_config(&invalid, &wanted), None);
-        let elsewhere = ProviderError { kind: ErrorKind::Unreachable, ..unknown };
-        assert_eq!(unknown_config(&elsewhere, &wanted), None);
-    }
 }

@@ -305,6 +305,7 @@ mod tests {
             configs: configs.map(|configs| {
                 configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
             }),
+            defaults: BTreeMap::new(),
         };
         let changes = |configs| to_mend(&[found(CONTROL_TOPIC, 1, configs), found("orders", 6, Some(&[]))]);
         assert!(changes(Some(&[(POLICY, COMPACT)])).unwrap().is_empty());

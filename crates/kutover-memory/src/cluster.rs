@@ -65,6 +65,8 @@ pub struct ClusterOptions {
     pub describes_topics: bool,
     /// Configs that it does not know.
     pub unknown_configs: BTreeSet<String>,
+    /// What holds where a topic sets nothing itself.
+    pub topic_defaults: BTreeMap<String, String>,
     /// Its version, for people.
     pub version: Option<String>,
 }
@@ -82,6 +84,7 @@ impl Default for ClusterOptions {
             tells_producers: true,
             describes_topics: true,
             unknown_configs: BTreeSet::new(),
+            topic_defaults: BTreeMap::new(),
             version: Some("memory".into()),
         }
     }

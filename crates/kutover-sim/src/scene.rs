@@ -243,6 +243,7 @@ fn plan(dice: &mut SmallRng, groups: &[GroupScene], waived: bool) -> Plan {
             .collect(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
+        schemas_topic: "_schemas".into(),
         waived_deleted: [].into(),
         waived_members: [].into(),
         waived_replicas: Topics::none(),

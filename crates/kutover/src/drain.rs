@@ -21,6 +21,9 @@ use crate::journal;
 use crate::report::plain_table;
 use crate::wire::look_at;
 
+/// Reasons that a person is shown of each group.
+const REASONS_SHOWN: usize = 5;
+
 /// What `drain --json` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct DrainReport {
@@ -157,12 +160,13 @@ impl DrainReport {
         }
         let mut text =
             format!("{} of {} (cluster {})\n{table}", self.colour, self.deployment, self.cluster_id);
-        for why in self.table.rows.iter().flat_map(|row| &row.why) {
+        for why in self.table.rows.iter().flat_map(|row| row.why.iter().take(REASONS_SHOWN)) {
             let _ = write!(text, "\n  {why}");
         }
-        let more: usize = self.table.rows.iter().map(|row| row.more).sum();
+        let more = |row: &Row| row.why.len().saturating_sub(REASONS_SHOWN);
+        let more: usize = self.table.rows.iter().map(more).sum();
         if more > 0 {
-            let _ = write!(text, "\n  and {more} more");
+            let _ = write!(text, "\n  and {more} more (--json names all)");
         }
         match (self.groups_listed, self.somebody_reads) {
             (false, true) => {
@@ -200,6 +204,8 @@ fn cells(row: &Row) -> [String; 7] {
 
 #[cfg(test)]
 mod tests {
+    use kutover_core::drain::Estimate;
+
     use super::*;
 
     fn report(groups_listed: bool, somebody_reads: bool) -> DrainReport {
@@ -216,6 +222,28 @@ mod tests {
             apart_ms: 1_000,
             table,
         }
+    }
+
+    /// A person sees the first of each group; the JSON has them all.
+    #[test]
+    fn reasons_are_shown_up_to_five_and_all_are_in_the_json() {
+        let mut report = report(true, true);
+        report.table.rows.push(Row {
+            group: Some("billing".into()),
+            partitions: 7,
+            drained: 0,
+            unread: 70,
+            lost: 3,
+            unknown: 0,
+            per_s: Some(0),
+            zero: Estimate::Never,
+            why: (0..7).map(|partition| format!("partition {partition} is unread")).collect(),
+        });
+        let text = report.text();
+        assert!(text.contains("partition 4 is") && !text.contains("partition 5 is"), "{text}");
+        assert!(text.contains("\n  and 2 more (--json names all)"), "{text}");
+        let json = serde_json::to_value(&report).unwrap();
+        assert_eq!(json["table"]["rows"][0]["why"].as_array().map(Vec::len), Some(7), "{json}");
     }
 
     /// L9: where groups cannot be listed and none is named, nobody is known to have read anything.

@@ -222,6 +222,9 @@ fn plan(config: &Config) -> Result<(), Fault> {
             return fault("plan.ttl", message);
         }
     }
+    if plan.schemas_topic.as_str().is_empty() {
+        return fault("plan.schemas_topic", "is empty; name Schema Registry's topic, or leave it out");
+    }
     for (field, groups) in [("plan.groups", &plan.groups), ("plan.waive_groups", &plan.waive_groups)] {
         if let Some(group) = groups.iter().find(|group| group.as_str().is_empty()) {
             return fault(field, format!("`{group}` is no group id; delete it"));

@@ -53,6 +53,7 @@ fn what_the_file_says_is_what_there_is() {
     assert_eq!(config.plan.soak, Duration::from_secs(90));
     assert_eq!(config.plan.approve, Approve::Automatic);
     assert_eq!(config.plan.waive_history, TopicSelection::none());
+    assert_eq!(config.plan.schemas_topic.as_str(), "_schemas");
     assert_eq!(config.cutover_plan().separation, SeparationPolicy::Required(Room::default()));
     assert!(config.plan.topics.contains(&"audit".into()));
     assert!(!config.plan.topics.contains(&"other".into()));
@@ -357,6 +358,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
         "field `plan.waive_groups`: `billing` stands in plan.groups too; delete it",
     ),
     ("[\"billing\"]", "[\"\"]", "field `plan.groups`: `` is no group id; delete it"),
+    ("soak = \"1m 30s\"", "schemas_topic = \"\"", "field `plan.schemas_topic`: is empty; name Schema"),
     (
         "[clusters.green.provisioner]",
         "[clusters.green.fence]\nkind = \"exec\"\ncommand = []\n\n[clusters.green.provisioner]",

@@ -218,8 +218,41 @@ fn a_kept_cluster_is_fenced_again_and_leaves_no_gap_in_the_chain() {
 /// L18: the schemas' topic is not among those that `"*"` waives.
 #[test]
 fn schemas_are_waived_by_their_name_alone() {
-    let moving = [(TopicName::new("_schemas"), 1), (TopicName::new("orders"), 2)].into();
-    assert_eq!(plan().unwaived_history(&moving), ["_schemas".into()]);
-    let named = Plan { waived_history: Topics::Named(moving.keys().cloned().collect()), ..plan() };
-    assert_eq!(named.unwaived_history(&moving), Vec::<TopicName>::new());
+    let there = ["registry", "_schemas", "orders"]
+        .map(|name| TopicDescription { name: name.into(), ..topics()[0].clone() });
+    assert_eq!(plan().unwaived_history(&there), ["_schemas".into()]);
+    let renamed = Plan { schemas_topic: "registry".into(), ..plan() };
+    assert_eq!(renamed.unwaived_history(&there), ["registry".into()]);
+    let named = there.iter().map(|topic| topic.name.clone()).collect();
+    let named = Plan { waived_history: Topics::Named(named), ..plan() };
+    assert_eq!(named.unwaived_history(&there), Vec::<TopicName>::new());
+}
+
+/// L18: nobody misses what would have been deleted by the time of the removal anyhow. What is raised while the cutover runs
+/// (L11) is no wish to keep it, and what the cluster does not tell has not expired.
+#[test]
+fn what_has_expired_after_the_soak_need_not_be_waived() {
+    let unwaived = |own: &[(&str, &str)], defaults: &[(&str, &str)]| {
+        let map = |all: &[(&str, &str)]| {
+            all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let orders =
+            TopicDescription { configs: Some(map(own)), defaults: map(defaults), ..topics()[0].clone() };
+        let plan = Plan { waived_history: Topics::none(), ..plan() };
+        !plan.unwaived_history(&[orders]).is_empty()
+    };
+    let soak = plan().timings.soak_ms;
+    let (expired, kept) = (soak.to_string(), (soak + 1).to_string());
+    assert!(!unwaived(&[("cleanup.policy", "delete"), ("retention.ms", &expired)], &[]));
+    assert!(!unwaived(&[("retention.ms", &expired)], &[("cleanup.policy", "delete")]));
+    assert!(!unwaived(&[], &[("cleanup.policy", "delete"), ("retention.ms", &expired)]));
+    assert!(unwaived(
+        &[("retention.ms", &kept)],
+        &[("cleanup.policy", "delete"), ("retention.ms", &expired)]
+    ));
+    assert!(unwaived(
+        &[("cleanup.policy", "compact")],
+        &[("cleanup.policy", "delete"), ("retention.ms", &expired)]
+    ));
+    assert!(unwaived(&[("retention.ms", &expired)], &[]), "its policy was not told");
 }

@@ -177,7 +177,7 @@ pub enum Event {
         pairs: usize,
         /// Unread offsets, as far as they are known.
         unread: i64,
-        /// Why it is not drained, in an operator's terms; at most ten.
+        /// Why it is not drained, in an operator's terms: the first ten, what only a person can end before the rest.
         remaining: Vec<String>,
     },
     /// The old cluster does not answer, and the operator has given it up.

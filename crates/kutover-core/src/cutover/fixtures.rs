@@ -22,6 +22,7 @@ pub(super) fn plan() -> Plan {
         waived_groups: BTreeSet::new(),
         waived_members: BTreeSet::new(),
         waived_history: Topics::All,
+        schemas_topic: "_schemas".into(),
         waived_deleted: BTreeSet::new(),
         waived_replicas: Topics::none(),
         raised_retention: Topics::none(),
@@ -96,6 +97,7 @@ pub(super) fn topics() -> Vec<TopicDescription> {
             partitions: 2,
             replication: 1,
             configs: None,
+            defaults: BTreeMap::new(),
         })
         .into()
 }

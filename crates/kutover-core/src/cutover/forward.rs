@@ -111,7 +111,9 @@ impl Cutover {
         {
             return Next::Hold(why);
         }
-        if let Some(why) = decide::nothing_moves(&self.plan, &topics).or_else(|| self.unwaived(&topics)) {
+        if let Some(why) =
+            decide::nothing_moves(&self.plan, &topics).or_else(|| self.unwaived(&topics, Some(&prepared)))
+        {
             return Next::Hold(why);
         }
         let topics = self.plan.moving(&topics);

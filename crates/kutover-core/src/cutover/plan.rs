@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::connect::ConnectPlan;
-use crate::decisions::history::SCHEMAS_TOPIC;
+use crate::decisions::history::{self, TopicHistory};
 use crate::decisions::separation::Room;
 use crate::ports::TopicDescription;
 use crate::words::{
@@ -110,6 +110,8 @@ pub struct Plan {
     pub waived_members: BTreeSet<InstanceName>,
     /// Topics whose history may die with the old cluster.
     pub waived_history: Topics,
+    /// The topic in which Schema Registry keeps its schemas: no rule for all waives it.
+    pub schemas_topic: TopicName,
     /// Topics that may have been deleted on the old cluster after the switch: then they are out of the cutover.
     pub waived_deleted: BTreeSet<TopicName>,
     /// Topics that may have fewer replicas on the new cluster than on the old one (L6).
@@ -201,16 +203,31 @@ impl Plan {
         there.iter().filter(stays).map(|topic| topic.name.clone()).collect()
     }
 
-    /// Topics whose history would die with the old cluster without the operator having said so (L18).
-    pub fn unwaived_history(&self, moving: &BTreeMap<TopicName, i32>) -> Vec<TopicName> {
+    /// By what the history of topics is judged.
+    pub fn history(&self) -> history::Settings {
+        history::Settings {
+            soak_ms: self.timings.soak_ms,
+            waived: self.waived_history.clone(),
+            schemas: self.schemas_topic.clone(),
+        }
+    }
+
+    /// Topics that move and whose history would die with the old cluster without the operator having said so (L18). What has
+    /// expired before it is removed is nobody's loss; of what the cluster does not tell, nothing has.
+    pub fn unwaived_history(&self, there: &[TopicDescription]) -> Vec<TopicName> {
         if !self.remove_old {
             return Vec::new();
         }
-        // Whoever waives everything has hardly meant the schemas, without which no record can be read.
-        let waived = |topic: &TopicName| match &self.waived_history {
-            Topics::All => topic.as_str() != SCHEMAS_TOPIC,
-            named @ Topics::Named(_) => named.includes(topic),
-        };
-        moving.keys().filter(|topic| !waived(topic)).cloned().collect()
+        let moving = self.moving(there);
+        let histories =
+            there.iter().filter(|topic| moving.contains_key(&topic.name)).map(|topic| TopicHistory {
+                topic: topic.name.clone(),
+                cleanup_policy: topic.in_force("cleanup.policy").cloned(),
+                retention_ms: topic.in_force("retention.ms").and_then(|value| value.parse().ok()),
+                // One that is empty may have records by the time of the switch.
+                records: None,
+            });
+        let fates = history::judge(&histories.collect::<Vec<_>>(), &self.history());
+        history::dying(&fates).map(|one| one.topic.clone()).collect()
     }
 }

@@ -249,3 +249,34 @@ fn strip(value: &mut serde_json::Value) {
         _ => {}
     }
 }
+
+/// L18: what has expired before the removal needs no waiver, although nothing of it is deleted while its retention is raised.
+#[test]
+fn what_is_raised_is_no_history_that_somebody_wants_kept() {
+    let told = |retention: &str| -> Vec<TopicDescription> {
+        let own = [("cleanup.policy", "delete"), ("retention.ms", retention)];
+        let own = own.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let own = |topic| TopicDescription { configs: Some(own.clone().into()), ..topic };
+        topics().into_iter().map(own).collect()
+    };
+    let run = |before: &'static str| {
+        let plan = Plan { waived_history: Topics::none(), ..raises() };
+        let mut plan = Plan { remove_old: true, ..plan };
+        plan.timings.hold_limit_ms = Some(500);
+        let told = &told;
+        let answers = move |command: &Command, _| {
+            let mut answer = answer(command, 1, &target(2, Colour::Green));
+            match &mut answer {
+                Answer::Configs { old, new } => (*old, *new) = (told(before), told(before)),
+                Answer::Verified { topics, .. } => *topics = told(before),
+                Answer::Rechecked { topics, .. } | Answer::Reproved { topics, .. } => *topics = told("-1"),
+                _ => return None,
+            }
+            Some(Ok(answer))
+        };
+        World::new(plan, vec![]).but(answers).run().0
+    };
+    assert_eq!(run("1000"), Stop::Complete);
+    let Stop::Aborted(why) = run("86400000") else { panic!("it is kept for longer than the soak") };
+    assert!(why.contains("the history of topic orders"), "{why}");
+}

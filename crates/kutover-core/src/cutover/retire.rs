@@ -212,7 +212,7 @@ impl Cutover {
             return Next::Goto(State::Retiring(closed, shut_out, step));
         }
         // The plan may have been changed since.
-        if let Some(why) = self.unwaived(&topics) {
+        if let Some(why) = self.unwaived(&topics, Some(&closed.redirected.prepared)) {
             return Next::Hold(why);
         }
         let Closed { redirected, read_out, .. } = &mut closed;

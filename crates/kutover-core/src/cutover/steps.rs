@@ -329,7 +329,7 @@ impl Cutover {
         {
             return Next::Hold(why);
         }
-        if let Some(why) = decide::nothing_moves(&self.plan, &there).or_else(|| self.unwaived(&there)) {
+        if let Some(why) = decide::nothing_moves(&self.plan, &there).or_else(|| self.unwaived(&there, None)) {
             return Next::Hold(why);
         }
         let topics = self.plan.moving(&there);
@@ -349,17 +349,27 @@ impl Cutover {
     }
 
     /// Why the old cluster cannot be removed: something that nobody waived would die with it.
-    pub(super) fn unwaived(&self, there: &[TopicDescription]) -> Option<String> {
+    pub(super) fn unwaived(&self, there: &[TopicDescription], prepared: Option<&Prepared>) -> Option<String> {
         if without(Control::HistoryIgnored) {
             return None;
         }
-        if let Some(topic) = self.plan.left_behind(there).first() {
+        // What is raised for the time being is no wish to keep it.
+        let raised = prepared.and_then(|prepared| {
+            let old = &prepared.verified.old.incarnation.id;
+            prepared.draft.raised.iter().find(|raised| raised.on.id == *old)
+        });
+        let before = |topic: &TopicDescription| match raised {
+            Some(raised) => raised.as_before(topic.clone()),
+            None => topic.clone(),
+        };
+        let there: Vec<TopicDescription> = there.iter().map(before).collect();
+        if let Some(topic) = self.plan.left_behind(&there).first() {
             return Some(format!(
                 "topic {topic} is not in plan.topics and would die with the old cluster, neither fenced nor drained: add it \
                  there, name it in plan.waive_history, or set plan.remove_old = false"
             ));
         }
-        let unwaived = self.plan.unwaived_history(&self.plan.moving(there));
+        let unwaived = self.plan.unwaived_history(&there);
         let topic = unwaived.first()?;
         Some(format!(
             "the history of topic {topic} (and {} more) would die with the old cluster: name it in plan.waive_history, or \

@@ -5,7 +5,6 @@
 //! kutover copies nothing: whoever has copied what is still needed says so by the waiver. Schema Registry's topic is waived
 //! by its name alone, never by a rule for all: without it nobody can read the records on the new cluster either.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -13,9 +12,6 @@ use serde::{Deserialize, Serialize};
 use crate::controls::{Control, without};
 use crate::cutover::Topics;
 use crate::words::{TopicName, is_reserved_topic};
-
-/// The topic in which Schema Registry keeps its schemas unless it is told otherwise.
-pub const SCHEMAS_TOPIC: &str = "_schemas";
 
 /// What is known of one topic of the old cluster. Configs are those in force, the broker's defaults included.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -37,8 +33,8 @@ pub struct Settings {
     pub soak_ms: u64,
     /// Topics whose history may die.
     pub waived: Topics,
-    /// Schema Registry's topics.
-    pub schema_topics: BTreeSet<TopicName>,
+    /// Schema Registry's topic.
+    pub schemas: TopicName,
 }
 
 /// Why a topic's history is still needed.
@@ -156,7 +152,7 @@ fn fate(history: &TopicHistory, settings: &Settings) -> Fate {
 }
 
 fn needed(history: &TopicHistory, settings: &Settings) -> Option<Needed> {
-    if settings.schema_topics.contains(&history.topic) || history.topic.as_str() == SCHEMAS_TOPIC {
+    if history.topic == settings.schemas {
         return Some(Needed::Schemas);
     }
     let Some(policy) = &history.cleanup_policy else { return Some(Needed::Unknown) };
@@ -176,6 +172,8 @@ fn needed(history: &TopicHistory, settings: &Settings) -> Option<Needed> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -190,7 +188,7 @@ mod tests {
     }
 
     fn settings() -> Settings {
-        Settings { soak_ms: 1_000, waived: Topics::Named(BTreeSet::new()), schema_topics: BTreeSet::new() }
+        Settings { soak_ms: 1_000, waived: Topics::none(), schemas: "_schemas".into() }
     }
 
     fn one(topic: &TopicHistory, settings: &Settings) -> Fate {
@@ -245,8 +243,7 @@ mod tests {
         assert!(matches!(one(&topic("_schemas", "compact", 1), &all), Fate::Dies { .. }));
         let named = Settings { waived: Topics::Named(["_schemas".into()].into()), ..settings() };
         assert_eq!(one(&topic("_schemas", "compact", 1), &named), Fate::Waived { needed: Needed::Schemas });
-        let renamed =
-            Settings { schema_topics: ["registry".into()].into(), waived: Topics::All, ..settings() };
+        let renamed = Settings { schemas: "registry".into(), waived: Topics::All, ..settings() };
         assert!(matches!(one(&topic("registry", "compact", 1), &renamed), Fate::Dies { .. }));
     }
 

@@ -141,7 +141,14 @@ mod tests {
     fn topic(name: &str, configs: Option<&[(&str, &str)]>) -> TopicDescription {
         let configs =
             configs.map(|set| set.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect());
-        TopicDescription { name: name.into(), id: None, partitions: 1, replication: 1, configs }
+        TopicDescription {
+            name: name.into(),
+            id: None,
+            partitions: 1,
+            replication: 1,
+            configs,
+            defaults: BTreeMap::new(),
+        }
     }
 
     fn raised(before: TopicConfigs) -> Raised {

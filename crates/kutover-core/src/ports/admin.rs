@@ -31,8 +31,20 @@ pub struct TopicDescription {
     pub partitions: i32,
     /// How many replicas each of them has.
     pub replication: i16,
-    /// Configs set on the topic itself (not defaults). `None` where the cluster cannot tell (embedded).
+    /// Configs set on the topic itself. `None` where the cluster cannot tell (embedded).
     pub configs: Option<BTreeMap<String, String>>,
+    /// What holds where the topic sets nothing itself, of the configs that parity compares
+    /// ([`COMPARED_IN_FORCE`](crate::parity::COMPARED_IN_FORCE)). What is missing cannot be told. A journal of before knows
+    /// none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub defaults: BTreeMap<String, String>,
+}
+
+impl TopicDescription {
+    /// A config's value in force: set on the topic, or the default. `None` if it cannot be told.
+    pub fn in_force(&self, config: &str) -> Option<&String> {
+        self.configs.as_ref()?.get(config).or_else(|| self.defaults.get(config))
+    }
 }
 
 /// A topic to be made.

@@ -15,7 +15,7 @@ use super::refusals::{Facets, deletes, gather};
 use super::traffic::{OpenReport, TopicWriters, by_topic, open, transactional_ids, unanswered};
 use super::{ClusterSeen, Refusal, Survey, Waivers, partitions, required};
 use crate::cutover::Plan;
-use crate::decisions::history::{self, Settings, TopicFate, TopicHistory};
+use crate::decisions::history::{self, TopicFate, TopicHistory};
 use crate::parity::{AccessPlan, Difference, ParityPlan, access_plan, parity_plan};
 use crate::ports::{GroupProtocol, NewTopic};
 use crate::words::{Colour, DeploymentName, DnsName, GroupId, TopicName};
@@ -390,11 +390,6 @@ fn histories(
             records: None,
         })
         .collect();
-    let settings = Settings {
-        soak_ms: plan.timings.soak_ms,
-        waived: plan.waived_history.clone(),
-        schema_topics: BTreeSet::new(),
-    };
-    let fates = history::judge(&topics, &settings);
+    let fates = history::judge(&topics, &plan.history());
     fates.into_iter().map(|fate| TopicHistoryReport { records: records(&fate.topic), fate }).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::ClusterSeen;
-use crate::parity::is_less;
+use crate::parity::is_weaker;
 use crate::ports::{ConfigMap, ConfigSource, Item};
 use crate::words::{Colour, TopicName};
 
@@ -30,7 +30,7 @@ pub struct ConfigDifference {
     pub old: Option<String>,
     /// The value that the new one would have; `None` if it knows no such config.
     pub new: Option<String>,
-    /// Whether the new cluster keeps or takes less so.
+    /// Whether the new cluster keeps or takes less so, or keeps other records.
     pub weaker: bool,
     /// The topics that it is about.
     pub topics: BTreeSet<TopicName>,
@@ -40,9 +40,9 @@ pub struct ConfigDifference {
 type Key = (String, ConfigWhy, Option<String>, Option<String>);
 
 impl ConfigDifference {
-    /// Whether the new brokers' default keeps less, or takes less in a way that a topic cannot be made without.
+    /// Whether the new brokers' default keeps less or other records, or takes less in a way that is not of the version.
     pub(super) fn is_weaker_default(&self) -> bool {
-        self.why == ConfigWhy::Default && self.weaker && !TAKES_LESS.contains(&self.config.as_str())
+        self.why == ConfigWhy::Default && self.weaker && !OF_THE_VERSION.contains(&self.config.as_str())
     }
 }
 
@@ -96,11 +96,11 @@ const IN_UNITS: [(&str, [(&str, i64); 3]); 3] = [
     ("segment.jitter.ms", [("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", 3_600_000), ("", 0)]),
 ];
 
-/// Configs whose smaller value refuses what the old cluster takes, beside those that parity compares.
-const TAKES_LESS: [&str; 2] = ["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"];
+/// Configs whose default is another one from 3.x to 4.x: every upgrade would be refused over them.
+const OF_THE_VERSION: [&str; 2] = ["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"];
 
 /// What a topic would have on a cluster if nothing were set on it. `None` if that cannot be told.
-pub(super) fn topic_default(brokers: &ConfigMap, config: &str) -> Option<String> {
+pub fn topic_default(brokers: &ConfigMap, config: &str) -> Option<String> {
     let value = |name: &str| brokers.get(name).and_then(|found| found.value.clone());
     if let Some((_, units)) = IN_UNITS.iter().find(|(name, _)| *name == config) {
         return units.iter().find_map(|(name, factor)| {
@@ -151,7 +151,8 @@ pub(super) fn will_be(
     }
 }
 
-/// What topics that move would not have as they have it, apart from what is set on both clusters, which parity compares.
+/// What topics that move would not have as they have it, apart from what is set on them on either cluster: where they are on
+/// both, parity compares that.
 pub(super) fn differences(
     old: &ClusterSeen,
     new: &ClusterSeen,
@@ -189,7 +190,7 @@ pub(super) fn differences(
     }
     let difference = |((config, why, old, new), topics): (Key, BTreeSet<TopicName>)| {
         let weaker = match (&old, &new) {
-            (Some(old), Some(new)) => is_less(&config, new, old) || takes_less(&config, new, old),
+            (Some(old), Some(new)) => is_weaker(&config, new, old),
             _ => false,
         };
         ConfigDifference { config, why, old, new, weaker, topics }
@@ -201,11 +202,6 @@ pub(super) fn differences(
 fn same(one: Option<&str>, other: Option<&str>) -> bool {
     let plain = |text: Option<&str>| text.unwrap_or_default().replace(' ', "");
     plain(one) == plain(other)
-}
-
-fn takes_less(config: &str, value: &str, than: &str) -> bool {
-    let numbers = (value.parse::<i64>(), than.parse::<i64>());
-    TAKES_LESS.contains(&config) && matches!(numbers, (Ok(value), Ok(than)) if value < than)
 }
 
 /// What the brokers of a cluster say of one setting.

@@ -40,12 +40,13 @@ pub struct GroupReport {
     pub is_streams: bool,
     /// The topics that it reads, of those that move.
     pub topics: BTreeSet<TopicName>,
-    /// Unread records; `None` if a partition did not answer.
+    /// Unread records; `None` if a partition did not answer, or the group was not observed: it need not drain, or is a share
+    /// group, which has no offsets.
     pub lag: Option<u64>,
-    /// Records that retention deleted before the group had read them.
-    pub lost: u64,
-    /// Records that it read between the looks.
-    pub read: u64,
+    /// Records that retention deleted before the group had read them; `None` as for `lag`.
+    pub lost: Option<u64>,
+    /// Records that it read between the looks; `None` as for `lag`.
+    pub read: Option<u64>,
     /// How long it takes at that rate to read what is unread, in milliseconds; `None` if it does not read, or nobody
     /// knows.
     pub drain_ms: Option<u64>,
@@ -179,18 +180,13 @@ pub(super) fn report(
             () if plan.waived_groups.contains(group) => GroupStanding::Waived,
             () => GroupStanding::Unconcerned,
         };
+        let shares = description.is_some_and(|described| described.protocol == GroupProtocol::Share);
+        let observed = standing == GroupStanding::Required && !shares;
         let mine =
             unread.iter().filter(|((owner, _), _)| owner == group).map(|(_, answer)| answer.as_ref().ok());
-        let lag = match standing {
-            GroupStanding::Required => mine.clone().map(|one| one.map(|one| one.records)).sum(),
-            _ => None,
-        };
-        let drain_ms = match standing {
-            GroupStanding::Required => {
-                mine.map(|one| time_for(traffic, one?)).try_fold(0, |longest: u64, ms| Some(longest.max(ms?)))
-            }
-            _ => None,
-        };
+        let lag = || mine.clone().map(|one| one.map(|one| one.records)).sum();
+        let longest = |longest: u64, ms: Option<u64>| Some(longest.max(ms?));
+        let drain_ms = || mine.clone().map(|one| time_for(traffic, one?)).try_fold(0, longest);
         GroupReport {
             group: group.clone(),
             standing,
@@ -199,16 +195,10 @@ pub(super) fn report(
             members: description.and_then(|described| Some(described.members.as_ref()?.len())),
             is_streams: is_streams(group, description, moving),
             topics,
-            lag,
-            lost: lost(traffic, group),
-            read: traffic
-                .now
-                .progress
-                .keys()
-                .filter(|(owner, _)| owner == group)
-                .map(|(_, place)| read_between(traffic, group, place))
-                .sum(),
-            drain_ms,
+            lag: observed.then(lag).flatten(),
+            lost: observed.then(|| lost(traffic, group)).flatten(),
+            read: observed.then(|| read(traffic, group)).flatten(),
+            drain_ms: observed.then(drain_ms).flatten(),
         }
     };
     names.into_iter().map(report).collect()
@@ -227,14 +217,21 @@ pub(super) fn read_topics(
     all.filter(|topic| moving.contains_key(*topic)).cloned().collect()
 }
 
-fn lost(traffic: &Traffic, group: &GroupId) -> u64 {
+fn read(traffic: &Traffic, group: &GroupId) -> Option<u64> {
+    let mine = traffic.now.progress.iter().filter(|((owner, _), _)| owner == group);
+    mine.map(|(key, now)| {
+        let both = now.is_ok() && traffic.before.progress.get(key)?.is_ok();
+        both.then(|| read_between(traffic, group, &key.1))
+    })
+    .sum()
+}
+
+fn lost(traffic: &Traffic, group: &GroupId) -> Option<u64> {
     let mine = traffic.now.progress.iter().filter(|((owner, _), _)| owner == group);
     mine.map(|((_, place), answer)| {
-        let committed = answer.as_ref().ok().and_then(|progress| progress.committed);
-        match (committed, traffic.now.logs.get(place)) {
-            (Some(committed), Some(Ok(range))) => u64::try_from(range.start.0 - committed.0).unwrap_or(0),
-            _ => 0,
-        }
+        let start = traffic.now.logs.get(place)?.as_ref().ok()?.start;
+        let committed = answer.as_ref().ok()?.committed;
+        Some(committed.map_or(0, |committed| u64::try_from(start.0 - committed.0).unwrap_or(0)))
     })
     .sum()
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use super::groups::{is_streams, read_topics};
 use super::refusals::{Facets, Found};
 use super::{Code, Waiver};
-use crate::decisions::history::SCHEMAS_TOPIC;
 use crate::ports::{GroupListing, GroupProtocol};
 use crate::words::{GroupId, TopicName};
 
@@ -100,7 +99,7 @@ fn unread_topics(facets: &Facets<'_>, found: &mut Found) {
         })
     };
     for topic in moving.keys() {
-        if read.contains(topic) || topic.as_str() == SCHEMAS_TOPIC || internal(topic) {
+        if read.contains(topic) || *topic == plan.schemas_topic || internal(topic) {
             continue;
         }
         let reason = format!(

@@ -128,7 +128,7 @@ fn parity(facets: &Facets<'_>, found: &mut Found) {
         let (old, new) = (old.as_deref().unwrap_or_default(), new.as_deref().unwrap_or_default());
         let reason = format!(
             "{} topics have {config}=`{old}` by the old cluster's default, and would have only `{new}` by the new one's: \
-             raise the new brokers' default, or set it on the topics",
+             give the new brokers the same default, or set it on the topics",
             topics.len()
         );
         found.put(false, Code::Parity, config, reason, None);
@@ -344,21 +344,14 @@ fn history(facets: &Facets<'_>, found: &mut Found) {
         let waiver = Some(Waiver::list("plan.waive_history", topic.as_str()));
         found.put(false, Code::History, topic.as_str(), reason, waiver);
     }
-    let unwaived: BTreeSet<TopicName> = facets.plan.unwaived_history(facets.moving).into_iter().collect();
     for one in facets.fates.iter().filter(|_| facets.plan.remove_old) {
-        let is_schemas = match &one.fate {
-            Fate::Dies { needed, .. } | Fate::Waived { needed } => *needed == Needed::Schemas,
-            Fate::Expired => false,
+        let (needed, is_waived) = match &one.fate {
+            Fate::Dies { needed, .. } => (needed, false),
+            Fate::Waived { needed } => (needed, true),
+            Fate::Expired => continue,
         };
-        let code = if is_schemas { Code::Schemas } else { Code::History };
+        let code = if *needed == Needed::Schemas { Code::Schemas } else { Code::History };
         let waiver = Some(Waiver::list("plan.waive_history", one.topic.as_str()));
-        let is_waived = !unwaived.contains(&one.topic);
-        let reason = match &one.fate {
-            Fate::Expired if is_waived => continue,
-            // The cutover looks at names alone, and would hold.
-            Fate::Expired => format!("{one} after the soak, which the cutover wants said all the same"),
-            _ => one.to_string(),
-        };
-        found.put(is_waived, code, one.topic.as_str(), reason, waiver);
+        found.put(is_waived, code, one.topic.as_str(), one.to_string(), waiver);
     }
 }

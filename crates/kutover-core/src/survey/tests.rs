@@ -198,7 +198,12 @@ fn what_was_not_answered_is_said() {
     world.survey.traffic.now.progress.insert(("billing".into(), place.clone()), Err("timed out".into()));
     let assessment = world.assess();
     assert_eq!(found(&assessment), [(Code::Retention, "orders")]);
-    assert_eq!(assessment.groups[0].lag, None, "an unanswered partition is no zero");
+    let billing = &assessment.groups[0];
+    assert_eq!(
+        (billing.lag, billing.lost, billing.read),
+        (None, None, None),
+        "an unanswered partition is no zero"
+    );
     world.survey.traffic.second.partitions.insert(place, Err("timed out".into()));
     assert!(world.assess().unknown.iter().any(|unknown| unknown.what == "who writes"));
 }
@@ -264,7 +269,7 @@ fn the_pace_of_a_group_tells_how_long_it_takes() {
     }
     let assessment = world.assess();
     let billing = &assessment.groups[0];
-    assert_eq!((billing.lag, billing.read, billing.drain_ms), (Some(120), 40, Some(3_000)));
+    assert_eq!((billing.lag, billing.read, billing.drain_ms), (Some(120), Some(40), Some(3_000)));
     let estimates = &assessment.estimates;
     assert_eq!(
         (estimates.ttl_ms, estimates.drain_ms, estimates.soak_ms),
@@ -274,6 +279,29 @@ fn the_pace_of_a_group_tells_how_long_it_takes() {
     // Age that is not known is not zero.
     world.survey.traffic.ages.insert(places()[0].clone(), Err("timed out".into()));
     assert_eq!(found(&world.assess()), [(Code::Retention, "orders")]);
+}
+
+/// Unknown is never zero: what nobody observed has no lag, no pace and no end.
+#[test]
+fn a_group_that_was_not_observed_has_no_numbers() {
+    let numbers = |world: &World| {
+        let assessment = world.assess();
+        let group = assessment.groups.iter().find(|one| one.group.as_str() == "other").unwrap();
+        (group.standing, group.lag, group.lost, group.read, group.drain_ms)
+    };
+    let mut world = World::sound();
+    world.add_group("other", GroupProtocol::Share, "simple");
+    assert_eq!(numbers(&world), (GroupStanding::Required, None, None, None, None));
+    assert_eq!(world.assess().estimates.drain_ms, None, "nobody knows when it has read everything");
+    world.plan.waived_groups = ["other".into()].into();
+    assert_eq!(numbers(&world), (GroupStanding::Waived, None, None, None, None));
+    assert_eq!(world.assess().estimates.drain_ms, Some(0));
+
+    let mut world = World::sound();
+    world.add_group("other", GroupProtocol::Classic, "range");
+    assert_eq!(numbers(&world), (GroupStanding::Required, Some(0), Some(0), Some(0), Some(0)));
+    world.plan.waived_groups = ["other".into()].into();
+    assert_eq!(numbers(&world), (GroupStanding::Waived, None, None, None, None));
 }
 
 #[test]

@@ -94,6 +94,20 @@ fn troubles_of_clusters() -> Vec<Trouble> {
         },
         Trouble {
             code: Code::Parity,
+            subject: "cleanup.policy",
+            field: None,
+            spoil: |world| {
+                world.add_topic("state", &[]);
+                history(world, "state");
+                let state = TopicName::new("state");
+                let old = world.blue().topic_configs.as_mut().unwrap().get_mut(&state).unwrap();
+                let compacted = set("compact", ConfigSource::Broker);
+                old.as_mut().unwrap().insert("cleanup.policy".into(), compacted);
+            },
+            waive: None,
+        },
+        Trouble {
+            code: Code::Parity,
             subject: "orders",
             field: Some("plan.waive_replicas"),
             spoil: |world| world.blue().topics[0].replication = 3,

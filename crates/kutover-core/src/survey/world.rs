@@ -118,6 +118,7 @@ fn plan() -> Plan {
         groups: BTreeMap::new(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::Named(["orders".into()].into()),
+        schemas_topic: "_schemas".into(),
         waived_deleted: [].into(),
         waived_members: [].into(),
         waived_replicas: Topics::none(),
@@ -232,6 +233,7 @@ fn cluster(name: &str, more: &[(&str, &str)]) -> ClusterSeen {
         partitions: 2,
         replication: 1,
         configs: Some(BTreeMap::new()),
+        defaults: BTreeMap::new(),
     };
     ClusterSeen {
         identity: ClusterIdentity {

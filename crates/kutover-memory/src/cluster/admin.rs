@@ -34,6 +34,7 @@ impl ClusterAdmin for MemoryCluster {
                     partitions: topic.partitions.len() as i32,
                     replication: topic.replication,
                     configs: tells.then(|| topic.configs.clone()),
+                    defaults: if tells { state.options.topic_defaults.clone() } else { BTreeMap::new() },
                 })
                 .collect())
         })

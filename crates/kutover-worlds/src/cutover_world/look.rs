@@ -167,8 +167,14 @@ impl Place {
     }
 
     fn topics(&self, colour: Colour) -> Vec<TopicDescription> {
-        let there =
-            TopicDescription { name: TOPIC.into(), id: None, partitions: 1, replication: 1, configs: None };
+        let there = TopicDescription {
+            name: TOPIC.into(),
+            id: None,
+            partitions: 1,
+            replication: 1,
+            configs: None,
+            defaults: BTreeMap::new(),
+        };
         if self.infra[index(colour)].topic { vec![there] } else { vec![] }
     }
 

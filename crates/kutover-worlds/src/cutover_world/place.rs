@@ -110,6 +110,7 @@ pub(crate) fn plan(remove_old: bool) -> Plan {
         groups: [(group(), None)].into(),
         waived_groups: BTreeSet::new(),
         waived_history: Topics::All,
+        schemas_topic: "_schemas".into(),
         waived_deleted: [].into(),
         waived_members: [].into(),
         waived_replicas: Topics::none(),

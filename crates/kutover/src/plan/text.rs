@@ -1,5 +1,8 @@
 //! A plan as a person reads it: what it came to last, since that is where the eye is.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::Write as _;
 
 use comfy_table::{Table, presets};
@@ -182,11 +185,12 @@ fn groups(plan: &Assessment, text: &mut String) {
             or_unknown(group.state.as_deref()),
             or_unknown(group.members),
             or_unknown(group.lag),
-            per_second(group.read),
+            group.read.map_or("not known".to_owned(), per_second),
             group.drain_ms.map_or("not known".to_owned(), seconds),
+            or_unknown(group.lost),
         ]
     });
-    let header = ["group", "", "protocol", "state", "members", "lag", "records/s", "drained in"];
+    let header = ["group", "", "protocol", "state", "members", "lag", "records/s", "drained in", "lost"];
     table(text, "Groups", &header, rows.collect());
     let connect = &plan.connect;
     let rows = connect.connectors.iter().map(|(name, one)| {
@@ -269,31 +273,5 @@ fn seconds(ms: u64) -> String {
         0..10_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
         10_000..600_000 => format!("{} s", ms / 1_000),
         _ => format!("{} min", ms / 60_000),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use kutover_core::survey::{OwnTopic, Stands};
-    use kutover_core::words::Colour;
-
-    use super::*;
-
-    #[test]
-    fn acls_that_are_asked_for_come_with_their_commands() {
-        let reason = "its ACLs let in nobody but the controller".to_owned();
-        let commands = ["kafka-acls.sh --add a", "kafka-acls.sh --add b"].map(str::to_owned).into();
-        let topics = vec![OwnTopic { topic: "kutover.members", stands: Stands::Shut, reason }];
-        let mut text = String::new();
-        asked(&[AclsAsked { colour: Colour::Green, topics, commands }], &mut text);
-        assert_eq!(
-            text,
-            "\nACLs that green should have on kutover's own topics:\n  - kutover.members: its ACLs let in nobody but the \
-             controller\n  With the principals in place of those in capitals:\n    kafka-acls.sh --add a\n    kafka-acls.sh \
-             --add b\n"
-        );
-        text.clear();
-        asked(&[], &mut text);
-        assert!(text.is_empty());
     }
 }
