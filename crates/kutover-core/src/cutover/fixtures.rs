@@ -144,7 +144,7 @@ pub(super) fn ids(old: u64, new: u64) -> Answer {
 
 /// A source and a sink on blue.
 pub(super) fn connect_answer(act: ConnectAct) -> ConnectAnswer {
-    let one = |kind| ConnectorDescription { kind, state: ConnectorState::Running, failed: false };
+    let one = |kind| ConnectorDescription { kind, state: ConnectorState::Running, failed: false, tasks: 1 };
     match act {
         ConnectAct::Find => ConnectAnswer::Found {
             there: [
