@@ -185,7 +185,9 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         Command::ReadConfigs { .. } => Answer::Configs { old: topics(), new: topics() },
         Command::RestoreRetention { .. } => Answer::RetentionRestored { left: vec![] },
         Command::LookForEarly { .. } => Answer::EarlyLooked { there: Ok(BTreeMap::new()) },
-        Command::LookForFence { .. } => Answer::FenceTraces { topics: BTreeSet::new(), blind: None },
+        Command::LookForFence { .. } => {
+            Answer::FenceTraces { topics: BTreeSet::new(), blind: None, refusal: None }
+        }
         Command::SetTtl { .. } => Answer::TtlSet { old_ttl_s: 60 },
         Command::Recheck { .. } => Answer::Rechecked {
             old: identity(Colour::Blue),
