@@ -53,12 +53,17 @@ impl KafkaAdmin {
         Ok(Self { config, kafka, admin, fence, unproven: Mutex::default() })
     }
 
+    /// Whether a cluster lets in the client that proves its fences, by the ordinary clients' path. It asks for nothing there.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), of that client.
+    pub async fn reach_as_probe(config: &AdminConfig) -> ProviderResult<()> {
+        open_probe(config).await.map(drop)
+    }
+
     /// A new client under the probe's name, by the ordinary clients' path.
     pub(crate) async fn open_probe(&self) -> ProviderResult<Kafka> {
-        let config = &self.config;
-        let bootstrap =
-            if config.client_bootstrap.is_empty() { &config.bootstrap } else { &config.client_bootstrap };
-        open(config, bootstrap, config.of_the_probe(), PROBE_CLIENT_ID).await
+        open_probe(&self.config).await
     }
 
     /// Whom the cluster takes the probe for, as far as its properties tell.
@@ -66,6 +71,12 @@ impl KafkaAdmin {
         let name = security::principal(self.config.of_the_probe());
         name.unwrap_or_else(|| format!("the client {PROBE_CLIENT_ID}"))
     }
+}
+
+async fn open_probe(config: &AdminConfig) -> ProviderResult<Kafka> {
+    let bootstrap =
+        if config.client_bootstrap.is_empty() { &config.bootstrap } else { &config.client_bootstrap };
+    open(config, bootstrap, config.of_the_probe(), PROBE_CLIENT_ID).await
 }
 
 async fn open(
