@@ -195,6 +195,7 @@ impl Connector {
             properties: clients.plain.clone(),
             probe_properties: clients.probe.clone(),
             tokens: clients.tokens.clone(),
+            probe_tokens: clients.probe_tokens.clone(),
             scram_passwords: clients.scram_passwords.clone(),
             fence: self.fence(incarnation),
             timeouts: Timeouts { proof: defaults.proof.min(self.proof_limit), ..defaults },
