@@ -1,9 +1,10 @@
 //! Bad input: a clear error that names the thing and the fix, exit status 2, and nothing done.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::path::Path;
 
-use kutover_tests::{command, kutover, run};
+use kutover_lab::embedded::{EmbeddedCluster, EmbeddedOptions};
+use kutover_tests::{command, existing, kutover, run};
 
 fn refused(arguments: &[&str], words: &[&str]) {
     let run = kutover(arguments);
@@ -168,6 +169,49 @@ fn a_check_online_names_what_does_not_answer() {
         assert!(run.stderr.contains(line), "`{line}` is not in: {}", run.stderr);
     }
     assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 1, "nothing is left behind");
+}
+
+/// Workers that do not answer, and a client that is to prove fences and is not let in, are parts of their own: the clusters
+/// beside them are there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_check_online_reaches_workers_and_the_client_that_proves_fences() {
+    let start = || async { EmbeddedCluster::start(EmbeddedOptions::default()).await.expect("a cluster") };
+    let (blue, green) = tokio::join!(start(), start());
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("orders.toml");
+    let check = |tables: &str| {
+        let text = existing([&blue, &green], "").replace("\n[plan]\n", &format!("\n{tables}[plan]\n"));
+        std::fs::write(&path, text).expect("written");
+        kutover(&["check", path.to_str().expect("UTF-8"), "--online"])
+    };
+    let sound = check("");
+    assert_eq!(sound.status, Some(0), "{}", sound.stderr);
+    assert!(sound.stderr.contains("ok      probe blue: ") && sound.stderr.contains("ok      probe green: "));
+    assert!(!sound.stderr.contains("connect blue"), "{}", sound.stderr);
+
+    let mut tables = String::new();
+    for colour in ["blue", "green"] {
+        // Nobody listens on a port that was taken and given back.
+        let dead = TcpListener::bind("127.0.0.1:0").and_then(|taken| taken.local_addr()).expect("a port");
+        tables += &format!("[clusters.{colour}.connect]\nurl = \"http://{dead}\"\n\n");
+    }
+    // These listeners know no SASL.
+    tables += "[clusters.blue.probe_properties]\n\"security.protocol\" = \"SASL_PLAINTEXT\"\n\
+               \"sasl.mechanism\" = \"PLAIN\"\n\"sasl.username\" = \"probe\"\n\
+               \"sasl.password\" = \"planted-5d1c-probes\"\n\n";
+    let run = check(&tables);
+    assert_eq!(run.status, Some(4), "{}", run.stderr);
+    for line in [
+        "ok      cluster blue: ",
+        "FAILED  probe blue: ",
+        "FAILED  connect blue: ",
+        "ok      cluster green: ",
+        "ok      probe green: ",
+        "FAILED  connect green: ",
+    ] {
+        assert!(run.stderr.contains(line), "`{line}` is not in: {}", run.stderr);
+    }
+    assert!(!run.stderr.contains("planted-5d1c-probes"), "{}", run.stderr);
 }
 
 /// Nothing listens where the configuration says: the plan says so of each colour, and makes no file.

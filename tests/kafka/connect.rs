@@ -1,13 +1,14 @@
 //! Kafka Connect on real Apache Kafka: the workers' REST interface as the port wants it, and a cutover with a source and a
 //! sink, 3.9.2 to 4.3.1.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use krafka::consumer::AutoOffsetReset;
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_connect::HttpConnect;
 use kutover_core::ports::{
@@ -17,12 +18,13 @@ use kutover_core::words::{Offset, TopicName};
 use kutover_testkit::conformance::connect;
 use kutover_testkit::until;
 use kutover_tests::{Planted, Run, command, run};
-use kutover_tests_kafka::connectors::{Workers, sink, source};
-use kutover_tests_kafka::world::TwoClusters;
+use kutover_tests_kafka::connectors::{Workers, restart_failed, sink, source};
+use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::{Value, json};
 
 const BLUE: &str = "3.9.2";
 const GREEN: &str = "4.3.1";
+const PARTITIONS: i32 = 3;
 /// Patience with two workers and two brokers on two cores.
 const BOUND: Duration = Duration::from_secs(60);
 /// Workers of these versions do not ask for any; they go along with every request.
@@ -56,6 +58,8 @@ async fn conforms(workers: &HttpConnect, cluster: &KafkaAdmin, directory: &Path)
         .await;
     };
     connect::a_stopped_source_has_said_how_far_it_came(workers, &name, &config, all_written).await;
+    let nowhere = sink(&directory.join("nowhere").join("out"), topic.as_str());
+    connect::a_connector_that_failed_does_not_run(workers, &name, &nowhere, async || ()).await;
     let at = |file: &str, position: u32| (json!({ "filename": file }), json!({ "position": position }));
     connect::offsets_are_as_they_were_altered(workers, &name, &config, &at("a", 1), &at("b", 2)).await;
     connect::a_deleted_connector_is_gone(workers, &name, &config).await;
@@ -63,6 +67,29 @@ async fn conforms(workers: &HttpConnect, cluster: &KafkaAdmin, directory: &Path)
     wrong.insert("tasks.max".into(), "hunter2".into());
     let wrong = ConnectorConfig::new(wrong);
     connect::no_error_shows_a_value(workers, &name, &config, "hunter2", Some(&wrong)).await;
+}
+
+/// The records of each partition of the topic `lines`, as a stock consumer reads them.
+async fn logs(of: &Incarnation, admin: &KafkaAdmin) -> Vec<Vec<String>> {
+    let ends = admin.ends(&["lines".into()]).await.expect("ends");
+    let all: i64 = ends.iter().map(|end| end.high_watermark.0).sum();
+    let consumer = client(of).await.consumer("audit").metrics_push(false);
+    let consumer = consumer.auto_offset_reset(AutoOffsetReset::Earliest).enable_auto_commit(false);
+    let consumer = consumer.build().await.expect("a consumer");
+    consumer.subscribe(["lines"]).await.expect("subscribed");
+    let mut logs = vec![Vec::new(); ends.len()];
+    let reading = async {
+        while logs.iter().map(Vec::len).sum::<usize>() < usize::try_from(all).expect("a count") {
+            for record in consumer.poll(Duration::from_millis(100)).await.expect("polled") {
+                let line =
+                    String::from_utf8(record.value.as_deref().expect("a value").to_vec()).expect("text");
+                logs[usize::try_from(record.partition).expect("a partition")].push(line);
+            }
+        }
+    };
+    tokio::time::timeout(BOUND, reading).await.expect("all records");
+    consumer.close().await.expect("left");
+    logs
 }
 
 /// A file that grows until it is told to stop.
@@ -128,7 +155,7 @@ fn lines_of(path: &Path) -> Vec<String> {
 }
 
 /// Must be shown: a cutover with Connect. The source's file grows all the time; the sink's file has each record once, in
-/// order. Before it the workers of both versions are tried against the port's contract.
+/// order per partition. Before it the workers of both versions are tried against the port's contract.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order() {
     let test = "a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order";
@@ -141,7 +168,7 @@ async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order()
     blue_admin.delete_topics(&["conformance".into()]).await.expect("deleted");
     green_admin.delete_topics(&["conformance".into()]).await.expect("deleted");
 
-    let topic = NewTopic { name: "lines".into(), partitions: 1, replication: 1, configs: [].into() };
+    let topic = NewTopic { name: "lines".into(), partitions: PARTITIONS, replication: 1, configs: [].into() };
     blue_admin.create_topic(&topic).await.expect("made");
     let (into, out) = (world.directory().join("in"), world.directory().join("out"));
     let mut growing = Growing::start(into.clone());
@@ -166,8 +193,8 @@ async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order()
     assert_eq!(
         plan["connect"]["connectors"],
         json!({
-            "files-in": { "kind": "source", "state": "running", "failed": false },
-            "files-out": { "kind": "sink", "state": "running", "failed": false },
+            "files-in": { "kind": "source", "state": "running", "failed": false, "tasks": 1 },
+            "files-out": { "kind": "sink", "state": "running", "failed": false, "tasks": 1 },
         })
     );
     let before = growing.lines();
@@ -185,15 +212,76 @@ async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order()
 
     // What the file gets after the cutover goes through green.
     until("more lines", BOUND, async || (growing.lines() > grown + 10).then_some(())).await;
-    let all: Vec<String> = (0..growing.stop()).map(|line| format!("line {line}")).collect();
-    until("the last line", BOUND, async || (lines_of(&out).last() == all.last()).then_some(())).await;
-    assert_eq!(lines_of(&out), all, "each record once, in order");
-    let end = async |admin: &KafkaAdmin| {
-        let ends = admin.ends(&["lines".into()]).await.expect("ends");
-        usize::try_from(ends[0].high_watermark.0).expect("an offset")
-    };
-    let (on_blue, on_green) = (end(&blue_admin).await, end(&green_admin).await);
-    assert!(on_blue > 10 && on_green > 10, "{on_blue} and {on_green}");
-    assert_eq!(on_blue + on_green, all.len(), "each record is on one cluster, once");
+    let all: BTreeSet<String> = (0..growing.stop()).map(|line| format!("line {line}")).collect();
+    until("the last lines", BOUND, async || (lines_of(&out).len() >= all.len()).then_some(())).await;
+    let (on_blue, on_green) = (logs(&world.blue, &blue_admin).await, logs(&world.green, &green_admin).await);
+    let written = lines_of(&out);
+    assert_eq!(written.len(), all.len(), "each record once");
+    assert_eq!(written.iter().cloned().collect::<BTreeSet<_>>(), all, "every record");
+    for (partition, (blue, green)) in on_blue.into_iter().zip(on_green).enumerate() {
+        assert!(!blue.is_empty() && !green.is_empty(), "partition {partition}: {blue:?} and {green:?}");
+        let chain = [blue, green].concat();
+        let of_it: Vec<_> = written.iter().filter(|line| chain.contains(line)).collect();
+        assert_eq!(of_it, chain.iter().collect::<Vec<_>>(), "partition {partition}: once, in order");
+    }
     assert!(blue.connectors().await.expect("blue's connectors").is_empty());
+}
+
+/// A sink that cannot write on green says that it runs, and its task fails a moment later: it has not moved, however often it
+/// is looked at, and blue's stays. Mended and restarted, it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_cannot_write_on_green_is_not_passed_over() {
+    let test = "a_sink_that_cannot_write_on_green_is_not_passed_over";
+    let Some(world) = TwoClusters::start(test, BLUE, GREEN).await else { return };
+    let workers = Workers::start(&world, BLUE, GREEN).await;
+    let [blue, green] = [&workers.blue, &workers.green];
+    let topic = NewTopic { name: "lines".into(), partitions: 1, replication: 1, configs: [].into() };
+    admin(&world.blue).await.create_topic(&topic).await.expect("made");
+    let (into, folder) = (world.directory().join("in"), world.directory().join("folder"));
+    std::fs::create_dir(&folder).expect("a folder");
+    std::fs::write(&into, "a\nb\n").expect("written");
+    let out = folder.join("out");
+    for (name, config) in [("files-in", source(&into, "lines")), ("files-out", sink(&out, "lines"))] {
+        blue.create_stopped(&name.into(), &config).await.expect("created");
+        blue.set_state(&name.into(), ConnectorState::Running).await.expect("started");
+    }
+    until("the sink's lines", BOUND, async || (lines_of(&out) == ["a", "b"]).then_some(())).await;
+    // Blue's sink has its file open, and writes on; who opens it anew finds no folder.
+    let elsewhere = world.directory().join("elsewhere");
+    std::fs::rename(&folder, &elsewhere).expect("moved away");
+
+    let plan = "waive_history = \"*\"\nquiet_window = \"500ms\"\nconverge_deadline = \"2s\"\nsoak = \"1s\"\n\
+                drain_poll = \"200ms\"\nwatch = \"1s\"\nseparation_head_room = 1000\nfence = \"required\"\n\
+                hold_limit = \"20s\"\n";
+    let path = world.configuration_with(&workers.tables(CREDENTIALS), plan);
+    let up = async || {
+        let file = path.to_str().expect("UTF-8").to_owned();
+        let run =
+            tokio::task::spawn_blocking(move || quietly(&["up", "--json", &file])).await.expect("it ran");
+        let told: Value =
+            serde_json::from_str(run.stdout.lines().last().unwrap_or_default()).expect("a report");
+        (told["outcome"].as_str().map(str::to_owned), run)
+    };
+    let (outcome, run) = up().await;
+    assert_eq!((outcome.as_deref(), run.status), (Some("held"), Some(1)), "{}", run.shown());
+    assert!(
+        run.stderr.contains("connector files-out") && run.stderr.contains("has failed"),
+        "{}",
+        run.shown()
+    );
+    let there = blue.connectors().await.expect("blue's connectors");
+    assert_eq!(there[&"files-out".into()].state, ConnectorState::Stopped, "{there:?}");
+
+    std::fs::rename(&elsewhere, &folder).expect("moved back");
+    restart_failed(&workers, "files-out").await;
+    std::fs::OpenOptions::new()
+        .append(true)
+        .open(&into)
+        .and_then(|mut file| file.write_all(b"c\nd\n"))
+        .expect("written");
+    let (outcome, run) = up().await;
+    assert_eq!((outcome.as_deref(), run.status), (Some("complete"), Some(0)), "{}", run.shown());
+    until("green's lines", BOUND, async || (lines_of(&out).len() >= 4).then_some(())).await;
+    assert_eq!(lines_of(&out), ["a", "b", "c", "d"]);
+    assert!(green.connectors().await.expect("green's connectors").values().all(|one| !one.failed));
 }

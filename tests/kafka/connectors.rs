@@ -5,6 +5,8 @@ use std::path::Path;
 use kutover_connect::{ConnectOptions, HttpConnect};
 use kutover_core::ports::{ConnectorConfig, Incarnation};
 use kutover_lab::{ConnectWorker, KafkaVersion, Tools};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::world::TwoClusters;
 
@@ -41,6 +43,25 @@ impl Workers {
     }
 }
 
+/// Has green's worker start again what has failed of a connector.
+///
+/// # Panics
+/// If it does not take that.
+pub async fn restart_failed(workers: &Workers, name: &str) {
+    let [_, green] = &workers.workers;
+    let url = green.url();
+    let address = url.trim_start_matches("http://");
+    let mut stream = TcpStream::connect(address).await.expect("a connection");
+    let request = format!(
+        "POST /connectors/{name}/restart?includeTasks=true&onlyFailed=true HTTP/1.0\r\nHost: {address}\r\n\
+         Content-Length: 0\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.contains(" 202 "), "{answer}");
+}
+
 async fn worker(
     version: &str,
     world: &TwoClusters,
@@ -61,13 +82,19 @@ fn config(properties: &[(&str, &str)]) -> ConnectorConfig {
     ConnectorConfig::new(properties.iter().map(owned).collect())
 }
 
-/// Reads a file's lines into a topic.
+/// Reads a file's lines into a topic. Each is a batch of its own, so that they go to all its partitions.
 ///
 /// # Panics
 /// If the path is not UTF-8.
 pub fn source(file: &Path, topic: &str) -> ConnectorConfig {
     let file = file.to_str().expect("UTF-8");
-    config(&[("connector.class", "FileStreamSource"), ("tasks.max", "1"), ("file", file), ("topic", topic)])
+    config(&[
+        ("connector.class", "FileStreamSource"),
+        ("tasks.max", "1"),
+        ("file", file),
+        ("topic", topic),
+        ("producer.override.batch.size", "1"),
+    ])
 }
 
 /// Writes a topic's records to a file, as lines.

@@ -77,6 +77,28 @@ fn a_wrong_password_is_refused(world: &World, directory: &Path) {
     }
 }
 
+/// On green, where tokens let clients in, the client that proves fences gets in by its own and not by the controller's, and no
+/// part of the check shows either.
+fn the_probe_gets_in_by_its_own_token(world: &World, directory: &Path) {
+    let own = world.secret("probes");
+    let token = clients::token("probe");
+    let file = world.write(directory, "");
+    let text = std::fs::read_to_string(&file).expect("a configuration");
+    let line = format!("[clusters.green]\nprobe_token_file = {:?}\n", own.display().to_string());
+    std::fs::write(&file, text.replace("[clusters.green]\n", &line)).expect("written");
+    for (is_there, says) in [(false, "FAILED  probe green: "), (true, "ok      probe green: ")] {
+        if is_there {
+            std::fs::write(&own, &token).expect("written");
+        }
+        let ran = run(&mut program(&["check", "--online", &file], CONTROLLER.1));
+        assert!(ran.stderr.contains("ok      cluster green: "), "{}", ran.shown());
+        assert!(ran.stderr.contains(says), "{}", ran.shown());
+        assert!(is_there || ran.stderr.contains(&own.display().to_string()), "{}", ran.shown());
+        Planted::new([token.as_str()]).assert_not_in("check", &ran.shown());
+        planted(world).assert_not_in("check", &ran.shown());
+    }
+}
+
 /// A user that green lacks and whose password nobody has told holds the cutover, before anything is switched.
 fn a_user_without_a_password_is_named(world: &World, directory: &Path) {
     let file = world.write(directory, &format!("shop = {:?}", SHOP.1));
@@ -142,6 +164,7 @@ async fn both_clients_speak_sasl_ssl_throughout() {
     clients::nobody_else_gets_in(&world).await;
     let directory = tempfile::tempdir().expect("a directory");
     a_wrong_password_is_refused(&world, directory.path());
+    the_probe_gets_in_by_its_own_token(&world, directory.path());
     a_user_without_a_password_is_named(&world, directory.path());
     let (sold, billed) = cut_over(&world, directory.path()).await;
     let (on_blue, on_green) = (stored(&world, &world.blue).await, stored(&world, &world.green).await);

@@ -11,7 +11,7 @@ use krafka::{Kafka, MetadataRecoveryStrategy};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
     Access, ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, GroupListing, LagBatch, LagQuery,
-    LagSource, NewAccess, NewTopic, PartitionEnd, ScramUsers, TopicConfigs, TopicDescription,
+    LagSource, NewAccess, NewTopic, PartitionEnd, ScramUsers, TokenProvider, TopicConfigs, TopicDescription,
 };
 use kutover_core::words::{
     CONTROLLER_CLIENT_ID, GroupId, Offset, PROBE_CLIENT_ID, TopicName, TopicPartition, is_reserved_topic,
@@ -47,18 +47,24 @@ impl KafkaAdmin {
     /// `Invalid` names a bootstrap list or security property that makes no sense; `Unreachable` if nothing answers;
     /// `NotAuthorised` if the credentials are refused.
     pub async fn connect(config: AdminConfig) -> ProviderResult<Self> {
-        let kafka = open(&config, &config.bootstrap, &config.properties, CONTROLLER_CLIENT_ID).await?;
+        let (properties, tokens) = (&config.properties, config.tokens.as_ref());
+        let kafka = open(&config, &config.bootstrap, properties, tokens, CONTROLLER_CLIENT_ID).await?;
         let admin = Arc::new(kafka.admin().default_api_timeout(config.timeouts.call));
         let fence = Fence::new(&config.fence, &admin);
         Ok(Self { config, kafka, admin, fence, unproven: Mutex::default() })
     }
 
+    /// Whether a cluster lets in the client that proves its fences, by the ordinary clients' path. It asks for nothing there.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), of that client.
+    pub async fn reach_as_probe(config: &AdminConfig) -> ProviderResult<()> {
+        open_probe(config).await.map(drop)
+    }
+
     /// A new client under the probe's name, by the ordinary clients' path.
     pub(crate) async fn open_probe(&self) -> ProviderResult<Kafka> {
-        let config = &self.config;
-        let bootstrap =
-            if config.client_bootstrap.is_empty() { &config.bootstrap } else { &config.client_bootstrap };
-        open(config, bootstrap, config.of_the_probe(), PROBE_CLIENT_ID).await
+        open_probe(&self.config).await
     }
 
     /// Whom the cluster takes the probe for, as far as its properties tell.
@@ -68,10 +74,17 @@ impl KafkaAdmin {
     }
 }
 
+async fn open_probe(config: &AdminConfig) -> ProviderResult<Kafka> {
+    let bootstrap =
+        if config.client_bootstrap.is_empty() { &config.bootstrap } else { &config.client_bootstrap };
+    open(config, bootstrap, config.of_the_probe(), config.tokens_of_the_probe(), PROBE_CLIENT_ID).await
+}
+
 async fn open(
     config: &AdminConfig,
     bootstrap: &[String],
     properties: &BTreeMap<String, String>,
+    tokens: Option<&Arc<dyn TokenProvider>>,
     client_id: &str,
 ) -> ProviderResult<Kafka> {
     let servers = bootstrap.join(",");
@@ -84,7 +97,7 @@ async fn open(
         .connect_timeout(config.timeouts.connect)
         .request_timeout(config.timeouts.request)
         .metadata_recovery_strategy(MetadataRecoveryStrategy::None);
-    if let Some(auth) = security::auth(properties, config.tokens.as_ref())? {
+    if let Some(auth) = security::auth(properties, tokens)? {
         builder = builder.security(auth);
     }
     builder.connect().await.map_err(|error| provider(what, &error))

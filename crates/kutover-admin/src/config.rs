@@ -51,8 +51,10 @@ pub struct AdminConfig {
     /// The security properties of the fence's probe, an ordinary client that must be no super user. `None` means
     /// `properties`.
     pub probe_properties: Option<BTreeMap<String, String>>,
-    /// Where tokens come from for `sasl.mechanism=OAUTHBEARER`, the probe's too.
+    /// Where tokens come from for `sasl.mechanism=OAUTHBEARER`.
     pub tokens: Option<Arc<dyn TokenProvider>>,
+    /// Where those of the probe come from. `None` means `tokens`.
+    pub probe_tokens: Option<Arc<dyn TokenProvider>>,
     /// Passwords of SCRAM users that the cluster may have to be given.
     pub scram_passwords: ScramPasswords,
     /// What makes the cluster refuse records.
@@ -66,6 +68,11 @@ impl AdminConfig {
     pub(crate) fn of_the_probe(&self) -> &BTreeMap<String, String> {
         self.probe_properties.as_ref().unwrap_or(&self.properties)
     }
+
+    /// The probe's own source of tokens, or everybody's.
+    pub(crate) fn tokens_of_the_probe(&self) -> Option<&Arc<dyn TokenProvider>> {
+        self.probe_tokens.as_ref().or(self.tokens.as_ref())
+    }
 }
 
 impl fmt::Debug for AdminConfig {
@@ -77,6 +84,7 @@ impl fmt::Debug for AdminConfig {
             .field("properties", &self.properties.keys().collect::<Vec<_>>())
             .field("probe_properties", &self.probe_properties.as_ref().map(|p| p.keys().collect::<Vec<_>>()))
             .field("tokens", &self.tokens)
+            .field("probe_tokens", &self.probe_tokens)
             .field("scram_passwords", &self.scram_passwords)
             .field("fence", &self.fence)
             .field("timeouts", &self.timeouts)

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use ureq::http::{Method, StatusCode};
 
 use crate::http::{Answered, ConnectOptions, Http, path};
-use crate::wire::{Connectors, Root, Status, makes_stopped, properties_in};
+use crate::wire::{Connectors, Described, Root, Status, makes_stopped, properties_in};
 
 /// How long a change may take to be seen: distributed workers rebalance for it.
 const SEEN: Duration = Duration::from_secs(10);
@@ -61,12 +61,18 @@ impl HttpConnect {
     }
 
     async fn exists(&self, name: &ConnectorName) -> ProviderResult<bool> {
+        Ok(self.tasks(name).await?.is_some())
+    }
+
+    /// How many tasks a connector has been divided into; `None` if there is no such one.
+    async fn tasks(&self, name: &ConnectorName) -> ProviderResult<Option<usize>> {
         let what = format!("look for connector {name}");
         let answered = self.http.call(&what, Method::GET, &path(name.as_str(), ""), None).await?;
-        match answered.status {
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => answered.ok(&what).map(|_| true),
+        if answered.status == StatusCode::NOT_FOUND {
+            return Ok(None);
         }
+        let described: Described = parsed(&what, answered.ok(&what)?)?;
+        Ok(Some(described.tasks.len()))
     }
 
     /// What one answer says of a source's offsets.
@@ -97,6 +103,27 @@ impl HttpConnect {
             let status = self.status(name).await?;
             if wanted(status.as_ref())? {
                 return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(not_seen(what));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    }
+
+    /// A connector says that it runs before it is divided into tasks, and each of these begins, or fails, for itself.
+    async fn seen_running(&self, what: &str, name: &ConnectorName) -> ProviderResult<()> {
+        let deadline = Instant::now() + SEEN;
+        loop {
+            let tasks = self.tasks(name).await?.ok_or_else(|| missing(what))?;
+            if let Some(status) = self.status(name).await? {
+                if status.failed() {
+                    let reason = "it, or a task of it, has failed: see the worker's log";
+                    return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+                }
+                if status.runs(tasks) {
+                    return Ok(());
+                }
             }
             if Instant::now() > deadline {
                 return Err(not_seen(what));
@@ -182,8 +209,8 @@ impl ConnectAdmin for HttpConnect {
                     "its plugin is not installed: nobody can tell if it reads or writes",
                 );
             };
-            let (state, failed) = (status.state(), status.failed());
-            all.insert(ConnectorName::new(name), ConnectorDescription { kind, state, failed });
+            let (state, failed, tasks) = (status.state(), status.failed(), status.tasks());
+            all.insert(ConnectorName::new(name), ConnectorDescription { kind, state, failed, tasks });
         }
         Ok(all)
     }
@@ -230,15 +257,11 @@ impl ConnectAdmin for HttpConnect {
         }
         let verb = path(name.as_str(), &format!("/{verb}"));
         self.http.call(&what, Method::PUT, &verb, None).await?.ok(&what)?;
-        self.seen(&what, name, |status| {
-            let Some(status) = status else { return Ok(false) };
-            if status.failed() && state == ConnectorState::Running {
-                let reason = "it, or a task of it, has failed: see the worker's log";
-                return Err(ProviderError::new(ErrorKind::Refused, &what, reason));
-            }
-            Ok(status.state() == state && !status.is_settling())
-        })
-        .await
+        if state == ConnectorState::Running {
+            return self.seen_running(&what, name).await;
+        }
+        let does = |status: &Status| status.state() == state && !status.is_settling();
+        self.seen(&what, name, |status| Ok(status.is_some_and(does))).await
     }
 
     /// A worker names the partitions of which it has heard so far, and only then reads its topic to the end for their

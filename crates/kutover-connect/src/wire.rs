@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use kutover_core::ports::{ConnectorKind, ConnectorState};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// `GET /`.
 #[derive(Deserialize)]
@@ -43,6 +44,14 @@ enum Kind {
     Unknown,
 }
 
+/// `GET /connectors/NAME`, without its config.
+#[derive(Deserialize)]
+pub(crate) struct Described {
+    /// Those that it has been divided into, whatever has become of them.
+    #[serde(default)]
+    pub(crate) tasks: Vec<IgnoredAny>,
+}
+
 /// The names with what they do.
 pub(crate) type Connectors = BTreeMap<String, Expanded>;
 
@@ -54,6 +63,17 @@ impl Status {
             "PAUSED" => ConnectorState::Paused,
             _ => ConnectorState::Running,
         }
+    }
+
+    /// Whether it runs with all of so many tasks.
+    pub(crate) fn runs(&self, tasks: usize) -> bool {
+        let running = self.tasks.iter().filter(|task| task.state == "RUNNING").count();
+        self.connector.state == "RUNNING" && tasks > 0 && running == tasks && running == self.tasks.len()
+    }
+
+    /// How many have said something yet.
+    pub(crate) fn tasks(&self) -> usize {
+        self.tasks.len()
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -118,6 +138,20 @@ mod tests {
         assert_eq!(of("PAUSED", tasks), (ConnectorState::Paused, false, false));
         assert_eq!(of("UNASSIGNED", "[]"), (ConnectorState::Running, false, true));
         assert_eq!(of("RUNNING", r#"[{"id":0,"state":"FAILED"}]"#), (ConnectorState::Running, true, false));
+    }
+
+    /// Tasks come one by one, a moment after their connector: what is not seen yet may fail.
+    #[test]
+    fn a_connector_runs_when_all_its_tasks_do() {
+        let runs = |state: &str, tasks: &str, of: usize| {
+            let text = format!(r#"{{"connector":{{"state":"{state}"}},"tasks":{tasks},"type":"sink"}}"#);
+            serde_json::from_str::<Status>(&text).unwrap().runs(of)
+        };
+        let one = r#"[{"id":0,"state":"RUNNING"}]"#;
+        assert!(runs("RUNNING", one, 1));
+        assert!(!runs("RUNNING", "[]", 0) && !runs("RUNNING", "[]", 1) && !runs("RUNNING", one, 2));
+        assert!(!runs("RUNNING", r#"[{"id":0,"state":"UNASSIGNED"}]"#, 1));
+        assert!(!runs("UNASSIGNED", one, 1));
     }
 
     #[test]

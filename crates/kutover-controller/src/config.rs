@@ -151,6 +151,10 @@ pub struct ClusterConfig {
     /// A file with the token for `sasl.mechanism = "OAUTHBEARER"`, kept fresh by somebody else and read each time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// The same for the client of `probe_properties`, which is then somebody else than the controller. Default: the tokens that
+    /// the controller takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe_token_file: Option<PathBuf>,
     /// Whether tokens are signed for Amazon MSK, which lets clients in by IAM; region and credentials as in `aws`. Not beside
     /// `token_file`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -434,7 +438,9 @@ impl Config {
                 if let Some(connect) = &mut cluster.connect {
                     connect.beside(directory);
                 }
-                cluster.token_file = cluster.token_file.take().map(|path| directory.join(path));
+                for file in [&mut cluster.token_file, &mut cluster.probe_token_file] {
+                    *file = file.take().map(|path| directory.join(path));
+                }
             }
         }
         Ok(config)

@@ -294,6 +294,103 @@ async fn what_keeps_failing_before_the_publication_is_undone() {
     }
 }
 
+/// A source that has failed on green is not passed over by the next try. Meanwhile the others go on there, and in the end
+/// everybody goes back.
+#[tokio::test(start_paused = true)]
+async fn a_failed_source_leads_back_and_keeps_no_other_from_going_on() {
+    let scene = Scene::new().await;
+    let more = config([("connector.class", "source"), ("file", "more"), ("topic", "lines")]);
+    scene.start("more-in", &more).await;
+    let (failing, other): (ConnectorName, ConnectorName) = ("files-in".into(), "more-in".into());
+    let mut meanwhile = None;
+    let (finished, events) = scene
+        .run_and(&with_workers(), |event, _| match event {
+            Event::Published { .. } if meanwhile.is_none() => scene.green.fail(&failing),
+            Event::Hold { .. } => meanwhile = Some((scene.blue.state(&other), scene.green.state(&other))),
+            _ => {}
+        })
+        .await;
+    let stop = finished.unwrap().stop;
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?} {:?}", holds(&events));
+    assert_eq!(meanwhile, Some((Some(ConnectorState::Stopped), Some(ConnectorState::Running))));
+    assert!(holds(&events).iter().any(|why| why.contains("connector files-in")), "{:?}", holds(&events));
+    assert_eq!(scene.blue.state(&other), Some(ConnectorState::Running));
+    scene.assert_back("a source has failed");
+    scene.arrive();
+    let files = scene.files.lock();
+    let (mut out, mut all) = (files["out"].clone(), files["in"].clone());
+    (out.sort(), all.sort());
+    assert_eq!(out, all, "each line once");
+}
+
+/// All that failed are named, and none that did not.
+#[tokio::test(start_paused = true)]
+async fn every_source_that_failed_is_named() {
+    let scene = Scene::new().await;
+    let names: [ConnectorName; 2] = ["more-in".into(), "others-in".into()];
+    for name in &names {
+        let file = config([("connector.class", "source"), ("file", "more"), ("topic", "lines")]);
+        scene.start(name.as_str(), &file).await;
+    }
+    let (finished, events) = scene
+        .run_and(&with_workers(), |event, _| match event {
+            Event::Published { .. } => names.iter().for_each(|name| scene.green.fail(name)),
+            Event::Hold { .. } => names.iter().for_each(|name| scene.green.restart(name)),
+            _ => {}
+        })
+        .await;
+    let [why] = &holds(&events)[..] else { panic!("{:?}", holds(&events)) };
+    let named = ["connector more-in", "connector others-in"].iter().all(|name| why.contains(name));
+    assert!(named && !why.contains("files-in"), "{why}");
+    scene.assert_complete(finished, "started again");
+}
+
+/// A sink that has failed on green has not moved: the cutover holds, and goes on once it is started again.
+#[tokio::test(start_paused = true)]
+async fn a_failed_sink_is_not_passed_over() {
+    let (scene, failing) = (Scene::new().await, "files-out".into());
+    let (finished, _) = scene
+        .run_and(&with_workers(), |event, _| {
+            if matches!(event, Event::Published { .. }) {
+                scene.green.fail(&failing);
+            }
+        })
+        .await;
+    let stop = finished.unwrap().stop;
+    assert!(matches!(&stop, Stop::Held(why) if why.contains("connector files-out")), "{stop:?}");
+    scene.green.restart(&failing);
+    scene.assert_complete(scene.run(&with_workers()).await.0, "started again");
+}
+
+/// What came to green its sink has to read there: a way back holds for that, with blue serving, until it runs again.
+#[tokio::test(start_paused = true)]
+async fn a_way_back_waits_for_a_sink_that_has_failed() {
+    let (scene, failing) = (Scene::new().await, "files-out".into());
+    let (finished, events) = scene
+        .run_and(&with_workers(), |event, operator| match event {
+            Event::Published { .. } => scene.green.fail(&failing),
+            Event::Hold { state: StateName::Draining, reason } if reason.contains("files-out") => {
+                operator.send(Operator::RollBack).unwrap();
+            }
+            _ => {}
+        })
+        .await;
+    let stop = finished.unwrap().stop;
+    assert!(matches!(&stop, Stop::Held(why) if why.contains("connector files-out")), "{stop:?}");
+    let last = events.iter().rev().find_map(|event| match event {
+        Event::Published { target, .. } => Some(target.colour),
+        _ => None,
+    });
+    assert_eq!(last, Some(Colour::Blue), "everybody is home");
+    assert_eq!(scene.blue.state(&"files-in".into()), Some(ConnectorState::Running));
+    scene.green.restart(&failing);
+    let (finished, events) = scene.run(&with_workers()).await;
+    let stop = finished.unwrap().stop;
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?} {:?}", holds(&events));
+    scene.assert_back("rolled back");
+    scene.assert_whole("rolled back");
+}
+
 /// After an abort green's workers may be busy with a rebalance: what was made there goes all the same.
 #[tokio::test(start_paused = true)]
 async fn workers_that_are_busy_after_an_abort_are_asked_again() {

@@ -15,7 +15,7 @@ use kutover_core::ports::{
     ClusterAdmin as _, ClusterSurvey, GroupDescription, GroupProtocol, Incarnation, Journal as _,
 };
 use kutover_core::words::{Colour, TopicName};
-use kutover_memory::{Fault, MemoryJournal, MemoryWorld};
+use kutover_memory::{Fault, FenceStyle, MemoryJournal, MemoryWorld};
 use kutover_testkit::mocks::MockClusterSurvey;
 use tokio::sync::mpsc;
 
@@ -50,6 +50,32 @@ async fn a_fence_that_no_journal_knows_is_lifted() {
         "fenced in the end"
     );
     assert!(events[named + 1].to_string().contains("is lifted, and every leader takes records again"));
+}
+
+/// The same for a fence that a command made, which cannot be asked where it stands: leaders can.
+#[tokio::test(start_paused = true)]
+async fn a_left_over_fence_that_cannot_be_asked_is_lifted() {
+    let world = world().await;
+    let blue = world.cluster(Colour::Blue).unwrap();
+    blue.configure(|options| options.fence_style = FenceStyle::Unasked);
+    blue.raise_fence(&["orders".into()]).await.unwrap();
+    let (_operator, words) = mpsc::unbounded_channel();
+    let (mut events, mut taken) = (vec![], None);
+    let finished = controller(&world, CONFIG)
+        .run(words, |event| {
+            if matches!(event, Event::Entered { state: StateName::Planned }) {
+                taken = Some(blue.produce(&place(0), record("before the cutover begins")).is_ok());
+                blue.read_all(&group());
+            }
+            events.push(event);
+        })
+        .await;
+    assert_eq!(finished.unwrap().stop, Stop::Complete, "{:?}", holds(&events));
+    assert_eq!(taken, Some(true), "blue still refuses records: {events:?}");
+    let told: Vec<String> = events.iter().map(ToString::to_string).collect();
+    let said = |text: &str| told.iter().any(|told| told.contains(text));
+    assert!(said("blue, where producers belong, refuses records"), "{told:?}");
+    assert!(said("is lifted, and every leader takes records again"), "{told:?}");
 }
 
 /// A cluster that is not open after the fence was lifted holds the start, with the reason; it goes on when the cause ends.

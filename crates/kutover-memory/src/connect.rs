@@ -67,10 +67,19 @@ impl MemoryConnect {
         self.state.lock().connectors.get(name).map(|connector| connector.state)
     }
 
-    /// A task of a connector fails.
+    /// A task of a connector fails, or will once it is started.
     pub fn fail(&self, name: &ConnectorName) {
+        self.set_failed(name, true);
+    }
+
+    /// Somebody has put right what made it fail, and started its task again.
+    pub fn restart(&self, name: &ConnectorName) {
+        self.set_failed(name, false);
+    }
+
+    fn set_failed(&self, name: &ConnectorName, failed: bool) {
         if let Some(connector) = self.state.lock().connectors.get_mut(name) {
-            connector.failed = true;
+            connector.failed = failed;
         }
     }
 
@@ -202,7 +211,8 @@ impl ConnectAdmin for MemoryConnect {
         self.act("connectors", |state| {
             let describe = |(name, one): (&ConnectorName, &Connector)| {
                 let (kind, state, failed) = (one.kind(), one.state, one.failed);
-                (name.clone(), ConnectorDescription { kind, state, failed })
+                let tasks = usize::from(state != ConnectorState::Stopped);
+                (name.clone(), ConnectorDescription { kind, state, failed, tasks })
             };
             Ok(state.connectors.iter().map(describe).collect())
         })
@@ -231,8 +241,15 @@ impl ConnectAdmin for MemoryConnect {
 
     async fn set_state(&self, name: &ConnectorName, state: ConnectorState) -> ProviderResult<()> {
         let (group, cluster) = (format!("connect-{name}"), self.provisioner.cluster(self.colour));
+        let what = format!("connector {name}");
         self.of("set_state", name, move |connector, _| {
             connector.state = state;
+            // A task that failed goes with its connector's stop alone, and is not started again by anything else.
+            connector.failed &= state != ConnectorState::Stopped;
+            if connector.failed && state == ConnectorState::Running {
+                let reason = "it, or a task of it, has failed";
+                return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+            }
             // Who leaves its group has committed what it read.
             if let Some(cluster) = cluster.filter(|_| state == ConnectorState::Stopped) {
                 cluster.set_live(&GroupId::new(group), false);

@@ -26,6 +26,8 @@ async fn the_workers_conform() {
     connect::a_connector_is_made_stopped(&workers, &name, &source, &config("other")).await;
     let worked = async || workers.work(10);
     connect::a_stopped_source_has_said_how_far_it_came(&workers, &name, &source, worked).await;
+    let fail = async || workers.fail(&name);
+    connect::a_connector_that_failed_does_not_run(&workers, &name, &source, fail).await;
     let at = |file: &str| (json!({ "file": file }), json!({ "position": 1 }));
     connect::offsets_are_as_they_were_altered(&workers, &name, &source, &at("a"), &at("b")).await;
     connect::a_deleted_connector_is_gone(&workers, &name, &source).await;

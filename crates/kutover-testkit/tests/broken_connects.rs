@@ -24,6 +24,7 @@ enum Flaw {
     MadeRunning,
     TakesOverARunningOne,
     StopsInWords,
+    RunsInWords,
     GoesOnAfterItsStop,
     KeepsOtherOffsets,
     AltersWhilePaused,
@@ -95,6 +96,12 @@ impl ConnectAdmin for Flawed {
         match (self.flaw, state) {
             (Flaw::MissingIsDone, _) if self.inner.state(name).is_none() => Ok(()),
             (Flaw::StopsInWords, ConnectorState::Stopped) => Ok(()),
+            (Flaw::RunsInWords, ConnectorState::Running) => {
+                self.inner.set_state(name, state).await.or_else(|error| match error.kind {
+                    ErrorKind::Refused => Ok(()),
+                    _ => Err(error),
+                })
+            }
             _ => self.inner.set_state(name, state).await,
         }
     }
@@ -178,6 +185,15 @@ async fn a_source_that_is_stopped_in_words() {
         let checked = connect::a_stopped_source_has_said_how_far_it_came(&workers, &name, &source, worked);
         rejected("ConnectAdmin, clause 4", checked).await;
     }
+}
+
+#[tokio::test]
+async fn a_connector_that_failed_and_runs_in_words() {
+    let workers = Flawed::new(Flaw::RunsInWords).await;
+    let (name, source) = ("c".into(), config("in"));
+    let fail = async || workers.inner.fail(&name);
+    let checked = connect::a_connector_that_failed_does_not_run(&workers, &name, &source, fail);
+    rejected("ConnectAdmin, clause 4", checked).await;
 }
 
 #[tokio::test]

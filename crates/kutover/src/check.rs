@@ -1,16 +1,17 @@
 //! `kutover check FILE`: what is wrong with a configuration, and with `--online` whether all that it names can be reached. It
 //! changes nothing and takes no lock, so that it can be asked at any time, also while a controller runs.
 
+mod clusters;
+
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use kutover_controller::config::{Config, ConfigError, DnsKind, JournalPlace, json_schema};
-use kutover_core::ports::{ClusterAdmin as _, DnsProvider, Published, RecordData};
+use kutover_core::ports::{DnsProvider, Published, RecordData};
 use kutover_core::words::{Colour, DnsName};
 use kutover_dns::LocalServer;
 use serde::Serialize;
@@ -22,7 +23,8 @@ use crate::failure::Failure;
 use crate::journal;
 use crate::name_server::zone_path;
 use crate::rfc2136;
-use crate::wire::{Connector, Hosts, check_clients, provisioner};
+use crate::wire::{Hosts, check_clients, provisioner};
+use clusters::There;
 
 /// The exit status if the configuration is at fault, as for every other command.
 const FAULTY: u8 = 2;
@@ -154,28 +156,14 @@ enum Active {
     Behind(RecordData),
 }
 
-/// Whether a cluster stands behind a colour.
-enum There {
-    /// It could not be asked.
-    Unknown,
-    Nothing,
-    /// What endpoints point at to lead to it.
-    At(RecordData),
-}
-
 /// Reaches each part.
 async fn online(config: &Config) -> Vec<Part> {
     let mut parts = vec![Part::new("journal", journal(config).await)];
     let active = records(config, &mut parts).await;
     let mut found = Vec::new();
     for colour in Colour::BOTH {
-        let (there, mut says) = cluster(config, colour).await;
-        if matches!((&there, &active), (There::Nothing, Active::Colour(active)) if *active == colour) {
-            says =
-                Err("nothing stands there, and this colour is active; make it, or correct `clusters`".into());
-        }
-        parts.push(Part::new(format!("cluster {colour}"), says));
-        found.push(there);
+        let is_active = matches!(&active, Active::Colour(active) if *active == colour);
+        found.push(clusters::reach(config, colour, is_active, &mut parts).await);
     }
     if let Active::Behind(data) = active
         && !found.iter().any(|there| match there {
@@ -336,33 +324,6 @@ fn shown(data: &RecordData) -> String {
             addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
         }
     }
-}
-
-/// What stands behind a colour.
-async fn cluster(config: &Config, colour: Colour) -> (There, Result<String, String>) {
-    let limit = config.plan.command_timeout;
-    let asked = async {
-        let by =
-            provisioner(config, &Hosts::default(), colour).await.map_err(|failure| failure.to_string())?;
-        by.describe(colour).await.map_err(|error| error.to_string())
-    };
-    let there = match in_time(limit, asked).await {
-        Ok(Some(there)) => there,
-        Ok(None) => return (There::Nothing, Ok("nothing stands there".to_owned())),
-        Err(says) => return (There::Unknown, Err(says)),
-    };
-    let look = async {
-        let connector = Connector::new(config, None).map_err(|error| format!("{error:#}"))?;
-        let admin = connector.admin(&there).await.map_err(|error| error.to_string())?;
-        let found = admin.identity().await.map_err(|error| error.to_string())?;
-        Ok(format!("{} is cluster {}, {} brokers", there.id, found.cluster_id, found.brokers.len()))
-    };
-    let says = in_time(limit, look).await;
-    (There::At(there.endpoint), says)
-}
-
-async fn in_time<T>(limit: Duration, look: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    tokio::time::timeout(limit, look).await.unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
 }
 
 #[cfg(test)]

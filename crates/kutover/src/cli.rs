@@ -82,7 +82,8 @@ pub(crate) struct CheckOptions {
     /// The configuration, as TOML.
     #[arg(required_unless_present = "schema")]
     pub file: Option<PathBuf>,
-    /// Reach each part: the journal's file, the DNS server and its leave to update, both colours' provisioners and clusters.
+    /// Reach each part: the journal's file, the DNS server and its leave to update, both colours' provisioners, clusters (as the
+    /// controller, and as the client that proves fences) and Connect workers.
     #[arg(long)]
     pub online: bool,
     /// Print what was found as one JSON object, as the last line on stdout.

@@ -20,6 +20,8 @@ pub(crate) struct Clients {
     /// The same as `plain`, for librdkafka's.
     pub(crate) checked: ClientProperties,
     pub(crate) tokens: Option<Arc<dyn TokenProvider>>,
+    /// The probe's own, where it has some.
+    pub(crate) probe_tokens: Option<Arc<dyn TokenProvider>>,
     /// For SCRAM users that the cluster may have to be given.
     pub(crate) scram_passwords: ScramPasswords,
     pub(crate) workers: Option<Arc<HttpConnect>>,
@@ -34,17 +36,30 @@ impl Clients {
         let (aws, config) = (&config.aws, config.clusters.get(colour));
         let field = |name: &str| format!("field `clusters.{colour}.{name}`");
         let tokens = tokens(config, aws, &field)?;
-        let read = |name, properties| read(properties, tokens.as_ref()).with_context(|| field(name));
-        let (plain, checked) = read("properties", &config.properties)?;
+        let (plain, checked) =
+            read(&config.properties, tokens.as_ref()).with_context(|| field("properties"))?;
+        let probe_tokens = config.probe_token_file.as_ref().map(|path| Arc::new(FileTokens::new(path)) as _);
+        let of_the_probe = probe_tokens.as_ref().or(tokens.as_ref());
         let probe = match config.probe_properties.is_empty() {
             true => None,
-            false => Some(read("probe_properties", &config.probe_properties)?.0),
+            false => Some(
+                read(&config.probe_properties, of_the_probe).with_context(|| field("probe_properties"))?,
+            ),
         };
+        if probe_tokens.is_some() && !probe.as_ref().map_or(&checked, |(_, checked)| checked).takes_tokens() {
+            bail!(
+                "{}: the client that proves fences takes no tokens; say `sasl.mechanism` = \"OAUTHBEARER\" in \
+                 `probe_properties`, or leave it out",
+                field("probe_token_file")
+            );
+        }
+        let probe = probe.map(|(plain, _)| plain);
         let passwords = config.scram_users.read();
         let passwords = passwords
             .map_err(|(name, reason)| anyhow!("{}: {reason}", field(&format!("scram_users.{name}"))))?;
         let workers = config.connect.as_ref().map(|connect| workers(connect, &field)).transpose()?;
-        Ok(Self { plain, probe, checked, tokens, scram_passwords: ScramPasswords::new(passwords), workers })
+        let scram_passwords = ScramPasswords::new(passwords);
+        Ok(Self { plain, probe, checked, tokens, probe_tokens, scram_passwords, workers })
     }
 
     /// What librdkafka calls back.
@@ -67,8 +82,8 @@ fn read(
     let checked = ClientProperties::new(plain.clone())?;
     if checked.takes_tokens() && tokens.is_none() {
         bail!(
-            "`sasl.mechanism` is OAUTHBEARER, and there is no token; add `token_file`, or `msk_iam = true`, beside \
-             `provisioner`"
+            "`sasl.mechanism` is OAUTHBEARER, and there is no token; add `token_file` (for `probe_properties` alone \
+             `probe_token_file`), or `msk_iam = true`, beside `provisioner`"
         );
     }
     kutover_admin::check_security(&plain, tokens)?;
@@ -161,6 +176,43 @@ mod tests {
         assert_eq!(probe(controllers), None);
         let own = probe(&format!("{controllers}\nprobe_properties = {{ \"socket.timeout.ms\" = 2000 }}"));
         assert_eq!(own, Some([("socket.timeout.ms".to_owned(), "2000".to_owned())].into()));
+    }
+
+    /// A principal of its own, which no fence of the controller's making has to spare, is a token of its own.
+    #[tokio::test]
+    async fn the_probe_takes_its_own_tokens_or_everybodys() {
+        let vain = refusal("probe_token_file = \"probes\"");
+        assert!(vain.starts_with("field `clusters.green.probe_token_file`: "), "{vain}");
+        assert!(vain.contains("OAUTHBEARER") && vain.contains("`probe_properties`"), "{vain}");
+        if cfg!(not(feature = "tls")) {
+            return;
+        }
+        // Unsigned, of `kutover` and of `probe`, until the year 9999.
+        const KUTOVERS: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJrdXRvdmVyIiwiZXhwIjoyNTMzNzA3NjQ4MDB9.";
+        const PROBES: &str = "eyJhbGciOiJub25lIn0.eyJzdWIiOiJwcm9iZSIsImV4cCI6MjUzMzcwNzY0ODAwfQ.";
+        const BEARER: &str =
+            "{ \"security.protocol\" = \"SASL_PLAINTEXT\", \"sasl.mechanism\" = \"OAUTHBEARER\" }";
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str, token: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, token).unwrap();
+            format!("{:?}", path.display().to_string())
+        };
+        let (kutovers, probes) = (file("kutovers", KUTOVERS), file("probes", PROBES));
+        let of = |lines: String| Clients::of(&config("", &lines), Colour::Green).unwrap();
+        // With properties of its own, and with the controller's.
+        for more in [
+            format!("probe_properties = {BEARER}"),
+            format!("properties = {BEARER}\ntoken_file = {kutovers}"),
+        ] {
+            let clients = of(format!("{more}\nprobe_token_file = {probes}"));
+            let provider = clients.probe_tokens.expect("it has its own");
+            let taken = provider.token().await.unwrap();
+            assert_eq!((taken.principal.as_str(), taken.value.as_str()), ("probe", PROBES));
+            assert!(!format!("{provider:?} {taken:?}").contains(PROBES));
+        }
+        let shared = of(format!("properties = {BEARER}\ntoken_file = {kutovers}"));
+        assert!(shared.probe_tokens.is_none() && shared.tokens.is_some());
     }
 
     /// What is wrong is told by the field that it stands in.

@@ -175,19 +175,31 @@ impl Connector {
     /// # Errors
     /// Unreachable, or properties that make no sense.
     pub(crate) async fn admin(&self, incarnation: &Incarnation) -> ProviderResult<KafkaAdmin> {
+        KafkaAdmin::connect(self.admin_config(incarnation)?).await
+    }
+
+    /// Has the client that proves fences get in, where ordinary clients do.
+    ///
+    /// # Errors
+    /// As [`KafkaAdmin::reach_as_probe`].
+    pub(crate) async fn reach_as_probe(&self, incarnation: &Incarnation) -> ProviderResult<()> {
+        KafkaAdmin::reach_as_probe(&self.admin_config(incarnation)?).await
+    }
+
+    fn admin_config(&self, incarnation: &Incarnation) -> ProviderResult<AdminConfig> {
         let clients = self.of(incarnation.colour)?;
         let defaults = Timeouts::default();
-        KafkaAdmin::connect(AdminConfig {
+        Ok(AdminConfig {
             bootstrap: incarnation.controller_bootstrap.clone(),
             client_bootstrap: incarnation.bootstrap.clone(),
             properties: clients.plain.clone(),
             probe_properties: clients.probe.clone(),
             tokens: clients.tokens.clone(),
+            probe_tokens: clients.probe_tokens.clone(),
             scram_passwords: clients.scram_passwords.clone(),
             fence: self.fence(incarnation),
             timeouts: Timeouts { proof: defaults.proof.min(self.proof_limit), ..defaults },
         })
-        .await
     }
 
     /// What is to make it refuse records: an embedded cluster has a hook of its own.

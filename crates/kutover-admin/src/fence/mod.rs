@@ -71,8 +71,8 @@ impl Fence {
         own.into_iter().filter(move |switch| switch.kind() != used)
     }
 
-    /// The topics that carry anything of a fence: one that stands, or what a half-lifted one left behind. What is not in use,
-    /// and cannot be asked, was hardly raised either.
+    /// The topics that carry anything of a fence: one that stands, or what a half-lifted one left behind. A cluster that has no
+    /// such thing as one of Kafka's own kinds carries none of it.
     pub(crate) async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
         let used = self.switch().traces().await;
         let mut found = BTreeSet::new();
@@ -81,7 +81,9 @@ impl Fence {
         }
         match used {
             Ok(traces) => found.extend(traces),
-            Err(error) if error.kind == ErrorKind::Unsupported && !found.is_empty() => {}
+            Err(error)
+                if error.kind == ErrorKind::Unsupported
+                    && (!found.is_empty() || !matches!(self.with, FenceWith::Switch(_))) => {}
             Err(error) => return Err(error),
         }
         Ok(found)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kutover_core::cutover::{Answer, ConnectAct, ConnectAnswer, ConnectCommand, Connector, Side};
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::ports::{ConnectAdmin, ConnectorDescription, ConnectorKind, ConnectorState};
 use kutover_core::words::{Colour, ConnectorName};
 
@@ -16,7 +16,7 @@ type Connect = Arc<dyn ConnectAdmin>;
 impl World {
     pub(super) async fn connect(&self, command: &ConnectCommand) -> ProviderResult<Answer> {
         let ConnectCommand { act, from, to, connectors } = command;
-        let mut notes = Vec::new();
+        let (mut notes, mut failures) = (Vec::new(), Failures::default());
         match act {
             ConnectAct::Find => {
                 let there = self.workers_of(from).await?.connectors().await?;
@@ -27,22 +27,26 @@ impl World {
             ConnectAct::Create => {
                 let (old, new) = (self.workers_of(from).await?, self.workers_of(to).await?);
                 for name in connectors.keys() {
-                    create(&old, &new, name, from).await?;
+                    failures.note(name, create(&old, &new, name, from).await);
                 }
             }
-            ConnectAct::HandOver | ConnectAct::Start => {
+            ConnectAct::HandOver => {
                 let (old, new) = (self.side(from).await?, self.side(to).await?);
+                // What fails here is tried again: the others run on where they are, and stand still no longer than they must.
                 for (name, connector) in connectors {
                     hand_over(&old, &new, name, connector.kind).await?;
-                    if *act == ConnectAct::Start {
-                        new.set_state(name, connector.state).await?;
-                    }
+                }
+            }
+            ConnectAct::Start => {
+                let (old, new) = (self.side(from).await?, self.side(to).await?);
+                for (name, connector) in connectors {
+                    failures.note(name, start(&old, &new, name, connector).await);
                 }
             }
             ConnectAct::StartBeside => {
                 let new = self.side(to).await?;
                 for (name, Connector { state, .. }) in connectors {
-                    new.set_state(name, *state).await?;
+                    failures.note(name, new.set_state(name, *state).await);
                 }
             }
             ConnectAct::Remove => match self.remove(command).await {
@@ -53,15 +57,19 @@ impl World {
                 removed => removed?,
             },
         }
+        failures.none(*act)?;
         Ok(Answer::Connect(ConnectAnswer::Done { notes }))
     }
 
-    async fn remove(&self, ConnectCommand { from, connectors, .. }: &ConnectCommand) -> ProviderResult<()> {
-        let workers = self.workers_of(from).await?;
+    async fn remove(
+        &self,
+        ConnectCommand { act, from, connectors, .. }: &ConnectCommand,
+    ) -> ProviderResult<()> {
+        let (workers, mut failures) = (self.workers_of(from).await?, Failures::default());
         for name in connectors.keys() {
-            workers.delete(name).await?;
+            failures.note(name, workers.delete(name).await);
         }
-        Ok(())
+        failures.none(*act)
     }
 
     /// The same, with what their connectors do.
@@ -87,6 +95,31 @@ impl World {
     }
 }
 
+/// What failed of what is done to each of several connectors: none keeps another from its turn.
+#[derive(Default)]
+struct Failures(Vec<(ConnectorName, ProviderError)>);
+
+impl Failures {
+    fn note(&mut self, name: &ConnectorName, done: ProviderResult<()>) {
+        self.0.extend(done.err().map(|error| (name.clone(), error)));
+    }
+
+    /// One error that names all that failed. Its kind is that of one that was answered, if there is such a one: who answers
+    /// is not silent. Its outcome is unknown if that of any is.
+    fn none(mut self, act: ConnectAct) -> ProviderResult<()> {
+        if self.0.len() < 2 {
+            return self.0.pop().map_or(Ok(()), |(_, error)| Err(error));
+        }
+        let errors = || self.0.iter().map(|(_, error)| error);
+        let answered = errors().find(|error| !error.kind.is_silence());
+        let kind = answered.or(errors().next()).map_or(ErrorKind::Unavailable, |error| error.kind);
+        let unknown = errors().any(|error| error.outcome == Outcome::Unknown);
+        let outcome = if unknown { Outcome::Unknown } else { Outcome::NotDone };
+        let reasons: Vec<String> = self.0.iter().map(|(name, error)| format!("{name}: {error}")).collect();
+        Err(ProviderError::new(kind, act.name(), reasons.join("; ")).with_outcome(outcome))
+    }
+}
+
 /// Whether workers are not there to be asked, or not ours to ask: a cluster that was shut off takes them with it. Workers that
 /// are busy with a rebalance or another change are there, and are asked again.
 fn is_away(error: &ProviderError) -> bool {
@@ -107,6 +140,17 @@ async fn create(old: &Connect, new: &Connect, name: &ConnectorName, from: &Side)
     new.create_stopped(name, &config).await
 }
 
+/// Hands a connector over, and has it do on the other side what it did.
+async fn start(
+    old: &Workers,
+    new: &Workers,
+    name: &ConnectorName,
+    connector: &Connector,
+) -> ProviderResult<()> {
+    hand_over(old, new, name, connector.kind).await?;
+    new.set_state(name, connector.state).await
+}
+
 /// Stops a connector and says on the other side how far it came. One that is not stopped there has gone on already, and
 /// knows better.
 async fn hand_over(
@@ -116,7 +160,7 @@ async fn hand_over(
     kind: ConnectorKind,
 ) -> ProviderResult<()> {
     old.set_state(name, ConnectorState::Stopped).await?;
-    if kind == ConnectorKind::Sink || new.state(name)? != ConnectorState::Stopped {
+    if kind == ConnectorKind::Sink || new.found(name)?.state != ConnectorState::Stopped {
         return Ok(());
     }
     let came = old.connect.offsets(name).await?;
@@ -134,8 +178,8 @@ struct Workers {
 }
 
 impl Workers {
-    fn state(&self, name: &ConnectorName) -> ProviderResult<ConnectorState> {
-        self.found.get(name).map(|found| found.state).ok_or_else(|| {
+    fn found(&self, name: &ConnectorName) -> ProviderResult<&ConnectorDescription> {
+        self.found.get(name).ok_or_else(|| {
             ProviderError::new(
                 ErrorKind::NotFound,
                 format!("connector {name} on {}", self.colour),
@@ -145,7 +189,17 @@ impl Workers {
     }
 
     async fn set_state(&self, name: &ConnectorName, wanted: ConnectorState) -> ProviderResult<()> {
-        if self.state(name)? == wanted {
+        let found = self.found(name)?;
+        if found.failed && wanted != ConnectorState::Stopped {
+            return Err(ProviderError::new(
+                ErrorKind::Refused,
+                format!("start connector {name} on {}", self.colour),
+                "it, or a task of it, has failed: see the worker's log, then restart it there (POST \
+                 /connectors/NAME/restart?includeTasks=true&onlyFailed=true)",
+            ));
+        }
+        // Of one that runs its workers alone know whether its tasks do.
+        if found.state == wanted && wanted != ConnectorState::Running {
             return Ok(());
         }
         self.connect.set_state(name, wanted).await

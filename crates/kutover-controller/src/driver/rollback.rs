@@ -6,7 +6,7 @@ use kutover_core::cutover::{Answer, Command};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::messages::{ControlBody, ControlMessage};
 use kutover_core::owner::{Intent, OwnerRecord, RemovalMark};
-use kutover_core::ports::{Incarnation, Published};
+use kutover_core::ports::{ClusterAdmin, Incarnation, Published};
 use kutover_core::words::{Nonce, Term, TopicName, is_reserved_topic};
 
 use super::world::{World, list};
@@ -83,18 +83,22 @@ impl World {
     /// Topics on which a fence stands. What was found while the term was ours was raised before anybody else had it: a fence
     /// of a newer term is not left over.
     pub(super) async fn look_for_fence(&self, on: &Incarnation, term: Term) -> ProviderResult<Answer> {
-        let (topics, blind) = match self.links(on).await?.admin.fence_traces().await {
-            Ok(topics) => (topics, None),
-            Err(error) if error.kind == ErrorKind::Unsupported => (BTreeSet::new(), None),
-            Err(error) if error.kind == ErrorKind::NotAuthorised => {
-                (BTreeSet::new(), Some(error.to_string()))
+        let admin = self.links(on).await?.admin;
+        let (mut topics, mut blind, mut refusal) = (BTreeSet::new(), None, None);
+        match admin.fence_traces().await {
+            Ok(found) => topics = found,
+            // Silence says nothing of a fence.
+            Err(error) if error.kind == ErrorKind::Unsupported => {
+                let open = admin.prove_open(&list(&topics_there(&*admin).await?)).await;
+                refusal = open.err().filter(|error| error.kind == ErrorKind::Refused);
             }
+            Err(error) if error.kind == ErrorKind::NotAuthorised => blind = Some(error.to_string()),
             Err(error) => return Err(error),
-        };
-        if !topics.is_empty() {
+        }
+        if !topics.is_empty() || refusal.is_some() {
             self.still_ours(term).await?;
         }
-        Ok(Answer::FenceTraces { topics, blind })
+        Ok(Answer::FenceTraces { topics, blind, refusal: refusal.map(|error| error.to_string()) })
     }
 
     pub(super) async fn reopen(
@@ -108,20 +112,14 @@ impl World {
             supported(self.provisioner(on.colour).put_back(&on.id, nonce).await)?;
         }
         let admin = self.links(on).await?.admin;
-        let there = async || {
-            let there = admin.topics().await?.into_iter().map(|topic| topic.name);
-            ProviderResult::Ok(
-                there.filter(|topic| !is_reserved_topic(topic.as_str())).collect::<BTreeSet<_>>(),
-            )
-        };
         let mut topics = match topics {
             Some(topics) => topics.clone(),
-            None => there().await?,
+            None => topics_there(&*admin).await?,
         };
         supported(admin.lift_fence(&list(&topics)).await)?;
         if prove {
             // A rule about a topic outlives it. What is gone has no leader to be asked.
-            let there = there().await?;
+            let there = topics_there(&*admin).await?;
             topics.retain(|topic| there.contains(topic));
             supported(admin.prove_open(&list(&topics)).await)?;
         }
@@ -135,4 +133,10 @@ fn supported(result: ProviderResult<()>) -> ProviderResult<()> {
         Err(error) if error.kind == ErrorKind::Unsupported => Ok(()),
         result => result,
     }
+}
+
+/// The topics of a cluster that a fence may touch.
+async fn topics_there(admin: &dyn ClusterAdmin) -> ProviderResult<BTreeSet<TopicName>> {
+    let there = admin.topics().await?.into_iter().map(|topic| topic.name);
+    Ok(there.filter(|topic| !is_reserved_topic(topic.as_str())).collect())
 }

@@ -181,6 +181,8 @@ pub enum Answer {
         topics: BTreeSet<TopicName>,
         /// Why not everything could be looked at, if it could not.
         blind: Option<String>,
+        /// Where the fence cannot be asked, what a leader that refuses records said, as the error of who asked it.
+        refusal: Option<String>,
     },
     /// To [`Command::FreshenStarts`](super::Command::FreshenStarts).
     StartsFresh {

@@ -299,7 +299,8 @@ pub enum Command {
         /// The cluster that is left, told if it answers.
         also: Incarnation,
     },
-    /// Look whether anything of a fence of kutover's own make stands on a cluster, whoever raised it.
+    /// Look whether anything of a fence of kutover's own make stands on a cluster, whoever raised it; where it cannot be asked,
+    /// whether leaders take records.
     LookForFence {
         /// The cluster.
         on: Incarnation,

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::steps::unexpected;
 use super::{
-    Answer, Barrier, Cause, Closed, Command, Cutover, Draft, Event, Next, Preparation, Prepared, Redirected,
-    Redirection, Retirement, Rollback, Side, State, Undo, Undoing, Verified, WayBack,
+    Answer, Barrier, Boot, Cause, Closed, Command, Cutover, Draft, Event, Next, Preparation, Prepared,
+    Redirected, Redirection, Retirement, Rollback, Side, State, Undo, Undoing, Verified, WayBack,
 };
 use crate::controls::{Control, without};
 use crate::owner::Target;
@@ -160,11 +160,18 @@ pub fn chosen_connectors(
         ConnectorChoice::Named(names) => names.contains(name),
     };
     let mut connectors = Connectors::new();
-    for (name, ConnectorDescription { kind, state, failed }) in there.iter().filter(|(name, _)| meant(name)) {
+    for (name, found) in there.iter().filter(|(name, _)| meant(name)) {
+        let ConnectorDescription { kind, state, failed, tasks } = found;
         if *failed {
             return Err(format!(
                 "connector {name} (or a task of it) has failed on the old cluster: see its worker's log and restart it, or \
                  leave it out of plan.connectors"
+            ));
+        }
+        if (*state, *tasks) == (ConnectorState::Running, 0) {
+            return Err(format!(
+                "connector {name} runs without a task on the old cluster, so that nobody could see it run on the new one: see \
+                 its worker's log, stop it, or leave it out of plan.connectors"
             ));
         }
         if taken.contains(name) {
@@ -299,6 +306,14 @@ impl Cutover {
             },
             Cause::Answer(other) => unexpected(&other),
         }
+    }
+
+    /// Whether what holds is a source that stands still on both clusters, so that nobody carries what it reads. To go home it
+    /// needs no more of the new cluster than its offsets. A sink is not gone back for: what came to the new cluster it has to
+    /// read there, whichever way it goes.
+    pub(super) fn stands_still(&self) -> bool {
+        self.boot == Boot::Running
+            && matches!(self.progress.state, State::Redirecting(_, Redirection::Start(_)))
     }
 
     /// Every group has read the old cluster to its end: sinks go on to the new one.

@@ -153,6 +153,53 @@ fn sinks_that_cannot_be_moved_hold_up_to_the_limit() {
     assert_eq!(world.holds().len(), 1);
 }
 
+/// Nobody carries what a source reads while it stands still on both clusters: where it cannot be started on the new one for as
+/// long as a hold may last, everybody goes back. It goes on at home, from where it stood.
+#[test]
+fn a_source_that_cannot_be_started_leads_back() {
+    let mut plan = with_connect();
+    plan.timings.hold_limit_ms = Some(500);
+    let fails = |command: &Command, _| match command {
+        Command::Connect(connect) => {
+            let on_green = connect.to.incarnation.colour == Colour::Green;
+            (connect.act == ConnectAct::Start && on_green).then(|| Err(failure(ErrorKind::Refused)))
+        }
+        _ => None,
+    };
+    let (stop, world) = World::new(plan, vec![]).but(fails).run();
+    assert!(matches!(&stop, Stop::RolledBack(_)), "{stop:?}: {:?}", world.holds());
+    let begun = world.journal.iter().find_map(|record| match record {
+        Record::Checkpoint { progress } => match &progress.state {
+            State::RollingBack(way, _) => Some(way.reason.clone()),
+            _ => None,
+        },
+        Record::Intent { .. } | Record::Takeover { .. } => None,
+    });
+    assert_eq!(begun.as_deref(), Some("test: made to fail"));
+    let home: Vec<_> =
+        acts(&world.journal).into_iter().filter(|(_, left, _)| *left == Colour::Green).collect();
+    let sources = |act| (act, Colour::Green, vec!["files-in"]);
+    assert_eq!(home[..2], [sources(ConnectAct::HandOver), sources(ConnectAct::Start)]);
+}
+
+/// An operator need not wait for that.
+#[test]
+fn a_source_that_cannot_be_started_can_be_taken_back_at_once() {
+    let started = number(&clean(), "start connectors");
+    let fails = move |command: &Command, n: usize| match command {
+        Command::Connect(connect) => {
+            let on_green = connect.to.incarnation.colour == Colour::Green;
+            (n >= started && connect.act == ConnectAct::Start && on_green)
+                .then(|| Err(failure(ErrorKind::Refused)))
+        }
+        _ => None,
+    };
+    let mut world = World::new(with_connect(), vec![]).but(fails);
+    world.rollback = Some(started + 2);
+    let (stop, world) = world.run();
+    assert!(matches!(&stop, Stop::RolledBack(_)), "{stop:?}: {:?}", world.holds());
+}
+
 /// From every state that has a way back sources are handed over the other way, before anybody is kept from writing; sinks
 /// read what came to green, then go on on blue, and green's connectors go.
 #[test]
@@ -224,20 +271,23 @@ fn a_dead_green_keeps_no_source_from_going_back() {
 #[test]
 fn connectors_that_cannot_move_hold_before_anything_is_touched() {
     let named = |name: &str| ConnectorChoice::Named([name.into()].into());
-    let one =
-        |failed| ConnectorDescription { kind: ConnectorKind::Sink, state: ConnectorState::Running, failed };
+    let one = |failed, tasks| {
+        let (kind, state) = (ConnectorKind::Sink, ConnectorState::Running);
+        ConnectorDescription { kind, state, failed, tasks }
+    };
     let taken: BTreeSet<ConnectorName> = ["out".into()].into();
-    for (choice, failed, taken, why) in [
-        (named("in"), false, BTreeSet::new(), "plan.connectors names in, which"),
-        (ConnectorChoice::All, true, BTreeSet::new(), "connector out (or a task of it) has failed"),
-        (ConnectorChoice::All, false, taken, "connector out is on the new cluster's Connect already"),
+    for (choice, found, taken, why) in [
+        (named("in"), one(false, 1), BTreeSet::new(), "plan.connectors names in, which"),
+        (ConnectorChoice::All, one(true, 1), BTreeSet::new(), "connector out (or a task of it) has failed"),
+        (ConnectorChoice::All, one(false, 0), BTreeSet::new(), "connector out runs without a task"),
+        (ConnectorChoice::All, one(false, 1), taken, "connector out is on the new cluster's Connect already"),
     ] {
         let connect = ConnectPlan { connectors: choice, topics: BTreeSet::new() };
         let mut plan = Plan { connect: Some(connect), ..plan() };
         plan.timings.hold_limit_ms = Some(500);
         let found = |command: &Command, _| match command {
             Command::Connect(connect) if connect.act == ConnectAct::Find => {
-                let there = [("out".into(), one(failed))].into();
+                let there = [("out".into(), found.clone())].into();
                 Some(Ok(Answer::Connect(ConnectAnswer::Found { there, taken: taken.clone() })))
             }
             _ => None,

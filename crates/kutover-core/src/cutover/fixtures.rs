@@ -146,7 +146,7 @@ pub(super) fn ids(old: u64, new: u64) -> Answer {
 
 /// A source and a sink on blue.
 pub(super) fn connect_answer(act: ConnectAct) -> ConnectAnswer {
-    let one = |kind| ConnectorDescription { kind, state: ConnectorState::Running, failed: false };
+    let one = |kind| ConnectorDescription { kind, state: ConnectorState::Running, failed: false, tasks: 1 };
     match act {
         ConnectAct::Find => ConnectAnswer::Found {
             there: [
@@ -190,7 +190,9 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
         Command::LookBehind { .. } => {
             Answer::Behind { found: Ok((topics(), vec![end(0, 100), end(1, 100)])) }
         }
-        Command::LookForFence { .. } => Answer::FenceTraces { topics: BTreeSet::new(), blind: None },
+        Command::LookForFence { .. } => {
+            Answer::FenceTraces { topics: BTreeSet::new(), blind: None, refusal: None }
+        }
         Command::SetTtl { .. } => Answer::TtlSet { old_ttl_s: 60 },
         Command::Recheck { .. } => Answer::Rechecked {
             old: identity(Colour::Blue),

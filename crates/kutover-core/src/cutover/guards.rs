@@ -445,7 +445,7 @@ fn a_start_lifts_what_is_left_of_a_fence() {
         .but(|command, n| match command {
             Command::LookForFence { on } => {
                 assert_eq!(*on, incarnation(Colour::Blue));
-                Some(Ok(Answer::FenceTraces { topics: found.clone(), blind: None }))
+                Some(Ok(Answer::FenceTraces { topics: found.clone(), blind: None, refusal: None }))
             }
             Command::Reopen { on, topics, prove, .. } if n < 5 => {
                 assert_eq!((on, topics, *prove), (&incarnation(Colour::Blue), &Some(found.clone()), true));
@@ -469,7 +469,7 @@ fn a_start_that_may_not_look_for_a_fence_goes_on() {
     let (stop, world) = World::new(plan(), vec![])
         .but(|command, _| {
             let blind = Some("not authorised".to_owned());
-            let told = Answer::FenceTraces { topics: BTreeSet::new(), blind };
+            let told = Answer::FenceTraces { topics: BTreeSet::new(), blind, refusal: None };
             matches!(command, Command::LookForFence { .. }).then_some(Ok(told))
         })
         .run();

@@ -54,6 +54,7 @@ impl Cutover {
         if self.plan.timings.hold_limit_ms.is_some_and(|limit| now.since(since) >= limit) {
             match self.progress.state.undo(&reason) {
                 Some(_) if self.boot == Boot::Running => self.ask_abort(now, &reason),
+                _ if self.stands_still() => self.ask_rollback(now, &reason),
                 _ => {
                     // What an abort is stuck on is not why it was begun: a person needs both.
                     let why = match &self.progress.state {

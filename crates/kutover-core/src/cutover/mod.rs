@@ -15,6 +15,7 @@ mod abandoned;
 mod answer;
 mod back;
 mod behind;
+mod boot;
 mod command;
 mod connect;
 pub(crate) mod decide;
@@ -90,8 +91,9 @@ pub use way_back::{Barrier, Rollback, WayBack};
 
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError, Retry};
-use crate::words::{Millis, Nonce, Term, TopicName};
+use crate::words::{Millis, Nonce, Term};
 use behind::Behind;
+use boot::Boot;
 use early::EarlyWatch;
 use gone::Missing;
 use hold::Hold;
@@ -104,16 +106,6 @@ use watch::Watch;
 const LONGEST_BACK_OFF: u64 = 32;
 
 const BY_OPERATOR: &str = "asked for by the operator";
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Boot {
-    TakeTerm,
-    Claim,
-    Reconcile,
-    /// With the topics on which a fence was found.
-    Reopen(BTreeSet<TopicName>),
-    Running,
-}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Pending {

@@ -1,20 +1,15 @@
 //! What each state does: the one match over the machine's states, and the states up to Ready.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use super::{
-    Answer, Approval, ApprovalGate, BY_OPERATOR, Boot, Cause, Command, Cutover, Draft, Event, FencePolicy,
-    Fencing, Isolation, Next, Preparation, Prepared, Record, Redirection, Retirement, Side, State, Stop,
-    Undoing, Verified, decide,
+    Answer, Approval, ApprovalGate, Boot, Cause, Command, Cutover, Draft, Event, Next, Preparation, Prepared,
+    Side, State, Stop, Verified, decide,
 };
 use crate::controls::{Control, without};
-use crate::owner::{OwnerRecord, Target};
+use crate::owner::Target;
 use crate::ports::{Incarnation, TopicDescription};
-use crate::words::{Millis, Nonce, Term, TopicName};
-
-/// Topics that an event names.
-const NAMED: usize = 10;
+use crate::words::{Millis, Nonce};
 
 impl Cutover {
     /// Looks at the current step: what it is waiting for, or what its answer leads to.
@@ -70,203 +65,6 @@ impl Cutover {
             State::RollingBack(way, step) => self.rolling_back(way, step, cause),
             State::RolledBack(reason) => Next::Stop(Stop::RolledBack(reason)),
         }
-    }
-
-    /// Before anything else: the term, then the takeover in the journal, then the claim in the control topics.
-    fn boot(&mut self, cause: Cause) -> Next {
-        match (&self.boot, cause) {
-            (Boot::TakeTerm, Cause::Enter) => Next::Run(Command::TakeTerm {
-                nonce: self.nonce.clone(),
-                adopt: !self.resumed,
-                earlier: self.adoptions.clone(),
-            }),
-            (Boot::TakeTerm, Cause::Answer(Answer::TermTaken { term, owner, active })) => {
-                self.term_taken(term, owner, active)
-            }
-            (Boot::Claim, Cause::Enter) => {
-                let mut on = self.progress.state.claimable();
-                if self.abort && self.progress.state.undo(BY_OPERATOR).is_some() {
-                    // What is given up may be dead; it needs no claim to be discarded.
-                    on.clear();
-                }
-                if let Some((redirected, _)) = self.way_back_wanted() {
-                    // As in RollingBack: the cluster that is left may be dead, and is claimed with the intent.
-                    on = vec![redirected.prepared.verified.old.incarnation];
-                }
-                if let Some(redirected) = self.abandoning() {
-                    on = vec![redirected.prepared.verified.new.incarnation];
-                }
-                if on.is_empty() {
-                    on.extend(self.progress.active.clone());
-                }
-                self.claim(on)
-            }
-            (Boot::Claim, Cause::Answer(Answer::Done)) | (Boot::Reconcile, Cause::Enter) => self.reconcile(),
-            (Boot::Reconcile, Cause::Answer(Answer::FenceTraces { topics, blind })) => {
-                self.fence_looked_for(topics, blind)
-            }
-            (Boot::Reopen(found), Cause::Enter) => self.reopening(found.clone()),
-            (Boot::Reopen(found), Cause::Answer(Answer::Done)) => {
-                if !found.is_empty() {
-                    let text = "the left-over fence is lifted, and every leader takes records again";
-                    self.notify(Event::Note { text: text.into() });
-                }
-                self.running()
-            }
-            (_, Cause::Answer(other)) => unexpected(&other),
-            (Boot::Running, Cause::Enter) => Next::Stop(Stop::Broken("booted twice".into())),
-        }
-    }
-
-    fn term_taken(&mut self, term: Term, owner: OwnerRecord, active: Incarnation) -> Next {
-        let fresh = self.progress.published.is_none();
-        if let Some(known) = &self.progress.published
-            && owner.target.generation < known.generation
-        {
-            return Next::Stop(Stop::Refused(format!(
-                "the owner record says generation {}, the journal already had {}: it is not this deployment's record",
-                owner.target.generation, known.generation
-            )));
-        }
-        self.term = term;
-        self.going_back = owner.intent.is_some() && !matches!(self.progress.state, State::RollingBack(..));
-        self.take_up(&owner);
-        self.progress.published = Some(owner.target);
-        if fresh || self.progress.state == State::Planned {
-            self.progress.active = Some(active);
-        }
-        self.boot = Boot::Claim;
-        self.persist(Record::Takeover { nonce: self.nonce.clone() });
-        self.persist(Record::Checkpoint { progress: Box::new(self.progress.clone()) });
-        self.notify(Event::TermTaken { term });
-        self.step(Cause::Enter)
-    }
-
-    /// What was proven before a restart is proven again: a redirect that was not published is looked at once more, and
-    /// a removal that was not marked gets its proof anew.
-    fn take_up(&mut self, owner: &OwnerRecord) {
-        let published = &owner.target;
-        if without(Control::OldProof) {
-            return;
-        }
-        let first_look = self.first_look();
-        let waived = self.plan.fence == FencePolicy::Waived;
-        match &mut self.progress.state {
-            State::Redirecting(
-                _,
-                step @ (Redirection::Chain(_)
-                | Redirection::Reopen(_)
-                | Redirection::HandOver(_)
-                | Redirection::Publish(_)),
-            ) => {
-                let unpublished = match step {
-                    Redirection::Publish(target) => target != published,
-                    _ => true,
-                };
-                if unpublished {
-                    *step = first_look;
-                    self.progress.chain.forget_after(published.generation);
-                }
-            }
-            State::Isolating(_, step @ Isolation::Isolate) => *step = Isolation::Members(Vec::new()),
-            // From the mark on there is no way back, and nothing is proven anew.
-            State::Retiring(closed, _, step @ (Retirement::Approval | Retirement::Mark)) => {
-                let marked = owner.removal.as_ref() == Some(&closed.mark());
-                *step = if marked { closed.with_its_connectors(true) } else { Retirement::Prove };
-            }
-            State::RollingBack(way, step) => way.resume(step, waived),
-            // Waived since, by an operator who has seen that it cannot be had.
-            State::Fencing(_, step @ (Fencing::Raise | Fencing::Prove)) if waived => {
-                *step = Fencing::Quiet(Vec::new());
-            }
-            _ => {}
-        }
-    }
-
-    fn claim(&self, on: Vec<Incarnation>) -> Next {
-        match self.progress.published.clone() {
-            Some(target) => {
-                let known = self.progress.state.identities();
-                Next::Run(Command::Claim { nonce: self.nonce.clone(), target, on, known })
-            }
-            None => Next::Stop(Stop::Broken("a claim without a published target".into())),
-        }
-    }
-
-    /// The cluster that producers belong to, as record, intent and chain say; `None` while a rollback closes it, and a fence
-    /// there is meant.
-    fn active_now(&self) -> Option<Incarnation> {
-        match (&self.progress.state, &self.progress.published) {
-            _ if without(Control::LateActsStay) || self.going_back => None,
-            _ if self.way_back_wanted().is_some() => None,
-            (State::RollingBack(way, _), Some(published)) if way.target != *published => None,
-            (state, Some(published)) => state.serving(published.colour).or(self.progress.active.clone()),
-            (_, None) => None,
-        }
-    }
-
-    /// What a late act of an older term left on the active cluster, or one that no journal knows any more, is taken away.
-    fn reconcile(&mut self) -> Next {
-        self.boot = Boot::Reconcile;
-        match self.active_now() {
-            Some(on) => Next::Run(Command::LookForFence { on }),
-            None => self.running(),
-        }
-    }
-
-    fn fence_looked_for(&mut self, found: BTreeSet<TopicName>, blind: Option<String>) -> Next {
-        if let Some(why) = blind {
-            let text =
-                format!("whether a left-over fence stands on the active cluster cannot be told: {why}");
-            self.notify(Event::Note { text });
-        }
-        if let Some(on) = self.active_now().filter(|_| !found.is_empty()) {
-            self.notify(Event::FenceLeft {
-                colour: on.colour,
-                topics: found.iter().take(NAMED).cloned().collect(),
-                more: found.len().saturating_sub(NAMED),
-            });
-        }
-        self.reopening(found)
-    }
-
-    /// Opens the active cluster where a fence was found, or where there ever was an act that may land late: whoever reopens
-    /// a cluster needlessly may do it late, and open what a newer term has shut.
-    fn reopening(&mut self, found: BTreeSet<TopicName>) -> Next {
-        let Some(on) = self.active_now() else { return self.running() };
-        let touched = self.shut.touched(&on.id);
-        if found.is_empty() && !touched {
-            return self.running();
-        }
-        self.boot = Boot::Reopen(found.clone());
-        let isolations = self.shut.isolations(&on.id);
-        let prove = !found.is_empty();
-        Next::Run(Command::Reopen { on, topics: (!touched).then_some(found), isolations, prove })
-    }
-
-    fn running(&mut self) -> Next {
-        self.boot = Boot::Running;
-        if self.adopt_only {
-            return Next::Stop(Stop::Adopted);
-        }
-        if let Some(colour) = self.progress.state.leads_to().filter(|colour| *colour != self.plan.to) {
-            return Next::Stop(Stop::Refused(format!(
-                "the cutover under way leads to {colour}, and plan.to says {}: put it back, and type `rollback` (before the \
-                 redirect `abort`) if that is what was meant",
-                self.plan.to
-            )));
-        }
-        self.notify(Event::Entered { state: self.progress.state.name() });
-        self.check_abandoned();
-        if std::mem::take(&mut self.abort)
-            && let Some(undo) = self.progress.state.undo(BY_OPERATOR)
-        {
-            return Next::Goto(State::Aborting(undo, Undoing::Chain));
-        }
-        if let Some(state) = self.begin_rollback() {
-            return Next::Goto(state);
-        }
-        self.step(Cause::Enter)
     }
 
     /// A person says yes. It counts for what was asked: one that was said by a slip, or ahead of its time, would be found hours

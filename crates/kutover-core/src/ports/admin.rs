@@ -250,7 +250,7 @@ pub trait ClusterAdmin: Send + Sync {
     /// The topics on which anything of a fence stands.
     ///
     /// # Errors
-    /// Unreachable, not authorised; `Unsupported` where the fence in use cannot tell.
+    /// Unreachable, not authorised; `Unsupported` where the fence in use cannot tell, and leaders have to be asked.
     async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>>;
 
     /// Proves that ordinary clients can write.

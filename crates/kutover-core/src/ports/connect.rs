@@ -41,6 +41,8 @@ pub struct ConnectorDescription {
     pub state: ConnectorState,
     /// Whether it, or one of its tasks, has failed.
     pub failed: bool,
+    /// How many tasks of it there are.
+    pub tasks: usize,
 }
 
 /// A connector's config. Any of the values can be a password, so none is ever shown, and it cannot be journalled.
@@ -111,8 +113,10 @@ impl fmt::Debug for SourceOffsets {
 /// 2. `connectors` names every connector. One that does not say what it does is an error, never left out.
 /// 3. `create_stopped` makes a connector of which no task runs before somebody asks for it. Where a stopped one of that
 ///    name is there, it gets the config; one that is not stopped is refused and left as it is.
-/// 4. `set_state` has said `Ok` only when the connector is seen to do what was asked for. A source that is stopped has
-///    written down how far it came: what `offsets` gives then does not change any more.
+/// 4. `set_state` has said `Ok` only when the connector is seen to do what was asked for: `Running`, that every task of it
+///    runs, of which there is one at least. It is refused while the connector, or a task of it, has failed, and starts none
+///    of these again. A source that is stopped has written down how far it came: what `offsets` gives then does not change any
+///    more.
 /// 5. After `alter_offsets`, `offsets` gives these and no others. It is refused, and changes nothing, while the connector
 ///    is not stopped.
 /// 6. `delete` has said `Ok` only when the connector is gone; one that is not there is gone already. Of any other call it is
@@ -147,7 +151,8 @@ pub trait ConnectAdmin: Send + Sync {
     /// Has a connector do something else.
     ///
     /// # Errors
-    /// Unreachable, not authorised, not found; unavailable: it was asked for and is not seen yet.
+    /// Unreachable, not authorised, not found; refused: it has failed, and is to run; unavailable: it was asked for and is not
+    /// seen yet.
     async fn set_state(&self, name: &ConnectorName, state: ConnectorState) -> ProviderResult<()>;
 
     /// How far a source has come.

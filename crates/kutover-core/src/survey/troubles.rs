@@ -279,8 +279,8 @@ pub(super) fn with_workers(world: &mut World) {
         return;
     }
     world.plan.connect = Some(ConnectPlan { connectors: ConnectorChoice::All, topics: BTreeSet::new() });
-    let source =
-        ConnectorDescription { kind: ConnectorKind::Source, state: ConnectorState::Running, failed: false };
+    let (kind, state) = (ConnectorKind::Source, ConnectorState::Running);
+    let source = ConnectorDescription { kind, state, failed: false, tasks: 1 };
     let connectors = [("files-in".into(), source)].into();
     world.blue().connect = Some(Ok(ConnectSeen { cluster_id: "cluster-blue".into(), connectors }));
     let connectors = BTreeMap::new();

@@ -11,7 +11,7 @@ use kutover_core::ports::{
 };
 use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition, is_reserved_topic};
 
-use super::{Commit, MemoryCluster, State};
+use super::{Commit, FenceStyle, MemoryCluster, State};
 
 #[async_trait]
 impl ClusterAdmin for MemoryCluster {
@@ -162,7 +162,14 @@ impl ClusterAdmin for MemoryCluster {
     }
 
     async fn fence_traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
-        self.act("fence_traces", |state| Ok(state.fenced.clone())).await
+        self.act("fence_traces", |state| match state.options.fence_style {
+            FenceStyle::Unasked => {
+                let reason = "this fence cannot be asked where it stands";
+                Err(ProviderError::new(ErrorKind::Unsupported, "look for traces of a fence", reason))
+            }
+            _ => Ok(state.fenced.clone()),
+        })
+        .await
     }
 
     async fn prove_open(&self, topics: &[TopicName]) -> ProviderResult<()> {

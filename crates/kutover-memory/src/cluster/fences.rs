@@ -20,6 +20,8 @@ pub enum FenceStyle {
     ReadersShutOut,
     /// `max.message.bytes=0`: a transaction that is open on the topic cannot be ended any more.
     MessageSize,
+    /// Made by a command: it cannot be asked where it stands.
+    Unasked,
 }
 
 impl State {
@@ -90,7 +92,9 @@ impl State {
     pub(super) fn refusal(&self) -> (i32, &'static str) {
         match self.options.fence_style {
             FenceStyle::MessageSize => (10, "MessageSizeTooLarge"),
-            FenceStyle::Whole | FenceStyle::ReadersShutOut => (29, "TopicAuthorizationFailed"),
+            FenceStyle::Whole | FenceStyle::ReadersShutOut | FenceStyle::Unasked => {
+                (29, "TopicAuthorizationFailed")
+            }
         }
     }
 }

@@ -143,6 +143,28 @@ pub async fn a_stopped_source_has_said_how_far_it_came(
     clause.ok(connect.delete(name).await);
 }
 
+/// Clause 4. `config` is that of a connector that fails when it is started, or when `fail` is called after that.
+pub async fn a_connector_that_failed_does_not_run(
+    connect: &dyn ConnectAdmin,
+    name: &ConnectorName,
+    config: &ConnectorConfig,
+    fail: impl AsyncFnOnce(),
+) {
+    let clause = Clause::new(PORT, 4, "It is refused while the connector, or a task of it, has failed");
+    let connect = Asked(connect);
+    clause.ok(connect.create_stopped(name, config).await);
+    let started = connect.set_state(name, ConnectorState::Running).await;
+    clause.holds(started.as_ref().err().is_none_or(|error| error.kind == ErrorKind::Refused), &started);
+    fail().await;
+    clause.refused(connect.set_state(name, ConnectorState::Running).await, ErrorKind::Refused);
+    let found = connect.described(clause, name).await;
+    clause.holds(found.as_ref().is_some_and(|one| one.failed), &found);
+    clause.ok(connect.set_state(name, ConnectorState::Stopped).await);
+    let found = connect.described(clause, name).await;
+    clause.holds(found.as_ref().is_some_and(|one| !one.failed && one.tasks == 0), &found);
+    clause.ok(connect.delete(name).await);
+}
+
 /// Clause 5. `config` is a source's; `a` and `b` are partitions of it, each with an offset that it takes.
 pub async fn offsets_are_as_they_were_altered(
     connect: &dyn ConnectAdmin,

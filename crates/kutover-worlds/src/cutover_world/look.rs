@@ -110,12 +110,20 @@ impl Place {
             if self.ground.at(on.colour).fenced {
                 return Ok(Went::More);
             }
-            return Ok(Went::Done(Answer::FenceTraces { topics: Default::default(), blind: None }));
+            return Ok(Went::Done(Answer::FenceTraces {
+                topics: Default::default(),
+                blind: None,
+                refusal: None,
+            }));
         }
         if self.dns.owner.as_ref().is_some_and(|owner| owner.term > term) && !without(Control::SkipTerm) {
             return Err(error(ErrorKind::Superseded, "another controller has taken over"));
         }
-        Ok(Went::Done(Answer::FenceTraces { topics: [TopicName::new(TOPIC)].into(), blind: None }))
+        Ok(Went::Done(Answer::FenceTraces {
+            topics: [TopicName::new(TOPIC)].into(),
+            blind: None,
+            refusal: None,
+        }))
     }
 
     fn reprove(

@@ -200,6 +200,7 @@ fn groups(plan: &Assessment, text: &mut String) {
         };
         let state = match one.state {
             _ if one.failed => "failed",
+            ConnectorState::Running if one.tasks == 0 => "running, no task",
             ConnectorState::Running => "running",
             ConnectorState::Paused => "paused",
             ConnectorState::Stopped => "stopped",

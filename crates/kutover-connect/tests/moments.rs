@@ -1,4 +1,5 @@
-//! Offsets as a worker answers for them while its own reading of the offsets' topic lags behind.
+//! What a worker says in one moment and not in the next: it reads the offsets' topic behind, and a connector's tasks come
+//! after the connector.
 
 mod answer;
 
@@ -6,7 +7,8 @@ use std::net::TcpListener;
 use std::thread::JoinHandle;
 
 use kutover_connect::{ConnectOptions, HttpConnect};
-use kutover_core::ports::{ConnectAdmin as _, SourceOffsets};
+use kutover_core::error::ErrorKind;
+use kutover_core::ports::{ConnectAdmin as _, ConnectorState, SourceOffsets};
 use serde_json::json;
 
 const STOPPED: &str =
@@ -70,4 +72,34 @@ async fn offsets_are_altered_when_that_is_seen() {
         { "partition": { "file": "b" }, "offset": { "position": 2 } },
     ]);
     assert_eq!(body["offsets"], wanted);
+}
+
+const UNDIVIDED: &str = r#"{"name":"files","config":{},"tasks":[],"type":"sink"}"#;
+const OF_TWO: &str = r#"{"name":"files","config":{},"tasks":[{"connector":"files","task":0},{"connector":"files","task":1}],"type":"sink"}"#;
+const ACCEPTED: &str = "{}";
+const NO_TASK: &str = r#"{"connector":{"state":"RUNNING"},"tasks":[],"type":"sink"}"#;
+const ONE_TASK: &str =
+    r#"{"connector":{"state":"RUNNING"},"tasks":[{"id":0,"state":"RUNNING"}],"type":"sink"}"#;
+const BOTH_TASKS: &str = r#"{"connector":{"state":"RUNNING"},"tasks":[{"id":0,"state":"RUNNING"},{"id":1,"state":"RUNNING"}],"type":"sink"}"#;
+const ONE_FAILED: &str = r#"{"connector":{"state":"RUNNING"},"tasks":[{"id":0,"state":"RUNNING"},{"id":1,"state":"FAILED"}],"type":"sink"}"#;
+
+/// What comes before the tasks of a connector that is to run.
+const BEFORE: [&str; 6] = [UNDIVIDED, ACCEPTED, UNDIVIDED, NO_TASK, OF_TWO, ONE_TASK];
+
+#[tokio::test]
+async fn a_connector_runs_once_all_its_tasks_do() {
+    let (connect, served) = worker([&BEFORE[..], &[OF_TWO, BOTH_TASKS]].concat());
+    connect.set_state(&"files".into(), ConnectorState::Running).await.expect("it runs");
+    let asked = served.join().expect("it served");
+    assert!(asked[1].starts_with("PUT /connectors/files/resume "), "{}", asked[1]);
+    assert_eq!(asked.len(), BEFORE.len() + 2);
+}
+
+/// Its first tasks ran, or none was there yet: that is no success.
+#[tokio::test]
+async fn a_task_that_fails_a_moment_later_is_seen() {
+    let (connect, _served) = worker([&BEFORE[..], &[OF_TWO, ONE_FAILED]].concat());
+    let error = connect.set_state(&"files".into(), ConnectorState::Running).await.expect_err("it failed");
+    assert_eq!(error.kind, ErrorKind::Refused, "{error}");
+    assert!(error.to_string().contains("has failed"), "{error}");
 }
