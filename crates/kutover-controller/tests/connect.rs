@@ -319,7 +319,8 @@ async fn a_failed_source_leads_back_and_keeps_no_other_from_going_on() {
     scene.arrive();
     let files = scene.files.lock();
     let (mut out, mut all) = (files["out"].clone(), files["in"].clone());
-    (out.sort(), all.sort());
+    out.sort();
+    all.sort();
     assert_eq!(out, all, "each line once");
 }
 
