@@ -10,8 +10,7 @@ use krafka::admin::{
 use krafka::error::ErrorCode;
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::parity::COMPARED_IN_FORCE;
-use kutover_core::ports::{ConfigMap, ConfigSource, ConfigValue, TopicConfigs};
-use kutover_core::survey::topic_default;
+use kutover_core::ports::TopicConfigs;
 use kutover_core::words::TopicName;
 use tokio::time::Instant;
 
@@ -70,24 +69,12 @@ pub(crate) fn own(entries: &[ConfigEntry]) -> BTreeMap<String, String> {
     set.filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?))).collect()
 }
 
-/// What would hold if a topic set nothing itself, of the configs that parity compares. The synonyms of what it sets are the
-/// brokers' settings below that, the one that counts first.
-pub(crate) fn defaults(entries: &[ConfigEntry]) -> BTreeMap<String, String> {
-    let below = |entry: &ConfigEntry| {
-        let mut brokers = ConfigMap::new();
-        for synonym in entry.synonyms.iter().filter(|synonym| synonym.source != SOURCE_TOPIC) {
-            let (value, source) = (synonym.value.clone(), ConfigSource::Broker);
-            let value = ConfigValue { value, source, is_secret: entry.is_sensitive };
-            brokers.entry(synonym.name.clone()).or_insert(value);
-        }
-        topic_default(&brokers, &entry.name)
-    };
-    let compared = entries.iter().filter(|entry| COMPARED_IN_FORCE.contains(&entry.name.as_str()));
-    let default = |entry: &ConfigEntry| {
-        let value = if entry.config_source == SOURCE_TOPIC { below(entry) } else { entry.value.clone() };
-        Some((entry.name.clone(), value?))
-    };
-    compared.filter_map(default).collect()
+/// What holds on a cluster for topics that set nothing themselves, of the configs that parity compares: it is the same for all,
+/// so that any topic which does not set one tells it. Brokers do not tell it beside what a topic does set (seen on 4.3.1).
+pub(crate) fn defaults<'a>(told: impl Iterator<Item = &'a Vec<ConfigEntry>>) -> BTreeMap<String, String> {
+    let entries = told.flatten().filter(|entry| entry.config_source != SOURCE_TOPIC);
+    let compared = entries.filter(|entry| COMPARED_IN_FORCE.contains(&entry.name.as_str()));
+    compared.filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?))).collect()
 }
 
 /// Changes topics' configs (KIP-339): whatever is not named stays.

@@ -96,8 +96,8 @@ impl KafkaAdmin {
             .map(TopicName::new)
             .collect();
         let described = self.describe(&names).await?;
-        let options = DescribeConfigsOptions::default().include_synonyms(true);
-        let told = configs(&self.admin, &names, options).await?;
+        let told = configs(&self.admin, &names, DescribeConfigsOptions::default()).await?;
+        let defaults = told.as_ref().map(|told| defaults(told.values())).unwrap_or_default();
         let mut topics = Vec::with_capacity(names.len());
         for (name, topic) in described {
             if topic.is_internal {
@@ -112,7 +112,7 @@ impl KafkaAdmin {
                 partitions: count(&topic),
                 replication: i16::try_from(replication).unwrap_or(i16::MAX),
                 configs: entries.map(own),
-                defaults: entries.map(defaults).unwrap_or_default(),
+                defaults: defaults.clone(),
                 name,
             });
         }

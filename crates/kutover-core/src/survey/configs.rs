@@ -100,7 +100,7 @@ const IN_UNITS: [(&str, [(&str, i64); 3]); 3] = [
 const OF_THE_VERSION: [&str; 2] = ["message.timestamp.after.max.ms", "message.timestamp.before.max.ms"];
 
 /// What a topic would have on a cluster if nothing were set on it. `None` if that cannot be told.
-pub fn topic_default(brokers: &ConfigMap, config: &str) -> Option<String> {
+pub(super) fn topic_default(brokers: &ConfigMap, config: &str) -> Option<String> {
     let value = |name: &str| brokers.get(name).and_then(|found| found.value.clone());
     if let Some((_, units)) = IN_UNITS.iter().find(|(name, _)| *name == config) {
         return units.iter().find_map(|(name, factor)| {
