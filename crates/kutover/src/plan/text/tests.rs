@@ -109,8 +109,12 @@ fn blue() -> ClusterSeen {
         all.extend(configs(&[("cleanup.policy", policy)]));
         Ok(all)
     };
-    let connector =
-        ConnectorDescription { kind: ConnectorKind::Sink, state: ConnectorState::Running, failed: false };
+    let connector = ConnectorDescription {
+        kind: ConnectorKind::Sink,
+        state: ConnectorState::Running,
+        failed: false,
+        tasks: 1,
+    };
     let rule = AclRule {
         resource: "topic".into(),
         name: "orders".into(),
