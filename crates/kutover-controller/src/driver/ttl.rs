@@ -17,6 +17,8 @@ pub(super) struct Switch {
     pub(super) to: Colour,
     /// The TTL around the switch, in seconds: what is waited for after it.
     pub(super) ttl_s: u32,
+    /// For how long a command is waited for.
+    pub(super) command_timeout: Duration,
     /// Whether the cluster that is left has to refuse records after it.
     pub(super) fence: FencePolicy,
     /// Topics that may have fewer replicas behind it.
@@ -36,6 +38,7 @@ impl World {
     /// record says the new one already, and the ordinary one stands in for what was there. One that was lowered is served
     /// by then: the old one is waited out from here on, and a server that still gave it would begin that time anew.
     pub(super) async fn set_ttl(&self, term: Term, ttl_s: Option<u32>) -> ProviderResult<Answer> {
+        let deadline = self.patience();
         let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
         let old_ttl_s = self.ttl_before(term, ttl_s).await?;
         for endpoint in &self.deployment.endpoints {
@@ -51,7 +54,7 @@ impl World {
             }
         }
         if old_ttl_s > ttl_s {
-            self.served().await?;
+            self.served("set the TTL", deadline).await?;
         }
         Ok(Answer::TtlSet { old_ttl_s })
     }
@@ -72,34 +75,26 @@ impl World {
     /// somebody has raised it since, resolvers would lead clients there for longer: until it is set right and the longer one
     /// has run out, nothing is switched. The plan does not know of that time, so it is counted here, from when the longer one
     /// was last seen; a run that begins anew counts from when it sees it.
-    pub(super) fn check_ttls<'a>(
-        &self,
-        ahead: impl Iterator<Item = (&'a DnsName, &'a RecordSet)>,
-    ) -> ProviderResult<()> {
+    pub(super) fn check_ttl(&self, endpoint: &DnsName, set: &RecordSet) -> ProviderResult<()> {
         let lowered_s = self.switch.ttl_s;
-        let mut refusal = None;
-        for (endpoint, set) in ahead {
-            let reason = if set.ttl_s > lowered_s {
-                self.note_longer(endpoint, set.ttl_s);
-                format!(
-                    "its TTL is {0} s, above the {lowered_s} s that are waited out after the switch (`plan.ttl`): resolvers \
-                     would lead clients to the old cluster for longer. Set it to {lowered_s} s and find out who changed it; \
-                     kutover goes on by itself {0} s later, when the longer one has run out. If it ends before, let those \
-                     {0} s pass before you begin anew",
-                    set.ttl_s
-                )
-            } else if let Some(ttl_s) = self.longer_until_now(endpoint) {
-                format!(
-                    "its TTL was {ttl_s} s not long ago, and resolvers may lead clients to the old cluster for as long: \
-                     kutover waits for that time and goes on by itself"
-                )
-            } else {
-                continue;
-            };
-            let what = format!("publish {endpoint}");
-            refusal.get_or_insert(ProviderError::new(ErrorKind::Refused, what, reason));
-        }
-        refusal.map_or(Ok(()), Err)
+        let reason = if set.ttl_s > lowered_s {
+            self.note_longer(endpoint, set.ttl_s);
+            format!(
+                "its TTL is {0} s, above the {lowered_s} s that are waited out after the switch (`plan.ttl`): resolvers would \
+                 lead clients to the old cluster for longer. Set it to {lowered_s} s and find out who changed it; kutover goes \
+                 on by itself {0} s later, when the longer one has run out. If it ends before, let those {0} s pass before \
+                 you begin anew",
+                set.ttl_s
+            )
+        } else if let Some(ttl_s) = self.longer_until_now(endpoint) {
+            format!(
+                "its TTL was {ttl_s} s not long ago, and resolvers may lead clients to the old cluster for as long: kutover \
+                 waits for that time and goes on by itself"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ProviderError::new(ErrorKind::Refused, format!("publish {endpoint}"), reason))
     }
 
     /// Resolvers may have been answered with this TTL just now.

@@ -251,6 +251,8 @@ pub(super) struct World<'a> {
     pub(super) twice: bool,
     /// After the answer to this command (counted from 0) a person wants to go back.
     pub(super) rollback: Option<usize>,
+    /// After the answer to this command a person wants to abort.
+    pub(super) abort: Option<usize>,
     /// The command (counted from 0) that is never answered.
     pub(super) silent: Option<usize>,
     /// Commands of this name are never answered.
@@ -279,6 +281,7 @@ impl<'a> World<'a> {
             journal,
             twice: false,
             rollback: None,
+            abort: None,
             silent: None,
             hangs: None,
             slow: None,
@@ -338,6 +341,9 @@ impl<'a> World<'a> {
                     }
                     if self.rollback == Some(self.commands.len() - 1) {
                         self.machine.handle(self.now, Input::RollBack);
+                    }
+                    if self.abort == Some(self.commands.len() - 1) {
+                        self.machine.handle(self.now, Input::Abort);
                     }
                 }
                 Output::Wait(until) => match (self.asked(), until) {

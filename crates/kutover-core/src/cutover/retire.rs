@@ -1,10 +1,11 @@
 //! From Soaking to the end: the drained cluster is kept, shut off, proven once more and removed; or what was prepared is
 //! undone.
 
+use super::rollback::SWITCHING;
 use super::steps::unexpected;
 use super::{
     Answer, Approval, ApprovalGate, Boot, Cause, Closed, Command, Cutover, Event, Isolation, Next,
-    Retirement, State, Undo, Undoing, decide,
+    Redirection, Retirement, State, Undo, Undoing, decide,
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
@@ -243,7 +244,12 @@ impl Cutover {
 
     pub(super) fn ask_abort(&mut self, now: Millis, reason: &str) {
         let Some(undo) = self.progress.state.undo(reason) else {
-            let text = format!("{} cannot be aborted; it goes on", self.progress.state.name());
+            let text = match &self.progress.state {
+                State::Redirecting(_, Redirection::Publish(_)) => format!(
+                    "{SWITCHING}, which cannot be aborted; it goes on, and `rollback` leads back once all are"
+                ),
+                state => format!("{} cannot be aborted; it goes on", state.name()),
+            };
             self.notify(Event::Note { text });
             return;
         };

@@ -18,6 +18,9 @@ use crate::drain::ReadOut;
 use crate::ports::PartitionEnd;
 use crate::words::{Millis, Offset, TopicPartition};
 
+/// What a person is told who wants to get out in the middle of the publication.
+pub(super) const SWITCHING: &str = "the endpoints are being switched, and some may be already";
+
 /// Partitions that a note names.
 const NAMED: usize = 10;
 
@@ -74,7 +77,10 @@ impl Cutover {
                 self.pending = None;
                 self.goto(now, state);
             }
-            None if matches!(self.progress.state, State::Redirecting(..)) => {}
+            None if matches!(self.progress.state, State::Redirecting(..)) => {
+                let text = format!("{SWITCHING}: the rollback waits until all are");
+                self.notify(Event::Note { text });
+            }
             None => {
                 self.rollback = None;
                 let text = format!("{} cannot be rolled back; it goes on", self.progress.state.name());
