@@ -1,5 +1,7 @@
 //! Commands on the owner record and the endpoints' records: all by compare-and-set, all under the term.
 
+use std::collections::BTreeMap;
+
 use kutover_core::controls::{Control, without};
 use kutover_core::cutover::Answer;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
@@ -219,9 +221,16 @@ impl World {
         Ok(Answer::Done)
     }
 
-    /// Takes the mark out and restores the TTL.
-    pub(super) async fn tidy(&self, term: Term, ttl_s: u32, nonce: &Nonce) -> ProviderResult<Answer> {
+    /// Takes the mark out and restores the TTL, `each` its own where it names it.
+    pub(super) async fn tidy(
+        &self,
+        term: Term,
+        ttl_s: u32,
+        each: &BTreeMap<DnsName, u32>,
+        nonce: &Nonce,
+    ) -> ProviderResult<Answer> {
         for endpoint in &self.deployment.endpoints {
+            let ttl_s = each.get(endpoint).copied().unwrap_or(ttl_s);
             let (found, owner, set) = self.ours(endpoint, term).await?;
             if owner.removal.is_none() && set.ttl_s == ttl_s {
                 continue;

@@ -1,5 +1,6 @@
 //! The endpoints' TTL: for how long resolvers go on leading clients to where a name pointed before.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kutover_core::cutover::{Answer, FencePolicy, Topics};
@@ -34,41 +35,49 @@ pub(super) struct Longer {
 }
 
 impl World {
-    /// Sets the endpoints' TTL and answers with the one that stood before. After a try whose outcome was not learnt the
-    /// record says the new one already, and the ordinary one stands in for what was there. One that was lowered is served
-    /// by then: the old one is waited out from here on, and a server that still gave it would begin that time anew.
-    pub(super) async fn set_ttl(&self, term: Term, ttl_s: Option<u32>) -> ProviderResult<Answer> {
+    /// Sets the endpoints' TTL, `each` its own where it names it, and answers with the longest that stood before. One that was
+    /// lowered is served by then: the old one is waited out from here on, and a server that still gave it would begin that time
+    /// anew. After a try whose outcome was not learnt a record says the new one already, and the ordinary one stands in for
+    /// what was there.
+    pub(super) async fn set_ttl(
+        &self,
+        term: Term,
+        ttl_s: Option<u32>,
+        each: &BTreeMap<DnsName, u32>,
+    ) -> ProviderResult<Answer> {
         let deadline = self.patience();
         let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
-        let old_ttl_s = self.ttl_before(term, ttl_s).await?;
+        let (mut longest, mut lowered) = (0, false);
         for endpoint in &self.deployment.endpoints {
+            let wanted_s = each.get(endpoint).copied().unwrap_or(ttl_s);
             let (found, set) = self.standing(endpoint, term).await?;
-            if set.ttl_s != ttl_s {
-                let old_ttl_s = set.ttl_s;
-                let desired = Published { endpoint: Some(RecordSet { ttl_s, ..set }), ..found.clone() };
+            let stood_s = if set.ttl_s == wanted_s { self.deployment.ordinary_ttl_s } else { set.ttl_s };
+            longest = longest.max(stood_s);
+            lowered |= stood_s > wanted_s;
+            if set.ttl_s != wanted_s {
+                let set = RecordSet { ttl_s: wanted_s, ..set };
+                let desired = Published { endpoint: Some(set), ..found.clone() };
                 self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
-                if old_ttl_s > ttl_s {
+                if stood_s > wanted_s {
                     // As a rule it has long run out when the switch comes. It may have been raised since the cutover began.
-                    self.note_longer(endpoint, old_ttl_s);
+                    self.note_longer(endpoint, stood_s);
                 }
             }
         }
-        if old_ttl_s > ttl_s {
+        if lowered {
             self.served("set the TTL", deadline).await?;
         }
-        Ok(Answer::TtlSet { old_ttl_s })
+        Ok(Answer::TtlSet { old_ttl_s: longest })
     }
 
-    /// The longest TTL of the endpoints, in seconds. One that is at `ttl_s` already was set by an earlier try: what stood
-    /// before it is taken to be the ordinary one.
-    pub(super) async fn ttl_before(&self, term: Term, ttl_s: u32) -> ProviderResult<u32> {
-        let mut longest = 0;
+    /// The TTL of each endpoint, in seconds.
+    pub(super) async fn ttls(&self, term: Term) -> ProviderResult<BTreeMap<DnsName, u32>> {
+        let mut ttls = BTreeMap::new();
         for endpoint in &self.deployment.endpoints {
             let (_, set) = self.standing(endpoint, term).await?;
-            longest =
-                longest.max(if set.ttl_s == ttl_s { self.deployment.ordinary_ttl_s } else { set.ttl_s });
+            ttls.insert(endpoint.clone(), set.ttl_s);
         }
-        Ok(longest)
+        Ok(ttls)
     }
 
     /// L4: what is waited for after the switch is the TTL that was set before it, and then the old cluster may go. Where

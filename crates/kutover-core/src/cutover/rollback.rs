@@ -10,7 +10,7 @@ use super::back::MadeAnew;
 use super::steps::unexpected;
 use super::way_back::{Barrier, Rollback, WayBack};
 use super::{
-    Answer, Cause, Command, Cutover, Event, FencePolicy, Next, Redirected, State, Stop, back, decide,
+    Answer, Cause, Command, Cutover, Draft, Event, FencePolicy, Next, Redirected, State, Stop, back, decide,
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
@@ -386,8 +386,8 @@ impl Cutover {
                 Next::Run(self.reopen(&way, false))
             }
             (Rollback::Ttl, Cause::Enter | Cause::Answer(Answer::Done)) => {
-                let old_ttl_s = way.redirected.prepared.draft.old_ttl_s;
-                Next::Run(Command::SetTtl { ttl_s: (old_ttl_s > 0).then_some(old_ttl_s) })
+                let Draft { old_ttl_s, old_ttls: each, .. } = way.redirected.prepared.draft;
+                Next::Run(Command::SetTtl { ttl_s: (old_ttl_s > 0).then_some(old_ttl_s), each })
             }
             (Rollback::Ttl, Cause::Answer(Answer::TtlSet { .. })) => {
                 Next::Goto(State::RolledBack(way.reason))
