@@ -4,30 +4,20 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use common::{CONFIG, backends, controller, holds, world};
-use kutover_controller::config::Config;
-use kutover_controller::driver::{Backends, Controller, Finished, Operator};
+use common::zones::{FIRST, SECOND, Zones, controller_of, generation, made_by_hand};
+use common::{CONFIG, controller, holds, world};
+use kutover_controller::driver::{Finished, Operator};
 use kutover_core::cutover::{ApprovalGate, Event, StateName, Stop};
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::ports::{DnsProvider, Published, RecordData, RecordSet};
+use kutover_core::ports::{Published, RecordData};
 use kutover_core::words::{Colour, DnsName, Generation};
-use kutover_memory::{Fault, MemoryDns, MemoryWorld};
+use kutover_memory::{Fault, MemoryWorld};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-const FIRST: &str = "kafka.orders.test";
-const SECOND: &str = "kafka.internal.orders.test";
-
 fn elsewhere() -> RecordData {
     RecordData::Addresses(vec![[127, 9, 9, 9].into()])
-}
-
-fn generation(published: &Published) -> Option<Generation> {
-    published.owner.as_ref().map(|owner| owner.target.generation)
 }
 
 /// Runs a cutover that a person approves. Right before they approve `at`, the first endpoint is changed by hand; at the
@@ -126,8 +116,8 @@ async fn a_ttl_raised_before_the_switch_holds_it_and_is_waited_out() {
 #[tokio::test(start_paused = true)]
 async fn a_ttl_raised_at_the_second_endpoint_holds_both() {
     let world = world().await;
-    second_endpoint(&world, None).await;
-    let dns = Arc::new(TwoZones { dns: world.dns.clone(), refuses: AtomicBool::new(false) });
+    made_by_hand(&world, SECOND, 30, None).await;
+    let dns = Zones::new(&world);
     let (operator, words) = mpsc::unbounded_channel();
     let mut events = vec![];
     let set_ttl = |ttl_s| {
@@ -135,7 +125,7 @@ async fn a_ttl_raised_at_the_second_endpoint_holds_both() {
         found.endpoint.as_mut().unwrap().ttl_s = ttl_s;
         world.dns.overwrite(&SECOND.into(), found);
     };
-    let run = two_endpoints(&world, dns, "approve = \"manual\"").run(words, |event| {
+    let run = controller_of(&world, &[FIRST, SECOND], dns, "approve = \"manual\"").run(words, |event| {
         match &event {
             Event::AwaitingApproval { gate, .. } => {
                 if *gate == ApprovalGate::Redirect {
@@ -249,63 +239,18 @@ async fn an_owner_record_that_is_deleted_holds_the_cutover() {
     }
 }
 
-/// The world's DNS, in which one endpoint's zone may refuse what would change it.
-struct TwoZones {
-    dns: MemoryDns,
-    refuses: AtomicBool,
-}
-
-#[async_trait]
-impl DnsProvider for TwoZones {
-    async fn read(&self, endpoint: &DnsName) -> ProviderResult<Published> {
-        self.dns.read(endpoint).await
-    }
-
-    async fn compare_and_set(
-        &self,
-        endpoint: &DnsName,
-        expected: &Published,
-        desired: &Published,
-    ) -> ProviderResult<()> {
-        if *endpoint == DnsName::new(SECOND)
-            && generation(desired) == Some(Generation(2))
-            && self.refuses.load(Ordering::Relaxed)
-        {
-            let what = format!("publish {endpoint}");
-            return Err(ProviderError::new(ErrorKind::NotAuthorised, what, "this zone is not yours"));
-        }
-        self.dns.compare_and_set(endpoint, expected, desired).await
-    }
-
-    async fn is_visible(&self, endpoint: &DnsName, published: &Published) -> ProviderResult<bool> {
-        self.dns.is_visible(endpoint, published).await
-    }
-}
-
-fn two_endpoints(world: &MemoryWorld, dns: Arc<TwoZones>, plan: &str) -> Controller {
-    let both = format!("{{ name = \"{FIRST}\", port = 9092 }}, {{ name = \"{SECOND}\", port = 9092 }}");
-    let text = CONFIG.replace(&format!("{{ name = \"{FIRST}\", port = 9092 }}"), &both);
-    let config = Config::parse(&text.replace("[plan]", &format!("[plan]\n{plan}"))).unwrap();
-    Controller::new(config.cutover_plan(), config.deployment(), Backends { dns, ..backends(world) })
-}
-
-/// The second endpoint's record set as a person has made it: it leads to blue, or elsewhere.
-async fn second_endpoint(world: &MemoryWorld, data: Option<RecordData>) {
-    let blue = kutover_core::ports::ClusterProvisioner::describe(&world.provisioner, Colour::Blue).await;
-    let data = data.unwrap_or_else(|| blue.unwrap().unwrap().endpoint);
-    let made = Published { endpoint: Some(RecordSet { ttl_s: 30, data }), owner: None };
-    world.dns.overwrite(&SECOND.into(), made);
-}
-
 /// Both endpoints lead to green in the end, each with its owner record; the first one's is written first.
 #[tokio::test(start_paused = true)]
 async fn two_endpoints_are_switched_together() {
     let world = world().await;
-    second_endpoint(&world, None).await;
-    let dns = Arc::new(TwoZones { dns: world.dns.clone(), refuses: AtomicBool::new(false) });
+    made_by_hand(&world, SECOND, 30, None).await;
+    let dns = Zones::new(&world);
     let (_operator, words) = mpsc::unbounded_channel();
     let mut events = vec![];
-    let finished = two_endpoints(&world, dns, "").run(words, |event| events.push(event)).await.unwrap();
+    let finished = controller_of(&world, &[FIRST, SECOND], dns, "")
+        .run(words, |event| events.push(event))
+        .await
+        .unwrap();
     assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
     assert!(holds(&events).is_empty(), "{:?}", holds(&events));
     let [first, second] = [FIRST, SECOND].map(|name| world.dns.published(&name.into()));
@@ -321,15 +266,16 @@ async fn two_endpoints_are_switched_together() {
 #[tokio::test(start_paused = true)]
 async fn a_second_endpoint_that_refuses_holds_the_switch_by_name() {
     let world = world().await;
-    second_endpoint(&world, None).await;
-    let dns = Arc::new(TwoZones { dns: world.dns.clone(), refuses: AtomicBool::new(true) });
+    made_by_hand(&world, SECOND, 30, None).await;
+    let dns = Zones::new(&world);
+    dns.refuse(&[SECOND]);
     let (_operator, words) = mpsc::unbounded_channel();
     let mut events = vec![];
-    let finished = two_endpoints(&world, Arc::clone(&dns), "").run(words, |event| {
+    let finished = controller_of(&world, &[FIRST, SECOND], Arc::clone(&dns), "").run(words, |event| {
         if let Event::Hold { .. } = &event {
             assert!(!events.iter().any(|event| matches!(event, Event::Published { .. })));
             assert!(world.cluster(Colour::Blue).unwrap().fenced().is_empty(), "blue was fenced");
-            dns.refuses.store(false, Ordering::Relaxed);
+            dns.refuse(&[]);
         }
         events.push(event);
     });
@@ -343,11 +289,12 @@ async fn a_second_endpoint_that_refuses_holds_the_switch_by_name() {
 #[tokio::test(start_paused = true)]
 async fn a_second_endpoint_that_goes_on_refusing_removes_nothing() {
     let world = world().await;
-    second_endpoint(&world, None).await;
+    made_by_hand(&world, SECOND, 30, None).await;
     let before = world.dns.published(&SECOND.into());
-    let dns = Arc::new(TwoZones { dns: world.dns.clone(), refuses: AtomicBool::new(true) });
+    let dns = Zones::new(&world);
+    dns.refuse(&[SECOND]);
     let (_operator, words) = mpsc::unbounded_channel();
-    let finished = two_endpoints(&world, dns, "").run(words, |_| {}).await.unwrap();
+    let finished = controller_of(&world, &[FIRST, SECOND], dns, "").run(words, |_| {}).await.unwrap();
     assert!(matches!(&finished.stop, Stop::Held(why) if why.contains(SECOND)), "{:?}", finished.stop);
     assert_eq!(
         world.dns.published(&SECOND.into()).endpoint.map(|set| set.data),
@@ -365,12 +312,12 @@ async fn a_second_endpoint_that_leads_elsewhere_is_not_taken_over() {
     {
         let world = world().await;
         if data.is_some() {
-            second_endpoint(&world, data.clone()).await;
+            made_by_hand(&world, SECOND, 30, data.clone()).await;
         }
-        let dns = Arc::new(TwoZones { dns: world.dns.clone(), refuses: AtomicBool::new(false) });
+        let dns = Zones::new(&world);
         let (_operator, words) = mpsc::unbounded_channel();
         let mut events = vec![];
-        let controller = two_endpoints(&world, dns, "");
+        let controller = controller_of(&world, &[FIRST, SECOND], dns, "");
         let finished = controller.run(words, |event| events.push(event)).await.unwrap();
         assert!(!matches!(finished.stop, Stop::Complete), "{:?}", finished.stop);
         let why = holds(&events).first().copied().unwrap_or_default();

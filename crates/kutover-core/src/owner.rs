@@ -87,6 +87,14 @@ impl OwnerRecord {
         name.as_str().strip_prefix(LABEL).map(DnsName::new)
     }
 
+    /// What keeps an owner record from a name at which a CNAME stands, and the fix.
+    pub fn no_room(name: &DnsName) -> String {
+        format!(
+            "a CNAME stands at `{name}`, the owner record's place, or a wildcard gives one there: nothing can stand beside it \
+             (RFC 1034, 3.6.2); remove it"
+        )
+    }
+
     /// The record as TXT strings of at most 255 bytes each.
     pub fn to_txt(&self) -> Vec<String> {
         let mut text = format!(

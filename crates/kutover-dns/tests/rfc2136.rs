@@ -56,6 +56,7 @@ async fn everything(server: &NameServer) {
     })
     .await;
     dns::a_spoilt_owner_record_is_invalid(&*provider, &DnsName::new("spoilt.orders.test")).await;
+    dns::a_cname_in_the_owners_place_is_refused(&*provider, &DnsName::new("taken.orders.test")).await;
     let proxy = Proxy::start(server.address).await;
     let through = Rfc2136::new(Rfc2136Options { server: proxy.address, ..server.options() });
     dns::a_lost_answer_is_unknown(&through, &endpoint(), || {

@@ -19,6 +19,8 @@ enum DnsFlaw {
     None,
     ReadsACache,
     SpoiltIsAbsent,
+    CnameIsAbsent,
+    CnameIsDropped,
     StoresHalf,
     LosersAreUnknown,
     StoresLater,
@@ -31,19 +33,36 @@ struct Dns {
     inner: MemoryDns,
     flaw: DnsFlaw,
     cached: Mutex<Option<Published>>,
+    /// Whether a CNAME stands in the owner record's place.
+    taken: AtomicBool,
     /// The TTLs that record set and owner record are answered with.
     ttls: Mutex<(u32, u32)>,
 }
 
 impl Dns {
     fn new(faults: &Faults, flaw: DnsFlaw) -> Self {
-        Self { inner: MemoryDns::new(faults), flaw, cached: Mutex::default(), ttls: Mutex::default() }
+        Self {
+            inner: MemoryDns::new(faults),
+            flaw,
+            cached: Mutex::default(),
+            taken: AtomicBool::default(),
+            ttls: Mutex::default(),
+        }
+    }
+
+    /// What is said where a CNAME stands in the owner record's place, unless this flaw has it passed over.
+    fn room(&self, endpoint: &DnsName, passed_over: DnsFlaw) -> ProviderResult<()> {
+        if self.flaw == passed_over || !self.taken.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(ProviderError::new(ErrorKind::Refused, format!("record of {endpoint}"), "a CNAME stands there"))
     }
 }
 
 #[async_trait]
 impl DnsProvider for Dns {
     async fn read(&self, endpoint: &DnsName) -> ProviderResult<Published> {
+        self.room(endpoint, DnsFlaw::CnameIsAbsent)?;
         let found = match self.inner.read(endpoint).await {
             Err(error) if self.flaw == DnsFlaw::SpoiltIsAbsent && error.kind == ErrorKind::Invalid => {
                 Published::default()
@@ -59,6 +78,7 @@ impl DnsProvider for Dns {
         expected: &Published,
         desired: &Published,
     ) -> ProviderResult<()> {
+        self.room(endpoint, DnsFlaw::CnameIsDropped)?;
         if self.flaw == DnsFlaw::StoresLater {
             return Ok(());
         }
@@ -101,6 +121,8 @@ async fn judge(flaw: DnsFlaw) {
     dns::the_owners_ttl_is_the_sets(&*provider, &at, async || *provider.ttls.lock()).await;
     inner.spoil_owner(&at);
     dns::a_spoilt_owner_record_is_invalid(&*provider, &at).await;
+    provider.taken.store(true, Ordering::Relaxed);
+    dns::a_cname_in_the_owners_place_is_refused(&*provider, &"b.test".into()).await;
 }
 
 #[tokio::test]
@@ -109,6 +131,8 @@ async fn providers_of_dns_that_break_a_clause_are_rejected() {
     for (flaw, by) in [
         (DnsFlaw::ReadsACache, "DnsProvider, clause 1"),
         (DnsFlaw::SpoiltIsAbsent, "DnsProvider, clause 1"),
+        (DnsFlaw::CnameIsAbsent, "DnsProvider, clause 1"),
+        (DnsFlaw::CnameIsDropped, "DnsProvider, clause 1"),
         (DnsFlaw::StoresHalf, "DnsProvider, clause 2"),
         (DnsFlaw::LosersAreUnknown, "DnsProvider, clause 2"),
         (DnsFlaw::CallsItNotDone, "DnsProvider, clause 4"),

@@ -21,6 +21,7 @@ mod built {
         Aws, AwsOptions, CloudFormation, ClusterIds, MskIamTokens, Route53, Route53Options, S3Journal,
         StackOptions,
     };
+    use kutover_controller::config::DnsKind;
     use kutover_core::error::{ErrorKind, ProviderResult};
     use kutover_core::ports::{ClusterAdmin as _, Incarnation};
     use kutover_core::words::ClusterId;
@@ -97,6 +98,9 @@ mod built {
         let mut options = StackOptions::new(config.deployment.clone(), &at.stack);
         options.parameters = at.parameters.clone();
         options.role_arn = at.role_arn.clone();
+        if let DnsKind::Route53(records) = &config.dns.kind {
+            options.alias_zone_id = records.alias_zone_id.clone();
+        }
         if let Some(path) = &at.template {
             let read = std::fs::read_to_string(path);
             let named = || format!("field `clusters.{colour}.provisioner.template`: {}", path.display());

@@ -54,6 +54,9 @@ pub struct StackOptions {
     pub template: String,
     /// The role with which CloudFormation makes and removes what the template names. Default: the caller's own rights.
     pub role_arn: Option<String>,
+    /// The hosted zone that aliases of load balancers are made with, if any: a stack whose output `EndpointZoneId` is another one
+    /// is refused.
+    pub alias_zone_id: Option<String>,
     /// The pause between two looks at a stack. Default 5 s.
     pub poll: Duration,
 }
@@ -62,7 +65,8 @@ impl StackOptions {
     /// Stacks of kutover's own template.
     pub fn new(deployment: DeploymentName, name: impl Into<String>) -> Self {
         let (name, parameters) = (name.into(), BTreeMap::new());
-        Self { deployment, name, parameters, template: template(), role_arn: None, poll: POLL }
+        let (role_arn, alias_zone_id) = (None, None);
+        Self { deployment, name, parameters, template: template(), role_arn, alias_zone_id, poll: POLL }
     }
 }
 
@@ -85,6 +89,12 @@ impl CloudFormation {
     pub fn new(aws: &Aws, options: StackOptions, ids: Arc<dyn ClusterIds>) -> Self {
         let (client, balancers) = (Client::new(aws.config()), LoadBalancers::new(aws));
         Self { client, balancers, options, ids }
+    }
+
+    /// What clients and controller find in a stack that is used.
+    fn incarnation(&self, stack: &Seen, what: &str) -> ProviderResult<Incarnation> {
+        stack.check_alias_zone(self.options.alias_zone_id.as_deref(), what)?;
+        stack.incarnation(what)
     }
 
     fn stack_name(&self, colour: Colour) -> String {
@@ -182,7 +192,7 @@ impl ClusterProvisioner for CloudFormation {
                         self.protect(&stack.id, true, &what).await?;
                     }
                     stack.check_request(request, &what)?;
-                    return stack.incarnation(&what);
+                    return self.incarnation(&stack, &what);
                 }
                 Standing::Coming | Standing::Changing => {
                     stack.check_request(request, &what)?;
@@ -215,7 +225,7 @@ impl ClusterProvisioner for CloudFormation {
         let what = format!("describe the stack {name}");
         let Some(stack) = self.ours(&name, &what).await? else { return Ok(None) };
         match stack.standing() {
-            Standing::Serving | Standing::Changing => stack.incarnation(&what).map(Some),
+            Standing::Serving | Standing::Changing => self.incarnation(&stack, &what).map(Some),
             // Whoever takes back what it has begun must not take it for nothing: it would come up behind their back.
             Standing::Coming => Err(stack.coming(&what)),
             Standing::Stuck if stack.may_serve() => Err(stack.stuck(&what)),

@@ -203,9 +203,28 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// Refuses a stack whose load balancer has another hosted zone than aliases are made with: one that is made so leads nowhere.
+    /// A template need not say which it has.
+    pub(super) fn check_alias_zone(&self, alias_zone_id: Option<&str>, what: &str) -> ProviderResult<()> {
+        match (self.outputs.get("EndpointZoneId"), alias_zone_id) {
+            (Some(its), Some(ours)) if its != ours => {
+                let reason = format!(
+                    "the load balancer of the stack {} has the hosted zone {its} (output `EndpointZoneId`), and \
+                     `dns.alias_zone_id` is {ours}: correct it, or leave it out for CNAMEs",
+                    self.id
+                );
+                Err(ProviderError::new(ErrorKind::Refused, what, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use aws_sdk_cloudformation::types::Output;
 
     fn seen(status: &str) -> Seen {
         let stack = Stack::builder().stack_id("arn:1").stack_status(StackStatus::from(status));
@@ -267,6 +286,24 @@ mod tests {
             let told = [status, "(because)", fix].iter().all(|part| error.reason.contains(part));
             assert!(error.kind == ErrorKind::Refused && told, "{error}");
         }
+    }
+
+    /// An alias with another zone than its target's leads nowhere, and Route 53 in emulation takes it.
+    #[test]
+    fn a_stack_of_another_alias_zone_is_refused() {
+        let of = |outputs: Vec<Output>| {
+            let stack = Stack::builder().stack_id("arn:1").stack_status(StackStatus::CreateComplete);
+            Seen::new(stack.set_outputs(Some(outputs)).build()).unwrap()
+        };
+        let said = of(vec![Output::builder().output_key("EndpointZoneId").output_value("Z1").build()]);
+        let error = said.check_alias_zone(Some("Z2"), "describe").unwrap_err();
+        let told = ["`EndpointZoneId`", "Z1", "`dns.alias_zone_id` is Z2"]
+            .iter()
+            .all(|word| error.reason.contains(word));
+        assert!(error.kind == ErrorKind::Refused && told, "{error}");
+        said.check_alias_zone(Some("Z1"), "describe").unwrap();
+        said.check_alias_zone(None, "describe").unwrap();
+        of(vec![]).check_alias_zone(Some("Z2"), "describe").unwrap();
     }
 
     /// Whoever made it, and whatever its template: only what is this deployment's and gives what is needed is used.

@@ -24,7 +24,7 @@ const MAX_ADDRESSES: usize = 400;
 pub(super) struct Stored {
     /// A, AAAA and CNAME at the endpoint.
     endpoint: Vec<ResourceRecordSet>,
-    /// TXT at the owner record's name.
+    /// TXT at the owner record's name, or the CNAME that keeps it from there.
     owner: Vec<ResourceRecordSet>,
     /// The types of what else stands at the endpoint.
     others: Vec<RrType>,
@@ -46,7 +46,7 @@ impl Stored {
             let name = DnsName::new(set.name()).normal();
             match set.r#type() {
                 RrType::A | RrType::Aaaa | RrType::Cname if name == *endpoint => stored.endpoint.push(set),
-                RrType::Txt if name == owner => stored.owner.push(set),
+                RrType::Txt | RrType::Cname if name == owner => stored.owner.push(set),
                 other if name == *endpoint => stored.others.push(other.clone()),
                 _ => {}
             }
@@ -110,6 +110,9 @@ impl Stored {
     }
 
     fn owner(&self) -> Result<Option<OwnerRecord>, Problem> {
+        if let Some(cname) = self.owner.iter().find(|set| *set.r#type() == RrType::Cname) {
+            return refused(OwnerRecord::no_room(&DnsName::new(cname.name()).normal()));
+        }
         self.owner.iter().try_for_each(is_plain)?;
         let values: Vec<_> = self.owner.iter().flat_map(values).collect();
         let invalid = |reason: String| {

@@ -26,6 +26,13 @@ async fn it_keeps_the_contract() {
     world.register_brokers(Colour::Blue).await;
     provision::check_all(&stacks, Colour::Blue).await;
     provision::nothing_there_is_none(&stacks, Colour::Green).await;
+    let options = StackOptions { alias_zone_id: Some("ZOTHER".into()), ..world.options.clone() };
+    let other = CloudFormation::new(&server.aws(None).await, options, Arc::new(Ids));
+    let error = other.describe(Colour::Blue).await.unwrap_err();
+    assert!(
+        error.kind == ErrorKind::Refused && error.reason.contains("`dns.alias_zone_id` is ZOTHER"),
+        "{error}"
+    );
     let blue = stacks.describe(Colour::Blue).await.unwrap().unwrap();
     assert_eq!(blue.controller_bootstrap, ["172.31.0.10:9094", "172.31.16.10:9094", "172.31.32.10:9094"]);
     let RecordData::Cname(balancer) = &blue.endpoint else { panic!("{blue:?}") };

@@ -82,6 +82,9 @@ async fn it_keeps_the_contract() {
     dns::ok_means_stored(&*provider, &zone.apex).await;
     zone.upsert("_kutover.kafka.conformance.test.", RrType::Txt, 5, "\"v=spf1\"", false).await;
     dns::a_spoilt_owner_record_is_invalid(&*provider, &zone.endpoint()).await;
+    // MiniStack would take the TXT beside it, as Route 53 does not.
+    zone.upsert("_kutover.taken.conformance.test.", RrType::Cname, 5, "x.conformance.test.", false).await;
+    dns::a_cname_in_the_owners_place_is_refused(&*provider, &"taken.conformance.test".into()).await;
 }
 
 /// A name goes from addresses to a CNAME and back; the change is waited for by its id, also by a controller that did not

@@ -4,6 +4,7 @@ mod connect;
 mod early;
 mod owner;
 mod proofs;
+mod publish;
 mod retention;
 mod rollback;
 mod topics;
@@ -236,6 +237,7 @@ impl Controller {
         let switch = Switch {
             to: self.plan.to,
             ttl_s: self.plan.timings.ttl_s,
+            command_timeout: limit,
             fence: self.plan.fence,
             waived_replicas: self.plan.waived_replicas.clone(),
         };

@@ -1,6 +1,6 @@
 //! Commands on the owner record and the endpoints' records: all by compare-and-set, all under the term.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
 use kutover_core::controls::{Control, without};
 use kutover_core::cutover::Answer;
@@ -11,9 +11,6 @@ use kutover_core::words::{Colour, DeploymentName, DnsName, Generation, Nonce, Te
 
 use super::missing;
 use super::world::{World, superseded};
-
-/// How often it is asked whether every authoritative server serves a new record. The command's time-out bounds it.
-const VISIBLE_POLL: Duration = Duration::from_millis(100);
 
 impl World {
     pub(super) fn first_endpoint(&self) -> &DnsName {
@@ -174,140 +171,6 @@ impl World {
         Ok((found, set))
     }
 
-    /// Swaps owner record and endpoint records: the authoritative one first, then the copies. All of them are looked at before
-    /// the first is changed. Returns once every authoritative server serves them.
-    pub(super) async fn publish(
-        &self,
-        term: Term,
-        target: &Target,
-        to: &Incarnation,
-        nonce: &Nonce,
-    ) -> ProviderResult<Answer> {
-        let mut ahead = Vec::new();
-        for endpoint in &self.deployment.endpoints {
-            let (found, owner, set) = self.owned_or_new_copy(endpoint, term, target, nonce).await?;
-            if owner.target.generation > target.generation {
-                return Err(ProviderError::new(
-                    ErrorKind::Refused,
-                    format!("publish generation {} at {endpoint}", target.generation),
-                    format!("the owner record already says generation {}", owner.target.generation),
-                ));
-            }
-            let done = found.owner.is_some() && owner.target == *target && set.data == to.endpoint;
-            if !done {
-                ahead.push((endpoint, found, owner, set));
-            }
-        }
-        self.check_ahead(target, to, &ahead).await?;
-        for (endpoint, found, owner, set) in ahead {
-            let owner =
-                OwnerRecord { term, nonce: nonce.clone(), target: target.clone(), intent: None, ..owner };
-            let set = RecordSet { ttl_s: set.ttl_s, data: to.endpoint.clone() };
-            let desired = Published { endpoint: Some(set), owner: Some(owner) };
-            self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
-        }
-        self.served().await?;
-        Ok(Answer::Done)
-    }
-
-    /// Whether what is to be swapped may be.
-    async fn check_ahead(
-        &self,
-        target: &Target,
-        to: &Incarnation,
-        ahead: &[(&DnsName, Published, OwnerRecord, RecordSet)],
-    ) -> ProviderResult<()> {
-        if ahead.is_empty() {
-            return Ok(());
-        }
-        let from = to.colour.other();
-        let left = self.provisioner(from).describe(from).await;
-        for (endpoint, _, _, set) in ahead {
-            self.check_not_elsewhere(endpoint, set, to, &left)?;
-        }
-        // A way back removes nothing, and whoever still has the longer answer is better off the sooner it is over.
-        let intended = |owner: &OwnerRecord| {
-            owner.intent.as_ref().is_some_and(|intent| intent.opening == target.generation)
-        };
-        let back = target.colour != self.switch.to || ahead.iter().any(|(_, _, owner, _)| intended(owner));
-        if back {
-            Ok(())
-        } else {
-            self.check_ttls(ahead.iter().map(|(endpoint, _, _, set)| (*endpoint, set)))
-        }
-    }
-
-    /// Returns once every authoritative server serves what stands at the endpoints.
-    pub(super) async fn served(&self) -> ProviderResult<()> {
-        for endpoint in &self.deployment.endpoints {
-            let published = self.backends.dns.read(endpoint).await?;
-            while !self.backends.dns.is_visible(endpoint, &published).await? {
-                tokio::time::sleep(VISIBLE_POLL).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`World::ours`]; a further endpoint that has no owner record yet gets its first copy.
-    async fn owned_or_new_copy(
-        &self,
-        endpoint: &DnsName,
-        term: Term,
-        target: &Target,
-        nonce: &Nonce,
-    ) -> ProviderResult<(Published, OwnerRecord, RecordSet)> {
-        if endpoint == self.first_endpoint() {
-            return self.ours(endpoint, term).await;
-        }
-        let (found, set) = self.standing(endpoint, term).await?;
-        let owner = found.owner.clone().unwrap_or_else(|| OwnerRecord {
-            deployment: self.deployment.name.clone(),
-            term,
-            nonce: nonce.clone(),
-            target: target.clone(),
-            intent: None,
-            removal: None,
-        });
-        Ok((found, owner, set))
-    }
-
-    /// Refuses to swap a record set that leads to neither cluster: somebody has changed it, and may have had a reason.
-    fn check_not_elsewhere(
-        &self,
-        endpoint: &DnsName,
-        set: &RecordSet,
-        to: &Incarnation,
-        left: &ProviderResult<Option<Incarnation>>,
-    ) -> ProviderResult<()> {
-        let from = to.colour.other();
-        if set.data == to.endpoint {
-            return Ok(());
-        }
-        match left {
-            // The cluster that is left is gone, and nobody can say what led there: this must not bar the way.
-            Ok(None) => return Ok(()),
-            Ok(Some(left)) if set.data == left.endpoint => return Ok(()),
-            Ok(Some(_)) => {}
-            // Nor must a provisioner that does not answer, where this controller has seen what leads there.
-            Err(_) if self.led_to(from, &set.data) => return Ok(()),
-            Err(error) => {
-                let reason = format!(
-                    "it points at {:?}, and whether that is {from} cannot be told: {error}",
-                    set.data
-                );
-                return Err(ProviderError { what: format!("publish {endpoint}"), reason, ..error.clone() });
-            }
-        }
-        Err(ProviderError::new(
-            ErrorKind::Refused,
-            format!("publish {endpoint}"),
-            format!(
-                "it points at {:?}, which is neither blue nor green: find out who changed it, and put it right",
-                set.data
-            ),
-        ))
-    }
-
     /// Whether the owner record still carries our term; where that cannot be read, nothing is said.
     pub(super) async fn still_ours(&self, term: Term) -> ProviderResult<()> {
         let endpoint = self.first_endpoint();
@@ -358,9 +221,16 @@ impl World {
         Ok(Answer::Done)
     }
 
-    /// Takes the mark out and restores the TTL.
-    pub(super) async fn tidy(&self, term: Term, ttl_s: u32, nonce: &Nonce) -> ProviderResult<Answer> {
+    /// Takes the mark out and restores the TTL, `each` its own where it names it.
+    pub(super) async fn tidy(
+        &self,
+        term: Term,
+        ttl_s: u32,
+        each: &BTreeMap<DnsName, u32>,
+        nonce: &Nonce,
+    ) -> ProviderResult<Answer> {
         for endpoint in &self.deployment.endpoints {
+            let ttl_s = each.get(endpoint).copied().unwrap_or(ttl_s);
             let (found, owner, set) = self.ours(endpoint, term).await?;
             if owner.removal.is_none() && set.ttl_s == ttl_s {
                 continue;

@@ -1,5 +1,6 @@
 //! The endpoints' TTL: for how long resolvers go on leading clients to where a name pointed before.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kutover_core::cutover::{Answer, FencePolicy, Topics};
@@ -17,6 +18,8 @@ pub(super) struct Switch {
     pub(super) to: Colour,
     /// The TTL around the switch, in seconds: what is waited for after it.
     pub(super) ttl_s: u32,
+    /// For how long a command is waited for.
+    pub(super) command_timeout: Duration,
     /// Whether the cluster that is left has to refuse records after it.
     pub(super) fence: FencePolicy,
     /// Topics that may have fewer replicas behind it.
@@ -32,74 +35,75 @@ pub(super) struct Longer {
 }
 
 impl World {
-    /// Sets the endpoints' TTL and answers with the one that stood before. After a try whose outcome was not learnt the
-    /// record says the new one already, and the ordinary one stands in for what was there. One that was lowered is served
-    /// by then: the old one is waited out from here on, and a server that still gave it would begin that time anew.
-    pub(super) async fn set_ttl(&self, term: Term, ttl_s: Option<u32>) -> ProviderResult<Answer> {
+    /// Sets the endpoints' TTL, `each` its own where it names it, and answers with the longest that stood before. One that was
+    /// lowered is served by then: the old one is waited out from here on, and a server that still gave it would begin that time
+    /// anew. After a try whose outcome was not learnt a record says the new one already, and the ordinary one stands in for
+    /// what was there.
+    pub(super) async fn set_ttl(
+        &self,
+        term: Term,
+        ttl_s: Option<u32>,
+        each: &BTreeMap<DnsName, u32>,
+    ) -> ProviderResult<Answer> {
+        let deadline = self.patience();
         let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
-        let old_ttl_s = self.ttl_before(term, ttl_s).await?;
+        let (mut longest, mut lowered) = (0, false);
         for endpoint in &self.deployment.endpoints {
+            let wanted_s = each.get(endpoint).copied().unwrap_or(ttl_s);
             let (found, set) = self.standing(endpoint, term).await?;
-            if set.ttl_s != ttl_s {
-                let old_ttl_s = set.ttl_s;
-                let desired = Published { endpoint: Some(RecordSet { ttl_s, ..set }), ..found.clone() };
+            let stood_s = if set.ttl_s == wanted_s { self.deployment.ordinary_ttl_s } else { set.ttl_s };
+            longest = longest.max(stood_s);
+            lowered |= stood_s > wanted_s;
+            if set.ttl_s != wanted_s {
+                let set = RecordSet { ttl_s: wanted_s, ..set };
+                let desired = Published { endpoint: Some(set), ..found.clone() };
                 self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
-                if old_ttl_s > ttl_s {
+                if stood_s > wanted_s {
                     // As a rule it has long run out when the switch comes. It may have been raised since the cutover began.
-                    self.note_longer(endpoint, old_ttl_s);
+                    self.note_longer(endpoint, stood_s);
                 }
             }
         }
-        if old_ttl_s > ttl_s {
-            self.served().await?;
+        if lowered {
+            self.served("set the TTL", deadline).await?;
         }
-        Ok(Answer::TtlSet { old_ttl_s })
+        Ok(Answer::TtlSet { old_ttl_s: longest })
     }
 
-    /// The longest TTL of the endpoints, in seconds. One that is at `ttl_s` already was set by an earlier try: what stood
-    /// before it is taken to be the ordinary one.
-    pub(super) async fn ttl_before(&self, term: Term, ttl_s: u32) -> ProviderResult<u32> {
-        let mut longest = 0;
+    /// The TTL of each endpoint, in seconds.
+    pub(super) async fn ttls(&self, term: Term) -> ProviderResult<BTreeMap<DnsName, u32>> {
+        let mut ttls = BTreeMap::new();
         for endpoint in &self.deployment.endpoints {
             let (_, set) = self.standing(endpoint, term).await?;
-            longest =
-                longest.max(if set.ttl_s == ttl_s { self.deployment.ordinary_ttl_s } else { set.ttl_s });
+            ttls.insert(endpoint.clone(), set.ttl_s);
         }
-        Ok(longest)
+        Ok(ttls)
     }
 
     /// L4: what is waited for after the switch is the TTL that was set before it, and then the old cluster may go. Where
     /// somebody has raised it since, resolvers would lead clients there for longer: until it is set right and the longer one
     /// has run out, nothing is switched. The plan does not know of that time, so it is counted here, from when the longer one
     /// was last seen; a run that begins anew counts from when it sees it.
-    pub(super) fn check_ttls<'a>(
-        &self,
-        ahead: impl Iterator<Item = (&'a DnsName, &'a RecordSet)>,
-    ) -> ProviderResult<()> {
+    pub(super) fn check_ttl(&self, endpoint: &DnsName, set: &RecordSet) -> ProviderResult<()> {
         let lowered_s = self.switch.ttl_s;
-        let mut refusal = None;
-        for (endpoint, set) in ahead {
-            let reason = if set.ttl_s > lowered_s {
-                self.note_longer(endpoint, set.ttl_s);
-                format!(
-                    "its TTL is {0} s, above the {lowered_s} s that are waited out after the switch (`plan.ttl`): resolvers \
-                     would lead clients to the old cluster for longer. Set it to {lowered_s} s and find out who changed it; \
-                     kutover goes on by itself {0} s later, when the longer one has run out. If it ends before, let those \
-                     {0} s pass before you begin anew",
-                    set.ttl_s
-                )
-            } else if let Some(ttl_s) = self.longer_until_now(endpoint) {
-                format!(
-                    "its TTL was {ttl_s} s not long ago, and resolvers may lead clients to the old cluster for as long: \
-                     kutover waits for that time and goes on by itself"
-                )
-            } else {
-                continue;
-            };
-            let what = format!("publish {endpoint}");
-            refusal.get_or_insert(ProviderError::new(ErrorKind::Refused, what, reason));
-        }
-        refusal.map_or(Ok(()), Err)
+        let reason = if set.ttl_s > lowered_s {
+            self.note_longer(endpoint, set.ttl_s);
+            format!(
+                "its TTL is {0} s, above the {lowered_s} s that are waited out after the switch (`plan.ttl`): resolvers would \
+                 lead clients to the old cluster for longer. Set it to {lowered_s} s and find out who changed it; kutover goes \
+                 on by itself {0} s later, when the longer one has run out. If it ends before, let those {0} s pass before \
+                 you begin anew",
+                set.ttl_s
+            )
+        } else if let Some(ttl_s) = self.longer_until_now(endpoint) {
+            format!(
+                "its TTL was {ttl_s} s not long ago, and resolvers may lead clients to the old cluster for as long: kutover \
+                 waits for that time and goes on by itself"
+            )
+        } else {
+            return Ok(());
+        };
+        Err(ProviderError::new(ErrorKind::Refused, format!("publish {endpoint}"), reason))
     }
 
     /// Resolvers may have been answered with this TTL just now.

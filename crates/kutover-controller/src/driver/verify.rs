@@ -22,7 +22,6 @@ impl World {
         old: &Incarnation,
         new: &Incarnation,
         term: Term,
-        ttl_s: u32,
     ) -> ProviderResult<Answer> {
         if let Some((plan, gate)) = &self.gate {
             self.pass(plan, gate, old, new).await?;
@@ -32,7 +31,7 @@ impl World {
             old: old_admin.identity().await?,
             new: new_admin.identity().await?,
             topics: old_admin.topics().await?,
-            old_ttl_s: self.ttl_before(term, ttl_s).await?,
+            ttls: self.ttls(term).await?,
         })
     }
 

@@ -71,7 +71,7 @@ impl World {
             Command::TakeTerm { nonce, adopt, earlier } => self.take_term(nonce, *adopt, earlier).await,
             claim @ Command::Claim { .. } => self.claim(claim, term).await,
             Command::Provision { colour, request } => self.provision(*colour, request, term).await,
-            Command::Verify { old, new, ttl_s } => self.verify(old, new, term, *ttl_s).await,
+            Command::Verify { old, new } => self.verify(old, new, term).await,
             Command::MatchTopics { old, new, topics, strict, raised, named } => {
                 self.match_topics(old, new, topics, *strict, raised, named.as_ref()).await
             }
@@ -89,7 +89,7 @@ impl World {
             Command::ReadConfigs { old, new } => self.read_configs(old, new).await,
             Command::RaiseRetention { raised } => self.raise_retention(raised).await,
             Command::RestoreRetention { raised } => self.restore_retention(raised).await,
-            Command::SetTtl { ttl_s } => self.set_ttl(term, *ttl_s).await,
+            Command::SetTtl { ttl_s, each } => self.set_ttl(term, *ttl_s, each).await,
             recheck @ Command::Recheck { .. } => self.recheck(recheck).await,
             Command::WriteChain { on, chain } => {
                 for body in ControlBody::of_chain(chain) {
@@ -162,7 +162,7 @@ impl World {
                 self.provisioner(*colour).destroy(mark).await?;
                 Ok(Answer::Done)
             }
-            Command::Tidy { ttl_s, nonce } => self.tidy(term, *ttl_s, nonce).await,
+            Command::Tidy { ttl_s, each, nonce } => self.tidy(term, *ttl_s, each, nonce).await,
             intent @ Command::WriteIntent { .. } => self.write_intent(intent, term).await,
             Command::LookForFence { on } => self.look_for_fence(on, term).await,
             Command::Reopen { on, topics, isolations, prove } => {

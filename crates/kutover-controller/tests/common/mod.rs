@@ -1,6 +1,8 @@
 //! A world in memory and a controller in it.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
 
+pub mod zones;
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -13,7 +13,7 @@ use crate::owner::{OwnerRecord, Target};
 use crate::ports::{
     ClusterIdentity, FenceKind, FenceProof, Incarnation, NewestIds, PartitionEnd, TopicDescription,
 };
-use crate::words::{GroupId, Offset, Term, TopicName, TopicPartition};
+use crate::words::{DnsName, GroupId, Offset, Term, TopicName, TopicPartition};
 
 /// Where groups start on a cluster if they have no commit there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -57,8 +57,8 @@ pub enum Answer {
         new: ClusterIdentity,
         /// The old one's topics.
         topics: Vec<TopicDescription>,
-        /// The longest TTL of the endpoints, in seconds.
-        old_ttl_s: u32,
+        /// The TTL of each endpoint, in seconds.
+        ttls: BTreeMap<DnsName, u32>,
     },
     /// To [`Command::MatchTopics`](super::Command::MatchTopics): topics are missing that it does not name. Nothing was made.
     TopicsMissing {

@@ -199,3 +199,29 @@ fn a_partition_that_was_added_at_home_after_the_switch_bars_no_way_back() {
         segments(&world, &place(2)).iter().map(|segment| (segment.generation.0, segment.start.0)).collect();
     assert_eq!(found, [(1, 0), (3, 7)]);
 }
+
+/// Between the first endpoint and the last one nobody can tell yet what there is to go back from: a person is told so.
+#[test]
+fn a_word_in_the_middle_of_the_publication_is_answered() {
+    let before = number("publish the target") - 1;
+    let noted = |world: &World<'_>, text: &str| {
+        assert!(world.events.contains(&Event::Note { text: text.into() }), "{:?}", world.events);
+    };
+    let mut world = World::new(plan(), vec![]);
+    world.rollback = Some(before);
+    let (stop, world) = world.run();
+    assert!(matches!(stop, Stop::RolledBack(_)), "{stop:?}");
+    noted(
+        &world,
+        "the endpoints are being switched, and some may be already: the rollback waits until all are",
+    );
+    let mut world = World::new(plan(), vec![]);
+    world.abort = Some(before);
+    let (stop, world) = world.run();
+    assert_eq!(stop, Stop::Complete);
+    noted(
+        &world,
+        "the endpoints are being switched, and some may be already, which cannot be aborted; it goes on, and `rollback` leads \
+         back once all are",
+    );
+}

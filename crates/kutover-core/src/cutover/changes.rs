@@ -179,7 +179,7 @@ fn a_kept_cluster_is_fenced_again_and_leaves_no_gap_in_the_chain() {
             old: identity(Colour::Green),
             new: identity(Colour::Blue),
             topics: topics(),
-            old_ttl_s: 60,
+            ttls: ttls(60),
         })),
         Command::Recheck { .. } => Some(Ok(Answer::Rechecked {
             old: identity(Colour::Green),

@@ -10,7 +10,9 @@ use crate::chain::Chain;
 use crate::decisions::raise::Raised;
 use crate::owner::{Intent, RemovalMark, Target};
 use crate::ports::Incarnation;
-use crate::words::{ClusterId, Colour, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition};
+use crate::words::{
+    ClusterId, Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
+};
 
 /// Names one command; answers carry it. A result with an id that nobody waits for is counted and ignored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -50,14 +52,12 @@ pub enum Command {
         /// Keys the request.
         request: Nonce,
     },
-    /// Ask both clusters who they are and what topics the old one has; read the TTL before anything changes it.
+    /// Ask both clusters who they are and what topics the old one has; read the TTLs before anything changes them.
     Verify {
         /// The old one.
         old: Incarnation,
         /// The new one.
         new: Incarnation,
-        /// The TTL to switch under, in seconds: where it stands already, an earlier try may have set it.
-        ttl_s: u32,
     },
     /// Give the new cluster the topics of the old one.
     MatchTopics {
@@ -126,6 +126,9 @@ pub enum Command {
     SetTtl {
         /// Seconds; `None` is the one of ordinary times.
         ttl_s: Option<u32>,
+        /// Seconds of single endpoints, which have another one.
+        #[serde(default)]
+        each: BTreeMap<DnsName, u32>,
     },
     /// Right before the switch: whether the new one's platform would pass traffic on to it; identities, topics and start
     /// offsets again, and both clusters' ends. Where a fence is required, the old cluster must be open to whoever is to prove
@@ -280,6 +283,9 @@ pub enum Command {
     Tidy {
         /// Seconds.
         ttl_s: u32,
+        /// Seconds of single endpoints, which have another one.
+        #[serde(default)]
+        each: BTreeMap<DnsName, u32>,
         /// Marks the attempt.
         nonce: Nonce,
     },

@@ -11,7 +11,7 @@ use crate::ports::{
     ClusterIdentity, ConnectorDescription, ConnectorKind, ConnectorState, FenceKind, FenceProof, Incarnation,
     PartitionEnd, RecordData, TopicDescription,
 };
-use crate::words::{Colour, Generation, GroupId, Offset, TopicName, TopicPartition};
+use crate::words::{Colour, DnsName, Generation, GroupId, Offset, TopicName, TopicPartition};
 
 pub(super) fn plan() -> Plan {
     Plan {
@@ -177,7 +177,7 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
             old: identity(Colour::Blue),
             new: identity(Colour::Green),
             topics: topics(),
-            old_ttl_s: 60,
+            ttls: ttls(60),
         },
         Command::MatchTopics { .. } => Answer::TopicsMatched { notes: vec![], there: topics() },
         Command::ListGroups { .. } => Answer::Groups { listed: BTreeMap::new(), complete: true },
@@ -244,6 +244,11 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
 type Answers<'a> = dyn FnMut(&Command, usize) -> Option<Result<Answer, ProviderError>> + 'a;
 
 /// Drives a machine by hand: virtual time, answers from a function that may fail.
+/// The TTLs of two endpoints, of which the first has the longer one.
+pub(super) fn ttls(longest_s: u32) -> BTreeMap<DnsName, u32> {
+    [("kafka.orders.test".into(), longest_s), ("kafka.inside.test".into(), 20)].into()
+}
+
 pub(super) struct World<'a> {
     pub(super) machine: Cutover,
     pub(super) now: Millis,
@@ -258,6 +263,8 @@ pub(super) struct World<'a> {
     pub(super) twice: bool,
     /// After the answer to this command (counted from 0) a person wants to go back.
     pub(super) rollback: Option<usize>,
+    /// After the answer to this command a person wants to abort.
+    pub(super) abort: Option<usize>,
     /// The command (counted from 0) that is never answered.
     pub(super) silent: Option<usize>,
     /// Commands of this name are never answered.
@@ -286,6 +293,7 @@ impl<'a> World<'a> {
             journal,
             twice: false,
             rollback: None,
+            abort: None,
             silent: None,
             hangs: None,
             slow: None,
@@ -345,6 +353,9 @@ impl<'a> World<'a> {
                     }
                     if self.rollback == Some(self.commands.len() - 1) {
                         self.machine.handle(self.now, Input::RollBack);
+                    }
+                    if self.abort == Some(self.commands.len() - 1) {
+                        self.machine.handle(self.now, Input::Abort);
                     }
                 }
                 Output::Wait(until) => match (self.asked(), until) {

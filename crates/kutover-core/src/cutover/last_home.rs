@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use super::fixtures::*;
+use super::rollback_tests::number;
 use super::*;
 use crate::ports::TopicDescription;
 use crate::words::{Colour, TopicName};
@@ -89,8 +90,8 @@ fn topics_that_are_not_there_hold() {
 
     let (stop, world) = World::new(plan, vec![])
         .but(|command, _| match answer(command, 1, &target(1, Colour::Blue)) {
-            Answer::Verified { old, new, old_ttl_s, .. } => {
-                Some(Ok(Answer::Verified { old, new, topics: vec![], old_ttl_s }))
+            Answer::Verified { old, new, ttls, .. } => {
+                Some(Ok(Answer::Verified { old, new, topics: vec![], ttls }))
             }
             _ => None,
         })
@@ -154,13 +155,35 @@ fn provision(plan: &Plan) -> Command {
     intended.expect("it was intended")
 }
 
+/// What stood at an endpoint comes back there, whichever way a cutover ends.
+#[test]
+fn each_endpoint_gets_its_own_ttl_back() {
+    for (rollback, abort) in [
+        (None, None),
+        (Some(number("observe the drain")), None),
+        (None, Some(number("publish the target") - 3)),
+    ] {
+        let mut restored = None;
+        let mut world = World::new(plan(), vec![]).but(|command, _| {
+            if let Command::SetTtl { each, .. } | Command::Tidy { each, .. } = command {
+                restored = Some(each.clone());
+            }
+            None
+        });
+        (world.rollback, world.abort) = (rollback, abort);
+        let (stop, world) = world.run();
+        drop(world);
+        assert_eq!(restored, Some(ttls(60)), "{stop:?}");
+    }
+}
+
 /// An old cluster that stays does not keep the short TTL of the switch.
 #[test]
 fn the_ttl_is_restored_where_the_old_cluster_stays() {
     let (stop, world) = World::new(Plan { remove_old: false, ..plan() }, vec![])
         .but(|command, _| {
-            if let Command::Tidy { ttl_s, .. } = command {
-                assert_eq!(*ttl_s, 60);
+            if let Command::Tidy { ttl_s, each, .. } = command {
+                assert_eq!((*ttl_s, each), (60, &ttls(60)));
             }
             None
         })
@@ -177,7 +200,7 @@ fn a_lost_answer_does_not_hide_the_old_ttl() {
         .but(|command, _| match command {
             Command::Verify { .. } => match answer(command, 1, &target(1, Colour::Blue)) {
                 Answer::Verified { old, new, topics, .. } => {
-                    Some(Ok(Answer::Verified { old, new, topics, old_ttl_s: 600 }))
+                    Some(Ok(Answer::Verified { old, new, topics, ttls: ttls(600) }))
                 }
                 other => Some(Ok(other)),
             },
@@ -238,7 +261,7 @@ fn to_a_kept_cluster(lives: impl Fn(&Command) -> bool + 'static) -> World<'stati
                 old: identity(Colour::Green),
                 new: identity(Colour::Blue),
                 topics: topics(),
-                old_ttl_s: 60,
+                ttls: ttls(60),
             },
             Command::Recheck { .. } => Answer::Rechecked {
                 old: identity(Colour::Green),

@@ -1,10 +1,11 @@
 //! From Soaking to the end: the drained cluster is kept, shut off, proven once more and removed; or what was prepared is
 //! undone.
 
+use super::rollback::SWITCHING;
 use super::steps::unexpected;
 use super::{
-    Answer, Approval, ApprovalGate, Boot, Cause, Closed, Command, Cutover, Event, Isolation, Next,
-    Retirement, State, Undo, Undoing, decide,
+    Answer, Approval, ApprovalGate, Boot, Cause, Closed, Command, Cutover, Draft, Event, Isolation, Next,
+    Redirection, Retirement, State, Undo, Undoing, decide,
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
@@ -165,10 +166,10 @@ impl Cutover {
                 self.notify(Event::Removed { incarnation: mark.incarnation, cluster_id: mark.cluster_id });
                 to(closed, Retirement::Tidy)
             }
-            (Retirement::Tidy, Cause::Enter) => Next::Run(Command::Tidy {
-                ttl_s: closed.redirected.prepared.draft.old_ttl_s,
-                nonce: self.act_nonce(),
-            }),
+            (Retirement::Tidy, Cause::Enter) => {
+                let Draft { old_ttl_s: ttl_s, old_ttls: each, .. } = closed.redirected.prepared.draft;
+                Next::Run(Command::Tidy { ttl_s, each, nonce: self.act_nonce() })
+            }
             (Retirement::Tidy, Cause::Answer(Answer::Done)) => Next::Goto(State::Complete),
             (_, Cause::Answer(other)) => unexpected(&other),
         }
@@ -249,7 +250,12 @@ impl Cutover {
 
     pub(super) fn ask_abort(&mut self, now: Millis, reason: &str) {
         let Some(undo) = self.progress.state.undo(reason) else {
-            let text = format!("{} cannot be aborted; it goes on", self.progress.state.name());
+            let text = match &self.progress.state {
+                State::Redirecting(_, Redirection::Publish(_)) => format!(
+                    "{SWITCHING}, which cannot be aborted; it goes on, and `rollback` leads back once all are"
+                ),
+                state => format!("{} cannot be aborted; it goes on", state.name()),
+            };
             self.notify(Event::Note { text });
             return;
         };
@@ -318,7 +324,8 @@ impl Cutover {
             },
             (Undoing::Fence, Cause::Answer(Answer::FenceRaised { .. })) => to(undo, Undoing::Ttl),
             (Undoing::Ttl, Cause::Enter) if undo.ttl => {
-                Next::Run(Command::SetTtl { ttl_s: (undo.old_ttl_s > 0).then_some(undo.old_ttl_s) })
+                let ttl_s = (undo.old_ttl_s > 0).then_some(undo.old_ttl_s);
+                Next::Run(Command::SetTtl { ttl_s, each: undo.old_ttls })
             }
             (Undoing::Ttl, Cause::Enter) | (Undoing::Ttl, Cause::Answer(Answer::TtlSet { .. })) => {
                 to(undo, Undoing::Discard)

@@ -10,13 +10,16 @@ use super::back::MadeAnew;
 use super::steps::unexpected;
 use super::way_back::{Barrier, Rollback, WayBack};
 use super::{
-    Answer, Cause, Command, Cutover, Event, FencePolicy, Next, Redirected, State, Stop, back, decide,
+    Answer, Cause, Command, Cutover, Draft, Event, FencePolicy, Next, Redirected, State, Stop, back, decide,
 };
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
 use crate::drain::ReadOut;
 use crate::ports::PartitionEnd;
 use crate::words::{Millis, Offset, TopicPartition};
+
+/// What a person is told who wants to get out in the middle of the publication.
+pub(super) const SWITCHING: &str = "the endpoints are being switched, and some may be already";
 
 /// Partitions that a note names.
 const NAMED: usize = 10;
@@ -74,7 +77,10 @@ impl Cutover {
                 self.pending = None;
                 self.goto(now, state);
             }
-            None if matches!(self.progress.state, State::Redirecting(..)) => {}
+            None if matches!(self.progress.state, State::Redirecting(..)) => {
+                let text = format!("{SWITCHING}: the rollback waits until all are");
+                self.notify(Event::Note { text });
+            }
             None => {
                 self.rollback = None;
                 let text = format!("{} cannot be rolled back; it goes on", self.progress.state.name());
@@ -380,8 +386,8 @@ impl Cutover {
                 Next::Run(self.reopen(&way, false))
             }
             (Rollback::Ttl, Cause::Enter | Cause::Answer(Answer::Done)) => {
-                let old_ttl_s = way.redirected.prepared.draft.old_ttl_s;
-                Next::Run(Command::SetTtl { ttl_s: (old_ttl_s > 0).then_some(old_ttl_s) })
+                let Draft { old_ttl_s, old_ttls: each, .. } = way.redirected.prepared.draft;
+                Next::Run(Command::SetTtl { ttl_s: (old_ttl_s > 0).then_some(old_ttl_s), each })
             }
             (Rollback::Ttl, Cause::Answer(Answer::TtlSet { .. })) => {
                 Next::Goto(State::RolledBack(way.reason))

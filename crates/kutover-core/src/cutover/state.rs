@@ -14,7 +14,7 @@ use crate::decisions::separation::Given;
 use crate::drain::ReadOut;
 use crate::owner::{RemovalMark, Target};
 use crate::ports::{ClusterIdentity, Incarnation};
-use crate::words::{ClusterId, Generation, GroupId, Offset, TopicId, TopicName, TopicPartition};
+use crate::words::{ClusterId, DnsName, Generation, GroupId, Offset, TopicId, TopicName, TopicPartition};
 
 /// A cluster that has said who it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -65,8 +65,11 @@ pub struct Draft {
     pub created: BTreeSet<TopicName>,
     /// Groups that must read the old cluster to its end, with their topics.
     pub groups: BTreeMap<GroupId, BTreeSet<TopicName>>,
-    /// The TTL that stood before.
+    /// The TTL that stood before: the longest of all endpoints.
     pub old_ttl_s: u32,
+    /// That of each endpoint. A journal of before does not tell.
+    #[serde(default)]
+    pub old_ttls: BTreeMap<DnsName, u32>,
     /// The mark that the new cluster's producer ids have passed; `None` where they were not separated.
     #[serde(default)]
     pub id_mark: Option<u64>,
@@ -182,8 +185,11 @@ pub struct Undo {
     pub connect: Option<Box<Moved>>,
     /// Whether the TTL may have been changed.
     pub ttl: bool,
-    /// The TTL that stood before; 0 if that was not learnt.
+    /// The TTL that stood before, the longest of all endpoints; 0 if that was not learnt.
     pub old_ttl_s: u32,
+    /// That of each endpoint, as far as it was learnt.
+    #[serde(default)]
+    pub old_ttls: BTreeMap<DnsName, u32>,
     /// Why.
     pub reason: String,
 }
@@ -385,6 +391,7 @@ impl State {
             connect: None,
             ttl: false,
             old_ttl_s: 0,
+            old_ttls: BTreeMap::new(),
             reason: reason.to_owned(),
         };
         let known = |verified: &Verified, draft: &Draft| Undo {
@@ -397,6 +404,7 @@ impl State {
             connect: Moved::of(verified, draft),
             ttl: draft.old_ttl_s > 0,
             old_ttl_s: draft.old_ttl_s,
+            old_ttls: draft.old_ttls.clone(),
             ..nothing.clone()
         };
         match self {

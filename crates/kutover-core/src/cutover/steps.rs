@@ -1,5 +1,6 @@
 //! What each state does: the one match over the machine's states, and the states up to Ready.
 
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use super::{
@@ -115,11 +116,9 @@ impl Cutover {
     }
 
     fn verifying(&mut self, old: Incarnation, new: Incarnation, published: &Target, cause: Cause) -> Next {
-        let (old_identity, new_identity, there, old_ttl_s) = match cause {
-            Cause::Enter => {
-                return Next::Run(Command::Verify { old, new, ttl_s: self.plan.timings.ttl_s });
-            }
-            Cause::Answer(Answer::Verified { old, new, topics, old_ttl_s }) => (old, new, topics, old_ttl_s),
+        let (old_identity, new_identity, there, old_ttls) = match cause {
+            Cause::Enter => return Next::Run(Command::Verify { old, new }),
+            Cause::Answer(Answer::Verified { old, new, topics, ttls }) => (old, new, topics, ttls),
             Cause::Answer(other) => return unexpected(&other),
         };
         if let Err(why) = decide::is_published(published, &old_identity)
@@ -142,7 +141,8 @@ impl Cutover {
             topics,
         };
         // What stood before is known before it is changed: an answer to the change may be lost.
-        let draft = Draft { old_ttl_s, ..Draft::default() };
+        let longest = old_ttls.values().copied().max();
+        let draft = Draft { old_ttl_s: longest.unwrap_or_default(), old_ttls, ..Draft::default() };
         Next::Goto(State::Preparing(verified, draft, self.first_preparation()))
     }
 
@@ -240,7 +240,7 @@ impl Cutover {
             (Preparation::Retention, cause) => self.knowing_retention(verified, draft, cause),
             (Preparation::Raise, cause) => self.raising_retention(verified, draft, cause),
             (Preparation::Ttl, Cause::Enter) => {
-                Next::Run(Command::SetTtl { ttl_s: Some(self.plan.timings.ttl_s) })
+                Next::Run(Command::SetTtl { ttl_s: Some(self.plan.timings.ttl_s), each: BTreeMap::new() })
             }
             (Preparation::Ttl, Cause::Answer(Answer::TtlSet { old_ttl_s })) => {
                 // What stood before is what the first preparation found.

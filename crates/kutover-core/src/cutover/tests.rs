@@ -228,7 +228,7 @@ fn one_cluster_behind_both_colours_holds_and_names_it() {
             Command::Verify { .. } if tries < 3 => {
                 tries += 1;
                 let (old, topics) = (identity(Colour::Blue), topics());
-                Some(Ok(Answer::Verified { new: old.clone(), old, topics, old_ttl_s: 60 }))
+                Some(Ok(Answer::Verified { new: old.clone(), old, topics, ttls: ttls(60) }))
             }
             _ => None,
         })
@@ -253,7 +253,7 @@ fn shared_brokers_are_refused() {
                     old: identity(Colour::Blue),
                     new,
                     topics: topics(),
-                    old_ttl_s: 60,
+                    ttls: ttls(60),
                 }))
             }
             _ => None,

@@ -98,7 +98,8 @@ impl Published {
 /// # Contract
 ///
 /// 1. `read` gives what is stored, not what a cache or a resolver says. An owner record that cannot be parsed is an
-///    error of kind `Invalid`, never an absent one.
+///    error of kind `Invalid`, never an absent one. Where a CNAME stands in its place none can be put: that is `Refused`,
+///    by `compare_and_set` too.
 /// 2. `compare_and_set` swaps record set and owner record together or not at all. Of several racing callers with the
 ///    same expectation exactly one gets `Ok`; the others get `Conflict`, `NotDone`.
 /// 3. `Ok` means stored, not visible.

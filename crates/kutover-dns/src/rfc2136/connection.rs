@@ -12,6 +12,7 @@ use hickory_net::xfer::{DnsHandle as _, FirstAnswer as _};
 use hickory_proto::op::{DnsRequest, DnsResponse, Message, ResponseCode};
 use hickory_proto::rr::{DNSClass, Name, Record, RecordType, TSigner};
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
+use kutover_core::owner::OwnerRecord;
 
 use super::records::{Names, Stored};
 use crate::lookup::mnemonic;
@@ -113,6 +114,10 @@ impl Connection {
                 set.extend(self.ask(&names.endpoint, RecordType::AAAA).await?);
             }
             let owner = self.ask(&names.owner, RecordType::TXT).await?;
+            if owner.is_empty() && !self.ask(&names.owner, RecordType::CNAME).await?.is_empty() {
+                let reason = OwnerRecord::no_room(&from_wire(&names.owner));
+                return Err(ProviderError::new(ErrorKind::Refused, &self.what, reason));
+            }
             // Several texts come in any order, and none of them is an owner record.
             if owner == before || owner.len() > 1 {
                 return Ok(Stored { set, owner });

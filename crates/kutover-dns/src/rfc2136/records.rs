@@ -136,7 +136,8 @@ fn absent<'a>(names: &'a Names, found: &Stored) -> Vec<(&'a Name, RecordType)> {
         absent.extend(possible.filter(|kind| !found.has(*kind)).map(|kind| (&names.endpoint, kind)));
     }
     if found.owner.is_empty() {
-        absent.push((&names.owner, RecordType::TXT));
+        // Beside a CNAME the server would drop the text, and say that all went well (RFC 2136, 3.4.2.2).
+        absent.extend([RecordType::TXT, RecordType::CNAME].map(|kind| (&names.owner, kind)));
     }
     absent
 }

@@ -29,6 +29,7 @@ ns1 IN A 127.0.0.1
 mail IN A 127.0.0.2
 mail IN MX 10 ns1
 _kutover.spoilt IN TXT "v=kutover1;term=x"
+_kutover.taken IN CNAME mail
 "#;
 
 const EMPTY: &str = "$TTL 60\n@ IN SOA ns hostmaster 1 1 1 86400 1\n@ IN NS ns\nns IN A 127.0.0.1\n";

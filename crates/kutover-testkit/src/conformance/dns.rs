@@ -56,6 +56,15 @@ pub async fn a_spoilt_owner_record_is_invalid(provider: &dyn DnsProvider, endpoi
     clause.refused(provider.read(endpoint).await, ErrorKind::Invalid);
 }
 
+/// Clause 1, at an endpoint at whose owner record's name the caller has put a CNAME. For servers of which others can write to
+/// that name.
+pub async fn a_cname_in_the_owners_place_is_refused(provider: &dyn DnsProvider, endpoint: &DnsName) {
+    let clause = Clause::new(PORT, 1, "a CNAME in the owner record's place is `Refused`, by a swap too");
+    clause.refused(provider.read(endpoint).await, ErrorKind::Refused);
+    let swap = provider.compare_and_set(endpoint, &Published::default(), &published(70)).await;
+    clause.refused(swap, ErrorKind::Refused);
+}
+
 /// Clause 2: what does not meet the expectation is left alone.
 pub async fn a_stale_expectation_is_a_conflict(provider: &dyn DnsProvider, endpoint: &DnsName) {
     let clause = Clause::new(

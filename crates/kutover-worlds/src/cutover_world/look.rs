@@ -31,7 +31,7 @@ impl Place {
                 self.reach(old).and_then(|()| self.reach(new))?;
                 let (topics, old, new) =
                     (self.topics(old.colour), identity(old.colour), identity(new.colour));
-                Answer::Verified { old, new, topics, old_ttl_s: 0 }
+                Answer::Verified { old, new, topics, ttls: BTreeMap::new() }
             }
             Command::MatchTopics { old, new, topics, named, .. } => {
                 self.reach(old).and_then(|()| self.reach(new))?;

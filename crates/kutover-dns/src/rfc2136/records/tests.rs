@@ -103,6 +103,7 @@ fn all_that_was_found_is_required_and_all_else_required_to_be_absent() {
             "kafka.orders.test. 0 NONE A",
             "kafka.orders.test. 0 NONE AAAA",
             "_kutover.kafka.orders.test. 0 NONE TXT",
+            "_kutover.kafka.orders.test. 0 NONE CNAME",
         ]
     );
     assert!(message.authorities.is_empty());

@@ -1,0 +1,90 @@
+//! Publications that come to some of several endpoints only: what the hold says, and what is done meanwhile.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::zones::{FIRST, SECOND, THIRD, Zones, controller_of, generation, made_by_hand};
+use common::{holds, world};
+use kutover_core::cutover::{Event, Stop};
+use kutover_core::words::Generation;
+use kutover_memory::MemoryWorld;
+use tokio::sync::mpsc;
+
+const ALL: [&str; 3] = [FIRST, SECOND, THIRD];
+
+async fn three_endpoints() -> (MemoryWorld, Arc<Zones>) {
+    let world = world().await;
+    for endpoint in [SECOND, THIRD] {
+        made_by_hand(&world, endpoint, 30, None).await;
+    }
+    let dns = Zones::new(&world);
+    (world, dns)
+}
+
+/// Runs it until a hold has been mended; gives what that said, and which endpoints were switched then.
+async fn held(world: &MemoryWorld, dns: &Arc<Zones>, mend: impl Fn() + Send + Sync) -> (String, [bool; 3]) {
+    let (_operator, words) = mpsc::unbounded_channel();
+    let (mut said, mut switched) = (None, [false; 3]);
+    let mut events = vec![];
+    let run = controller_of(world, &ALL, Arc::clone(dns), "").run(words, |event| {
+        if let Event::Hold { reason, .. } = &event {
+            assert!(!events.iter().any(|event| matches!(event, Event::Published { .. })));
+            said.get_or_insert(reason.clone());
+            switched = ALL.map(|name| generation(&world.dns.published(&name.into())) == Some(Generation(2)));
+            mend();
+        }
+        events.push(event);
+    });
+    let finished = run.await.unwrap();
+    assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
+    (said.expect("it did not hold"), switched)
+}
+
+/// Each that refuses is named, and one that does not is switched, however many before it refuse.
+#[tokio::test(start_paused = true)]
+async fn every_endpoint_is_tried_and_all_that_are_missing_are_named() {
+    let (world, dns) = three_endpoints().await;
+    dns.refuse(&[SECOND, THIRD]);
+    let (said, switched) = held(&world, &dns, || dns.refuse(&[])).await;
+    assert_eq!(
+        said,
+        format!(
+            "publish generation 2: switched: {FIRST}; missing: {SECOND} (publish {SECOND}: this zone is not yours), {THIRD} \
+             (publish {THIRD}: this zone is not yours)"
+        )
+    );
+    assert_eq!(switched, [true, false, false]);
+    let (world, dns) = three_endpoints().await;
+    dns.refuse(&[SECOND]);
+    let (said, switched) = held(&world, &dns, || dns.refuse(&[])).await;
+    assert!(said.contains(&format!("switched: {FIRST}, {THIRD}; missing: {SECOND} (")), "{said}");
+    assert_eq!(switched, [true, false, true]);
+}
+
+/// The first one's owner record holds the term: no copy is written before it, or where it cannot be.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_switched_without_the_first() {
+    let (world, dns) = three_endpoints().await;
+    dns.refuse(&[FIRST]);
+    let (said, switched) = held(&world, &dns, || dns.refuse(&[])).await;
+    assert!(
+        said.contains(&format!("switched: none; missing: {FIRST} (publish {FIRST}: this zone")),
+        "{said}"
+    );
+    assert!(
+        said.contains(&format!("{SECOND} (waits for the others), {THIRD} (waits for the others)")),
+        "{said}"
+    );
+    assert_eq!(switched, [false; 3]);
+}
+
+/// As with a change in Route 53 that stays PENDING: the endpoint is named, before the command's time is over.
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_not_served_is_named() {
+    let (world, dns) = three_endpoints().await;
+    dns.behind(&[SECOND]);
+    let (said, switched) = held(&world, &dns, || dns.behind(&[])).await;
+    assert!(said.contains(&format!("serves the change yet at {SECOND};")) && !said.contains(THIRD), "{said}");
+    assert_eq!(switched, [true; 3]);
+}
