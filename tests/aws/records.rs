@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use aws_sdk_route53::types::RrType;
 use kutover_core::owner::OwnerRecord;
-use kutover_core::ports::RecordData;
+use kutover_core::ports::{DnsProvider as _, Published, RecordData};
 use kutover_core::words::{Colour, DnsName};
 
 use crate::bridge::is_change;
@@ -85,12 +85,33 @@ async fn a_foreign_owner_record_holds_the_cutover_and_loses_nothing() {
 /// One of two endpoints cannot be switched: a partial switch is a hold that names what is missing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_of_two_endpoints_that_refuses_holds_the_switch_and_loses_nothing() {
-    const APEXES: [&str; 2] = [ZONE, "internal.orders.test"];
-    const SECOND: &str = "kafka.internal.orders.test";
     let test = "one_of_two_endpoints_that_refuses_holds_the_switch_and_loses_nothing";
-    let Some(scene) = Scene::open(test, &APEXES).await else { return };
-    let path = scene.configuration("two-endpoints.journal", &APEXES);
-    scene.account.by_hand(&scene.zones[1], SECOND, RrType::A, 1, "127.8.8.1").await;
+    let apexes = [ZONE, "internal.orders.test"];
+    let Some(scene) = Scene::open(test, &apexes).await else { return };
+    let names = [ENDPOINT, "kafka.internal.orders.test"];
+    the_second_refuses(&scene, &apexes, names, names.map(str::to_owned)).await;
+}
+
+/// The same for one name in two zones of one name, as a private and a public one are: both are switched, each with an owner
+/// record of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_name_in_two_zones_is_switched_in_both() {
+    let apexes = [ZONE, ZONE];
+    let Some(scene) = Scene::open("one_name_in_two_zones_is_switched_in_both", &apexes).await else { return };
+    let shown = [0, 1].map(|at: usize| format!("{ENDPOINT}@{}", scene.zones[at]));
+    the_second_refuses(&scene, &apexes, [ENDPOINT; 2], shown).await;
+}
+
+async fn the_second_refuses(scene: &Scene, apexes: &[&str; 2], names: [&str; 2], shown: [String; 2]) {
+    let path = scene.configuration(&format!("{}.journal", shown.concat()), apexes);
+    scene.account.by_hand(&scene.zones[1], names[1], RrType::A, 1, "127.8.8.1").await;
+    let stands = async |at: usize| {
+        let found = scene.account.records(&scene.zones[at..=at]).read(&DnsName::new(names[at])).await;
+        let Published { endpoint, owner } = found.expect("Route 53 answers");
+        let target = owner.map(|owner: OwnerRecord| (owner.target.generation.0, owner.target.colour));
+        (endpoint.expect("a record set").data, target)
+    };
+    let at = |last: u8| RecordData::Addresses(vec![[127, 8, 8, last].into()]);
     let refuses = Arc::new(AtomicBool::new(false));
     scene.bridge.refuses({
         let (zone, refuses) = (scene.zones[1].clone(), Arc::clone(&refuses));
@@ -104,25 +125,19 @@ async fn one_of_two_endpoints_that_refuses_holds_the_switch_and_loses_nothing() 
 
     refuses.store(true, Ordering::SeqCst);
     up.say("approve redirect");
-    let why = up.wait_for("hold: publish kafka.internal.orders.test");
+    let [first, second] = &shown;
+    let hold = format!("hold: publish generation 2: switched: {first}; missing: {second} (");
+    let why = up.wait_for(&hold);
     assert!(why.contains("not authorized to change this hosted zone"), "{why}");
-    let [first, second] = [scene.served(ENDPOINT).await, scene.served(SECOND).await];
-    assert_eq!(first.owner.map(|owner| owner.target.generation.0), Some(2), "the first one was switched");
-    assert_eq!(second.endpoint.map(|set| set.data), Some(RecordData::Addresses(vec![[127, 8, 8, 1].into()])));
+    assert_eq!(stands(0).await, (at(2), Some((2, Colour::Green))), "the first one was switched");
+    assert_eq!(stands(1).await, (at(1), None));
     live.goes_on(SOME).await;
     refuses.store(false, Ordering::SeqCst);
     up.wait_for("approve removal");
     up.say("approve removal");
     scene.completes(&mut up, live).await;
-    for name in [ENDPOINT, SECOND] {
-        let served = scene.served(name).await;
-        let owner: OwnerRecord = served.owner.unwrap_or_else(|| panic!("no owner record at {name}"));
-        assert_eq!((owner.target.generation.0, owner.target.colour), (2, Colour::Green), "{name}");
-        assert_eq!(
-            served.endpoint.map(|set| set.data),
-            Some(RecordData::Addresses(vec![[127, 8, 8, 2].into()])),
-            "{name}"
-        );
+    for which in 0..2 {
+        assert_eq!(stands(which).await, (at(2), Some((2, Colour::Green))), "{}", shown[which]);
     }
 }
 

@@ -105,6 +105,7 @@ impl Deployed {
         let journal = config.journal.file().expect("a journal that is a file");
         let backends = Backends {
             dns: Arc::clone(&self.dns) as _,
+            zones: BTreeMap::new(),
             blue: Arc::clone(&clusters) as _,
             green: clusters,
             clusters: Arc::new(Connector { workers }),

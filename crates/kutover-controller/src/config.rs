@@ -54,7 +54,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kutover_core::decisions::separation::Room;
-use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId, IncarnationId, InstanceName, TopicName};
+use kutover_core::words::{
+    Colour, DeploymentName, DnsName, EndpointKey, GroupId, IncarnationId, InstanceName, TopicName, ZoneId,
+};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -104,6 +106,17 @@ pub struct Endpoint {
     pub name: DnsName,
     /// The port that clients use with it.
     pub port: NonZeroU16,
+    /// `route53`: the hosted zone that keeps it, by its id, where the name alone does not say which: the same name in a private
+    /// and a public zone is two endpoints. Default: as `dns` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone_id: Option<String>,
+}
+
+impl Endpoint {
+    /// Its identity.
+    pub fn key(&self) -> EndpointKey {
+        EndpointKey { name: self.name.clone(), zone: self.zone_id.as_deref().map(ZoneId::new) }
+    }
 }
 
 /// The two colours.

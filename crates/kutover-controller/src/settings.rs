@@ -98,7 +98,7 @@ impl Config {
     pub fn deployment(&self) -> Deployment {
         Deployment {
             name: self.deployment.clone(),
-            endpoints: self.endpoints.iter().map(|endpoint| endpoint.name.clone()).collect(),
+            endpoints: self.endpoints.iter().map(|endpoint| endpoint.key()).collect(),
             initial: self.plan.active,
             ordinary_ttl_s: self.dns.ttl_s,
             read_uncommitted: self.plan.read_uncommitted.clone(),

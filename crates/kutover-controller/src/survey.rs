@@ -11,7 +11,7 @@ use kutover_core::drain::{Observation, OpenTransaction};
 use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::ports::{ClusterSurvey, ConfigSource, ConnectAdmin, Item, LagQuery, ProducerSurvey};
 use kutover_core::survey::{ClusterSeen, ConnectSeen, EndpointSeen, Survey, Traffic, partitions, required};
-use kutover_core::words::{Colour, DnsName, GroupId, MEMBERS_TOPIC, Offset, TopicName, TopicPartition};
+use kutover_core::words::{Colour, EndpointKey, GroupId, MEMBERS_TOPIC, Offset, TopicName, TopicPartition};
 use tokio::time::Instant;
 
 use crate::driver::{ClusterLinks, observe};
@@ -43,7 +43,7 @@ pub struct SurveyRequest<'a> {
     /// The colour that serves.
     pub from: Colour,
     /// What was seen in DNS.
-    pub endpoints: BTreeMap<DnsName, Item<EndpointSeen>>,
+    pub endpoints: BTreeMap<EndpointKey, Item<EndpointSeen>>,
     /// The cluster that serves; `Err` says why there is no connection.
     pub old: Item<SurveyLinks>,
     /// The other one; `None` if there is nothing behind its colour.

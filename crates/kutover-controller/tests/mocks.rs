@@ -1,5 +1,6 @@
 //! What the driver must not do: strict mocks fail on any call that is not expected.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -52,6 +53,7 @@ async fn run(
     let provisioner = Arc::new(provisioner);
     let backends = Backends {
         dns: Arc::new(dns),
+        zones: BTreeMap::new(),
         blue: provisioner.clone(),
         green: provisioner,
         clusters: Arc::new(Nowhere),

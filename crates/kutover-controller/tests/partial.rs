@@ -5,9 +5,12 @@ mod common;
 use std::sync::Arc;
 
 use common::zones::{FIRST, SECOND, THIRD, Zones, controller_of, generation, made_by_hand};
-use common::{holds, world};
+use common::{CONFIG, backends, holds, world};
+use kutover_controller::config::Config;
+use kutover_controller::driver::{Backends, Controller};
 use kutover_core::cutover::{Event, Stop};
-use kutover_core::words::Generation;
+use kutover_core::ports::{DnsProvider, Published, RecordSet};
+use kutover_core::words::{Generation, ZoneId};
 use kutover_memory::MemoryWorld;
 use tokio::sync::mpsc;
 
@@ -87,4 +90,34 @@ async fn an_endpoint_that_is_not_served_is_named() {
     let (said, switched) = held(&world, &dns, || dns.behind(&[])).await;
     assert!(said.contains(&format!("serves the change yet at {SECOND};")) && !said.contains(THIRD), "{said}");
     assert_eq!(switched, [true; 3]);
+}
+
+/// One name in two zones is two endpoints: each is switched in its own, with its own owner record and its own TTL.
+#[tokio::test(start_paused = true)]
+async fn one_name_in_two_zones_is_switched_in_both() {
+    let (world, other) = (world().await, MemoryWorld::new());
+    made_by_hand(&world, FIRST, 60, None).await;
+    let stands = world.dns.published(&FIRST.into());
+    other.dns.overwrite(
+        &FIRST.into(),
+        Published { endpoint: stands.endpoint.map(|set| RecordSet { ttl_s: 300, ..set }), owner: None },
+    );
+    let of = |zone: &str| format!("{{ name = \"{FIRST}\", port = 9092, zone_id = \"{zone}\" }}");
+    let text = CONFIG
+        .replace(&format!("{{ name = \"{FIRST}\", port = 9092 }}"), &[of("Z1"), of("Z2")].join(", "))
+        .replace("kind = \"local\"", "kind = \"route53\"")
+        .replace("listen = \"127.0.0.1:5353\"\n", "");
+    let config = Config::parse(&text).unwrap();
+    let dns: [(ZoneId, Arc<dyn DnsProvider>); 2] =
+        [("Z1".into(), Arc::new(world.dns.clone())), ("Z2".into(), Arc::new(other.dns.clone()))];
+    let backends = Backends { dns: Arc::new(MemoryWorld::new().dns), zones: dns.into(), ..backends(&world) };
+    let controller = Controller::new(config.cutover_plan(), config.deployment(), backends);
+    let (_operator, words) = mpsc::unbounded_channel();
+    let mut events = vec![];
+    let finished = controller.run(words, |event| events.push(event)).await.unwrap();
+    assert_eq!(finished.stop, Stop::Complete, "{:?}", holds(&events));
+    let [first, second] = [&world, &other].map(|world| world.dns.published(&FIRST.into()));
+    assert_eq!([&first, &second].map(generation), [Some(Generation(2)); 2]);
+    let [first, second] = [first, second].map(|published| published.endpoint.unwrap());
+    assert_eq!((first.ttl_s, second.ttl_s, &first.data), (60, 300, &second.data));
 }

@@ -67,7 +67,7 @@ fn gate() -> Gate {
 async fn look(old: &MemoryCluster, new: Option<Result<SurveyLinks, String>>) -> Survey {
     let plan = Config::parse(CONFIG).expect("a configuration").cutover_plan();
     let seen = EndpointSeen { record: None, owner: None };
-    let endpoints = BTreeMap::from([(DnsName::new("kafka.orders.test"), Ok(seen))]);
+    let endpoints = BTreeMap::from([(DnsName::new("kafka.orders.test").into(), Ok(seen))]);
     let (old, mut watch) = (Ok(close_mouthed(old)), gate().watch);
     watch.time = Duration::from_secs(10);
     survey(SurveyRequest { plan: &plan, from: Colour::Blue, endpoints, old, new, watch: &watch }).await

@@ -57,6 +57,8 @@ text_id! {
     InstanceName;
     /// A DNS name, without the trailing dot, in lower case.
     DnsName;
+    /// The id of a hosted zone.
+    ZoneId;
     /// Tells one attempt at an act from every other, so that "mine" and "somebody wrote the same" differ.
     Nonce;
 }
@@ -80,6 +82,47 @@ impl DnsName {
 }
 
 /// Declares a newtype over an integer that only ever counts up.
+/// One endpoint: a name, in the hosted zone that is named where several hold that name. Written `name` or `name@zone`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", from = "String")]
+pub struct EndpointKey {
+    /// The name that clients ask for.
+    pub name: DnsName,
+    /// The zone that is meant; `None` where the name alone says it.
+    pub zone: Option<ZoneId>,
+}
+
+impl fmt::Display for EndpointKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.zone {
+            None => self.name.fmt(f),
+            Some(zone) => write!(f, "{}@{zone}", self.name),
+        }
+    }
+}
+
+impl From<EndpointKey> for String {
+    fn from(key: EndpointKey) -> Self {
+        key.to_string()
+    }
+}
+
+/// No name holds an `@`.
+impl From<String> for EndpointKey {
+    fn from(text: String) -> Self {
+        match text.split_once('@') {
+            Some((name, zone)) => Self { name: DnsName::new(name), zone: Some(ZoneId::new(zone)) },
+            None => DnsName::new(text).into(),
+        }
+    }
+}
+
+impl From<DnsName> for EndpointKey {
+    fn from(name: DnsName) -> Self {
+        Self { name, zone: None }
+    }
+}
+
 macro_rules! counter {
     ($($(#[$doc:meta])* $name:ident;)+) => {$(
         $(#[$doc])*

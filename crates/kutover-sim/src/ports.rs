@@ -45,6 +45,7 @@ impl Ports {
         let ports = Arc::new(self.clone());
         Backends {
             dns: ports.clone(),
+            zones: BTreeMap::new(),
             blue: ports.clone(),
             green: ports.clone(),
             clusters: ports.clone(),

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use kutover_controller::config::{AwsConfig, Config, Route53Config, StackConfig};
-use kutover_core::ports::{ClusterProvisioner, DnsProvider, Journal, RecordSet, TokenProvider};
+use kutover_core::ports::{ClusterProvisioner, Journal, RecordSet, TokenProvider};
 use kutover_core::words::Colour;
 
 use crate::failure::Failure;
+use crate::name_server::Records;
 
 #[cfg(feature = "aws")]
 pub(crate) use built::{dns, journal, msk_tokens, record_fault, stacks, template};
@@ -23,11 +24,11 @@ mod built {
     };
     use kutover_controller::config::DnsKind;
     use kutover_core::error::{ErrorKind, ProviderResult};
-    use kutover_core::ports::{ClusterAdmin as _, Incarnation};
-    use kutover_core::words::ClusterId;
+    use kutover_core::ports::{ClusterAdmin as _, DnsProvider, Incarnation};
+    use kutover_core::words::{ClusterId, ZoneId};
 
     use super::{
-        Arc, AwsConfig, ClusterProvisioner, Colour, Config, DnsProvider, Failure, Journal, RecordSet,
+        Arc, AwsConfig, ClusterProvisioner, Colour, Config, Failure, Journal, RecordSet, Records,
         Route53Config, StackConfig, TokenProvider,
     };
     use crate::wire::Connector;
@@ -69,8 +70,11 @@ mod built {
     ///
     /// # Errors
     /// No region is named.
-    pub(crate) async fn dns(config: &Config, at: &Route53Config) -> Result<Arc<dyn DnsProvider>, Failure> {
-        Ok(Arc::new(Route53::new(&connect(&config.aws).await?, records(config, at))))
+    pub(crate) async fn dns(config: &Config, at: &Route53Config) -> Result<Records, Failure> {
+        let dns = Route53::new(&connect(&config.aws).await?, records(config, at));
+        let pinned = |zone: ZoneId| (zone.clone(), Arc::new(dns.pinned(&zone)) as Arc<dyn DnsProvider>);
+        let zones = config.endpoints.iter().filter_map(|endpoint| endpoint.key().zone).map(pinned).collect();
+        Ok(Records { dns: Arc::new(dns), zones })
     }
 
     fn records(config: &Config, at: &Route53Config) -> Route53Options {
@@ -126,7 +130,7 @@ mod left_out {
     use anyhow::anyhow;
 
     use super::{
-        Arc, AwsConfig, ClusterProvisioner, Colour, Config, DnsProvider, Failure, Journal, RecordSet,
+        Arc, AwsConfig, ClusterProvisioner, Colour, Config, Failure, Journal, RecordSet, Records,
         Route53Config, StackConfig, TokenProvider,
     };
 
@@ -148,7 +152,7 @@ mod left_out {
         without("journal")
     }
 
-    pub(crate) async fn dns(_: &Config, _: &Route53Config) -> Result<Arc<dyn DnsProvider>, Failure> {
+    pub(crate) async fn dns(_: &Config, _: &Route53Config) -> Result<Records, Failure> {
         without("dns.kind")
     }
 

@@ -21,7 +21,7 @@ use crate::cli::CheckOptions;
 use crate::command::print_json;
 use crate::failure::Failure;
 use crate::journal;
-use crate::name_server::zone_path;
+use crate::name_server::{Records, zone_path};
 use crate::rfc2136;
 use crate::wire::{Hosts, check_clients, provisioner};
 use clusters::There;
@@ -176,14 +176,14 @@ async fn online(config: &Config) -> Vec<Part> {
             "it leads to {}, which is neither blue nor green; correct `clusters` or the record",
             shown(&data)
         );
-        parts.push(Part::new(format!("active cluster behind {}", config.term_endpoint().name), Err(says)));
+        parts.push(Part::new(format!("active cluster behind {}", config.term_endpoint().key()), Err(says)));
     }
     parts
 }
 
 /// What keeps the records, and each endpoint's.
 async fn records(config: &Config, parts: &mut Vec<Part>) -> Active {
-    let (dns, serves): (Arc<dyn DnsProvider>, bool) = match &config.dns.kind {
+    let (records, serves) = match &config.dns.kind {
         DnsKind::Local { .. } => {
             let kept = zone_path(config).map_err(|error| error.to_string());
             let kept = kept.and_then(|path| {
@@ -205,7 +205,7 @@ async fn records(config: &Config, parts: &mut Vec<Part>) -> Active {
                 let says = || format!("{} takes updates with the key", config.dns.zone);
                 let asked = dns.check_access().await.map(|()| says());
                 parts.push(Part::new("dns", asked.map_err(|error| error.to_string())));
-                (Arc::new(dns), true)
+                (Records::all_in(Arc::new(dns)), true)
             }
             Err(failure) => {
                 parts.push(Part::new("dns", Err(failure.to_string())));
@@ -214,7 +214,7 @@ async fn records(config: &Config, parts: &mut Vec<Part>) -> Active {
         },
         // Route 53 says of changes alone whether its servers have them, and has no question that is none.
         DnsKind::Route53(at) => match aws::dns(config, at).await {
-            Ok(dns) => (dns, false),
+            Ok(records) => (records, false),
             Err(failure) => {
                 parts.push(Part::new("dns", Err(failure.to_string())));
                 return Active::Unknown;
@@ -223,7 +223,8 @@ async fn records(config: &Config, parts: &mut Vec<Part>) -> Active {
     };
     let mut first = Active::Unknown;
     for (index, endpoint) in config.endpoints.iter().enumerate() {
-        let found = published(config, &*dns, serves, &endpoint.name).await;
+        let key = endpoint.key();
+        let found = published(config, records.of(&key), serves, &endpoint.name).await;
         if let (0, Ok(found)) = (index, &found) {
             first = active(config, Some(found));
         }
@@ -232,7 +233,7 @@ async fn records(config: &Config, parts: &mut Vec<Part>) -> Active {
             fault(config, &found).map_or_else(|| Ok(describe(&found)), Err)
         });
         let unasked = if serves { "" } else { "; leave to change it is not asked" };
-        parts.push(Part::new(format!("dns {}", endpoint.name), says.map(|says| says + unasked)));
+        parts.push(Part::new(format!("dns {key}"), says.map(|says| says + unasked)));
     }
     first
 }

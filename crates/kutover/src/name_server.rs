@@ -1,5 +1,6 @@
 //! A configuration's `[dns]`: the provider that it names, and the zone of kind `local`, which this process serves.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,12 +8,32 @@ use anyhow::{Context as _, anyhow};
 use kutover_controller::config::{Config, DnsKind};
 use kutover_core::error::ErrorKind;
 use kutover_core::ports::{ClusterProvisioner, DnsProvider, Published, RecordData, RecordSet};
-use kutover_core::words::DnsName;
+use kutover_core::words::{DnsName, EndpointKey, ZoneId};
 use kutover_dns::LocalServer;
 
 use crate::failure::Failure;
 use crate::wire::Hosts;
 use crate::{aws, rfc2136};
+
+/// What keeps the endpoints' records.
+pub(crate) struct Records {
+    /// For endpoints whose name says where they are kept.
+    pub dns: Arc<dyn DnsProvider>,
+    /// For those that name their zone, by it.
+    pub zones: BTreeMap<ZoneId, Arc<dyn DnsProvider>>,
+}
+
+impl Records {
+    pub(crate) fn all_in(dns: Arc<dyn DnsProvider>) -> Self {
+        Self { dns, zones: BTreeMap::new() }
+    }
+
+    /// What keeps an endpoint's.
+    pub(crate) fn of(&self, endpoint: &EndpointKey) -> &dyn DnsProvider {
+        let pinned = endpoint.zone.as_ref().and_then(|zone| self.zones.get(zone));
+        &**pinned.unwrap_or(&self.dns)
+    }
+}
 
 /// Where the zone of a `local` name server is kept: beside the journal, which is nothing without it.
 ///
@@ -34,13 +55,15 @@ pub(crate) async fn name_server(
     hosts: &mut Hosts,
     is_new: bool,
     active: &dyn ClusterProvisioner,
-) -> Result<Arc<dyn DnsProvider>, Failure> {
+) -> Result<Records, Failure> {
     if let Some(dns) = &hosts.dns {
-        return Ok(Arc::clone(dns) as Arc<dyn DnsProvider>);
+        return Ok(Records::all_in(Arc::clone(dns) as _));
     }
     let listen = match &config.dns.kind {
         DnsKind::Local { listen } => *listen,
-        DnsKind::Rfc2136(at) => return Ok(Arc::new(rfc2136::provider(&config.dns.zone, at)?)),
+        DnsKind::Rfc2136(at) => {
+            return Ok(Records::all_in(Arc::new(rfc2136::provider(&config.dns.zone, at)?)));
+        }
         DnsKind::Route53(at) => return aws::dns(config, at).await,
     };
     let path = zone_path(config).map_err(Failure::Input)?;
@@ -52,7 +75,7 @@ pub(crate) async fn name_server(
     lead(config, &server, is_new, active).await?;
     let _ = hosts.listens.set(server.address());
     hosts.dns = Some(Arc::clone(&server));
-    Ok(server)
+    Ok(Records::all_in(server))
 }
 
 /// Leads the endpoints that the zone does not know yet where the first one leads, or at first contact to the active colour. Nobody

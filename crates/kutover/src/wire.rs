@@ -23,7 +23,7 @@ use kutover_provision::{
 
 use crate::clients::Clients;
 use crate::failure::Failure;
-use crate::name_server::name_server;
+use crate::name_server::{Records, name_server};
 use crate::{aws, journal};
 
 /// How long one call to kutover's own topics may take.
@@ -68,8 +68,8 @@ pub(crate) async fn wire(config: &Config, hosts: &mut Hosts) -> Result<Backends,
         Colour::Blue => &blue,
         Colour::Green => &green,
     };
-    let dns = name_server(config, hosts, is_new, &**active).await?;
-    Ok(Backends { dns, blue, green, clusters: Arc::new(connector), journal })
+    let Records { dns, zones } = name_server(config, hosts, is_new, &**active).await?;
+    Ok(Backends { dns, zones, blue, green, clusters: Arc::new(connector), journal })
 }
 
 pub(crate) async fn provisioners(

@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,7 +24,7 @@ use aws_sdk_route53::types::{ChangeBatch, ChangeStatus, ResourceRecordSet, RrTyp
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::owner::OwnerRecord;
 use kutover_core::ports::{DnsProvider, Published, RecordSet};
-use kutover_core::words::DnsName;
+use kutover_core::words::{DnsName, EndpointKey, ZoneId};
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -50,7 +51,8 @@ pub struct Route53Options {
     /// The zone that the endpoints lie in. Its hosted zone is looked up by this name, unless `zone_ids` names some.
     pub zone: DnsName,
     /// The hosted zones by their ids, where the name alone is not enough: endpoints in several zones, or one of several zones
-    /// of the same name. An endpoint is kept in the one with the longest name that it lies in. No two may have one name.
+    /// of the same name. An endpoint is kept in the one with the longest name that it lies in. No two may have one name: for one
+    /// endpoint in each of them there is [`Route53::pinned`].
     pub zone_ids: Vec<String>,
     /// The hosted zone of the load balancers (`CanonicalHostedZoneID`). With it, a name of a load balancer is stored as
     /// an alias instead of a CNAME; an alias may stand at a zone's apex, and its TTL is always 60 s.
@@ -72,13 +74,16 @@ impl Route53Options {
     }
 }
 
-/// The authoritative side of DNS in Route 53. Use one for all endpoints: it keeps the quota across its calls.
+/// The authoritative side of DNS in Route 53. Use one for all endpoints, with those that it was asked for by
+/// [`Route53::pinned`]: they keep the quota across their calls.
 #[derive(Debug)]
 pub struct Route53 {
     client: Client,
     options: Route53Options,
-    pace: Pace,
+    pace: Arc<Pace>,
     zones: OnceCell<Vec<HostedZone>>,
+    /// The only zone, where the caller has named it.
+    pinned: Option<ZoneId>,
     /// The last change of ours at each endpoint, whose progress can be asked for.
     changes: Mutex<BTreeMap<DnsName, Change>>,
 }
@@ -104,11 +109,30 @@ impl Route53 {
             aws_sdk_route53::config::Builder::from(aws.config()).retry_config(RetryConfig::disabled());
         Self {
             client: Client::from_conf(config.build()),
-            pace: Pace::new(options.gap),
+            pace: Arc::new(Pace::new(options.gap)),
             options,
+            pinned: None,
             zones: OnceCell::new(),
             changes: Mutex::default(),
         }
+    }
+
+    /// The same for one hosted zone alone, whatever others there are of its name.
+    #[must_use]
+    pub fn pinned(&self, zone: &ZoneId) -> Self {
+        Self {
+            client: self.client.clone(),
+            pace: Arc::clone(&self.pace),
+            options: Route53Options { zone_ids: vec![zone.as_str().to_owned()], ..self.options.clone() },
+            pinned: Some(zone.clone()),
+            zones: OnceCell::new(),
+            changes: Mutex::default(),
+        }
+    }
+
+    /// An endpoint as people are told of it.
+    fn shown(&self, endpoint: &DnsName) -> EndpointKey {
+        EndpointKey { name: endpoint.clone(), zone: self.pinned.clone() }
     }
 
     /// Asks something that changes nothing, again while that can help.
@@ -137,7 +161,8 @@ impl Route53 {
         let holds = |zone: &&HostedZone| endpoint.normal().is_in_zone(&zone.apex);
         zones.iter().filter(holds).max_by_key(|zone| zone.apex.as_str().len()).ok_or_else(|| {
             let names: Vec<_> = zones.iter().map(|zone| format!("`{}`", zone.apex)).collect();
-            let reason = format!("it lies in none of {}; correct it, or `dns.zone_ids`", names.join(", "));
+            let field = if self.pinned.is_some() { "its `zone_id`" } else { "`dns.zone_ids`" };
+            let reason = format!("it lies in none of {}; correct it, or {field}", names.join(", "));
             ProviderError::new(ErrorKind::NotFound, what, reason)
         })
     }
@@ -177,8 +202,9 @@ impl Route53 {
             (Some(id), []) => Ok(HostedZone { id, apex: zone.normal() }),
             (Some(last), others) => {
                 let ids = [others, &[last]].concat().join(", ");
-                let reason =
-                    format!("there are several ({ids}); name the one that is meant in `dns.zone_ids`");
+                let reason = format!(
+                    "there are several ({ids}); name the one that is meant in `dns.zone_ids`, or each endpoint's `zone_id`"
+                );
                 Err(ProviderError::new(ErrorKind::Refused, what, reason))
             }
             (None, _) => {
@@ -238,7 +264,7 @@ impl Route53 {
         expected: &Published,
         desired: &Published,
     ) -> ProviderResult<Option<String>> {
-        let what = format!("publish {endpoint}");
+        let what = format!("publish {}", self.shown(endpoint));
         let mut tried: Option<(Stored, ProviderError)> = None;
         // Whether an attempt may yet land.
         let mut fate = Outcome::NotDone;
@@ -304,20 +330,19 @@ impl Route53 {
     }
 }
 
-/// An endpoint is kept in one zone. Of a private and a public one of the same name the other would go on leading to the cluster
-/// that is left, and after its removal nowhere.
+/// A name alone says of neither which is meant.
 fn twins(one: &str, other: &str, apex: &DnsName) -> String {
     format!(
-        "hosted zones {one} and {other} are both named `{apex}`, and an endpoint's records are swapped in one of them: the other \
-         would go on leading clients to the old cluster. Name one of the two in `dns.zone_ids`; if clients ask both, let the \
-         endpoint be a name in a zone of another name that all of them see, and make the name in both a CNAME of it"
+        "hosted zones {one} and {other} are both named `{apex}`, and a name alone does not say which of them keeps it. If clients \
+         ask both, as with a private and a public zone, give the endpoint once for each, with its `zone_id`; otherwise name one \
+         of the two in `dns.zone_ids`"
     )
 }
 
 #[async_trait]
 impl DnsProvider for Route53 {
     async fn read(&self, endpoint: &DnsName) -> ProviderResult<Published> {
-        let what = format!("read {endpoint}");
+        let what = format!("read {}", self.shown(endpoint));
         let zone = self.zone_of(endpoint, &what).await?;
         self.stored(zone, endpoint, &what).await?.published(&what)
     }
@@ -328,7 +353,7 @@ impl DnsProvider for Route53 {
         expected: &Published,
         desired: &Published,
     ) -> ProviderResult<()> {
-        let what = format!("publish {endpoint}");
+        let what = format!("publish {}", self.shown(endpoint));
         let zone = self.zone_of(endpoint, &what).await?;
         let (expected, desired) = (expected.normal(), desired.normal());
         records::check(endpoint, &zone.apex, &expected, &desired, self.options.alias_zone_id.is_some())
@@ -343,7 +368,7 @@ impl DnsProvider for Route53 {
     }
 
     async fn is_visible(&self, endpoint: &DnsName, published: &Published) -> ProviderResult<bool> {
-        let what = format!("check what is served for {endpoint}");
+        let what = format!("check what is served for {}", self.shown(endpoint));
         let published = published.normal();
         let Some(change) = self.change_of(endpoint, &published).await? else {
             return Ok(self.read(endpoint).await? == published && published == Published::default());

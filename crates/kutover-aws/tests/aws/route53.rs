@@ -8,7 +8,7 @@ use aws_sdk_route53::types::{Change, ChangeAction, ChangeBatch, ResourceRecord, 
 use kutover_aws::{Aws, Route53, Route53Options};
 use kutover_core::error::ErrorKind;
 use kutover_core::ports::{DnsProvider as _, Published, RecordData, RecordSet};
-use kutover_core::words::{DnsName, Term};
+use kutover_core::words::{DnsName, Term, ZoneId};
 use kutover_testkit::conformance::dns::{self, published};
 
 use crate::proxy::{Lost, Proxy};
@@ -289,8 +289,33 @@ async fn who_may_not_is_refused_and_told_why() {
         ..Route53Options::new("refused.test".into())
     };
     let named = Route53::new(&aws, options).read(&endpoint).await.unwrap_err();
-    assert!(named.kind == ErrorKind::Refused && named.reason.contains("Name one of the two"), "{named}");
+    assert!(named.kind == ErrorKind::Refused && named.reason.contains("with its `zone_id`"), "{named}");
     assert!(both.iter().all(|id| named.reason.contains(id)), "{named}");
     let shown = format!("{aws:?} {provider:?} {older:?} {weighted:?} {elsewhere:?} {twins:?}");
     assert!(!shown.contains(SECRET), "a secret is shown");
+}
+
+/// One name in two zones of one name, as a private and a public one: each is kept in its own, and named by it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_in_two_zones_is_two_endpoints() {
+    let Some(server) = ministack("a_name_in_two_zones_is_two_endpoints").await else { return };
+    let zone = Zone::new(server, "split.test").await;
+    let twin = zone.client.create_hosted_zone().name("split.test").caller_reference("split-2").send().await;
+    let twin = twin.unwrap().hosted_zone.unwrap().id.trim_start_matches("/hostedzone/").to_owned();
+    let any = zone.provider(&server.aws(None).await);
+    let both = [&zone.id, &twin].map(|id| any.pinned(&ZoneId::new(id)));
+    let endpoint = zone.endpoint();
+    for (number, provider) in (1..).zip(&both) {
+        provider.compare_and_set(&endpoint, &Published::default(), &published(number)).await.unwrap();
+    }
+    for (number, provider) in (1..).zip(&both) {
+        assert_eq!(provider.read(&endpoint).await.unwrap(), published(number));
+        let visible = async || provider.is_visible(&endpoint, &published(number)).await.unwrap();
+        kutover_testkit::until("INSYNC", Duration::from_secs(30), || async { visible().await.then_some(()) })
+            .await;
+    }
+    let stale = both[1].compare_and_set(&endpoint, &published(1), &published(3)).await.unwrap_err();
+    assert_eq!((stale.kind, stale.what), (ErrorKind::Conflict, format!("publish kafka.split.test@{twin}")));
+    let elsewhere = both[1].read(&"kafka.elsewhere.test".into()).await.unwrap_err();
+    assert!(elsewhere.reason.contains("or its `zone_id`"), "{elsewhere}");
 }

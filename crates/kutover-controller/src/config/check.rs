@@ -47,16 +47,40 @@ fn endpoints(config: &Config) -> Result<(), Fault> {
     let elsewhere = matches!(&config.dns.kind, DnsKind::Route53(at) if !at.zone_ids.is_empty());
     for (index, endpoint) in config.endpoints.iter().enumerate() {
         let field = format!("endpoints[{index}].name");
-        if !seen.insert(&endpoint.name) {
-            return fault(field, format!("`{}` stands there twice; delete one of them", endpoint.name));
+        if let Some(id) = &endpoint.zone_id {
+            zone_id(config, index, id)?;
         }
-        if !elsewhere && endpoint.name != config.dns.zone && !endpoint.name.as_str().ends_with(&inside) {
+        if !seen.insert(endpoint.key()) {
+            return fault(field, format!("`{}` stands there twice; delete one of them", endpoint.key()));
+        }
+        // One of them might lie in the other's zone.
+        let twin = |other: &&super::Endpoint| other.name == endpoint.name && other.zone_id.is_none();
+        if endpoint.zone_id.is_some() && config.endpoints.iter().any(|other| twin(&other)) {
+            let message = format!("`{}` stands there without `zone_id` too; name each one's", endpoint.name);
+            return fault(field, message);
+        }
+        let stands_there = elsewhere || endpoint.zone_id.is_some();
+        if !stands_there && endpoint.name != config.dns.zone && !endpoint.name.as_str().ends_with(&inside) {
             let message = format!(
                 "`{}` is not in the zone `{}`; correct the name or `dns.zone`",
                 endpoint.name, config.dns.zone
             );
             return fault(field, message);
         }
+    }
+    Ok(())
+}
+
+fn zone_id(config: &Config, index: usize, id: &str) -> Result<(), Fault> {
+    let field = format!("endpoints[{index}].zone_id");
+    if !matches!(config.dns.kind, DnsKind::Route53(_)) {
+        return fault(
+            field,
+            "is for dns.kind = \"route53\" alone: others keep one zone, `dns.zone`; delete it",
+        );
+    }
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return fault(field, format!("`{id}` is no hosted zone's id; write it as in \"Z0123456789ABC\""));
     }
     Ok(())
 }
@@ -290,5 +314,40 @@ stack = "Kafka"
         Config::parse(&AT_THE_APEX.replace("ttl_s = 60", "ttl_s = 60\nalias_zone_id = \"Z3\"")).unwrap();
         Config::parse(&AT_THE_APEX.replace("name = \"orders.test\"", "name = \"kafka.orders.test\""))
             .unwrap();
+    }
+
+    /// One name in several zones is several endpoints, where the records are kept in hosted zones and each one's is named.
+    #[test]
+    fn a_name_stands_once_in_a_zone() {
+        let with = |dns: &str, endpoints: &str| {
+            let one = "endpoints = [{ name = \"orders.test\", port = 9092 }]";
+            assert!(AT_THE_APEX.contains(one));
+            let text = AT_THE_APEX.replace(one, &format!("endpoints = [{endpoints}]"));
+            let text = text.replace("s3://example-kutover/", "");
+            Config::parse(&text.replace("kind = \"route53\"", dns))
+        };
+        let at = |zone: &str| format!("{{ name = \"kafka.orders.test\", port = 9092{zone} }}");
+        let [public, private, bare] = [", zone_id = \"Z1\"", ", zone_id = \"Z2\"", ""].map(at);
+        let split = format!("{public}, {private}");
+        let config = with("kind = \"route53\"", &split);
+        let keys: Vec<String> = config.map_or_else(
+            |error| vec![error.to_string()],
+            |config| config.endpoints.iter().map(|endpoint| endpoint.key().to_string()).collect(),
+        );
+        assert_eq!(keys, ["kafka.orders.test@Z1", "kafka.orders.test@Z2"]);
+        let local = "kind = \"local\"\nlisten = \"127.0.0.1:0\"";
+        for (dns, endpoints, said) in [
+            (
+                "kind = \"route53\"",
+                format!("{public}, {public}"),
+                "`kafka.orders.test@Z1` stands there twice",
+            ),
+            ("kind = \"route53\"", format!("{public}, {bare}"), "without `zone_id` too; name each one's"),
+            ("kind = \"route53\"", at(", zone_id = \"/hostedzone/Z1\""), "is no hosted zone's id"),
+            (local, split, "field `endpoints[0].zone_id`: is for dns.kind = \"route53\" alone"),
+        ] {
+            let error = with(dns, &endpoints).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
     }
 }

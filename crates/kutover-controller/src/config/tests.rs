@@ -181,7 +181,7 @@ const BROKEN: &[(&str, &str, &str)] = &[
     (
         "port = 9092",
         "prot = 9092",
-        "field `endpoints[0].prot`: unknown field `prot`, expected `name` or `port`; correct its name",
+        "field `endpoints[0].prot`: unknown field `prot`, expected one of `name`, `port`, `zone_id`; correct",
     ),
     (
         "internal.orders.test",

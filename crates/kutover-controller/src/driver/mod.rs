@@ -12,7 +12,7 @@ mod ttl;
 mod verify;
 mod world;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use kutover_core::ports::{
     JournalEntry, LagSource, ProducerIds, ProducerSurvey, Registry,
 };
 use kutover_core::survey::Waivers;
-use kutover_core::words::{Colour, DeploymentName, DnsName, GroupId, Millis, Nonce};
+use kutover_core::words::{Colour, DeploymentName, EndpointKey, GroupId, Millis, Nonce, ZoneId};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -86,8 +86,10 @@ pub trait ClusterConnector: Send + Sync {
 /// The world that a controller steers, behind the ports.
 #[derive(Clone)]
 pub struct Backends {
-    /// The authoritative side of DNS.
+    /// The authoritative side of DNS, for endpoints whose name says where they are kept.
     pub dns: Arc<dyn DnsProvider>,
+    /// The same for endpoints that name their zone, by it.
+    pub zones: BTreeMap<ZoneId, Arc<dyn DnsProvider>>,
     /// Where blue clusters come from.
     pub blue: Arc<dyn ClusterProvisioner>,
     /// Where green clusters come from.
@@ -104,7 +106,7 @@ pub struct Deployment {
     /// Its name; must be the owner record's.
     pub name: DeploymentName,
     /// The endpoints; the first one holds the term.
-    pub endpoints: Vec<DnsName>,
+    pub endpoints: Vec<EndpointKey>,
     /// The colour that is active when the deployment is seen for the first time and nothing else says it.
     pub initial: Colour,
     /// The endpoints' TTL in ordinary times, in seconds.

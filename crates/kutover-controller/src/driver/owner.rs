@@ -7,13 +7,13 @@ use kutover_core::cutover::Answer;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::owner::{OwnerRecord, RemovalMark, Target};
 use kutover_core::ports::{Incarnation, Published, RecordData, RecordSet};
-use kutover_core::words::{Colour, DeploymentName, DnsName, Generation, Nonce, Term};
+use kutover_core::words::{Colour, DeploymentName, EndpointKey, Generation, Nonce, Term};
 
 use super::missing;
 use super::world::{World, superseded};
 
 impl World {
-    pub(super) fn first_endpoint(&self) -> &DnsName {
+    pub(super) fn first_endpoint(&self) -> &EndpointKey {
         &self.deployment.endpoints[0]
     }
 
@@ -26,7 +26,7 @@ impl World {
     ) -> ProviderResult<Answer> {
         let endpoint = self.first_endpoint();
         let what = format!("take the term at {endpoint}");
-        let found = self.backends.dns.read(endpoint).await?;
+        let found = self.dns(endpoint)?.read(&endpoint.name).await?;
         let owner = match &found.owner {
             None if adopt => self.adopt(endpoint, &found, nonce).await?,
             None => {
@@ -36,7 +36,7 @@ impl World {
                     format!(
                         "the journal knows this deployment, but there is no owner record at {}: put it back from the \
                          journal's last checkpoint, or start with an empty journal if the deployment is new",
-                        OwnerRecord::name_for(endpoint)
+                        OwnerRecord::name_for(&endpoint.name)
                     ),
                 ));
             }
@@ -59,7 +59,7 @@ impl World {
             Some(owner) => {
                 let ours = OwnerRecord { term: owner.term.next(), nonce: nonce.clone(), ..owner.clone() };
                 let desired = Published { owner: Some(ours.clone()), ..found.clone() };
-                self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+                self.dns(endpoint)?.compare_and_set(&endpoint.name, &found, &desired).await?;
                 ours
             }
         };
@@ -70,7 +70,7 @@ impl World {
     /// The first act on a deployment that kutover has not seen: generation 1, for the colour that the endpoint points at.
     async fn adopt(
         &self,
-        endpoint: &DnsName,
+        endpoint: &EndpointKey,
         found: &Published,
         nonce: &Nonce,
     ) -> ProviderResult<OwnerRecord> {
@@ -95,12 +95,12 @@ impl World {
         let set = RecordSet { ttl_s: self.deployment.ordinary_ttl_s, data: active.endpoint };
         let desired =
             Published { endpoint: Some(found.endpoint.clone().unwrap_or(set)), owner: Some(owner.clone()) };
-        self.backends.dns.compare_and_set(endpoint, found, &desired).await?;
+        self.dns(endpoint)?.compare_and_set(&endpoint.name, found, &desired).await?;
         Ok(owner)
     }
 
     /// The incarnation that an endpoint's record set points at.
-    async fn behind(&self, endpoint: &DnsName, set: &RecordSet) -> ProviderResult<Incarnation> {
+    async fn behind(&self, endpoint: &EndpointKey, set: &RecordSet) -> ProviderResult<Incarnation> {
         for colour in Colour::BOTH {
             if let Some(incarnation) = self.provisioner(colour).describe(colour).await?
                 && incarnation.endpoint == set.data
@@ -121,16 +121,16 @@ impl World {
     /// What stands at an endpoint, under our term or not at all.
     pub(super) async fn ours(
         &self,
-        endpoint: &DnsName,
+        endpoint: &EndpointKey,
         term: Term,
     ) -> ProviderResult<(Published, OwnerRecord, RecordSet)> {
-        let found = self.backends.dns.read(endpoint).await?;
+        let found = self.dns(endpoint)?.read(&endpoint.name).await?;
         self.judge(endpoint, term, found)
     }
 
     fn judge(
         &self,
-        endpoint: &DnsName,
+        endpoint: &EndpointKey,
         term: Term,
         found: Published,
     ) -> ProviderResult<(Published, OwnerRecord, RecordSet)> {
@@ -156,10 +156,10 @@ impl World {
     /// As [`World::ours`]; but a further endpoint has no owner record before its first publication.
     pub(super) async fn standing(
         &self,
-        endpoint: &DnsName,
+        endpoint: &EndpointKey,
         term: Term,
     ) -> ProviderResult<(Published, RecordSet)> {
-        let found = self.backends.dns.read(endpoint).await?;
+        let found = self.dns(endpoint)?.read(&endpoint.name).await?;
         if endpoint != self.first_endpoint() && found.owner.is_none() {
             let set = found.endpoint.clone().ok_or_else(|| {
                 let reason = "there is no record set: make one that leads to the active cluster";
@@ -174,7 +174,7 @@ impl World {
     /// Whether the owner record still carries our term; where that cannot be read, nothing is said.
     pub(super) async fn still_ours(&self, term: Term) -> ProviderResult<()> {
         let endpoint = self.first_endpoint();
-        match self.backends.dns.read(endpoint).await {
+        match self.dns(endpoint)?.read(&endpoint.name).await {
             Ok(Published { owner: Some(owner), .. }) if term != Term(0) && owner.term > term => {
                 Err(superseded(format!("record of {endpoint}"), owner.term, term))
             }
@@ -217,7 +217,7 @@ impl World {
         }
         let owner = OwnerRecord { nonce: nonce.clone(), removal: Some(mark.clone()), ..owner };
         let desired = Published { owner: Some(owner), ..found.clone() };
-        self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+        self.dns(endpoint)?.compare_and_set(&endpoint.name, &found, &desired).await?;
         Ok(Answer::Done)
     }
 
@@ -226,7 +226,7 @@ impl World {
         &self,
         term: Term,
         ttl_s: u32,
-        each: &BTreeMap<DnsName, u32>,
+        each: &BTreeMap<EndpointKey, u32>,
         nonce: &Nonce,
     ) -> ProviderResult<Answer> {
         for endpoint in &self.deployment.endpoints {
@@ -239,7 +239,7 @@ impl World {
                 endpoint: Some(RecordSet { ttl_s, ..set }),
                 owner: Some(OwnerRecord { nonce: nonce.clone(), removal: None, ..owner }),
             };
-            self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+            self.dns(endpoint)?.compare_and_set(&endpoint.name, &found, &desired).await?;
         }
         Ok(Answer::Done)
     }
@@ -249,7 +249,7 @@ impl World {
         let mut agreed: Option<(Target, RecordData)> = None;
         for endpoint in &self.deployment.endpoints {
             let what = format!("check where {endpoint} points");
-            let found = self.backends.dns.read(endpoint).await?;
+            let found = self.dns(endpoint)?.read(&endpoint.name).await?;
             let owner = found.owner.ok_or_else(|| missing(&what, "its owner record is gone"))?;
             let (expected, leads_to) = match &agreed {
                 Some(agreed) => agreed,

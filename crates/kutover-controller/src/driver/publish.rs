@@ -7,7 +7,7 @@ use kutover_core::cutover::Answer;
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::owner::{OwnerRecord, Target};
 use kutover_core::ports::{Incarnation, Published, RecordSet};
-use kutover_core::words::{DnsName, Nonce, Term};
+use kutover_core::words::{EndpointKey, Nonce, Term};
 use tokio::time::{Instant, timeout_at};
 
 use super::world::World;
@@ -17,14 +17,14 @@ const VISIBLE_POLL: Duration = Duration::from_millis(100);
 
 /// What stands at an endpoint that is to be swapped.
 struct Ahead<'a> {
-    endpoint: &'a DnsName,
+    endpoint: &'a EndpointKey,
     found: Published,
     owner: OwnerRecord,
     set: RecordSet,
 }
 
 /// What has become of each endpoint. One that is not in it has not been tried.
-type Fates<'a> = BTreeMap<&'a DnsName, ProviderResult<()>>;
+type Fates<'a> = BTreeMap<&'a EndpointKey, ProviderResult<()>>;
 
 impl World {
     /// Swaps owner record and endpoint records. All of them are looked at before the first is changed, and nothing is where
@@ -59,7 +59,7 @@ impl World {
                 OwnerRecord { term, nonce: nonce.clone(), target: target.clone(), intent: None, ..owner };
             let set = RecordSet { ttl_s: set.ttl_s, data: to.endpoint.clone() };
             let desired = Published { endpoint: Some(set), owner: Some(owner) };
-            match self.backends.dns.compare_and_set(endpoint, &found, &desired).await {
+            match self.dns(endpoint)?.compare_and_set(&endpoint.name, &found, &desired).await {
                 Ok(()) => drop(fates.insert(endpoint, Ok(()))),
                 Err(error) => note(&mut fates, endpoint, error)?,
             }
@@ -78,7 +78,7 @@ impl World {
     /// What stands at an endpoint, if it is not what is wanted yet.
     async fn still_ahead<'a>(
         &self,
-        endpoint: &'a DnsName,
+        endpoint: &'a EndpointKey,
         term: Term,
         target: &Target,
         to: &Incarnation,
@@ -99,7 +99,7 @@ impl World {
     /// As [`World::ours`]; a further endpoint that has no owner record yet gets its first copy.
     async fn owned_or_new_copy(
         &self,
-        endpoint: &DnsName,
+        endpoint: &EndpointKey,
         term: Term,
         target: &Target,
         nonce: &Nonce,
@@ -152,7 +152,7 @@ impl World {
     /// Refuses to swap a record set that leads to neither cluster: somebody has changed it, and may have had a reason.
     fn check_not_elsewhere(
         &self,
-        endpoint: &DnsName,
+        endpoint: &EndpointKey,
         set: &RecordSet,
         to: &Incarnation,
         left: &ProviderResult<Option<Incarnation>>,
@@ -224,12 +224,12 @@ impl World {
     pub(super) async fn served(&self, what: &str, deadline: Instant) -> ProviderResult<()> {
         let mut waiting = Vec::new();
         for endpoint in &self.deployment.endpoints {
-            waiting.push((endpoint, self.backends.dns.read(endpoint).await?));
+            waiting.push((endpoint, self.dns(endpoint)?.read(&endpoint.name).await?));
         }
         loop {
             let mut behind = Vec::new();
             for (endpoint, published) in waiting {
-                match timeout_at(deadline, self.backends.dns.is_visible(endpoint, &published)).await {
+                match timeout_at(deadline, self.dns(endpoint)?.is_visible(&endpoint.name, &published)).await {
                     Ok(Ok(true)) => {}
                     Ok(Ok(false)) | Err(_) => behind.push((endpoint, published)),
                     Ok(Err(error)) => return Err(error),
@@ -253,7 +253,7 @@ impl World {
 }
 
 /// Notes what went wrong at an endpoint. Under another controller's term nothing more is tried.
-fn note<'a>(fates: &mut Fates<'a>, endpoint: &'a DnsName, error: ProviderError) -> ProviderResult<()> {
+fn note<'a>(fates: &mut Fates<'a>, endpoint: &'a EndpointKey, error: ProviderError) -> ProviderResult<()> {
     if error.kind == ErrorKind::Superseded {
         return Err(error);
     }

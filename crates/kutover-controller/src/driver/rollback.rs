@@ -58,7 +58,7 @@ impl World {
         let (nonce, intent) = (nonce.clone(), Some(intent.clone()));
         let owner = OwnerRecord { term, nonce, intent, removal: None, ..owner };
         let desired = Published { owner: Some(owner), ..found.clone() };
-        self.backends.dns.compare_and_set(endpoint, &found, &desired).await
+        self.dns(endpoint)?.compare_and_set(&endpoint.name, &found, &desired).await
     }
 
     async fn tell_other(

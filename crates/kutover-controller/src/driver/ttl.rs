@@ -6,7 +6,7 @@ use std::time::Duration;
 use kutover_core::cutover::{Answer, FencePolicy, Topics};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{Published, RecordSet};
-use kutover_core::words::{Colour, DnsName, Term};
+use kutover_core::words::{Colour, EndpointKey, Term};
 use tokio::time::Instant;
 
 use super::world::{World, locked};
@@ -43,7 +43,7 @@ impl World {
         &self,
         term: Term,
         ttl_s: Option<u32>,
-        each: &BTreeMap<DnsName, u32>,
+        each: &BTreeMap<EndpointKey, u32>,
     ) -> ProviderResult<Answer> {
         let deadline = self.patience();
         let ttl_s = ttl_s.unwrap_or(self.deployment.ordinary_ttl_s);
@@ -57,7 +57,7 @@ impl World {
             if set.ttl_s != wanted_s {
                 let set = RecordSet { ttl_s: wanted_s, ..set };
                 let desired = Published { endpoint: Some(set), ..found.clone() };
-                self.backends.dns.compare_and_set(endpoint, &found, &desired).await?;
+                self.dns(endpoint)?.compare_and_set(&endpoint.name, &found, &desired).await?;
                 if stood_s > wanted_s {
                     // As a rule it has long run out when the switch comes. It may have been raised since the cutover began.
                     self.note_longer(endpoint, stood_s);
@@ -71,7 +71,7 @@ impl World {
     }
 
     /// The TTL of each endpoint, in seconds.
-    pub(super) async fn ttls(&self, term: Term) -> ProviderResult<BTreeMap<DnsName, u32>> {
+    pub(super) async fn ttls(&self, term: Term) -> ProviderResult<BTreeMap<EndpointKey, u32>> {
         let mut ttls = BTreeMap::new();
         for endpoint in &self.deployment.endpoints {
             let (_, set) = self.standing(endpoint, term).await?;
@@ -84,7 +84,7 @@ impl World {
     /// somebody has raised it since, resolvers would lead clients there for longer: until it is set right and the longer one
     /// has run out, nothing is switched. The plan does not know of that time, so it is counted here, from when the longer one
     /// was last seen; a run that begins anew counts from when it sees it.
-    pub(super) fn check_ttl(&self, endpoint: &DnsName, set: &RecordSet) -> ProviderResult<()> {
+    pub(super) fn check_ttl(&self, endpoint: &EndpointKey, set: &RecordSet) -> ProviderResult<()> {
         let lowered_s = self.switch.ttl_s;
         let reason = if set.ttl_s > lowered_s {
             self.note_longer(endpoint, set.ttl_s);
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Resolvers may have been answered with this TTL just now.
-    fn note_longer(&self, endpoint: &DnsName, ttl_s: u32) {
+    fn note_longer(&self, endpoint: &EndpointKey, ttl_s: u32) {
         let over = Instant::now() + Duration::from_secs(ttl_s.into());
         let mut longer = locked(&self.longer);
         if longer.get(endpoint).is_none_or(|known| known.over <= over) {
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// The longer TTL that has not run out yet.
-    fn longer_until_now(&self, endpoint: &DnsName) -> Option<u32> {
+    fn longer_until_now(&self, endpoint: &EndpointKey) -> Option<u32> {
         let longer = locked(&self.longer);
         longer.get(endpoint).filter(|known| known.over > Instant::now()).map(|known| known.ttl_s)
     }

@@ -9,8 +9,10 @@ use kutover_core::cutover::{Answer, Command, Plan};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult, Retry};
 use kutover_core::messages::{ControlBody, ControlMessage, ControlView};
 use kutover_core::owner::{RemovalMark, Target};
-use kutover_core::ports::{ClusterAdmin, ClusterProvisioner, ClusterSurvey, Incarnation, RecordData};
-use kutover_core::words::{ClusterId, Colour, DnsName, IncarnationId, Nonce, Term, TopicName};
+use kutover_core::ports::{
+    ClusterAdmin, ClusterProvisioner, ClusterSurvey, DnsProvider, Incarnation, RecordData,
+};
+use kutover_core::words::{ClusterId, Colour, EndpointKey, IncarnationId, Nonce, Term, TopicName};
 
 use super::ttl::{Longer, Switch};
 use super::{Backends, ClusterLinks, Deployment, Gate, missing};
@@ -24,7 +26,7 @@ pub(super) struct World {
     /// What the plan says of the switch.
     pub(super) switch: Switch,
     /// Endpoints whose TTL was longer than it should be.
-    pub(super) longer: Mutex<BTreeMap<DnsName, Longer>>,
+    pub(super) longer: Mutex<BTreeMap<EndpointKey, Longer>>,
     /// What has led to each colour, as far as this controller knows.
     led: Mutex<BTreeMap<Colour, RecordData>>,
     /// Connections that have worked, by incarnation.
@@ -170,6 +172,15 @@ impl World {
             }
             discard @ Command::Discard { .. } => self.discard(discard, term).await,
         }
+    }
+
+    /// Where an endpoint's records are kept.
+    pub(super) fn dns(&self, endpoint: &EndpointKey) -> ProviderResult<&dyn DnsProvider> {
+        let Some(zone) = &endpoint.zone else { return Ok(&*self.backends.dns) };
+        let known = self.backends.zones.get(zone).map(|dns| &**dns);
+        known.ok_or_else(|| {
+            missing(format!("record of {endpoint}"), "nothing here keeps records in that zone")
+        })
     }
 
     pub(super) fn provisioner(&self, colour: Colour) -> &dyn ClusterProvisioner {

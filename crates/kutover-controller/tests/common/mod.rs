@@ -3,6 +3,7 @@
 
 pub mod zones;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -120,6 +121,7 @@ pub fn backends(world: &MemoryWorld) -> Backends {
     let provisioner = Arc::new(world.provisioner.clone());
     Backends {
         dns: Arc::new(world.dns.clone()),
+        zones: BTreeMap::new(),
         blue: provisioner.clone(),
         green: provisioner,
         clusters: Arc::new(Connector(world.clone())),

@@ -13,7 +13,7 @@ use crate::owner::{OwnerRecord, Target};
 use crate::ports::{
     ClusterIdentity, FenceKind, FenceProof, Incarnation, NewestIds, PartitionEnd, TopicDescription,
 };
-use crate::words::{DnsName, GroupId, Offset, Term, TopicName, TopicPartition};
+use crate::words::{EndpointKey, GroupId, Offset, Term, TopicName, TopicPartition};
 
 /// Where groups start on a cluster if they have no commit there.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,7 +58,7 @@ pub enum Answer {
         /// The old one's topics.
         topics: Vec<TopicDescription>,
         /// The TTL of each endpoint, in seconds.
-        ttls: BTreeMap<DnsName, u32>,
+        ttls: BTreeMap<EndpointKey, u32>,
     },
     /// To [`Command::MatchTopics`](super::Command::MatchTopics): topics are missing that it does not name. Nothing was made.
     TopicsMissing {

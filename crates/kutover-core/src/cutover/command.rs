@@ -11,7 +11,7 @@ use crate::decisions::raise::Raised;
 use crate::owner::{Intent, RemovalMark, Target};
 use crate::ports::Incarnation;
 use crate::words::{
-    ClusterId, Colour, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
+    ClusterId, Colour, EndpointKey, GroupId, IncarnationId, Nonce, Offset, TopicName, TopicPartition,
 };
 
 /// Names one command; answers carry it. A result with an id that nobody waits for is counted and ignored.
@@ -128,7 +128,7 @@ pub enum Command {
         ttl_s: Option<u32>,
         /// Seconds of single endpoints, which have another one.
         #[serde(default)]
-        each: BTreeMap<DnsName, u32>,
+        each: BTreeMap<EndpointKey, u32>,
     },
     /// Right before the switch: whether the new one's platform would pass traffic on to it; identities, topics and start
     /// offsets again, and both clusters' ends. Where a fence is required, the old cluster must be open to whoever is to prove
@@ -285,7 +285,7 @@ pub enum Command {
         ttl_s: u32,
         /// Seconds of single endpoints, which have another one.
         #[serde(default)]
-        each: BTreeMap<DnsName, u32>,
+        each: BTreeMap<EndpointKey, u32>,
         /// Marks the attempt.
         nonce: Nonce,
     },

@@ -11,7 +11,7 @@ use crate::ports::{
     ClusterIdentity, ConnectorDescription, ConnectorKind, ConnectorState, FenceKind, FenceProof, Incarnation,
     PartitionEnd, RecordData, TopicDescription,
 };
-use crate::words::{Colour, DnsName, Generation, GroupId, Offset, TopicName, TopicPartition};
+use crate::words::{Colour, EndpointKey, Generation, GroupId, Offset, TopicName, TopicPartition};
 
 pub(super) fn plan() -> Plan {
     Plan {
@@ -245,8 +245,9 @@ type Answers<'a> = dyn FnMut(&Command, usize) -> Option<Result<Answer, ProviderE
 
 /// Drives a machine by hand: virtual time, answers from a function that may fail.
 /// The TTLs of two endpoints, of which the first has the longer one.
-pub(super) fn ttls(longest_s: u32) -> BTreeMap<DnsName, u32> {
-    [("kafka.orders.test".into(), longest_s), ("kafka.inside.test".into(), 20)].into()
+pub(super) fn ttls(longest_s: u32) -> BTreeMap<EndpointKey, u32> {
+    let key = |text: &str| EndpointKey::from(text.to_owned());
+    [(key("kafka.orders.test"), longest_s), (key("kafka.orders.test@Z1"), 20)].into()
 }
 
 pub(super) struct World<'a> {

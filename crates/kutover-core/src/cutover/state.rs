@@ -14,7 +14,7 @@ use crate::decisions::separation::Given;
 use crate::drain::ReadOut;
 use crate::owner::{RemovalMark, Target};
 use crate::ports::{ClusterIdentity, Incarnation};
-use crate::words::{ClusterId, DnsName, Generation, GroupId, Offset, TopicId, TopicName, TopicPartition};
+use crate::words::{ClusterId, EndpointKey, Generation, GroupId, Offset, TopicId, TopicName, TopicPartition};
 
 /// A cluster that has said who it is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -69,7 +69,7 @@ pub struct Draft {
     pub old_ttl_s: u32,
     /// That of each endpoint. A journal of before does not tell.
     #[serde(default)]
-    pub old_ttls: BTreeMap<DnsName, u32>,
+    pub old_ttls: BTreeMap<EndpointKey, u32>,
     /// The mark that the new cluster's producer ids have passed; `None` where they were not separated.
     #[serde(default)]
     pub id_mark: Option<u64>,
@@ -189,7 +189,7 @@ pub struct Undo {
     pub old_ttl_s: u32,
     /// That of each endpoint, as far as it was learnt.
     #[serde(default)]
-    pub old_ttls: BTreeMap<DnsName, u32>,
+    pub old_ttls: BTreeMap<EndpointKey, u32>,
     /// Why.
     pub reason: String,
 }

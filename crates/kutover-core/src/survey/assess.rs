@@ -18,7 +18,7 @@ use crate::cutover::Plan;
 use crate::decisions::history::{self, TopicFate, TopicHistory};
 use crate::parity::{AccessPlan, Difference, ParityPlan, access_plan, parity_plan};
 use crate::ports::{GroupProtocol, NewTopic};
-use crate::words::{Colour, DeploymentName, DnsName, GroupId, TopicName};
+use crate::words::{Colour, DeploymentName, EndpointKey, GroupId, TopicName};
 
 /// What a plan came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -53,7 +53,7 @@ pub struct ClusterReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EndpointReport {
     /// Its name.
-    pub name: DnsName,
+    pub name: EndpointKey,
     /// Its TTL in seconds; `None` if it has no record, or did not answer.
     pub ttl_s: Option<u32>,
     /// The generation in its owner record; `None` for a deployment that kutover has not seen.
@@ -212,7 +212,7 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
 fn blank(survey: &Survey, plan: &Plan) -> Assessment {
     let mut clusters = vec![cluster(survey.from, &survey.old)];
     clusters.extend(survey.new.as_ref().map(|new| cluster(survey.from.other(), new)));
-    let endpoint = |(name, seen): (&DnsName, &Result<super::EndpointSeen, String>)| {
+    let endpoint = |(name, seen): (&EndpointKey, &Result<super::EndpointSeen, String>)| {
         let answered = seen.as_ref().ok();
         EndpointReport {
             name: name.clone(),

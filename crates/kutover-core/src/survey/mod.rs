@@ -40,7 +40,7 @@ use crate::owner::OwnerRecord;
 use crate::ports::{
     Access, ClusterIdentity, ConfigMap, GroupDescription, GroupListing, Item, RecordData, TopicDescription,
 };
-use crate::words::{Colour, DnsName, GroupId, TopicName, TopicPartition};
+use crate::words::{Colour, EndpointKey, GroupId, TopicName, TopicPartition};
 
 pub use access::{AccessReport, QuotaToSet};
 pub use assess::{Assessment, ClusterReport, EndpointReport, Outcome, TopicHistoryReport, Unknown, assess};
@@ -132,7 +132,7 @@ pub struct Survey {
     /// The colour that serves.
     pub from: Colour,
     /// DNS, by endpoint.
-    pub endpoints: BTreeMap<DnsName, Item<EndpointSeen>>,
+    pub endpoints: BTreeMap<EndpointKey, Item<EndpointSeen>>,
     /// The old cluster.
     pub old: Item<ClusterSeen>,
     /// The new one; `None` if there is nothing behind its colour yet.

@@ -88,9 +88,9 @@ fn identities(facets: &Facets<'_>, found: &mut Found) {
                 "the owner record of {name} is that of deployment {}, not {}: correct `deployment` or `endpoints`",
                 owner.deployment, plan.deployment
             );
-            found.put(false, Code::WrongCluster, name.as_str(), reason, None);
+            found.put(false, Code::WrongCluster, &name.to_string(), reason, None);
         } else if let Err(reason) = decide::is_published(&owner.target, &old.identity) {
-            found.put(false, Code::WrongCluster, name.as_str(), reason, None);
+            found.put(false, Code::WrongCluster, &name.to_string(), reason, None);
         }
     }
 }

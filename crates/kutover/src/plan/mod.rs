@@ -5,6 +5,7 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use kutover_controller::config::{Config, DnsKind, Endpoint};
@@ -12,9 +13,9 @@ use kutover_controller::driver::{ClusterConnector as _, Gate};
 use kutover_controller::survey::{SurveyLinks, SurveyRequest, survey};
 use kutover_core::cutover::{Plan, StateName};
 use kutover_core::error::ProviderResult;
-use kutover_core::ports::{ClusterProvisioner, DnsProvider, Item, Published};
+use kutover_core::ports::{ClusterProvisioner, Item, Published};
 use kutover_core::survey::{Assessment, EndpointSeen, Outcome, assess};
-use kutover_core::words::{Colour, DnsName};
+use kutover_core::words::{Colour, EndpointKey};
 use kutover_dns::LocalServer;
 use serde::Serialize;
 
@@ -23,7 +24,7 @@ use crate::cli::PlanOptions;
 use crate::command::print_json;
 use crate::drain::progress;
 use crate::failure::Failure;
-use crate::name_server::zone_path;
+use crate::name_server::{Records, zone_path};
 use crate::rfc2136;
 use crate::up;
 use crate::wire::{Connector, Hosts, provisioners};
@@ -90,7 +91,7 @@ async fn make(config: &Config, gate: &Gate) -> Result<Assessment, Failure> {
     let connector = Connector::new(config, None).map_err(Failure::Input)?;
     let plan = config.cutover_plan();
     let endpoints = endpoints(config).await?;
-    let owner = endpoints.get(&config.term_endpoint().name);
+    let owner = endpoints.get(&config.term_endpoint().key());
     let owner = owner.and_then(|seen| seen.as_ref().ok()?.owner.as_ref());
     let from = owner.map_or(config.plan.active, |owner| owner.target.colour);
     let (old, new) = match from {
@@ -137,29 +138,30 @@ async fn connect(
 }
 
 /// What is published. A zone of kind `local` is read where it is kept, whether it is served just now or not.
-pub(crate) async fn endpoints(config: &Config) -> Result<BTreeMap<DnsName, Item<EndpointSeen>>, Failure> {
+pub(crate) async fn endpoints(config: &Config) -> Result<BTreeMap<EndpointKey, Item<EndpointSeen>>, Failure> {
     let mut seen = BTreeMap::new();
     match &config.dns.kind {
         DnsKind::Local { .. } => {
             let path = zone_path(config).map_err(Failure::Input)?;
             let kept = LocalServer::kept(&config.dns.zone, &path).map_err(|error| error.to_string());
-            for Endpoint { name, .. } in &config.endpoints {
-                let published = kept.as_ref().map(|kept| kept.get(name).cloned().unwrap_or_default());
-                seen.insert(name.clone(), published.map(endpoint).map_err(Clone::clone));
+            for key in config.endpoints.iter().map(Endpoint::key) {
+                let published = kept.as_ref().map(|kept| kept.get(&key.name).cloned().unwrap_or_default());
+                seen.insert(key, published.map(endpoint).map_err(Clone::clone));
             }
         }
         DnsKind::Rfc2136(at) => {
-            read(&rfc2136::provider(&config.dns.zone, at)?, config, &mut seen).await;
+            let records = Records::all_in(Arc::new(rfc2136::provider(&config.dns.zone, at)?));
+            read(&records, config, &mut seen).await;
         }
-        DnsKind::Route53(at) => read(&*aws::dns(config, at).await?, config, &mut seen).await,
+        DnsKind::Route53(at) => read(&aws::dns(config, at).await?, config, &mut seen).await,
     }
     Ok(seen)
 }
 
-async fn read(dns: &dyn DnsProvider, config: &Config, seen: &mut BTreeMap<DnsName, Item<EndpointSeen>>) {
-    for Endpoint { name, .. } in &config.endpoints {
-        let published = dns.read(name).await;
-        seen.insert(name.clone(), published.map(endpoint).map_err(|error| error.to_string()));
+async fn read(records: &Records, config: &Config, seen: &mut BTreeMap<EndpointKey, Item<EndpointSeen>>) {
+    for key in config.endpoints.iter().map(Endpoint::key) {
+        let published = records.of(&key).read(&key.name).await;
+        seen.insert(key, published.map(endpoint).map_err(|error| error.to_string()));
     }
 }
 
