@@ -157,7 +157,7 @@ impl Operator {
         let world = &self.world;
         let deployment = Deployment {
             name: plan.deployment.clone(),
-            endpoints: vec![world.endpoint()],
+            endpoints: vec![world.endpoint().into()],
             initial: Colour::Blue,
             ordinary_ttl_s: world.scene.ordinary_ttl_s,
             read_uncommitted: [].into(),

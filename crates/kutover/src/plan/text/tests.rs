@@ -200,7 +200,7 @@ fn a_plan_with_one_of_each_kind_reads_so() {
         EndpointSeen { record: Some((RecordData::Cname(DnsName::new("blue.test")), 60)), owner: None };
     let survey = Survey {
         from: Colour::Blue,
-        endpoints: [(DnsName::new("kafka.orders.test"), Ok(endpoint))].into(),
+        endpoints: [(DnsName::new("kafka.orders.test").into(), Ok(endpoint))].into(),
         old: Ok(blue()),
         new: Some(Ok(cluster(Colour::Green, "24"))),
         traffic: traffic(),
