@@ -32,7 +32,7 @@ impl World {
         new.described = Ok(BTreeMap::new());
         let survey = Survey {
             from: Colour::Blue,
-            endpoints: [(DnsName::new("kafka.orders.test").into(), Ok(endpoint()))].into(),
+            endpoints: [(EndpointKey::from("kafka.orders.test".to_owned()), Ok(endpoint()))].into(),
             old: Ok(old),
             new: Some(Ok(new)),
             traffic: traffic(),
