@@ -189,6 +189,9 @@ pub enum MemberKind {
 /// How often a member says that it is alive, in milliseconds, unless it is told otherwise.
 pub const HEARTBEAT_MS: u64 = 5_000;
 
+/// Within this time everybody who lives has said so: two heartbeats with their jitter, and the time it takes to write one.
+pub const HEARD_AGAIN_MS: u64 = HEARTBEAT_MS * 5 / 2;
+
 /// A producer's word that it moved: progress, not proof.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {

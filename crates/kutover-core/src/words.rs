@@ -81,7 +81,6 @@ impl DnsName {
     }
 }
 
-/// Declares a newtype over an integer that only ever counts up.
 /// One endpoint: a name, in the hosted zone that is named where several hold that name. Written `name` or `name@zone`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "String", from = "String")]
@@ -123,6 +122,7 @@ impl From<DnsName> for EndpointKey {
     }
 }
 
+/// Declares a newtype over an integer that only ever counts up.
 macro_rules! counter {
     ($($(#[$doc:meta])* $name:ident;)+) => {$(
         $(#[$doc])*

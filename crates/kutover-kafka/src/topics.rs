@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::messages::{ControlMessage, ControlView, HEARTBEAT_MS, MemberState};
+use kutover_core::messages::{ControlMessage, ControlView, HEARD_AGAIN_MS, MemberState};
 use kutover_core::ports::{ClusterAdmin, TopicConfigs, TopicDescription};
 use kutover_core::words::{CONTROL_TOPIC, MEMBERS_TOPIC};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -17,8 +17,7 @@ use crate::tail::{TailItem, TailRecord};
 
 /// Replicas of kutover's own topics where the cluster has as many brokers.
 const REPLICAS: i16 = 3;
-/// Two heartbeats with their jitter, and the time it takes to write one.
-const HEARD_AGAIN: Duration = Duration::from_millis(HEARTBEAT_MS * 5 / 2);
+const HEARD_AGAIN: Duration = Duration::from_millis(HEARD_AGAIN_MS);
 const POLICY: &str = "cleanup.policy";
 const COMPACT: &str = "compact";
 
@@ -104,7 +103,8 @@ impl MembersFold {
             let what = format!("read topic {MEMBERS_TOPIC}");
             let reason =
                 "messages were deleted from it: who is a member is known once all have sent heartbeats again";
-            return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));
+            // The cluster answers: it must not count as silent.
+            return Err(ProviderError::new(ErrorKind::Invalid, what, reason));
         }
         self.members.values().cloned().collect()
     }
@@ -289,7 +289,7 @@ mod tests {
         fold.apply(TailItem::Truncated);
         let seen = fold.truncated.unwrap();
         let error = fold.answer_at(seen + HEARD_AGAIN / 2).unwrap_err();
-        assert_eq!(error.kind, ErrorKind::Unavailable);
+        assert_eq!(error.kind, ErrorKind::Invalid);
         assert!(error.to_string().contains("messages were deleted"), "{error}");
         assert!(fold.answer_at(seen + HEARD_AGAIN).unwrap().is_empty());
     }

@@ -442,6 +442,11 @@ impl Observed {
 pub struct Chains(BTreeMap<TopicPartition, Vec<Segment>>);
 
 impl Chains {
+    /// Whether a segment was ever given up.
+    pub fn has_unreadable(&self) -> bool {
+        self.0.values().flatten().any(|segment| segment.end == SegmentEnd::Unreadable)
+    }
+
     /// The segments of a partition on a cluster.
     pub fn of<'a>(
         &'a self,

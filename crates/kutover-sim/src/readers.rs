@@ -207,10 +207,15 @@ impl Reader {
     }
 
     fn read_closed(&mut self, place: &TopicPartition, segment: &Segment, from: Offset, end: Offset) {
+        let cluster = self.reachable(&segment.cluster_id);
         if from >= end {
+            // Where retention took the rest, a consumer commits where it found the log to begin.
+            if let Some(cluster) = cluster {
+                self.commit(&cluster, place, from);
+            }
             return self.go_on(place, segment.generation);
         }
-        let Some(cluster) = self.reachable(&segment.cluster_id) else {
+        let Some(cluster) = cluster else {
             if self.world.cluster(&segment.cluster_id).is_none_or(|known| known.gone) {
                 self.go_on(place, segment.generation);
             }

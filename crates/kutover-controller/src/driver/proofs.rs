@@ -80,8 +80,11 @@ impl World {
         let identity = serving.identity().await?;
         serving.prove_open(&list(topics)).await?;
         let admin = self.links(old).await?.admin;
-        if fence_too {
-            admin.prove_fence(&list(topics)).await?;
+        if fence_too && let Err(error) = admin.prove_fence(&list(topics)).await {
+            return match error.kind {
+                ErrorKind::Refused => Ok(Answer::Unfenced { why: error.to_string() }),
+                _ => Err(error),
+            };
         }
         let there = admin.topics().await?;
         let partitions: Vec<TopicPartition> = there

@@ -49,9 +49,13 @@ impl World {
                 Err(error) => note(&mut fates, endpoint, error)?,
             }
         }
-        let ahead = self.check_ahead(target, to, ahead, &mut fates).await;
+        let (ahead, back) = self.check_ahead(target, to, ahead, &mut fates).await;
         let mut begun = fates.get(first).is_some_and(Result::is_ok);
-        if !begun && fates.values().any(Result::is_err) {
+        // On a way back nobody may be able to write before the first is switched: the others do not bar it.
+        let bars = |(endpoint, fate): (&&EndpointKey, &ProviderResult<()>)| {
+            fate.is_err() && (!back || *endpoint == first)
+        };
+        if !begun && fates.iter().any(bars) {
             return Err(self.partly(&what, &fates));
         }
         for Ahead { endpoint, found, owner, set } in ahead {
@@ -119,16 +123,17 @@ impl World {
         Ok((found, owner, set))
     }
 
-    /// Those of them that may be swapped.
+    /// Those of them that may be swapped, and whether it is a way back.
     async fn check_ahead<'a>(
         &self,
         target: &Target,
         to: &Incarnation,
         ahead: Vec<Ahead<'a>>,
         fates: &mut Fates<'a>,
-    ) -> Vec<Ahead<'a>> {
+    ) -> (Vec<Ahead<'a>>, bool) {
+        let mut back = target.colour != self.switch.to;
         if ahead.is_empty() {
-            return ahead;
+            return (ahead, back);
         }
         let from = to.colour.other();
         let left = self.provisioner(from).describe(from).await;
@@ -136,7 +141,7 @@ impl World {
         let intended = |owner: &OwnerRecord| {
             owner.intent.as_ref().is_some_and(|intent| intent.opening == target.generation)
         };
-        let back = target.colour != self.switch.to || ahead.iter().any(|next| intended(&next.owner));
+        back |= ahead.iter().any(|next| intended(&next.owner));
         let mut may = Vec::new();
         for next in ahead {
             let Ahead { endpoint, set, .. } = &next;
@@ -146,7 +151,7 @@ impl World {
                 Err(error) => drop(fates.insert(endpoint, Err(error))),
             }
         }
-        may
+        (may, back)
     }
 
     /// Refuses to swap a record set that leads to neither cluster: somebody has changed it, and may have had a reason.
@@ -227,11 +232,15 @@ impl World {
             waiting.push((endpoint, self.dns(endpoint)?.read(&endpoint.name).await?));
         }
         loop {
-            let mut behind = Vec::new();
+            let (mut behind, mut silent) = (Vec::new(), None);
             for (endpoint, published) in waiting {
                 match timeout_at(deadline, self.dns(endpoint)?.is_visible(&endpoint.name, &published)).await {
                     Ok(Ok(true)) => {}
                     Ok(Ok(false)) | Err(_) => behind.push((endpoint, published)),
+                    Ok(Err(error)) if error.kind.is_silence() => {
+                        silent = Some(error);
+                        behind.push((endpoint, published));
+                    }
                     Ok(Err(error)) => return Err(error),
                 }
             }
@@ -240,8 +249,10 @@ impl World {
             }
             if Instant::now() + VISIBLE_POLL >= deadline {
                 let names: Vec<String> = behind.iter().map(|(endpoint, _)| endpoint.to_string()).collect();
+                let why = silent.map_or_else(String::new, |error: ProviderError| format!(" ({error})"));
                 let reason = format!(
-                    "not every authoritative server serves the change yet at {}; it is stored, and kutover goes on when they do",
+                    "not every authoritative server serves the change yet at {}{why}; it is stored, and kutover goes on when they \
+                     do",
                     names.join(", ")
                 );
                 return Err(ProviderError::new(ErrorKind::Unavailable, what, reason));

@@ -194,6 +194,11 @@ pub enum Answer {
         /// Whether clients are really shut out; a provisioner that cannot do it says no.
         shut_out: bool,
     },
+    /// To [`Command::Reprove`](super::Command::Reprove) too: no fence stands any more where one was proven.
+    Unfenced {
+        /// What the proof was refused over.
+        why: String,
+    },
     /// To [`Command::Reprove`](super::Command::Reprove).
     Reproved {
         /// The target that owner record and every endpoint agree on.

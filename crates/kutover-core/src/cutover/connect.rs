@@ -310,10 +310,11 @@ impl Cutover {
 
     /// Whether what holds is a source that stands still on both clusters, so that nobody carries what it reads. To go home it
     /// needs no more of the new cluster than its offsets. A sink is not gone back for: what came to the new cluster it has to
-    /// read there, whichever way it goes.
+    /// read there, whichever way it goes. Nor is it gone back from workers that do not answer: the way back may need them too.
     pub(super) fn stands_still(&self) -> bool {
         self.boot == Boot::Running
             && matches!(self.progress.state, State::Redirecting(_, Redirection::Start(_)))
+            && self.hold.as_ref().is_some_and(|hold| !hold.silent)
     }
 
     /// Every group has read the old cluster to its end: sinks go on to the new one.

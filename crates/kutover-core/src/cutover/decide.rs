@@ -272,9 +272,15 @@ pub(super) fn closed_records(chain: &Chain, generation: Generation, verified: &V
 pub(super) fn required(chain: &Chain, left: Generation, prepared: &Prepared, read_out: &ReadOut) -> Required {
     let places = prepared.verified.partitions();
     let ends = chain.closed_ends(left, &places).unwrap_or_default();
+    let old = &prepared.verified.old.identity.cluster_id;
     let start = |place: &TopicPartition| {
         let segment = chain.segments(place).iter().find(|segment| segment.generation == left)?;
-        Some((place.clone(), segment.start))
+        // The new cluster's was opened by this cutover, at its end.
+        if segment.cluster_id != *old {
+            return Some((place.clone(), segment.start));
+        }
+        let begun = prepared.draft.log_starts.iter().find(|(known, _)| known == place)?.1;
+        Some((place.clone(), segment.start.max(begun)))
     };
     let starts = places.iter().filter_map(start).collect();
     Required {

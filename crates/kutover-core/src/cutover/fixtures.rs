@@ -243,13 +243,13 @@ pub(super) fn answer(command: &Command, term: u64, published: &Target) -> Answer
 
 type Answers<'a> = dyn FnMut(&Command, usize) -> Option<Result<Answer, ProviderError>> + 'a;
 
-/// Drives a machine by hand: virtual time, answers from a function that may fail.
 /// The TTLs of two endpoints, of which the first has the longer one.
 pub(super) fn ttls(longest_s: u32) -> BTreeMap<EndpointKey, u32> {
     let key = |text: &str| EndpointKey::from(text.to_owned());
     [(key("kafka.orders.test"), longest_s), (key("kafka.orders.test@Z1"), 20)].into()
 }
 
+/// Drives a machine by hand: virtual time, answers from a function that may fail.
 pub(super) struct World<'a> {
     pub(super) machine: Cutover,
     pub(super) now: Millis,

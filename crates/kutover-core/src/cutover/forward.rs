@@ -131,6 +131,7 @@ impl Cutover {
             prepared.verified.topics = topics;
             return Next::Goto(State::Preparing(prepared.verified, prepared.draft, Preparation::Topics));
         }
+        prepared.draft.log_starts = old_ends.iter().map(|end| (end.place.clone(), end.start)).collect();
         let target = decide::next_target(published, &prepared.verified);
         let opened = decide::open_segments(
             &self.progress.chain,

@@ -1,8 +1,7 @@
 //! What becomes of a way back when the cluster that is left does not answer, or answers and does not do what is asked.
 
 use super::way_back::{Barrier, Rollback, WayBack};
-use super::{Boot, Cutover, Event, Fencing, Next, Retirement, State};
-use crate::chain::ClosedBy;
+use super::{Boot, Cutover, Event, Fencing, Next, State};
 use crate::error::{ErrorKind, ProviderError};
 use crate::words::Millis;
 
@@ -52,11 +51,6 @@ impl Cutover {
         match &mut self.progress.state {
             State::Fencing(_, step @ Fencing::Prove) => *step = Fencing::Raise,
             State::RollingBack(_, step @ Rollback::Prove) => *step = Rollback::Raise,
-            State::Retiring(closed, false, step @ (Retirement::Keep | Retirement::Prove))
-                if closed.by == ClosedBy::Fence =>
-            {
-                *step = Retirement::FenceAgain(*step == Retirement::Keep);
-            }
             _ => return false,
         }
         true

@@ -15,12 +15,22 @@ pub(super) struct Hold {
     pub(super) writing: bool,
     /// The proof of a fence was refused.
     pub(super) refused: bool,
+    /// What was asked last did not answer.
+    pub(super) silent: bool,
 }
 
 impl Hold {
     /// One that begins.
     pub(super) fn new(since: Millis) -> Self {
-        Self { since, reason: String::new(), failures: 0, marking: false, writing: false, refused: false }
+        Self {
+            since,
+            reason: String::new(),
+            failures: 0,
+            marking: false,
+            writing: false,
+            refused: false,
+            silent: false,
+        }
     }
 
     /// Whether it lasts on in this state: each mark is tried on a fresh proof, and that the proof succeeds once more does

@@ -327,14 +327,14 @@ fn a_fence_that_went_after_the_drain_is_raised_again() {
             }
             Command::Reprove { fence_too: true, .. } => {
                 stands.set(stands.get() && std::mem::replace(&mut taken, true));
-                (!stands.get()).then(|| Err(failure(ErrorKind::Refused)))
+                (!stands.get()).then(|| Ok(Answer::Unfenced { why: "its leader takes records".into() }))
             }
             _ => None,
         });
         let (stop, world) = world.run();
         assert_eq!(stop, Stop::Complete, "{remove_old}");
         assert!(stands.get());
-        assert_eq!(world.holds(), ["test: made to fail"], "{remove_old}: {:?}", world.commands);
+        assert_eq!(world.holds(), ["its leader takes records"], "{remove_old}: {:?}", world.commands);
     }
     // One that is refused over and over ends as a hold does.
     let mut plan = plan();
@@ -342,9 +342,27 @@ fn a_fence_that_went_after_the_drain_is_raised_again() {
     let (stop, _) = World::new(plan, vec![])
         .but(|command, _| match command {
             Command::Isolate { .. } => Some(Ok(Answer::Isolated { shut_out: false })),
-            Command::Reprove { .. } => Some(Err(failure(ErrorKind::Refused))),
+            Command::Reprove { .. } => Some(Ok(Answer::Unfenced { why: "its leader takes records".into() })),
             _ => None,
         })
         .run();
     assert!(matches!(stop, Stop::Held(_)), "{stop:?}");
+}
+
+/// Any other refusal is none of the fence's: who flees by hand, with the record pointed back to blue, is not fenced there.
+#[test]
+fn a_record_that_was_put_back_by_hand_fences_nobody() {
+    for remove_old in [true, false] {
+        let mut plan = Plan { remove_old, ..plan() };
+        plan.timings.hold_limit_ms = Some(5_000);
+        let (stop, world) = World::new(plan, vec![])
+            .but(|command, _| match command {
+                Command::Isolate { .. } => Some(Ok(Answer::Isolated { shut_out: false })),
+                Command::Reprove { .. } => Some(Err(failure(ErrorKind::Refused))),
+                _ => None,
+            })
+            .run();
+        assert!(matches!(stop, Stop::Held(_)), "{stop:?}");
+        assert_eq!(world.commands.iter().filter(|name| **name == "raise the fence").count(), 1);
+    }
 }

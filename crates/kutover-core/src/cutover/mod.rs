@@ -327,6 +327,7 @@ impl Cutover {
                     (*step, marking) = (Retirement::Prove, true);
                 }
                 let refused = self.raise_again(error);
+                self.hold.get_or_insert(Hold::new(now)).silent = error.kind.is_silence();
                 self.held(now, error.to_string());
                 if error.kind == ErrorKind::NotFound {
                     self.suspect();

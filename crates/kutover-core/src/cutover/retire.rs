@@ -1,6 +1,7 @@
 //! From Soaking to the end: the drained cluster is kept, shut off, proven once more and removed; or what was prepared is
 //! undone.
 
+use super::hold::Hold;
 use super::rollback::SWITCHING;
 use super::steps::unexpected;
 use super::{
@@ -10,14 +11,10 @@ use super::{
 use crate::chain::ClosedBy;
 use crate::controls::{Control, without};
 use crate::error::{ErrorKind, ProviderError};
-use crate::messages::HEARTBEAT_MS;
+use crate::messages::HEARD_AGAIN_MS;
 use crate::owner::Target;
 use crate::ports::TopicDescription;
 use crate::words::{Millis, Nonce};
-
-/// Two looks at the members this far apart tell a live one from a silent one: two heartbeats with their jitter, and the
-/// time it takes to write one.
-const HEARTBEAT_LOOKS_APART_MS: u64 = HEARTBEAT_MS * 5 / 2;
 
 fn reprove(closed: &Closed, shut_out: bool) -> Command {
     let prepared = &closed.redirected.prepared;
@@ -75,13 +72,13 @@ impl Cutover {
                 if !alive.is_empty() && !without(Control::LivingIgnored) {
                     let why = format!("still alive elsewhere than on the new cluster: {}", alive.join(", "));
                     self.progress.state = State::Isolating(closed, Isolation::Members(on_old));
-                    return Next::HoldFor(why, HEARTBEAT_LOOKS_APART_MS);
+                    return Next::HoldFor(why, HEARD_AGAIN_MS);
                 }
                 if on_old.iter().all(|(key, _)| before.iter().any(|(known, _)| known == key)) {
                     return Next::Goto(State::Isolating(closed, Isolation::Isolate));
                 }
                 self.progress.state = State::Isolating(closed, Isolation::Members(on_old));
-                Next::After(HEARTBEAT_LOOKS_APART_MS)
+                Next::After(HEARD_AGAIN_MS)
             }
             (Isolation::Isolate, Cause::Enter) => {
                 Next::Run(Command::Isolate { old: verified.old.incarnation.clone(), nonce: self.isolation() })
@@ -127,6 +124,13 @@ impl Cutover {
                 Next::Run(reprove(&closed, shut_out))
             }
             (Retirement::Keep | Retirement::Prove, Cause::Enter) => Next::Run(reprove(&closed, shut_out)),
+            // Somebody has taken the fence away: nothing is proven before it stands again.
+            (Retirement::Keep | Retirement::Prove, Cause::Answer(Answer::Unfenced { why })) => {
+                let keeps = step == Retirement::Keep;
+                self.progress.state = State::Retiring(closed, shut_out, Retirement::FenceAgain(keeps));
+                self.hold.get_or_insert_with(|| Hold::new(self.now.unwrap_or_default())).refused = true;
+                Next::Hold(why)
+            }
             (Retirement::Keep | Retirement::Prove, Cause::Answer(answer)) => {
                 self.reproved(closed, shut_out, step, answer)
             }

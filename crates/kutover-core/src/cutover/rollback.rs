@@ -337,7 +337,7 @@ impl Cutover {
         let to = |way, step| Next::Goto(State::RollingBack(way, step));
         let topics = way.redirected.prepared.verified.topic_names();
         match (step, cause) {
-            (Rollback::Converge, Cause::Enter) => Next::Run(Command::ReadMembers { on: way.within_reach() }),
+            (Rollback::Converge, Cause::Enter) => Next::Run(Command::ReadMembers { on: way.heard() }),
             (Rollback::Converge, Cause::Answer(Answer::Done)) => Next::After(self.plan.timings.poll_ms),
             (Rollback::Converge, Cause::Answer(Answer::Members { by_cluster })) => {
                 let (moved, of, waiting) =

@@ -82,12 +82,14 @@ pub struct Draft {
     /// Connectors that move along.
     #[serde(default)]
     pub connectors: Connectors,
+    /// Where the old cluster's logs began right before the switch, as far as the journal tells: what was gone is nobody's.
+    #[serde(default)]
+    pub log_starts: Vec<(TopicPartition, Offset)>,
 }
 
-fn unknown() -> bool {
+const fn unknown() -> bool {
     true
 }
-
 /// A new cluster that is ready to take over.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Prepared {
@@ -264,7 +266,7 @@ pub enum Fencing {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Isolation {
-    /// No producer may still be alive on the old cluster. Holds heartbeats of the first of two looks.
+    /// No producer may be alive on the old cluster. Holds heartbeats of the first of two looks.
     Members(Vec<(String, u64)>),
     /// Clients are shut out.
     Isolate,
@@ -278,8 +280,7 @@ pub enum Retirement {
     Keep,
     /// Everything that the removal rests on is proven once more.
     Prove,
-    /// The last proof was refused, since somebody has taken the fence away: it is raised again. The flag says whether the old
-    /// cluster stays.
+    /// Somebody has taken the fence away: it is raised again. The flag says whether the old cluster stays.
     FenceAgain(bool),
     /// The old cluster is dead, and the operator has given it up: the chain says so on the new one.
     Abandoned,
@@ -445,10 +446,10 @@ impl State {
             State::Converging(redirected) | State::Fencing(redirected, _) => {
                 redirected.prepared.verified.both()
             }
-            State::Draining(closed) | State::Soaking(closed) | State::Isolating(closed, _) => {
-                closed.redirected.prepared.verified.both()
-            }
-            State::Retiring(
+            State::Draining(closed)
+            | State::Soaking(closed)
+            | State::Isolating(closed, _)
+            | State::Retiring(
                 closed,
                 _,
                 Retirement::Keep | Retirement::Prove | Retirement::FenceAgain(_) | Retirement::Approval,

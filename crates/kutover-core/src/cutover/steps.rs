@@ -243,8 +243,9 @@ impl Cutover {
                 Next::Run(Command::SetTtl { ttl_s: Some(self.plan.timings.ttl_s), each: BTreeMap::new() })
             }
             (Preparation::Ttl, Cause::Answer(Answer::TtlSet { old_ttl_s })) => {
-                // What stood before is what the first preparation found.
-                draft.old_ttl_s = if draft.old_ttl_s > 0 { draft.old_ttl_s } else { old_ttl_s };
+                // What stood before is what the first preparation found; one that was lowered already, by a life that nobody
+                // remembers, stood at the ordinary one, and is waited out too. What is restored is each endpoint's own.
+                draft.old_ttl_s = draft.old_ttl_s.max(old_ttl_s);
                 to(draft, Preparation::OldTtl)
             }
             (Preparation::OldTtl, Cause::Enter) => {

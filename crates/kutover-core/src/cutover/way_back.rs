@@ -122,6 +122,11 @@ impl WayBack {
         }
     }
 
+    /// The clusters whose members can be heard: one that takes no word can be read.
+    pub(super) fn heard(&self) -> Vec<Incarnation> {
+        Self { mute: false, ..self.clone() }.within_reach()
+    }
+
     /// The clusters that can be told anything.
     pub fn within_reach(&self) -> Vec<Incarnation> {
         match self.barrier {

@@ -10,7 +10,7 @@ use crate::decisions::stragglers::{PartitionWriters, ProducerState};
 use crate::drain::{GroupProgress, LogRange, Tail};
 use crate::owner::Target;
 use crate::ports::{AclRule, ConfigSource, ConfigValue, GroupProtocol};
-use crate::words::{CONTROL_TOPIC, DnsName, Generation, MEMBERS_TOPIC, Nonce, Offset, Term};
+use crate::words::{CONTROL_TOPIC, Generation, MEMBERS_TOPIC, Nonce, Offset, Term};
 
 /// What was seen, what is wanted, what is waived.
 #[derive(Clone)]

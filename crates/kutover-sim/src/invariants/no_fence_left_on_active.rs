@@ -1,7 +1,9 @@
 //! When all is over, the active cluster refuses nothing and shuts nobody out.
 
+use kutover_core::words::ClusterId;
+
 use super::{Violation, broken};
-use crate::observed::Observed;
+use crate::observed::{Act, Observed};
 
 pub(super) const NAME: &str = "no_fence_left_on_active";
 
@@ -11,16 +13,27 @@ pub(super) fn check(observed: &Observed) -> Vec<Violation> {
     match observed.end.standing.get(active) {
         None => vec![broken!("{active} is active at the end and does not stand")],
         Some((fenced, isolated)) => {
-            let fence = (!fenced.is_empty()).then(|| broken!("{active} is active and refuses {fenced:?}"));
+            let fence = (!fenced.is_empty() && !came_too_late(observed, active))
+                .then(|| broken!("{active} is active and refuses {fenced:?}"));
             let isolation = isolated.then(|| broken!("{active} is active and isolated"));
             fence.into_iter().chain(isolation).collect()
         }
     }
 }
 
+/// A request that had been given up long ago landed behind the last controller's end: the next start finds it and lifts it.
+fn came_too_late(observed: &Observed, active: &ClusterId) -> bool {
+    let ended_ms = observed.controlled.iter().map(|(_, until)| *until).max();
+    let fenced_ms = observed.acts.iter().rev().find_map(|acted| match &acted.act {
+        Act::Fenced(cluster, _) if cluster == active => Some(acted.at_ms),
+        _ => None,
+    });
+    fenced_ms.zip(ended_ms).is_some_and(|(fenced_ms, ended_ms)| fenced_ms > ended_ms)
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::fixtures::{ours, owner};
+    use super::super::fixtures::{acted, ours, owner};
     use super::*;
 
     #[test]
@@ -32,5 +45,10 @@ mod tests {
         assert_eq!(check(&observed), []);
         observed.end.standing.insert("g".into(), (vec!["t0".into()], true));
         assert_eq!(check(&observed).len(), 2);
+        observed.controlled = vec![(0, 9)];
+        observed.acts = vec![acted(9, Act::Fenced("g".into(), vec!["t0".into()]))];
+        assert_eq!(check(&observed).len(), 2, "somebody could have lifted it");
+        observed.controlled = vec![(0, 8)];
+        assert_eq!(check(&observed).len(), 1, "the isolation stays");
     }
 }
