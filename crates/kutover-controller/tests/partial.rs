@@ -7,9 +7,9 @@ use std::sync::Arc;
 use common::zones::{FIRST, SECOND, THIRD, Zones, controller_of, generation, made_by_hand};
 use common::{CONFIG, backends, holds, world};
 use kutover_controller::config::Config;
-use kutover_controller::driver::{Backends, Controller};
-use kutover_core::cutover::{Event, Stop};
-use kutover_core::ports::{DnsProvider, Published, RecordSet};
+use kutover_controller::driver::{Backends, Controller, Operator};
+use kutover_core::cutover::{Event, StateName, Stop};
+use kutover_core::ports::{DnsProvider, Published, RecordData, RecordSet};
 use kutover_core::words::{Generation, ZoneId};
 use kutover_memory::MemoryWorld;
 use tokio::sync::mpsc;
@@ -80,6 +80,44 @@ async fn nothing_is_switched_without_the_first() {
         "{said}"
     );
     assert_eq!(switched, [false; 3]);
+}
+
+/// G5: green is fenced, and somebody has pointed a further endpoint elsewhere. Producers are led home by the first one all the
+/// same; the other is held and named until it is put right.
+#[tokio::test(start_paused = true)]
+async fn a_further_endpoint_bars_no_way_back() {
+    let (world, dns) = three_endpoints().await;
+    let at = |name: &str| world.dns.published(&name.into());
+    let point = |data: &RecordData| {
+        let there = at(THIRD);
+        let set = there.endpoint.map(|set| RecordSet { data: data.clone(), ..set });
+        world.dns.overwrite(&THIRD.into(), Published { endpoint: set, ..there });
+    };
+    let elsewhere = RecordData::Addresses(vec!["10.9.9.9".parse().unwrap()]);
+    let green = std::sync::Mutex::new(None);
+    let (operator, words) = mpsc::unbounded_channel();
+    let (mut said, mut events) = (None, vec![]);
+    let run = controller_of(&world, &ALL, Arc::clone(&dns), "").run(words, |event| {
+        match &event {
+            Event::Entered { state: StateName::Draining } => {
+                *green.lock().unwrap() = at(THIRD).endpoint.map(|set| set.data);
+                point(&elsewhere);
+                operator.send(Operator::RollBack).unwrap();
+            }
+            Event::Hold { reason, .. } if reason.contains("publish generation 3") => {
+                said.get_or_insert((reason.clone(), generation(&at(FIRST)), generation(&at(THIRD))));
+                point(green.lock().unwrap().as_ref().unwrap());
+            }
+            _ => {}
+        }
+        events.push(event);
+    });
+    let finished = run.await.unwrap();
+    assert!(matches!(finished.stop, Stop::RolledBack(_)), "{:?}", holds(&events));
+    let (reason, first, third) = said.expect("it did not hold");
+    assert!(reason.contains(&format!("switched: {FIRST}, {SECOND}; missing: {THIRD} (")), "{reason}");
+    assert_eq!((first, third), (Some(Generation(3)), Some(Generation(2))));
+    assert_eq!(ALL.map(|name| generation(&at(name))), [Some(Generation(3)); 3]);
 }
 
 /// As with a change in Route 53 that stays PENDING: the endpoint is named, before the command's time is over.
