@@ -136,8 +136,8 @@ async fn the_second_refuses(scene: &Scene, apexes: &[&str; 2], names: [&str; 2],
     up.wait_for("approve removal");
     up.say("approve removal");
     scene.completes(&mut up, live).await;
-    for which in 0..2 {
-        assert_eq!(stands(which).await, (at(2), Some((2, Colour::Green))), "{}", shown[which]);
+    for (which, name) in shown.iter().enumerate() {
+        assert_eq!(stands(which).await, (at(2), Some((2, Colour::Green))), "{name}");
     }
 }
 

@@ -19,7 +19,7 @@ const COMMAND: &str = include_str!("../../crates/kutover-admin/tests/support/fen
 async fn by_command(tools: &Tools) -> String {
     let class_path = tools.class_path("4.3.1".parse().expect("a version")).await.expect("the tools");
     let java = tools.java.to_str().expect("UTF-8");
-    let command = ["sh", "-c", COMMAND, java, &class_path].map(|word| toml_text(word)).join(", ");
+    let command = ["sh", "-c", COMMAND, java, &class_path].map(toml_text).join(", ");
     format!("fence = {{ kind = \"exec\", command = [{command}] }}\n\n")
 }
 
