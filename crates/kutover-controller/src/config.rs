@@ -258,8 +258,7 @@ pub struct Plan {
     /// `"*"` of `waive_history` does not take it in, and no group has to read it. Default: `_schemas`.
     #[schemars(with = "String")]
     pub schemas_topic: TopicName,
-    /// Producers (`BlueGreenProducer`), by instance name, that are gone for good without having said so: nobody waits for them to
-    /// move. What such a one still wrote, the fence refuses. Default: none.
+    /// Producers, by instance name, that are gone for good without having said so: nobody waits for them to move. Default none.
     #[schemars(with = "BTreeSet<String>")]
     pub waive_members: BTreeSet<InstanceName>,
     /// Topics that may have been deleted on the old cluster after the switch: one that was is out of the cutover, with what
