@@ -1,10 +1,12 @@
 //! Runs that fail: AWS that is not there, AWS that refuses, brokers that are not there. A secret is planted in every field
 //! that takes one, and none of them is said, logged or kept. (What a run that succeeds says is looked through in `cutover`.)
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
 
 use kutover_tests::{Planted, run};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::account::{Account, BUCKET, SESSION_TOKEN, on_aws};
@@ -206,4 +208,46 @@ fn no_secret_comes_out_where_no_name_server_answers() {
     case.fails(free_port(), &["no cluster for ***", &server.to_string()]);
     // The journal among them.
     planted().assert_not_in_files(case.directory.path(), &["orders.toml", "password", "tsig"]);
+}
+
+/// Where a secret can stand in a configuration, as its schema says; a colour's once for both.
+fn secret_fields(schema: &Value, node: &Value, path: &str, found: &mut BTreeSet<String>) {
+    if let Some(name) = node["$ref"].as_str().and_then(|reference| reference.rsplit('/').next()) {
+        if name == "Value" {
+            found.insert(path.trim_end_matches(".*").to_owned());
+            return;
+        }
+        secret_fields(schema, &schema["$defs"][name], path, found);
+    }
+    for (name, field) in node["properties"].as_object().into_iter().flatten() {
+        let name = if ["blue", "green"].contains(&name.as_str()) { "COLOUR" } else { name };
+        secret_fields(schema, field, &format!("{path}.{name}"), found);
+    }
+    for of in ["anyOf", "oneOf", "allOf"] {
+        node[of].as_array().into_iter().flatten().for_each(|one| secret_fields(schema, one, path, found));
+    }
+    for (of, more) in [("additionalProperties", ".*"), ("items", "")] {
+        if node[of].is_object() {
+            secret_fields(schema, &node[of], &format!("{path}{more}"), found);
+        }
+    }
+}
+
+/// A field that is new and takes a secret is to be planted too. (The contents of token files are in `secured`.)
+#[test]
+fn every_field_that_takes_a_secret_is_planted() {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/kutover.schema.json")).expect("JSON");
+    let mut found = BTreeSet::new();
+    secret_fields(&schema, &schema, "", &mut found);
+    let planted = [
+        ".clusters.COLOUR.connect.password",
+        ".clusters.COLOUR.probe_properties",
+        ".clusters.COLOUR.properties",
+        ".clusters.COLOUR.provisioner.environment",
+        ".clusters.COLOUR.scram_users",
+        ".dns.secret",
+    ];
+    assert_eq!(found, planted.map(str::to_owned).into());
+    let given = ["@GIVEN@", "@PROBE@", "@CONNECT@", "@SCRAM@"];
+    assert!(given.iter().all(|secret| CLUSTERS.contains(secret)) && FAILING.contains("@COMMANDS@"));
 }

@@ -63,7 +63,8 @@ async fn anything_but_the_expected_is_a_conflict_and_changes_nothing() {
 
 const RACERS: u64 = 32;
 
-/// Lets writers with the same expectation race, and gives the generations of those that were told `Ok`.
+/// Lets writers with the same expectation race, and gives the generations of those that were told `Ok`. The others are told
+/// whose record stands there.
 async fn winners(provider: Arc<dyn DnsProvider>) -> Vec<u64> {
     let start = Arc::new(Barrier::new(usize::try_from(RACERS).unwrap()));
     let racers: Vec<_> = (1..=RACERS)
@@ -75,19 +76,24 @@ async fn winners(provider: Arc<dyn DnsProvider>) -> Vec<u64> {
                     .compare_and_set(&endpoint(), &Published::default(), &published(generation))
                     .await;
                 match written {
-                    Ok(()) => Some(generation),
+                    Ok(()) => Ok(generation),
                     Err(error) => {
                         assert_eq!((error.kind, error.outcome), (ErrorKind::Conflict, Outcome::NotDone));
-                        None
+                        Err(error.reason)
                     }
                 }
             })
         })
         .collect();
-    let mut winners = Vec::new();
+    let (mut winners, mut told) = (Vec::new(), Vec::new());
     for racer in racers {
-        winners.extend(racer.await.unwrap());
+        match racer.await.unwrap() {
+            Ok(generation) => winners.push(generation),
+            Err(reason) => told.push(reason),
+        }
     }
+    let who = |reason: &String| winners.iter().any(|won| reason.contains(&format!("generation {won}, ")));
+    assert!(told.iter().all(who), "{winners:?}: {told:?}");
     winners
 }
 
