@@ -19,19 +19,12 @@ use kutover_memory::{Fault, FenceStyle, MemoryJournal, MemoryWorld};
 use kutover_testkit::mocks::MockClusterSurvey;
 use tokio::sync::mpsc;
 
-/// A fence of kutover's own that no journal knows of is found on the active cluster, named, and lifted whole before
-/// anything else is done.
-#[tokio::test(start_paused = true)]
-async fn a_fence_that_no_journal_knows_is_lifted() {
-    let world = world().await;
+/// A cutover over a fence that was left on blue: it completes, and blue takes records before it begins. Gives its events.
+async fn blue_takes_records_before_it_begins(world: &MemoryWorld) -> Vec<Event> {
     let blue = world.cluster(Colour::Blue).unwrap();
-    // A rule about a topic outlives it.
-    blue.add_topic("gone", 1);
-    blue.raise_fence(&["gone".into(), "orders".into()]).await.unwrap();
-    blue.delete_topics(&["gone".into()]).await.unwrap();
     let (_operator, words) = mpsc::unbounded_channel();
     let (mut events, mut taken) = (vec![], None);
-    let finished = controller(&world, CONFIG)
+    let finished = controller(world, CONFIG)
         .run(words, |event| {
             if matches!(event, Event::Entered { state: StateName::Planned }) {
                 taken = Some(blue.produce(&place(0), record("before the cutover begins")).is_ok());
@@ -42,6 +35,20 @@ async fn a_fence_that_no_journal_knows_is_lifted() {
         .await;
     assert_eq!(finished.unwrap().stop, Stop::Complete, "{:?}", holds(&events));
     assert_eq!(taken, Some(true), "blue still refuses records: {events:?}");
+    events
+}
+
+/// A fence of kutover's own that no journal knows of is found on the active cluster, named, and lifted whole before
+/// anything else is done.
+#[tokio::test(start_paused = true)]
+async fn a_fence_that_no_journal_knows_is_lifted() {
+    let world = world().await;
+    let blue = world.cluster(Colour::Blue).unwrap();
+    // A rule about a topic outlives it.
+    blue.add_topic("gone", 1);
+    blue.raise_fence(&["gone".into(), "orders".into()]).await.unwrap();
+    blue.delete_topics(&["gone".into()]).await.unwrap();
+    let events = blue_takes_records_before_it_begins(&world).await;
     let left =
         Event::FenceLeft { colour: Colour::Blue, topics: vec!["gone".into(), "orders".into()], more: 0 };
     let named = events.iter().position(|event| *event == left).expect("it is named");
@@ -59,19 +66,7 @@ async fn a_left_over_fence_that_cannot_be_asked_is_lifted() {
     let blue = world.cluster(Colour::Blue).unwrap();
     blue.configure(|options| options.fence_style = FenceStyle::Unasked);
     blue.raise_fence(&["orders".into()]).await.unwrap();
-    let (_operator, words) = mpsc::unbounded_channel();
-    let (mut events, mut taken) = (vec![], None);
-    let finished = controller(&world, CONFIG)
-        .run(words, |event| {
-            if matches!(event, Event::Entered { state: StateName::Planned }) {
-                taken = Some(blue.produce(&place(0), record("before the cutover begins")).is_ok());
-                blue.read_all(&group());
-            }
-            events.push(event);
-        })
-        .await;
-    assert_eq!(finished.unwrap().stop, Stop::Complete, "{:?}", holds(&events));
-    assert_eq!(taken, Some(true), "blue still refuses records: {events:?}");
+    let events = blue_takes_records_before_it_begins(&world).await;
     let told: Vec<String> = events.iter().map(ToString::to_string).collect();
     let said = |text: &str| told.iter().any(|told| told.contains(text));
     assert!(said("blue, where producers belong, refuses records"), "{told:?}");

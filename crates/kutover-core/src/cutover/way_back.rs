@@ -124,15 +124,15 @@ impl WayBack {
 
     /// The clusters whose members can be heard: one that takes no word can be read.
     pub(super) fn heard(&self) -> Vec<Incarnation> {
-        Self { mute: false, ..self.clone() }.within_reach()
+        match self.barrier {
+            Barrier::Lost => vec![self.home().clone()],
+            Barrier::Fence | Barrier::Quiet => self.redirected.prepared.verified.both(),
+        }
     }
 
     /// The clusters that can be told anything.
     pub fn within_reach(&self) -> Vec<Incarnation> {
-        match self.barrier {
-            Barrier::Fence | Barrier::Quiet if !self.mute => self.redirected.prepared.verified.both(),
-            _ => vec![self.home().clone()],
-        }
+        if self.mute { vec![self.home().clone()] } else { self.heard() }
     }
 }
 
