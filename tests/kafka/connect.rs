@@ -18,7 +18,7 @@ use kutover_core::words::{Offset, TopicName};
 use kutover_testkit::conformance::connect;
 use kutover_testkit::until;
 use kutover_tests::{Planted, Run, command, run};
-use kutover_tests_kafka::connectors::{Workers, restart_failed, sink, source};
+use kutover_tests_kafka::connectors::{Workers, restart_failed, running, sink, source};
 use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::{Value, json};
 
@@ -173,8 +173,7 @@ async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order()
     let (into, out) = (world.directory().join("in"), world.directory().join("out"));
     let mut growing = Growing::start(into.clone());
     for (name, config) in [("files-in", source(&into, "lines")), ("files-out", sink(&out, "lines"))] {
-        blue.create_stopped(&name.into(), &config).await.expect("created");
-        blue.set_state(&name.into(), ConnectorState::Running).await.expect("started");
+        running(blue, name, &config).await;
     }
     until("the sink's first lines", BOUND, async || (lines_of(&out).len() > 10).then_some(())).await;
 
@@ -242,8 +241,7 @@ async fn a_sink_that_cannot_write_on_green_is_not_passed_over() {
     std::fs::write(&into, "a\nb\n").expect("written");
     let out = folder.join("out");
     for (name, config) in [("files-in", source(&into, "lines")), ("files-out", sink(&out, "lines"))] {
-        blue.create_stopped(&name.into(), &config).await.expect("created");
-        blue.set_state(&name.into(), ConnectorState::Running).await.expect("started");
+        running(blue, name, &config).await;
     }
     until("the sink's lines", BOUND, async || (lines_of(&out) == ["a", "b"]).then_some(())).await;
     // Blue's sink has its file open, and writes on; who opens it anew finds no folder.

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use kutover_connect::{ConnectOptions, HttpConnect};
-use kutover_core::ports::{ConnectorConfig, Incarnation};
+use kutover_core::error::{ErrorKind, ProviderResult};
+use kutover_core::ports::{ConnectAdmin as _, ConnectorConfig, ConnectorState, Incarnation};
 use kutover_lab::{ConnectWorker, KafkaVersion, Tools};
+use kutover_testkit::until;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::clients::BOUND;
 use crate::world::TwoClusters;
 
 /// A worker of each cluster. Dropped, they take their processes with them.
@@ -41,6 +44,23 @@ impl Workers {
         });
         tables.concat()
     }
+}
+
+/// Makes a connector and has it run. Workers that are moving others are asked again.
+///
+/// # Panics
+/// If they refuse it, or do not settle.
+pub async fn running(workers: &HttpConnect, name: &str, config: &ConnectorConfig) {
+    let name = &name.into();
+    let settled = |asked: ProviderResult<()>| match asked {
+        Ok(()) => Some(()),
+        Err(error) if error.kind == ErrorKind::Unavailable => None,
+        Err(error) => panic!("{name}: {error}"),
+    };
+    let made = async || settled(workers.create_stopped(name, config).await);
+    until("a connector to be made", BOUND, made).await;
+    let runs = async || settled(workers.set_state(name, ConnectorState::Running).await);
+    until("a connector to run", BOUND, runs).await;
 }
 
 /// Has green's worker start again what has failed of a connector.

@@ -91,18 +91,19 @@ impl HttpConnect {
         Ok(offsets)
     }
 
-    /// Looks until something is seen, or not for too long.
-    async fn seen(
-        &self,
-        what: &str,
-        name: &ConnectorName,
-        wanted: impl Fn(Option<&Status>) -> ProviderResult<bool>,
-    ) -> ProviderResult<()> {
+    /// Looks until something is seen, or not for too long. Workers that are moving connectors tell nothing of them: what was
+    /// asked for is no less under way.
+    async fn seen<F>(&self, what: &str, look: impl Fn() -> F) -> ProviderResult<()>
+    where
+        F: Future<Output = ProviderResult<bool>>,
+    {
         let deadline = Instant::now() + SEEN;
         loop {
-            let status = self.status(name).await?;
-            if wanted(status.as_ref())? {
-                return Ok(());
+            match look().await {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) if error.kind == ErrorKind::Unavailable => {}
+                Err(error) => return Err(error),
             }
             if Instant::now() > deadline {
                 return Err(not_seen(what));
@@ -111,25 +112,20 @@ impl HttpConnect {
         }
     }
 
+    async fn is(&self, name: &ConnectorName, state: ConnectorState) -> ProviderResult<bool> {
+        let does = |status: Status| status.state() == state && !status.is_settling();
+        Ok(self.status(name).await?.is_some_and(does))
+    }
+
     /// A connector says that it runs before it is divided into tasks, and each of these begins, or fails, for itself.
-    async fn seen_running(&self, what: &str, name: &ConnectorName) -> ProviderResult<()> {
-        let deadline = Instant::now() + SEEN;
-        loop {
-            let tasks = self.tasks(name).await?.ok_or_else(|| missing(what))?;
-            if let Some(status) = self.status(name).await? {
-                if status.failed() {
-                    let reason = "it, or a task of it, has failed: see the worker's log";
-                    return Err(ProviderError::new(ErrorKind::Refused, what, reason));
-                }
-                if status.runs(tasks) {
-                    return Ok(());
-                }
-            }
-            if Instant::now() > deadline {
-                return Err(not_seen(what));
-            }
-            tokio::time::sleep(POLL).await;
+    async fn runs(&self, what: &str, name: &ConnectorName) -> ProviderResult<bool> {
+        let tasks = self.tasks(name).await?.ok_or_else(|| missing(what))?;
+        let Some(status) = self.status(name).await? else { return Ok(false) };
+        if status.failed() {
+            let reason = "it, or a task of it, has failed: see the worker's log";
+            return Err(ProviderError::new(ErrorKind::Refused, what, reason));
         }
+        Ok(status.runs(tasks))
     }
 
     /// A stopped connector gets a config; any other keeps its own.
@@ -237,8 +233,8 @@ impl ConnectAdmin for HttpConnect {
         match answered.status {
             StatusCode::CONFLICT => self.configure(&what, name, config).await,
             status if status.is_success() => {
-                let stopped = |status: &Status| status.state() == ConnectorState::Stopped;
-                self.seen(&what, name, |status| Ok(status.is_some_and(stopped))).await
+                let stopped = |status: Status| status.state() == ConnectorState::Stopped;
+                self.seen(&what, || async { Ok(self.status(name).await?.is_some_and(stopped)) }).await
             }
             _ => Err(refused_config(&what, &answered)),
         }
@@ -258,10 +254,9 @@ impl ConnectAdmin for HttpConnect {
         let verb = path(name.as_str(), &format!("/{verb}"));
         self.http.call(&what, Method::PUT, &verb, None).await?.ok(&what)?;
         if state == ConnectorState::Running {
-            return self.seen_running(&what, name).await;
+            return self.seen(&what, || self.runs(&what, name)).await;
         }
-        let does = |status: &Status| status.state() == state && !status.is_settling();
-        self.seen(&what, name, |status| Ok(status.is_some_and(does))).await
+        self.seen(&what, || self.is(name, state)).await
     }
 
     /// A worker names the partitions of which it has heard so far, and only then reads its topic to the end for their
@@ -302,14 +297,7 @@ impl ConnectAdmin for HttpConnect {
         let body = json!({ "offsets": all });
         let at = path(name.as_str(), "/offsets");
         self.http.call(&what, Method::PATCH, &at, Some(body)).await?.ok(&what)?;
-        let deadline = Instant::now() + SEEN;
-        while self.offsets(name).await? != *offsets {
-            if Instant::now() > deadline {
-                return Err(not_seen(&what));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
+        self.seen(&what, || async { Ok(self.offsets(name).await? == *offsets) }).await
     }
 
     async fn delete(&self, name: &ConnectorName) -> ProviderResult<()> {
@@ -319,6 +307,6 @@ impl ConnectAdmin for HttpConnect {
             return Ok(());
         }
         answered.ok(&what)?;
-        self.seen(&what, name, |status| Ok(status.is_none())).await
+        self.seen(&what, || async { Ok(self.status(name).await?.is_none()) }).await
     }
 }

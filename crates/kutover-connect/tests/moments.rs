@@ -19,6 +19,10 @@ const BOTH: &str = r#"{"offsets":[{"partition":{"file":"a"},"offset":{"position"
 const B_AND_NO_A: &str = r#"{"offsets":[{"partition":{"file":"a"},"offset":null},{"partition":{"file":"b"},"offset":{"position":2}}]}"#;
 const B: &str = r#"{"offsets":[{"partition":{"file":"b"},"offset":{"position":2}}]}"#;
 
+/// As Kafka Connect 3.9.2 words it, with status 500.
+const REBALANCES: &str =
+    r#"{"error_code":500,"message":"Request cannot be completed because a rebalance is expected"}"#;
+
 /// A worker that has these answers, and what it was asked.
 fn worker(answers: Vec<&'static str>) -> (HttpConnect, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -26,7 +30,8 @@ fn worker(answers: Vec<&'static str>) -> (HttpConnect, JoinHandle<Vec<String>>) 
     let served = std::thread::spawn(move || {
         let serve = |body| {
             let (mut stream, _) = listener.accept().expect("a connection");
-            answer::one(&mut stream, |_| ("200 OK", body)).expect("a request")
+            let status = if body == REBALANCES { "500 Internal Server Error" } else { "200 OK" };
+            answer::one(&mut stream, |_| (status, body)).expect("a request")
         };
         answers.into_iter().map(serve).collect()
     });
@@ -93,6 +98,16 @@ async fn a_connector_runs_once_all_its_tasks_do() {
     let asked = served.join().expect("it served");
     assert!(asked[1].starts_with("PUT /connectors/files/resume "), "{}", asked[1]);
     assert_eq!(asked.len(), BEFORE.len() + 2);
+}
+
+/// It was resumed already: to say that it was not, and resume it anew, would be wrong.
+#[tokio::test]
+async fn workers_that_rebalance_for_it_are_looked_at_again() {
+    let (connect, served) =
+        worker(vec![UNDIVIDED, ACCEPTED, REBALANCES, OF_TWO, REBALANCES, OF_TWO, BOTH_TASKS]);
+    connect.set_state(&"files".into(), ConnectorState::Running).await.expect("it runs");
+    let asked = served.join().expect("it served");
+    assert_eq!(asked.iter().filter(|one| one.starts_with("PUT ")).count(), 1, "{asked:?}");
 }
 
 /// Its first tasks ran, or none was there yet: that is no success.

@@ -1,10 +1,10 @@
 //! Connectors: a source and a sink that go along with a cutover.
 
 use kutover_core::controls::Control;
-use kutover_core::ports::{ConnectAdmin as _, ConnectorConfig, ConnectorState};
+use kutover_core::ports::{ConnectAdmin as _, ConnectorState};
 use kutover_testkit::until;
 use kutover_tests_kafka::clients::{BOUND, make_topics};
-use kutover_tests_kafka::connectors::{Workers, sink, source};
+use kutover_tests_kafka::connectors::{Workers, running, sink, source};
 
 use super::{BLUE, GREEN, Stage, stopped};
 
@@ -22,12 +22,8 @@ impl Connected {
         let workers = Workers::start(&stage.world, BLUE, GREEN).await;
         let (into, out) = (stage.world.directory().join("in"), stage.world.directory().join("out"));
         std::fs::write(&into, "a\nb\nc\n").expect("written");
-        let run = async |name: &str, config: &ConnectorConfig| {
-            workers.blue.create_stopped(&name.into(), config).await.expect("created");
-            workers.blue.set_state(&name.into(), ConnectorState::Running).await.expect("started");
-        };
-        run("files-in", &source(&into, TOPIC)).await;
-        run(SINK, &sink(&out, TOPIC)).await;
+        running(&workers.blue, "files-in", &source(&into, TOPIC)).await;
+        running(&workers.blue, SINK, &sink(&out, TOPIC)).await;
         let written =
             async || (std::fs::read_to_string(&out).unwrap_or_default() == "a\nb\nc\n").then_some(());
         until("the sink's lines", BOUND, written).await;
