@@ -87,10 +87,9 @@ class Colour:
             reply(pending=f"terraform runs in {self.directory}")
         return lock
 
-    def carry_out(self, act, variables, then):
-        """Terraform's `act` with these variables, after which `then` stands there: returns when it has been carried out,
-        else replies."""
-        lock = self.free()
+    def carry_out(self, lock, act, variables, then):
+        """Under the lock, Terraform's `act` with these variables, after which `then` stands there: returns when it has been
+        carried out, else replies."""
         job = {"act": act, "variables": variables, "then": then}
         ended = self.load("ended")
         if ended and ended["job"] == job:
@@ -142,6 +141,8 @@ def main():
     names = {name: asked[name] for name in ("deployment", "colour", "suffix")}
     home = pathlib.Path(os.environ.get("KUTOVER_TERRAFORM", CONFIGURATION / "clusters"))
     colour = Colour(home / f"{asked['deployment']}-{asked['colour']}")
+    # Whatever changes is decided under the lock: of two who ask at once, the second one sees what the first one has done.
+    lock = colour.free() if asked["act"] != "describe" else None
     # What stands there, from when it was made until it is gone: {"request", "incarnation", "isolations"}.
     there = colour.load("there")
 
@@ -151,7 +152,7 @@ def main():
                 reply(refused=f"{there['incarnation']['id']} stands there, made by request {there['request']}")
             if not there:
                 colour.carry_out(
-                    "apply", {**names, "isolations": []}, {"request": asked["request"], "isolations": []}
+                    lock, "apply", {**names, "isolations": []}, {"request": asked["request"], "isolations": []}
                 )
                 there = colour.load("there")
             reply(incarnation=there["incarnation"])
@@ -172,14 +173,14 @@ def main():
                 wanted.add(asked["nonce"])
             if sorted(wanted) != there["isolations"]:
                 then = {"request": there["request"], "isolations": sorted(wanted)}
-                colour.carry_out("apply", {**names, "isolations": sorted(wanted)}, then)
+                colour.carry_out(lock, "apply", {**names, "isolations": sorted(wanted)}, then)
             reply()
         case "destroy":
             if there and there["incarnation"]["id"] == asked["incarnation"]:
                 lives = there["incarnation"].get("cluster_id", asked["cluster_id"])
                 if lives != asked["cluster_id"]:
                     reply(refused=f"cluster {lives} lives there, not {asked['cluster_id']}")
-                colour.carry_out("destroy", {**names, "isolations": there["isolations"]}, None)
+                colour.carry_out(lock, "destroy", {**names, "isolations": there["isolations"]}, None)
             reply()
         case act:
             fail(f"no such act: {act}")

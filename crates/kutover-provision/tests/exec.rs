@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +11,6 @@ use kutover_core::ports::{ClusterProvisioner as _, RecordData};
 use kutover_core::words::Colour;
 use kutover_provision::{ExecProvisioner, ExecSubject};
 use kutover_testkit::conformance::provision;
-use kutover_testkit::until;
 use tokio::sync::oneshot;
 
 const LIMIT: Duration = Duration::from_secs(20);
@@ -251,56 +249,4 @@ async fn a_command_that_hangs_is_ended_and_nothing_is_known() {
         by(&["sh", "-c", "mkfifo \"$0\"/pipe && exec cat \"$0\"/pipe", at], Duration::from_millis(200));
     let error = refusal(&hanging).await;
     assert_eq!((error.kind, error.outcome), (ErrorKind::Unreachable, Outcome::Unknown), "{error}");
-}
-
-/// Stands for Terraform: what is applied and destroyed takes until somebody writes to the pipe.
-const TERRAFORM: &str = r#"#!/bin/sh
-case " $* " in
-    *" apply "* | *" destroy "*) timeout 60 cat "$GATE" ;;
-    *" output "*)
-        echo '{"incarnation": {"value": {"id": "green-1", "bootstrap": ["b.test:9092"], "endpoint": {"cname": "b.test"}}}}'
-        ;;
-esac
-"#;
-
-/// Whoever gives up while it is being made is not told that nothing is there, and finds it later.
-#[tokio::test]
-async fn the_example_for_terraform_tells_of_what_is_being_made() {
-    let python = std::process::Command::new("python3").args(["-c", "match 0:\n case _: pass"]).status();
-    if !python.is_ok_and(|status| status.success()) {
-        let test = "the_example_for_terraform_tells_of_what_is_being_made";
-        return kutover_testkit::skip(test, "Python 3.10");
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let place = |name: &str| directory.path().join(name).to_str().expect("UTF-8").to_owned();
-    let (terraform, gate) = (place("terraform"), place("gate"));
-    std::fs::write(&terraform, TERRAFORM).unwrap();
-    std::fs::set_permissions(&terraform, std::fs::Permissions::from_mode(0o755)).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(&gate).status().unwrap().success());
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/terraform/cluster.py");
-    let environment =
-        [("TERRAFORM", terraform), ("GATE", gate.clone()), ("KUTOVER_TERRAFORM", place("clusters"))];
-    let environment = environment.map(|(name, value)| (name.to_owned(), value));
-    let by = by(&[example], LIMIT).with_environment(environment.into());
-    let let_on = async || {
-        let gate = gate.clone();
-        tokio::task::spawn_blocking(move || std::fs::write(gate, "")).await.unwrap().unwrap();
-    };
-    let green = Colour::Green;
-
-    let begin = async || assert_eq!(refusal(&by).await.kind, ErrorKind::Unavailable);
-    provision::what_is_being_made_is_not_nothing(&by, green, begin).await;
-    let error = by.describe(green).await.unwrap_err();
-    assert!(error.kind == ErrorKind::Unavailable && error.reason.contains("under way"), "{error}");
-    let_on().await;
-    let made = until("it to stand", LIMIT, || async { by.describe(green).await.ok() }).await;
-    let made = made.expect("what was begun is there");
-    assert_eq!(made.id.as_str(), "green-1");
-    let mark = RemovalMark { incarnation: made.id, cluster_id: "any".into() };
-    assert_eq!(by.destroy(&mark).await.unwrap_err().kind, ErrorKind::Unavailable);
-    assert!(by.describe(green).await.unwrap().is_some(), "something of it is left");
-    let_on().await;
-    let is_gone = || async { by.describe(green).await.unwrap().is_none().then_some(()) };
-    until("it to be gone", LIMIT, is_gone).await;
-    by.destroy(&mark).await.unwrap();
 }
