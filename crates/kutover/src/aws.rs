@@ -102,6 +102,8 @@ mod built {
         let mut options = StackOptions::new(config.deployment.clone(), &at.stack);
         options.parameters = at.parameters.clone();
         options.role_arn = at.role_arn.clone();
+        // It has to be over before the command is, or nobody hears how far it is.
+        options.patience = config.plan.command_timeout * 4 / 5;
         if let DnsKind::Route53(records) = &config.dns.kind {
             options.alias_zone_id = records.alias_zone_id.clone();
         }

@@ -4,29 +4,25 @@ use std::collections::BTreeSet;
 
 use aws_sdk_cloudformation::types::StackEvent;
 
-/// Events that have been told already.
-#[derive(Debug, Default)]
-pub(super) struct Told(BTreeSet<String>);
-
-impl Told {
-    /// Whether there were any.
-    pub(super) fn anything(&self) -> bool {
-        !self.0.is_empty()
-    }
-
-    /// Those of a listing, newest first, that have not been told yet, oldest first and as texts.
-    pub(super) fn new_ones(&mut self, events: &[StackEvent]) -> Vec<String> {
-        let is_new = |event: &&StackEvent| event.event_id().is_some_and(|id| self.0.insert(id.to_owned()));
-        let mut fresh: Vec<_> = events.iter().filter(is_new).map(text).collect();
-        fresh.reverse();
-        fresh
-    }
+/// How far the newest operation is: how much is done, and what happened last.
+pub(super) fn progress(newest_first: &[StackEvent], stack_id: &str) -> Option<String> {
+    let mut steps = newest_operation(newest_first, stack_id)
+        .iter()
+        .filter(|event| event.physical_resource_id() != Some(stack_id))
+        .peekable();
+    let last = text(steps.peek()?);
+    let done: BTreeSet<_> = steps
+        .filter(|event| status(event).ends_with("_COMPLETE"))
+        .filter_map(StackEvent::logical_resource_id)
+        .collect();
+    Some(format!("{} of its resources are done, the last event is {last}", done.len()))
 }
 
 fn text(event: &StackEvent) -> String {
     let status = status(event);
     let name = event.logical_resource_id().unwrap_or_default();
-    let reason = event.resource_status_reason().map_or_else(String::new, |reason| format!(": {reason}"));
+    let reason = event.resource_status_reason().filter(|reason| !reason.is_empty());
+    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
     format!("{name} {status}{reason}")
 }
 
@@ -128,11 +124,19 @@ mod tests {
     }
 
     #[test]
-    fn each_event_is_told_once_and_in_order() {
-        let events =
-            newest_first(&[("KafkaA", "CREATE_IN_PROGRESS", ""), ("Balancer", "CREATE_COMPLETE", "")]);
-        let mut told = Told::default();
-        assert_eq!(told.new_ones(&events[1..]), ["KafkaA CREATE_IN_PROGRESS"]);
-        assert_eq!(told.new_ones(&events), ["Balancer CREATE_COMPLETE"]);
+    fn what_is_under_way_says_how_far_it_is() {
+        let events = newest_first(&[
+            ("Broker0", "UPDATE_COMPLETE", "of another operation"),
+            ("KafkaA", "CREATE_IN_PROGRESS", ""),
+            ("Balancer", "CREATE_IN_PROGRESS", ""),
+            ("Balancer", "CREATE_IN_PROGRESS", "Resource creation Initiated"),
+            ("Balancer", "CREATE_COMPLETE", ""),
+            ("Broker0", "CREATE_IN_PROGRESS", "Resource creation Initiated"),
+        ]);
+        assert_eq!(
+            progress(&events, STACK).unwrap(),
+            "1 of its resources are done, the last event is Broker0 CREATE_IN_PROGRESS: Resource creation Initiated"
+        );
+        assert_eq!(progress(&events[4..], STACK), None);
     }
 }

@@ -22,6 +22,7 @@ use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{ClusterProvisioner, Incarnation};
 use kutover_core::words::{ClusterId, Colour, DeploymentName, IncarnationId, Nonce};
+use tokio::time::Instant;
 
 use crate::connect::Aws;
 use stack::{ISOLATION, SUFFIX, Seen, Standing};
@@ -30,6 +31,7 @@ pub use template::{STACK_POLICY, template};
 
 /// The pause between two looks at a stack: its steps take minutes.
 const POLL: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks a cluster for its id. A stack does not know it: it is Kafka's own.
 #[async_trait]
@@ -59,6 +61,8 @@ pub struct StackOptions {
     pub alias_zone_id: Option<String>,
     /// The pause between two looks at a stack. Default 5 s.
     pub poll: Duration,
+    /// How long a call waits for a stack before it says how far that is, and is asked again. Default 20 s.
+    pub patience: Duration,
 }
 
 impl StackOptions {
@@ -66,7 +70,8 @@ impl StackOptions {
     pub fn new(deployment: DeploymentName, name: impl Into<String>) -> Self {
         let (name, parameters) = (name.into(), BTreeMap::new());
         let (role_arn, alias_zone_id) = (None, None);
-        Self { deployment, name, parameters, template: template(), role_arn, alias_zone_id, poll: POLL }
+        let (template, poll, patience) = (template(), POLL, PATIENCE);
+        Self { deployment, name, parameters, template, role_arn, alias_zone_id, poll, patience }
     }
 }
 
@@ -110,26 +115,35 @@ impl CloudFormation {
         Ok(found)
     }
 
-    /// Looks until nothing is under way any more, and tells what happens meanwhile. Whoever does not want to wait for ever
-    /// drops it: the next look goes on from there.
+    /// Looks until nothing is under way any more, for as long as is waited for.
+    ///
+    /// # Errors
+    /// It is still under way, with how far it is: whoever asks again goes on from there.
     async fn settled(&self, id: &str, what: &str) -> ProviderResult<Seen> {
-        let mut told = events::Told::default();
+        let begun = Instant::now();
         loop {
             let stack = self.find(id, what).await?;
             let stack = stack.ok_or_else(|| {
                 ProviderError::new(ErrorKind::NotFound, what, format!("the stack {id} is not there any more"))
             })?;
-            let is_busy = matches!(stack.standing(), Standing::Changing | Standing::Coming | Standing::Going);
-            if is_busy || told.anything() {
-                for event in told.new_ones(events::newest_operation(&self.events(id, what).await?, id)) {
-                    tracing::info!(stack = %self.options.name, "{event}");
-                }
-            }
-            if !is_busy {
+            if !matches!(stack.standing(), Standing::Changing | Standing::Coming | Standing::Going) {
                 return Ok(stack);
+            }
+            if begun.elapsed() >= self.options.patience {
+                return Err(self.under_way(&stack, what).await);
             }
             tokio::time::sleep(self.options.poll).await;
         }
+    }
+
+    async fn under_way(&self, stack: &Seen, what: &str) -> ProviderError {
+        let told = match self.events(&stack.id, what).await {
+            Ok(events) => events::progress(&events, &stack.id),
+            Err(error) => Some(format!("its events cannot be read: {error}")),
+        };
+        let told = told.map_or_else(String::new, |told| format!(": {told}"));
+        let reason = format!("it is in {}{told}", stack.status.as_str());
+        ProviderError::new(ErrorKind::Unavailable, what, reason).with_outcome(Outcome::Unknown)
     }
 
     /// Why the stack's last operation failed: what the first resource that failed says itself.

@@ -2,17 +2,19 @@
 //! to whoever asks for it again.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
 use kutover_aws::{CloudFormation, StackOptions};
 use kutover_core::error::{ErrorKind, Outcome};
+use kutover_core::owner::RemovalMark;
 use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::{Colour, Nonce};
 use kutover_testkit::until;
 
 use crate::proxy::{Deed, Held, Proxy};
 use crate::server::ministack;
-use crate::world::{Ids, LIMIT, World};
+use crate::world::{CLUSTER, Ids, LIMIT, World};
 
 /// L13: from its beginning on, a stack is that request's alone. Whoever is refused it, and then finds it, made nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,4 +132,31 @@ async fn a_failure_that_nobody_was_told_is_told_to_the_next() {
         assert!(error.kind == ErrorKind::Refused && told, "{error}");
         assert_eq!(world.status(&format!("{name}B")).await, None);
     }
+}
+
+/// A stack takes longer than anybody waits for one answer: how far it is, is said meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_under_way_says_how_far_it_is() {
+    let Some(server) = ministack("what_is_under_way_says_how_far_it_is").await else { return };
+    let world = World::new(server, "Distant").await;
+    *world.brokers.lock().unwrap() = None;
+    let aws = server.aws(None).await;
+    let hasty = StackOptions { patience: Duration::ZERO, ..world.options.clone() };
+    let hasty = CloudFormation::new(&aws, hasty, Arc::new(Ids));
+    let one = Nonce::new("one");
+    let waits_for_a_broker = async || {
+        let error = hasty.provision(Colour::Green, &one).await.unwrap_err();
+        assert_eq!((error.kind, error.outcome), (ErrorKind::Unavailable, Outcome::Unknown), "{error}");
+        assert!(error.reason.contains("it is in CREATE_IN_PROGRESS"), "{error}");
+        let (_, done) = error.reason.split_once(": ")?;
+        done.ends_with("the last event is Serving0 CREATE_IN_PROGRESS").then(|| done.to_owned())
+    };
+    let said = until("it to wait for its first broker", LIMIT, waits_for_a_broker).await;
+    let done: usize = said.split(' ').next().unwrap().parse().unwrap();
+    assert!(done > 5, "all but those that wait for brokers: {said}");
+    world.brokers_say(ResourceSignalStatus::Success);
+    let made = until("it to be made", LIMIT, async || hasty.provision(Colour::Green, &one).await.ok()).await;
+    let mark = RemovalMark { incarnation: made.id, cluster_id: CLUSTER.into() };
+    until("it to be gone", LIMIT, async || hasty.destroy(&mark).await.ok()).await;
+    assert_eq!(world.status("DistantB").await, None);
 }
