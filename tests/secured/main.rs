@@ -17,7 +17,7 @@ use kutover_kafka::{ClientProperties, read_topic};
 use kutover_tests::{Planted, Program, command, run};
 use serde_json::Value;
 use traffic::{BOUND, Billing, Shop};
-use world::{BILLING, CONTROLLER, KEY_PASSWORD, PASSWORDS, SHOP, TOPIC, World};
+use world::{BILLING, CONTROLLER, KEY_PASSWORD, PASSWORDS, PROBE, SHOP, TOPIC, World};
 
 /// What the broker knows nobody by.
 const WRONG: &str = "planted-6e1d-wrong";
@@ -115,8 +115,9 @@ async fn cut_over(world: &World, directory: &Path) -> (BTreeSet<u64>, Vec<u64>) 
     std::fs::write(directory.join("billing"), BILLING.1).expect("written");
     std::fs::rename(directory.join("billing"), world.secret("billing")).expect("out of the program's folder");
     std::fs::write(world.secret("shop"), SHOP.1).expect("written");
-    let users = ["shop", "billing"]
-        .map(|user| format!("{user} = {{ file = {:?} }}\n", world.secret(user).display().to_string()));
+    let users = [(SHOP, "shop"), (BILLING, "billing"), (PROBE, "probe.password")].map(|((user, _), file)| {
+        format!("{user} = {{ file = {:?} }}\n", world.secret(file).display().to_string())
+    });
     let mut program = up(&world.write(directory, &users.concat()));
     program.wait_for("approve redirect");
     let arguments = program.arguments();
@@ -140,7 +141,7 @@ async fn cut_over(world: &World, directory: &Path) -> (BTreeSet<u64>, Vec<u64>) 
     // The attempt before gave green nothing: it was refused before it touched it.
     let given =
         program.said.lines().find(|line| line.contains("the new cluster was given")).expect("it is said");
-    assert!(given.contains("ACLs (") && given.contains("SCRAM users (2)"), "{given}");
+    assert!(given.contains("ACLs (") && given.contains("SCRAM users (3)"), "{given}");
     let sold = shop.close().await;
     let missing = sold.iter().copied().filter(|number| !billed.contains(number)).collect();
     let billing = Billing::open(world, &world.green, Some(missing));
@@ -177,7 +178,10 @@ async fn both_clients_speak_sasl_ssl_throughout() {
     assert_eq!(billed, sold, "the group has read them all");
     green_is_like_blue(&world).await;
     let users = green_users(&world).await;
-    assert!(users.is_superset(&[CONTROLLER.0, SHOP.0, BILLING.0].map(str::to_owned).into()), "{users:?}");
+    assert!(
+        users.is_superset(&[CONTROLLER.0, SHOP.0, BILLING.0, PROBE.0].map(str::to_owned).into()),
+        "{users:?}"
+    );
     world.lab.stop().await;
 }
 

@@ -26,10 +26,12 @@ const GREEN: KafkaVersion = KafkaVersion::new(4, 3, 1);
 pub(crate) const CONTROLLER: (&str, &str) = ("kutover", "planted-1f6a-controller");
 pub(crate) const SHOP: (&str, &str) = ("shop", "planted-2e7b-shop");
 pub(crate) const BILLING: (&str, &str) = ("billing", "planted-3d8c-billing");
+/// Whom leaders are asked as whether they refuse.
+pub(crate) const PROBE: (&str, &str) = ("probe", "planted-7b4e-probe");
 const SUPER: (&str, &str) = ("root", "planted-4c9d-root");
 /// Of the controller's key, which its file holds encrypted.
 pub(crate) const KEY_PASSWORD: &str = "planted-5a3f-key";
-pub(crate) const PASSWORDS: [&str; 5] = [CONTROLLER.1, SHOP.1, BILLING.1, SUPER.1, KEY_PASSWORD];
+pub(crate) const PASSWORDS: [&str; 6] = [CONTROLLER.1, SHOP.1, BILLING.1, PROBE.1, SUPER.1, KEY_PASSWORD];
 
 pub(crate) type Properties = BTreeMap<String, String>;
 
@@ -76,6 +78,7 @@ impl World {
         let key = encrypted(&client.key_pem, KEY_PASSWORD);
         std::fs::write(secrets.path().join("client.key"), key).expect("written");
         std::fs::write(secrets.path().join("key.password"), format!("{KEY_PASSWORD}\n")).expect("written");
+        std::fs::write(secrets.path().join("probe.password"), PROBE.1).expect("written");
         std::fs::write(secrets.path().join("token"), token(CONTROLLER.0)).expect("written");
         Some(Self { lab, blue, green, dns, authority_pem, client, secrets, _data: data, _turn: turn })
     }
@@ -111,7 +114,7 @@ impl World {
     /// The admin client of somebody.
     pub(crate) async fn admin(&self, of: &Incarnation, properties: Properties) -> KafkaAdmin {
         let passwords =
-            [CONTROLLER, SHOP, BILLING].map(|(user, password)| (user.to_owned(), password.to_owned()));
+            [CONTROLLER, SHOP, BILLING, PROBE].map(|(user, password)| (user.to_owned(), password.to_owned()));
         let config = AdminConfig {
             bootstrap: of.bootstrap.clone(),
             properties,
@@ -129,7 +132,7 @@ impl World {
     /// What people did before kutover came: on blue everybody and everything, on green the controller alone.
     pub(crate) async fn furnish(&self) {
         let blue = self.root(&self.blue).await;
-        let mut all = access(&[CONTROLLER, SHOP, BILLING]);
+        let mut all = access(&[CONTROLLER, SHOP, BILLING, PROBE]);
         all.acls.extend(everyones());
         let left = blue.grant(&all).await.expect("blue is furnished");
         assert!(left.is_empty(), "{left:?}");
@@ -142,7 +145,8 @@ impl World {
     }
 
     /// The configuration of the program: on blue it gives a password, which is in the environment, on green a token from
-    /// a file. Certificates are files, and so is the key, whose password comes from the environment and from a file.
+    /// a file. Certificates and the key are files, on blue also texts; the key's password comes from the environment and from a
+    /// file. On blue, leaders are asked as somebody else.
     pub(crate) fn configuration(&self, scram_users: &str) -> String {
         let mut text = format!(
             "deployment = \"orders\"\njournal = \"orders.journal\"\n\
@@ -151,29 +155,37 @@ impl World {
             self.dns
         );
         let file = |name: &str| format!("{:?}", self.secret(name).display().to_string());
-        let with_password = format!(
-            "\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = \"{}\"\n\
-             \"sasl.password\" = {{ env = \"BLUE_PASSWORD\" }}\n\"ssl.key.password\" = {{ env = \"KEY_PASSWORD\" }}",
-            CONTROLLER.0
-        );
+        let scram = |user: &str, password: &str| {
+            format!(
+                "\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = \"{user}\"\n\
+                 \"sasl.password\" = {password}\n\"ssl.key.password\" = {{ env = \"KEY_PASSWORD\" }}\n"
+            )
+        };
         let with_token = format!(
             "\"sasl.mechanism\" = \"OAUTHBEARER\"\n\"ssl.key.password\" = {{ file = {} }}",
             file("key.password")
         );
-        let colours = [(Colour::Blue, &self.blue, with_password), (Colour::Green, &self.green, with_token)];
-        for (colour, cluster, auth) in colours {
+        let (ca, certificate, key) = (file("ca.pem"), file("client.pem"), file("client.key"));
+        let common = format!("\"security.protocol\" = \"SASL_SSL\"\n\"ssl.ca.location\" = {ca}\n");
+        let in_files =
+            format!("\"ssl.certificate.location\" = {certificate}\n\"ssl.key.location\" = {key}\n");
+        let as_texts = format!(
+            "\"ssl.certificate.pem\" = {{ file = {certificate} }}\n\"ssl.key.pem\" = {{ file = {key} }}\n"
+        );
+        let as_controller = scram(CONTROLLER.0, "{ env = \"BLUE_PASSWORD\" }") + &as_texts;
+        let with_token = with_token + "\n" + &in_files;
+        for (colour, cluster, auth) in
+            [(Colour::Blue, &self.blue, as_controller), (Colour::Green, &self.green, with_token)]
+        {
             let ip = self.lab.place(colour).ip();
             text += &format!(
                 "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = {:?}\n\
-                 endpoint = {{ addresses = [\"{ip}\"] }}\n\n[clusters.{colour}.properties]\n\
-                 \"security.protocol\" = \"SASL_SSL\"\n{auth}\n\"ssl.ca.location\" = {}\n\
-                 \"ssl.certificate.location\" = {}\n\"ssl.key.location\" = {}\n",
-                cluster.bootstrap,
-                file("ca.pem"),
-                file("client.pem"),
-                file("client.key"),
+                 endpoint = {{ addresses = [\"{ip}\"] }}\n\n[clusters.{colour}.properties]\n{common}{auth}",
+                cluster.bootstrap
             );
         }
+        let as_probe = scram(PROBE.0, &format!("{{ file = {} }}", file("probe.password"))) + &in_files;
+        text += &format!("\n[clusters.blue.probe_properties]\n{common}{as_probe}");
         text + &format!(
             "\n[clusters.green]\ntoken_file = {}\n\n[clusters.green.scram_users]\n{scram_users}\n[plan]\napprove = \"manual\"\ngroups = [\"billing\"]\n\
              waive_history = [\"{TOPIC}\"]\nsoak = \"1s\"\ndrain_poll = \"100ms\"\nhold_limit = \"60s\"\n\
