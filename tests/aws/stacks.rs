@@ -17,11 +17,12 @@ use kutover_core::ports::{
 };
 use kutover_core::words::{ClusterId, Colour, DnsName, Nonce};
 use kutover_testkit::until;
-use kutover_tests::{Live, Program};
+use kutover_tests::{Live, Program, run};
 use serde_json::{Value, json};
 
+use crate::account::on_aws;
 use crate::emulated::register;
-use crate::name_servers::ZONE;
+use crate::name_servers::{ZONE, free_port};
 use crate::proxy::Proxy;
 use crate::scene::{SOME, Scene};
 
@@ -276,4 +277,28 @@ async fn a_stack_without_healthy_targets_is_not_switched_to_until_it_has_them_an
     up.say("approve removal");
     stacks.scene.completes(&mut up, live).await;
     assert_eq!(stacks.scene.owner().await.target.generation.0, 2);
+}
+
+/// What CloudFormation would refuse of a template's parameters is said before anything is reached.
+#[test]
+fn check_names_parameters_that_do_not_fit_the_template() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("orders.toml");
+    let text = "deployment = \"orders\"\njournal = \"orders.journal\"\n\
+        endpoints = [{ name = \"kafka.orders.test\", port = 9092 }]\n\n\
+        [aws]\nregion = \"us-east-1\"\n\n[dns]\nkind = \"route53\"\nzone = \"orders.test\"\nttl_s = 60\n\n\
+        [clusters.blue.provisioner]\nkind = \"cloudformation\"\nstack = \"Kafka\"\n\n\
+        [clusters.green.provisioner]\nkind = \"cloudformation\"\nstack = \"Kafka\"\n\n\
+        [clusters.green.provisioner.parameters]\nKafkaVersion = \"latest\"\nBrokerIds = \"0\"\n";
+    std::fs::write(&file, text).expect("written");
+    let ran = run(&mut on_aws(free_port(), &["check", file.to_str().expect("UTF-8")]));
+    assert_eq!(ran.status, Some(2), "{}", ran.shown());
+    for says in [
+        "field `clusters.green.provisioner.parameters.KafkaVersion`: `latest` is not of the form",
+        "field `clusters.green.provisioner.parameters.VpcId`: is missing",
+    ] {
+        assert!(ran.shown().contains(says), "no `{says}` in {}", ran.shown());
+    }
+    // One that is there already needs none.
+    assert!(!ran.shown().contains("clusters.blue"), "{}", ran.shown());
 }

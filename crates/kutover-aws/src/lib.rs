@@ -12,7 +12,9 @@ mod msk;
 mod pace;
 mod route53;
 
-pub use cloudformation::{CloudFormation, ClusterIds, STACK_POLICY, StackOptions, template};
+pub use cloudformation::{
+    CloudFormation, ClusterIds, STACK_POLICY, StackOptions, TemplateFault, template, template_faults,
+};
 pub use connect::{Aws, AwsOptions};
 pub use journal::S3Journal;
 pub use msk::MskIamTokens;

@@ -20,7 +20,7 @@ mod built {
     use async_trait::async_trait;
     use kutover_aws::{
         Aws, AwsOptions, CloudFormation, ClusterIds, MskIamTokens, Route53, Route53Options, S3Journal,
-        StackOptions,
+        StackOptions, TemplateFault, template_faults,
     };
     use kutover_controller::config::DnsKind;
     use kutover_core::error::{ErrorKind, ProviderResult};
@@ -112,8 +112,21 @@ mod built {
             let named = || format!("field `clusters.{colour}.provisioner.template`: {}", path.display());
             options.template = read.with_context(named).map_err(Failure::Input)?;
         }
+        check_template(colour, &options).map_err(Failure::Input)?;
         let ids = Ids(Connector::new(config, None).map_err(Failure::Input)?);
         Ok(Arc::new(CloudFormation::new(&connect(&config.aws).await?, options, Arc::new(ids))))
+    }
+
+    /// What CloudFormation would refuse of the template and its parameters, by their fields.
+    fn check_template(colour: Colour, options: &StackOptions) -> anyhow::Result<()> {
+        let said = |fault: TemplateFault| {
+            let field = fault.parameter.map_or("template".to_owned(), |name| format!("parameters.{name}"));
+            format!("field `clusters.{colour}.provisioner.{field}`: {}", fault.reason)
+        };
+        let faults: Vec<_> =
+            template_faults(&options.template, &options.parameters).into_iter().map(said).collect();
+        anyhow::ensure!(faults.is_empty(), "{}", faults.join("; "));
+        Ok(())
     }
 
     /// Asks clusters by the controller's own path.

@@ -7,6 +7,7 @@
 mod api;
 mod events;
 mod isolation;
+mod parameters;
 mod stack;
 mod targets;
 mod template;
@@ -25,6 +26,7 @@ use kutover_core::words::{ClusterId, Colour, DeploymentName, IncarnationId, Nonc
 use tokio::time::Instant;
 
 use crate::connect::Aws;
+pub use parameters::{TemplateFault, template_faults};
 use stack::{ISOLATION, SUFFIX, Seen, Standing};
 use targets::{LoadBalancers, TARGET_GROUP};
 pub use template::{STACK_POLICY, template};
