@@ -14,10 +14,16 @@ use tokio::sync::OnceCell;
 
 /// How long it may take to answer; it takes a second.
 const READY_LIMIT: Duration = Duration::from_secs(60);
-/// Runs it until nobody holds the other end of its standard input: also when a test is killed.
+/// Runs it until nobody holds the other end of its standard input: also when a test is killed. What it writes, its pid among
+/// that, goes with it.
 const RUN: &str = "
-import os, sys, threading
-threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
+import os, shutil, sys, tempfile, threading
+own = tempfile.tempdir = tempfile.mkdtemp()
+def end():
+    sys.stdin.buffer.read()
+    shutil.rmtree(own, ignore_errors=True)
+    os._exit(0)
+threading.Thread(target=end, daemon=True).start()
 from ministack.app import main
 sys.argv = ['ministack']
 main()
