@@ -1,7 +1,7 @@
 //! Clusters as stacks.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
 use kutover_aws::{CloudFormation, StackOptions};
@@ -450,37 +450,4 @@ async fn an_isolation_that_is_always_overtaken_is_given_up() {
     overtake();
     stacks.isolate(&made.id, &"nonce".into()).await.unwrap();
     assert_eq!(world.isolation(&made.id).await, "nonce");
-}
-
-/// Making a stack takes many minutes: what has happened is told, once each, and in order.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_making_tells_how_far_it_is() {
-    let Some(server) = ministack("a_making_tells_how_far_it_is").await else { return };
-    let told = tempfile::NamedTempFile::new().unwrap();
-    let log = tracing_subscriber::fmt().with_ansi(false).with_writer(Mutex::new(told.reopen().unwrap()));
-    // For the whole program: one thread's own would miss what another thread has come by first.
-    log.init();
-    let world = World::new(server, "Told").await;
-    *world.brokers.lock().unwrap() = None;
-    let stacks = world.provisioner(&server.aws(None).await);
-    let look = async || {
-        std::fs::read_to_string(told.path()).unwrap().contains("ToldA CREATE_IN_PROGRESS").then_some(())
-    };
-    let speak = async {
-        until("the beginning to be told", LIMIT, look).await;
-        world.brokers_say(ResourceSignalStatus::Success);
-    };
-    let request = Nonce::new("one");
-    let (made, ()) = tokio::join!(stacks.provision(Colour::Blue, &request), speak);
-    made.unwrap();
-    let told = std::fs::read_to_string(told.path()).unwrap();
-    // Other tests' stacks are told of too.
-    let told: String = told.lines().filter(|line| line.ends_with("stack=Told")).collect();
-    let places =
-        ["ToldA CREATE_IN_PROGRESS", "Serving2 CREATE_COMPLETE", "ToldA CREATE_COMPLETE"].map(|event| {
-            let places: Vec<_> = told.match_indices(event).map(|(place, _)| place).collect();
-            let [place] = places[..] else { panic!("{event} {places:?}: {told}") };
-            place
-        });
-    assert!(places.is_sorted(), "{told}");
 }
