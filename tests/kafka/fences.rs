@@ -13,6 +13,9 @@ const PLAN: &str = "approve = \"manual\"\nremove_old = false\nwaive_history = \"
                     converge_deadline = \"4s\"\nquiet_window = \"1s\"\nsoak = \"0s\"\nhold_limit = \"2m\"\ndrain_poll = \"200ms\"\n\
                     command_timeout = \"60s\"\nwatch = \"1s\"\nseparation_head_room = 1000\n";
 
+/// A user's, though its name begins as those of Kafka's own do.
+const LATE: &str = "__late";
+
 /// `sh -c`'s script, whose `$0` is the Java launcher and whose `$1` is the class path.
 const COMMAND: &str = include_str!("../../crates/kutover-admin/tests/support/fence.sh");
 
@@ -73,21 +76,21 @@ async fn there_by_size_and_back_by_a_command() {
 
     let by_size = "[clusters.blue]\nfence = { kind = \"size\" }\n\n";
     let mut there = Cutover::start(&world, by_size, Colour::Green);
-    make_topics(&blue, &[("late", 1, &[])]).await;
-    write(&blue, "late", 1, 1).await;
+    make_topics(&blue, &[(LATE, 1, &[])]).await;
+    write(&blue, LATE, 1, 1).await;
     there.up.say("approve redirect");
     there.up.wait_for("the old cluster's topics have changed; preparing again");
     there.close();
     assert_fenced(&blue).await;
-    commit(&blue, "born-late", "late", 1, 0).await;
+    commit(&blue, "born-late", LATE, 1, 0).await;
     there.up.wait_for("groups that must read to the end: 2");
     commit(&blue, "billing", "orders", 1, 5).await;
-    commit(&blue, "born-late", "late", 1, 1).await;
+    commit(&blue, "born-late", LATE, 1, 1).await;
     there.complete();
     assert_fenced(&blue).await;
 
     let green = client(&world.green).await;
-    write(&green, "late", 1, 1).await;
+    write(&green, LATE, 1, 1).await;
     write(&green, "orders", 1, 2).await;
     let by_command = format!("[clusters.green]\n{}", by_command(&Tools::from_env()).await);
     let mut back = Cutover::start(&world, &by_command, Colour::Blue);
@@ -96,7 +99,7 @@ async fn there_by_size_and_back_by_a_command() {
     write(&blue, "orders", 1, 1).await;
     for group in ["billing", "born-late"] {
         commit(&green, group, "orders", 1, 2).await;
-        commit(&green, group, "late", 1, 1).await;
+        commit(&green, group, LATE, 1, 1).await;
     }
     back.complete();
     assert_fenced(&green).await;

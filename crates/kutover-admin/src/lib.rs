@@ -18,6 +18,7 @@ mod fetch;
 mod groups;
 mod identity;
 mod lag;
+mod listing;
 mod probe;
 mod producer_ids;
 mod proof;

@@ -6,18 +6,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use krafka::admin::{
-    CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions, DescribeConfigsOptions,
-    DescribeTopicsOptions, ListTopicsOptions,
+    AclResourceType, CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions,
+    DescribeConfigsOptions, DescribeTopicsOptions, ListTopicsOptions,
 };
-use krafka::error::ErrorCode;
+use krafka::error::{ErrorCode, KrafkaError};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{NewTopic, TopicDescription};
-use kutover_core::words::{TopicId, TopicName};
+use kutover_core::words::{TopicId, TopicName, is_internal_topic};
 use tokio::time::Instant;
 
 use crate::admin::KafkaAdmin;
 use crate::configs::{configs, defaults, own};
 use crate::errors::{code, provider};
+use crate::listing;
 
 /// How often a new topic is looked at until every partition has a leader.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -96,6 +97,7 @@ impl KafkaAdmin {
             .map(TopicName::new)
             .collect();
         let described = self.describe(&names).await?;
+        self.all_are_listed(&names).await?;
         let told = configs(&self.admin, &names, DescribeConfigsOptions::default()).await?;
         let defaults = told.as_ref().map(|told| defaults(told.values())).unwrap_or_default();
         let mut topics = Vec::with_capacity(names.len());
@@ -117,6 +119,31 @@ impl KafkaAdmin {
             });
         }
         Ok(topics)
+    }
+
+    /// Whether a listing leaves nothing out. A topic that kutover's principal may not describe would be neither made, nor fenced,
+    /// nor drained, and would go with its cluster.
+    ///
+    /// # Errors
+    /// `NotAuthorised` with a name that it may not be told of; or it was not answered.
+    async fn all_are_listed(&self, listed: &[TopicName]) -> ProviderResult<()> {
+        const WHAT: &str = "list topics";
+        let samples = match listing::samples(&self.admin, AclResourceType::Topic).await {
+            // Whoever may not read ACLs cannot match them either, and is told so there.
+            Err(error) if error.kind == ErrorKind::NotAuthorised => return Ok(()),
+            samples => samples?,
+        };
+        let is_known =
+            |name: &String| is_internal_topic(name) || listed.iter().any(|topic| topic.as_str() == name);
+        let unlisted: Vec<String> = samples.into_iter().filter(|name| !is_known(name)).collect();
+        for chunk in unlisted.chunks(CHUNK) {
+            let names = chunk.iter().map(String::as_str);
+            let answers = self.admin.describe_topics(names, DescribeTopicsOptions::default()).await;
+            for (name, answer) in answers.map_err(|error| provider(WHAT, &error))? {
+                answer.map_or_else(|error| may_be_told(&name, &error), |_| Ok(()))?;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) async fn ensure_topic(&self, topic: &NewTopic) -> ProviderResult<()> {
@@ -192,7 +219,7 @@ impl KafkaAdmin {
     }
 
     pub(crate) async fn remove_topics(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        if let Some(internal) = topics.iter().find(|topic| topic.as_str().starts_with("__")) {
+        if let Some(internal) = topics.iter().find(|topic| is_internal_topic(topic.as_str())) {
             let what = format!("delete topic {internal}");
             return Err(ProviderError::new(ErrorKind::Refused, what, "it is Kafka's own"));
         }
@@ -219,6 +246,22 @@ impl KafkaAdmin {
 /// How many partitions a described topic has.
 pub(crate) fn count(topic: &krafka::admin::TopicDescription) -> i32 {
     i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX)
+}
+
+/// What it means that a topic was not described. That there is none of that name is told to whoever may know.
+fn may_be_told(name: &str, error: &KrafkaError) -> ProviderResult<()> {
+    match code(error) {
+        Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::InvalidTopic) => Ok(()),
+        Some(ErrorCode::TopicAuthorizationFailed) => {
+            let reason = format!(
+                "kutover's principal may not describe a topic of the name `{name}`, and Kafka leaves out without a word what it \
+                 may not: grant it Describe on topics `*` (docs/security.md), or delete the ACLs of that name where there is no \
+                 such topic"
+            );
+            Err(ProviderError::new(ErrorKind::NotAuthorised, "list topics", reason))
+        }
+        _ => Err(provider(format!("list topics, of which `{name}`"), error)),
+    }
 }
 
 #[cfg(test)]

@@ -1,24 +1,19 @@
 //! Transactions as their coordinators list them (KIP-664, from 3.0). Kafka leaves out of a listing, without a word, every
 //! transactional id that the principal may not describe: it is whole only where kutover's principal may describe them all.
 
-use std::collections::BTreeSet;
-
 use krafka::admin::{
-    AclBinding, AclFilter, AclResourceType, AdminClient, DescribeAclsOptions, DescribeTopicsOptions,
-    DescribeTransactionsOptions, ListTransactionsOptions, TransactionListing,
+    AclResourceType, AdminClient, DescribeTopicsOptions, DescribeTransactionsOptions,
+    ListTransactionsOptions, TransactionListing,
 };
 use krafka::error::{ErrorCode, KrafkaError};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 
 use crate::errors::{code, provider};
-use crate::fence::literal;
+use crate::listing;
 
 const WHAT: &str = "list transactions";
 /// Where Kafka keeps transactions; there since somebody first began one.
 const STATE_TOPIC: &str = "__transaction_state";
-/// A transactional id that nobody has.
-const NOBODYS: &str = "kutover-asks-for-nobody";
-
 /// What every coordinator lists. One that does not answer is an error.
 pub(crate) async fn list(
     admin: &AdminClient,
@@ -61,17 +56,9 @@ pub(crate) async fn all_are_told(admin: &AdminClient) -> ProviderResult<()> {
     if !has_begun(admin).await? {
         return Ok(());
     }
-    let filter = AclFilter::all().resource_type(AclResourceType::TransactionalId);
-    let rules = match admin.describe_acls(filter, DescribeAclsOptions::default()).await {
-        Ok(rules) => rules,
-        Err(error) => match provider("read the ACLs of transactional ids", &error) {
-            // Without an authorizer there are none.
-            error if error.kind == ErrorKind::Unsupported => Vec::new(),
-            error => return Err(error),
-        },
-    };
+    let ids = listing::samples(admin, AclResourceType::TransactionalId).await?;
     let answers = admin
-        .describe_transactions(samples(&rules), DescribeTransactionsOptions::default())
+        .describe_transactions(ids, DescribeTransactionsOptions::default())
         .await
         .map_err(|error| provider(WHAT, &error))?;
     answers
@@ -94,15 +81,6 @@ async fn has_begun(admin: &AdminClient) -> ProviderResult<bool> {
     }
 }
 
-/// One id for each set of ACLs that an id can be under: each that an ACL names, one behind each prefix, and one besides.
-fn samples(rules: &[AclBinding]) -> BTreeSet<String> {
-    let one = |rule: &AclBinding| match rule.pattern_type == literal() {
-        true => rule.resource_name.clone(),
-        false => format!("{}{NOBODYS}", rule.resource_name),
-    };
-    rules.iter().map(one).filter(|id| id != "*").chain([NOBODYS.to_owned()]).collect()
-}
-
 /// What it means that an id was not described. That nobody has it is told to whoever may know.
 fn told(id: &str, error: &KrafkaError) -> ProviderResult<()> {
     match code(error) {
@@ -120,29 +98,7 @@ fn told(id: &str, error: &KrafkaError) -> ProviderResult<()> {
 
 #[cfg(test)]
 mod tests {
-    use krafka::admin::{AclOperation, AclPatternType, AclPermissionType};
-
     use super::*;
-
-    fn rule(name: &str, pattern: i8) -> AclBinding {
-        AclBinding {
-            resource_type: AclResourceType::TransactionalId,
-            resource_name: name.to_owned(),
-            pattern_type: AclPatternType::from_i8(pattern),
-            principal: "User:pay".to_owned(),
-            host: "*".to_owned(),
-            operation: AclOperation::Describe,
-            permission_type: AclPermissionType::Allow,
-        }
-    }
-
-    /// Kafka numbers LITERAL 3 and PREFIXED 4.
-    #[test]
-    fn each_acl_is_tried_and_what_none_names_too() {
-        let asked = samples(&[rule("pay", 3), rule("pay", 3), rule("bill-", 4), rule("*", 3)]);
-        let expected = ["bill-kutover-asks-for-nobody", "kutover-asks-for-nobody", "pay"];
-        assert_eq!(asked, expected.map(str::to_owned).into());
-    }
 
     /// A listing without an id that kutover may not describe is not whole; one of an id that nobody has is.
     #[test]

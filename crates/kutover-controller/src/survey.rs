@@ -9,7 +9,10 @@ use kutover_core::cutover::{FencePolicy, Plan};
 use kutover_core::decisions::stragglers::{Look, PartitionWriters};
 use kutover_core::drain::{Observation, OpenTransaction};
 use kutover_core::error::{ErrorKind, ProviderResult};
-use kutover_core::ports::{ClusterSurvey, ConfigSource, ConnectAdmin, Item, LagQuery, ProducerSurvey};
+use kutover_core::parity::parity_plan;
+use kutover_core::ports::{
+    ClusterSurvey, ConnectAdmin, Item, LagQuery, NewTopic, ProducerSurvey, RefusedTopics,
+};
 use kutover_core::survey::{ClusterSeen, ConnectSeen, EndpointSeen, Survey, Traffic, partitions, required};
 use kutover_core::words::{Colour, EndpointKey, GroupId, MEMBERS_TOPIC, Offset, TopicName, TopicPartition};
 use tokio::time::Instant;
@@ -65,16 +68,21 @@ pub async fn survey(request: SurveyRequest<'_>) -> Survey {
         }
     };
     let (seen_old, seen_new) = tokio::join!(look_at(&old), look_new);
-    let (mut traffic, mut refused_configs, mut takes) = (Traffic::default(), Ok(BTreeMap::new()), None);
+    let (mut traffic, mut refused, mut takes) = (Traffic::default(), Ok(RefusedTopics::default()), None);
     if let (Ok(links), Ok(seen)) = (&old, &seen_old) {
-        if let Some(Ok(there)) = &new {
-            refused_configs = told(there.look.refused_configs(&own_configs(plan, seen)).await);
+        if let (Some(Ok(there)), Some(Ok(seen_there))) = (&new, &seen_new) {
+            let brokers = seen_there.identity.brokers.len();
+            refused = told(there.look.refused_topics(&to_be_made(plan, seen, brokers)).await);
         }
         let look = watch_traffic(links, plan, seen, watch, now_ms);
         (traffic, takes) = tokio::join!(look, takes_records(links, plan, from, seen));
     }
     let (old, new, takes_records) = (seen_old, seen_new, takes);
-    Survey { from, endpoints, old, new, traffic, takes_records, refused_configs, now_ms }
+    let (refused_configs, refused_topics) = match refused {
+        Ok(refused) => (Ok(refused.configs), refused.topics),
+        Err(reason) => (Err(reason), BTreeMap::new()),
+    };
+    Survey { from, endpoints, old, new, traffic, takes_records, refused_configs, refused_topics, now_ms }
 }
 
 /// Asks as the client that is to prove the fence, where there is to be one. What carries one already is not asked: it is
@@ -163,14 +171,12 @@ async fn connect_seen(workers: &dyn ConnectAdmin) -> ProviderResult<ConnectSeen>
     Ok(ConnectSeen { cluster_id, connectors: workers.connectors().await? })
 }
 
-/// The configs that are set on topics that move: the new cluster would be asked to make topics with them.
-fn own_configs(plan: &Plan, seen: &ClusterSeen) -> BTreeMap<String, String> {
+/// The topics that move, as a new cluster of so many brokers would be asked to make them.
+fn to_be_made(plan: &Plan, seen: &ClusterSeen, brokers: usize) -> Vec<NewTopic> {
     let moving = plan.moving(&seen.topics);
-    let told = seen.topic_configs.iter().flatten().filter(|(topic, _)| moving.contains_key(*topic));
-    let own = told.filter_map(|(_, configs)| configs.as_ref().ok()).flatten();
-    own.filter(|(_, value)| value.source == ConfigSource::Own)
-        .filter_map(|(name, value)| Some((name.clone(), value.value.clone()?)))
-        .collect()
+    let wanted: Vec<_> =
+        seen.topics.iter().filter(|topic| moving.contains_key(&topic.name)).cloned().collect();
+    parity_plan(&wanted, &[], brokers).create
 }
 
 async fn watch_traffic(

@@ -18,7 +18,7 @@ use kutover_core::drain::LogRange;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{
     ClusterAdmin as _, ClusterIdentity, ClusterProvisioner as _, ClusterSurvey, ConfigSource, ConfigValue,
-    Incarnation, TopicDescription,
+    Incarnation, RefusedTopics, TopicDescription,
 };
 use kutover_core::survey::{Code, EndpointSeen, Names, Outcome, Survey, Waivers, assess};
 use kutover_core::words::{Colour, DnsName, Generation, Offset, TopicPartition};
@@ -39,7 +39,7 @@ fn close_mouthed(cluster: &MemoryCluster) -> SurveyLinks {
     let mut mock = MockClusterSurvey::new();
     mock.expect_topic_configs().returning(|_| unsupported());
     mock.expect_broker_configs().returning(unsupported);
-    mock.expect_refused_configs().returning(|_| unsupported());
+    mock.expect_refused_topics().returning(|_| unsupported());
     mock.expect_describe_groups().returning(unsupported);
     mock.expect_transactional_ids().returning(unsupported);
     mock.expect_sizes().returning(|_| unsupported());
@@ -157,7 +157,7 @@ fn with_a_dead_broker(cluster: &MemoryCluster) -> SurveyLinks {
     look.expect_topic_configs().returning(|_| unsupported());
     look.expect_broker_configs().returning(unsupported);
     look.expect_describe_groups().returning(unsupported);
-    look.expect_refused_configs().returning(|_| unsupported());
+    look.expect_refused_topics().returning(|_| unsupported());
     look.expect_transactional_ids().returning(unsupported);
     look.expect_sizes().returning(|_| unsupported());
     look.expect_ages().returning(|_, _| unsupported());
@@ -238,7 +238,7 @@ impl ClusterConnector for Payers {
         let of_brokers = [("log.retention.ms", "-1"), ("log.retention.bytes", "-1")];
         let of_brokers: BTreeMap<_, _> = of_brokers.map(|(name, text)| (name.to_owned(), value(text))).into();
         mock.expect_broker_configs().returning(move || Ok([(0, Ok(of_brokers.clone()))].into()));
-        mock.expect_refused_configs().returning(|_| Ok(BTreeMap::new()));
+        mock.expect_refused_topics().returning(|_| Ok(RefusedTopics::default()));
         mock.expect_describe_groups().returning(|| Ok(BTreeMap::new()));
         let looks = Arc::clone(&self.looks);
         mock.expect_transactional_ids().returning(move || {

@@ -276,9 +276,25 @@ pub const CONTROL_TOPIC: &str = "kutover.control";
 /// kutover's own members topic: producers write registration, heartbeats and receipts; the controller reads.
 pub const MEMBERS_TOPIC: &str = "kutover.members";
 
-/// Whether a topic is kutover's own or Kafka's internal one: such topics are never fenced, drained or copied.
+/// What every cluster makes for itself: `Topic.INTERNAL_TOPICS` of Kafka 4.3, KRaft's and tiered storage's.
+const INTERNAL_TOPICS: [&str; 5] = [
+    "__consumer_offsets",
+    "__transaction_state",
+    "__share_group_state",
+    "__cluster_metadata",
+    "__remote_log_metadata",
+];
+/// Amazon MSK's own, as `__amazon_msk_canary`.
+const INTERNAL_TO_MSK: &str = "__amazon_msk_";
+
+/// Whether a topic is Kafka's internal one, or Amazon MSK's. That a name begins with `__` says nothing: `__audit` is a user's.
+pub fn is_internal_topic(name: &str) -> bool {
+    INTERNAL_TOPICS.contains(&name) || name.starts_with(INTERNAL_TO_MSK)
+}
+
+/// Whether a topic is kutover's own or an internal one: such topics are never fenced, drained or copied.
 pub fn is_reserved_topic(name: &str) -> bool {
-    name == CONTROL_TOPIC || name == MEMBERS_TOPIC || name.starts_with("__")
+    name == CONTROL_TOPIC || name == MEMBERS_TOPIC || is_internal_topic(name)
 }
 
 /// The client id of everything the controller does on a cluster. An isolated cluster still answers it.
@@ -287,3 +303,23 @@ pub const CONTROLLER_CLIENT_ID: &str = "kutover-controller";
 pub const PROBE_CLIENT_ID: &str = "kutover-probe";
 /// The client id of a member's link to the control and members topics, which no fence binds.
 pub const MEMBER_CLIENT_ID: &str = "kutover-member";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record on a topic that is passed over for its name is lost with its cluster.
+    #[test]
+    fn only_what_a_cluster_makes_for_itself_is_internal() {
+        for own in ["__consumer_offsets", "__transaction_state", "__share_group_state", "__amazon_msk_canary"]
+        {
+            assert!(is_internal_topic(own) && is_reserved_topic(own), "{own}");
+        }
+        assert!(is_reserved_topic(CONTROL_TOPIC) && is_reserved_topic(MEMBERS_TOPIC));
+        for theirs in
+            ["__audit", "__debezium-heartbeat.shop", "__consumer_offsets_2", "kutover.mine", "orders"]
+        {
+            assert!(!is_reserved_topic(theirs), "{theirs}");
+        }
+    }
+}

@@ -20,8 +20,8 @@ use kutover_core::ports::{
     EndpointAnswer, EndpointWatch, FenceKind, FenceProof, FenceSwitch, GroupDescription, GroupListing,
     Incarnation, Item, Journal, JournalEntry, LagBatch, LagQuery, LagSource, MemberLink, MemberLinks,
     NewAccess, NewTopic, NewestIds, PartitionEnd, ProducerClient, ProducerFactory, ProducerIds,
-    ProducerSurvey, Published, RecordRef, Refusal, Registry, ScramUsers, SourceOffsets, Token, TokenProvider,
-    TopicConfigs, TopicDescription,
+    ProducerSurvey, Published, RecordRef, Refusal, RefusedTopics, Registry, ScramUsers, SourceOffsets, Token,
+    TokenProvider, TopicConfigs, TopicDescription,
 };
 use kutover_core::words::{
     ClusterId, Colour, ConnectorName, DnsName, GroupId, IncarnationId, Nonce, Offset, TopicName,
@@ -144,7 +144,7 @@ mock! {
     impl ClusterSurvey for ClusterSurvey {
         async fn topic_configs(&self, topics: &[TopicName]) -> ProviderResult<BTreeMap<TopicName, Item<ConfigMap>>>;
         async fn broker_configs(&self) -> ProviderResult<BTreeMap<i32, Item<ConfigMap>>>;
-        async fn refused_configs(&self, configs: &BTreeMap<String, String>) -> ProviderResult<BTreeMap<String, String>>;
+        async fn refused_topics(&self, topics: &[NewTopic]) -> ProviderResult<RefusedTopics>;
         async fn describe_groups(&self) -> ProviderResult<BTreeMap<GroupId, Item<GroupDescription>>>;
         async fn transactional_ids(&self) -> ProviderResult<BTreeMap<String, String>>;
         async fn sizes(&self, topics: &[TopicName]) -> ProviderResult<BTreeMap<TopicPartition, Item<u64>>>;

@@ -64,7 +64,7 @@ impl Names {
     fn spares(&self, topic: &TopicName) -> bool {
         match topic.as_str() {
             CONTROL_TOPIC | MEMBERS_TOPIC => self.flaw != FenceFlaw::FencesControl,
-            name => name.starts_with("__") && self.flaw != FenceFlaw::FencesInternal,
+            name => is_internal_topic(name) && self.flaw != FenceFlaw::FencesInternal,
         }
     }
 }

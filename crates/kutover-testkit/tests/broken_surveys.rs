@@ -75,14 +75,11 @@ impl ClusterSurvey for Flawed {
     async fn broker_configs(&self) -> ProviderResult<BTreeMap<i32, Item<ConfigMap>>> {
         self.missing()
     }
-    async fn refused_configs(
-        &self,
-        _: &BTreeMap<String, String>,
-    ) -> ProviderResult<BTreeMap<String, String>> {
+    async fn refused_topics(&self, _: &[NewTopic]) -> ProviderResult<RefusedTopics> {
         if self.flaw == Flaw::MakesTopics {
             self.cluster.add_topic("kutover.plan", 1);
         }
-        Ok(BTreeMap::new())
+        Ok(RefusedTopics::default())
     }
     async fn describe_groups(&self) -> ProviderResult<BTreeMap<GroupId, Item<GroupDescription>>> {
         self.missing()

@@ -5,21 +5,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use krafka::admin::{
     ConfigEntry, ConfigResource, CreateTopicsOptions, DescribeConfigsOptions, DescribeLogDirsOptions,
 };
-use krafka::error::KrafkaError;
-use kutover_core::error::ProviderResult;
+use krafka::error::{ErrorCode, KrafkaError};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::parity::unknown_config;
-use kutover_core::ports::{ConfigMap, ConfigSource, ConfigValue, Item, NewTopic};
+use kutover_core::ports::{ConfigMap, ConfigSource, ConfigValue, Item, NewTopic, RefusedTopics};
 use kutover_core::words::{TopicName, TopicPartition};
 
 use crate::admin::KafkaAdmin;
-use crate::errors::{is_unsupported, provider, reason};
+use crate::errors::{code, is_unsupported, provider, reason};
 use crate::groups::{our_place, place_of};
 use crate::topics::count;
 
 /// Topics asked about in one request.
 const CHUNK: usize = 500;
-/// What the topic would be called that is never made.
+/// What topics would be called that are never made.
 const NEVER_MADE: &str = "kutover.plan";
+const CHECK: &str = "check what the cluster would refuse of topics";
 
 /// Where a value comes from, by DescribeConfigs' own numbers (KIP-226): 1 a topic's own, 2 to 4 the brokers', 5 a default.
 fn config_map(entries: Vec<ConfigEntry>) -> ConfigMap {
@@ -75,37 +76,41 @@ impl KafkaAdmin {
         Ok(answers.map_err(|error| provider(what, &error))?.into_iter().collect())
     }
 
-    /// Lets the cluster check a topic with these configs, without the one that it does not know, and so on.
-    pub(super) async fn try_configs(
-        &self,
-        configs: &BTreeMap<String, String>,
-    ) -> ProviderResult<BTreeMap<String, String>> {
-        let mut wanted =
-            NewTopic { name: NEVER_MADE.into(), partitions: 1, replication: 1, configs: configs.clone() };
-        let mut refused = BTreeMap::new();
-        loop {
-            // Each round leaves one out, so there are no more rounds than configs.
-            let Err(error) = self.check_topic(&wanted).await else { return Ok(refused) };
-            let Some((name, _)) = unknown_config(&error, &wanted) else { return Err(error) };
-            wanted.configs.remove(&name);
-            refused.insert(name, error.reason);
+    /// Lets the cluster check these topics: one that has a config that it does not know without that one, and so on.
+    pub(super) async fn try_topics(&self, topics: &[NewTopic]) -> ProviderResult<RefusedTopics> {
+        let mut refused = RefusedTopics::default();
+        for chunk in topics.chunks(CHUNK) {
+            let mut asking = chunk.to_vec();
+            // Each round leaves a config out of each, or asks of one that is there by another name.
+            while !asking.is_empty() {
+                let answers = self.check_topics(&asking).await?;
+                asking = asking
+                    .into_iter()
+                    .enumerate()
+                    .filter_map(|(at, topic)| asked_again(&mut refused, at, topic, &answers).transpose())
+                    .collect::<ProviderResult<_>>()?;
+            }
         }
+        Ok(refused)
     }
 
-    async fn check_topic(&self, wanted: &NewTopic) -> ProviderResult<()> {
-        let what = "check which configs are known";
-        let mut topic =
-            krafka::admin::NewTopic::new(wanted.name.as_str(), wanted.partitions, wanted.replication)
-                .map_err(|error| provider(what, &error))?;
-        for (name, value) in &wanted.configs {
-            topic = topic.with_config(name, value);
+    async fn check_topics(
+        &self,
+        wanted: &[NewTopic],
+    ) -> ProviderResult<BTreeMap<String, Result<(), KrafkaError>>> {
+        let mut topics = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            let mut topic = krafka::admin::NewTopic::new(one.name.as_str(), one.partitions, one.replication)
+                .map_err(|error| provider(CHECK, &error))?;
+            for (name, value) in &one.configs {
+                topic = topic.with_config(name, value);
+            }
+            topics.push(topic);
         }
         let answers =
-            self.admin.create_topics([topic], CreateTopicsOptions::default().validate_only(true)).await;
-        for answer in answers.map_err(|error| provider(what, &error))?.into_values() {
-            answer.map_err(|error| provider(what, &error))?;
-        }
-        Ok(())
+            self.admin.create_topics(topics, CreateTopicsOptions::default().validate_only(true)).await;
+        let answers = answers.map_err(|error| provider(CHECK, &error))?;
+        Ok(answers.into_iter().map(|(name, answer)| (name, answer.map(drop))).collect())
     }
 
     pub(super) async fn read_sizes(
@@ -146,6 +151,42 @@ impl KafkaAdmin {
             (place, size)
         };
         Ok(places.into_iter().map(answer).collect())
+    }
+}
+
+/// Notes what a cluster says of making a topic, the `at`th that it was asked of; gives the topic as it is to be asked of again.
+fn asked_again(
+    refused: &mut RefusedTopics,
+    at: usize,
+    mut topic: NewTopic,
+    answers: &BTreeMap<String, Result<(), KrafkaError>>,
+) -> ProviderResult<Option<NewTopic>> {
+    let what = format!("{CHECK}, of which {}", topic.name);
+    let error = match answers.get(topic.name.as_str()) {
+        Some(Ok(())) => return Ok(None),
+        Some(Err(error)) => error,
+        None => return Err(ProviderError::new(ErrorKind::Invalid, what, "the cluster left it out")),
+    };
+    let is_made_up = topic.name.as_str().starts_with(NEVER_MADE);
+    if code(error) == Some(ErrorCode::TopicAlreadyExists) && !is_made_up {
+        let (partitions, replication) = (1, 1);
+        let name = TopicName::new(format!("{NEVER_MADE}.{at}"));
+        return Ok(Some(NewTopic { name, partitions, replication, ..topic }));
+    }
+    let error = provider(what, error);
+    if let Some((config, _)) = unknown_config(&error, &topic) {
+        topic.configs.remove(&config);
+        refused.configs.insert(config, error.reason);
+        return Ok(Some(topic));
+    }
+    match error.kind {
+        // One that is there is not made.
+        ErrorKind::Refused if is_made_up => Ok(None),
+        ErrorKind::Refused => {
+            refused.topics.insert(topic.name, error.reason);
+            Ok(None)
+        }
+        _ => Err(error),
     }
 }
 

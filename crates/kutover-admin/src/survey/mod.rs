@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use kutover_core::error::ProviderResult;
-use kutover_core::ports::{ClusterSurvey, ConfigMap, GroupDescription, Item};
+use kutover_core::ports::{ClusterSurvey, ConfigMap, GroupDescription, Item, NewTopic, RefusedTopics};
 use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
 
 use crate::admin::KafkaAdmin;
@@ -27,11 +27,8 @@ impl ClusterSurvey for KafkaAdmin {
         self.read_broker_configs().await
     }
 
-    async fn refused_configs(
-        &self,
-        configs: &BTreeMap<String, String>,
-    ) -> ProviderResult<BTreeMap<String, String>> {
-        self.try_configs(configs).await
+    async fn refused_topics(&self, topics: &[NewTopic]) -> ProviderResult<RefusedTopics> {
+        self.try_topics(topics).await
     }
 
     async fn describe_groups(&self) -> ProviderResult<BTreeMap<GroupId, Item<GroupDescription>>> {

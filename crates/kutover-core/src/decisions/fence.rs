@@ -421,7 +421,7 @@ mod tests {
         ];
         let acls = prop_oneof![Just(TopicAcls::None), Just(TopicAcls::Some), Just(TopicAcls::Unknown)];
         let topics = proptest::collection::btree_map(
-            prop_oneof![Just("a".into()), Just("b".into()), Just("__internal".into())],
+            prop_oneof![Just("a".into()), Just("b".into()), Just("__consumer_offsets".into())],
             acls,
             0..3,
         );
@@ -463,7 +463,7 @@ mod tests {
                     prop_assert_eq!(&facts.exempt, &Ok(BTreeMap::new()));
                     for (topic, acls) in &facts.topics {
                         let opened = allow_read.contains(topic);
-                        prop_assert_eq!(opened, *acls == TopicAcls::None && !topic.as_str().starts_with("__"));
+                        prop_assert_eq!(opened, *acls == TopicAcls::None && !is_reserved_topic(topic.as_str()));
                     }
                 }
                 Ok(Choice::Size) => {

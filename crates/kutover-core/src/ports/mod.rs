@@ -37,7 +37,7 @@ pub use producer_ids::{NewestIds, ProducerIds};
 pub use provision::{ClusterProvisioner, Incarnation};
 pub use registry::{MemberLink, MemberLinks, Registry};
 pub use survey::{
-    ClusterSurvey, ConfigMap, ConfigSource, ConfigValue, GroupDescription, GroupProtocol, Item,
+    ClusterSurvey, ConfigMap, ConfigSource, ConfigValue, GroupDescription, GroupProtocol, Item, RefusedTopics,
 };
 pub use token::{AccessToken, TokenProvider};
 pub use writers::ProducerSurvey;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
+use super::NewTopic;
 use crate::decisions::early_members::Member;
 use crate::error::ProviderResult;
 use crate::words::{GroupId, Offset, TopicName, TopicPartition};
@@ -33,6 +34,15 @@ pub struct ConfigValue {
     pub source: ConfigSource,
     /// Whether the broker keeps the value to itself.
     pub is_secret: bool,
+}
+
+/// What a cluster would refuse of topics, each with its own words.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusedTopics {
+    /// Configs that it does not know, by name: a topic is made without them.
+    pub configs: BTreeMap<String, String>,
+    /// Topics that it would not make, even without those.
+    pub topics: BTreeMap<TopicName, String>,
 }
 
 /// Configs in force, defaults included, by name.
@@ -98,15 +108,12 @@ pub trait ClusterSurvey: Send + Sync {
     /// Unreachable, unsupported.
     async fn broker_configs(&self) -> ProviderResult<BTreeMap<i32, Item<ConfigMap>>>;
 
-    /// The configs that the cluster does not know or refuses if a topic is made with them, each with the cluster's
-    /// words. Nothing is made.
+    /// What the cluster would refuse if it were to make these topics. Nothing is made; of a topic that is there already, only
+    /// configs that are not known are told.
     ///
     /// # Errors
-    /// Unreachable, unsupported, or the topic is refused for another reason than its configs.
-    async fn refused_configs(
-        &self,
-        configs: &BTreeMap<String, String>,
-    ) -> ProviderResult<BTreeMap<String, String>>;
+    /// Unreachable, unsupported, not authorised.
+    async fn refused_topics(&self, topics: &[NewTopic]) -> ProviderResult<RefusedTopics>;
 
     /// Every group of the cluster, whatever its protocol.
     ///

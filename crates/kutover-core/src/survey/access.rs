@@ -4,10 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use super::ClusterSeen;
 use crate::parity::{AccessPlan, whom};
 use crate::ports::{AclRule, ScramUsers};
-use crate::words::is_reserved_topic;
 
 /// A quota that the new cluster will be given.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,14 +53,4 @@ pub(super) fn covers(rule: &AclRule, topic: &str) -> bool {
         _ => rule.name == topic || rule.name == "*",
     };
     rule.resource == "topic" && is_named
-}
-
-/// Topics that an ACL names and the cluster did not list: Kafka leaves out without a word what a principal may not
-/// describe. They would be neither made, nor fenced, nor drained.
-pub(super) fn hidden_topics(cluster: &ClusterSeen) -> BTreeSet<&str> {
-    let rules = cluster.access.iter().flat_map(|access| &access.acls).flatten();
-    let named =
-        rules.filter(|rule| rule.resource == "topic" && rule.pattern == "literal" && rule.name != "*");
-    let is_listed = |name: &str| cluster.topics.iter().any(|topic| topic.name.as_str() == name);
-    named.map(|rule| rule.name.as_str()).filter(|name| !is_reserved_topic(name) && !is_listed(name)).collect()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::access::{self, AccessReport};
+use super::access::AccessReport;
 use super::configs::{self, BrokerSetting, ConfigDifference, in_force};
 use super::connect::{self, ConnectReport};
 use super::estimate::{Estimates, estimate};
@@ -306,11 +306,6 @@ fn unknown(survey: &Survey, old: &ClusterSeen, new: Option<&ClusterSeen>) -> Vec
         if seen.access.as_ref().is_ok_and(|access| access.auto_creates_topics.is_none()) {
             put(format!("whether {colour} makes topics by itself"), "it has no call for that");
         }
-    }
-    for topic in access::hidden_topics(old) {
-        let reason = "an ACL names it and the cluster does not list it: there is no such topic, or kutover's principal may \
-                      not describe it";
-        put(format!("topic {topic} of {}", survey.from), reason);
     }
     if new.is_none() {
         put(format!("everything of {}", survey.from.other()), "there is no cluster behind this colour yet");

@@ -142,8 +142,11 @@ pub struct Survey {
     /// Whether the old cluster's leaders would take records from the client that is to prove the fence; `None` if they were not
     /// asked.
     pub takes_records: Option<Item<()>>,
-    /// Configs of old topics that the new cluster refuses, each with its words.
+    /// Configs of old topics that the new cluster does not know, each with its words.
     pub refused_configs: Item<BTreeMap<String, String>>,
+    /// Old topics that the new cluster would not make, each with its words. Empty where it was not asked or did not answer, which
+    /// the configs say.
+    pub refused_topics: BTreeMap<TopicName, String>,
     /// The wall clock, in milliseconds since the epoch.
     pub now_ms: i64,
 }

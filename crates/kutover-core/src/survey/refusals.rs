@@ -122,6 +122,13 @@ fn parity(facets: &Facets<'_>, found: &mut Found) {
         let waived = waiver.is_some() && facets.plan.waived_replicas.includes(topic);
         found.put(waived, Code::Parity, topic.as_str(), difference.to_string(), waiver);
     }
+    for (topic, reason) in &facets.survey.refused_topics {
+        let reason = format!(
+            "the new cluster would not make topic {topic} like the old one ({reason}): change that on the old cluster, or what the \
+             new one takes"
+        );
+        found.put(false, Code::Parity, topic.as_str(), reason, None);
+    }
     // What is set on topics is made like it; brokers' defaults are not.
     for difference in facets.configs.iter().filter(|one| one.is_weaker_default()) {
         let ConfigDifference { config, old, new, topics, .. } = difference;

@@ -94,6 +94,16 @@ fn troubles_of_clusters() -> Vec<Trouble> {
         },
         Trouble {
             code: Code::Parity,
+            subject: "orders",
+            field: None,
+            spoil: |world| {
+                let words = "segment.bytes: Value must be at least 1048576".to_owned();
+                world.survey.refused_topics = [("orders".into(), words)].into();
+            },
+            waive: None,
+        },
+        Trouble {
+            code: Code::Parity,
             subject: "cleanup.policy",
             field: None,
             spoil: |world| {

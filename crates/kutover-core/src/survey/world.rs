@@ -38,6 +38,7 @@ impl World {
             traffic: traffic(),
             takes_records: Some(Ok(())),
             refused_configs: Ok(BTreeMap::new()),
+            refused_topics: BTreeMap::new(),
             now_ms: 1_000_000,
         };
         Self { survey, plan: plan(), waivers: Waivers::default() }

@@ -9,7 +9,7 @@ use kutover_core::ports::{
     Access, ClusterAdmin, ClusterIdentity, FenceKind, FenceProof, FenceSwitch, GroupListing, NewAccess,
     NewTopic, PartitionEnd, ScramUsers, TopicConfigs, TopicDescription,
 };
-use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition, is_reserved_topic};
+use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition, is_internal_topic, is_reserved_topic};
 
 use super::{Commit, FenceStyle, MemoryCluster, State};
 
@@ -26,7 +26,7 @@ impl ClusterAdmin for MemoryCluster {
     async fn topics(&self) -> ProviderResult<Vec<TopicDescription>> {
         self.act("topics", |state| {
             let tells = state.options.describes_topics;
-            let described = state.topics.iter().filter(|(name, _)| !name.as_str().starts_with("__"));
+            let described = state.topics.iter().filter(|(name, _)| !is_internal_topic(name.as_str()));
             Ok(described
                 .map(|(name, topic)| TopicDescription {
                     name: name.clone(),

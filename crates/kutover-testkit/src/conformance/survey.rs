@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kutover_core::error::{ErrorKind, ProviderResult};
-use kutover_core::ports::{ClusterAdmin, ClusterSurvey};
+use kutover_core::ports::{ClusterAdmin, ClusterSurvey, NewTopic};
 use kutover_core::words::{Offset, TopicName, TopicPartition};
 
 use super::Clause;
@@ -31,10 +31,12 @@ pub async fn looking_changes_nothing(
     let topics = std::slice::from_ref(topic);
     let place = TopicPartition::new(topic.clone(), 0);
     let configs = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
+    let made =
+        |name: &str| NewTopic { name: name.into(), partitions: 1, replication: 1, configs: configs.clone() };
     let calls = [
         answered(survey.topic_configs(topics).await),
         answered(survey.broker_configs().await),
-        answered(survey.refused_configs(&configs).await),
+        answered(survey.refused_topics(&[made("kutover.never"), made(topic.as_str())]).await),
         answered(survey.describe_groups().await),
         answered(survey.transactional_ids().await),
         answered(survey.sizes(topics).await),

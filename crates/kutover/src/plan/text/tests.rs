@@ -206,6 +206,7 @@ fn a_plan_with_one_of_each_kind_reads_so() {
         traffic: traffic(),
         takes_records: Some(Ok(())),
         refused_configs: Ok(BTreeMap::new()),
+        refused_topics: BTreeMap::new(),
         now_ms: 1_000_000,
     };
     let text = render(&assess(&survey, &plan, &config.gate().waivers));
