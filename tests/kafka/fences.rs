@@ -1,12 +1,13 @@
 //! Fences that are no ACLs of kutover's own, raised by the program, from 3.9.2 to 4.3.1 by size and back again by a command. Each
 //! time the controller is killed once it has begun to fence. And what comes late: a topic before the switch, a group while others
-//! read.
+//! read; and what never comes: a word of a producer that is dead.
 
 use krafka::Kafka;
 use kutover_core::words::Colour;
 use kutover_lab::Tools;
 use kutover_tests::{Program, command};
 use kutover_tests_kafka::clients::{commit, make_topics, try_write, write};
+use kutover_tests_kafka::members::Registered;
 use kutover_tests_kafka::world::{TwoClusters, client};
 
 const PLAN: &str = "approve = \"manual\"\nremove_old = false\nwaive_history = \"*\"\nwaive_retention = \"*\"\nwaive_unread = \"*\"\n\
@@ -48,7 +49,6 @@ impl Cutover {
 
     /// Goes on until the cluster that is left is closed.
     fn close(&mut self) {
-        self.up.say("approve redirect");
         self.up.wait_for("fencing:");
         // Dropped, it is killed.
         self.up = Program::start(command().args(["up", &self.file]));
@@ -80,6 +80,10 @@ async fn there_by_size_and_back_by_a_command() {
     write(&blue, LATE, 1, 1).await;
     there.up.say("approve redirect");
     there.up.wait_for("the old cluster's topics have changed; preparing again");
+    // Nobody waives it, and it says no more: it is waited for until the deadline, and then the fence goes up.
+    let _dead = Registered::on(&world.blue, 1, "dead").await;
+    there.up.say("approve redirect");
+    there.up.wait_for("0 of 1 producers moved, waiting for dead (one that is gone for good");
     there.close();
     assert_fenced(&blue).await;
     commit(&blue, "born-late", LATE, 1, 0).await;
@@ -94,6 +98,7 @@ async fn there_by_size_and_back_by_a_command() {
     write(&green, "orders", 1, 2).await;
     let by_command = format!("[clusters.green]\n{}", by_command(&Tools::from_env()).await);
     let mut back = Cutover::start(&world, &by_command, Colour::Blue);
+    back.up.say("approve redirect");
     back.close();
     assert_fenced(&green).await;
     write(&blue, "orders", 1, 1).await;

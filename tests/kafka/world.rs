@@ -15,7 +15,7 @@ pub struct TwoClusters {
     pub blue: Incarnation,
     /// The one that is to.
     pub green: Incarnation,
-    _lab: LabProvisioner,
+    lab: LabProvisioner,
     directory: TempDir,
     _turn: MachineTurn,
 }
@@ -42,12 +42,30 @@ impl TwoClusters {
             lab.provision(Colour::Green, &green_request)
         );
         let (blue, green) = (blue.expect("blue"), green.expect("green"));
-        Some(Self { blue, green, _lab: lab, directory, _turn: turn })
+        Some(Self { blue, green, lab, directory, _turn: turn })
     }
 
     /// Where the world's files are; the clusters' own are in `lab`.
     pub fn directory(&self) -> &Path {
         self.directory.path()
+    }
+
+    /// Starts a cluster of one broker anew, with its properties changed.
+    ///
+    /// # Panics
+    /// If it does not come up again.
+    pub async fn restart(&self, colour: Colour, changes: &[(&str, String)]) {
+        let cluster = self.lab.apache(colour).expect("it runs");
+        let broker = *cluster.pids().keys().next().expect("a broker");
+        let file = cluster.log_file(broker).with_extension("properties");
+        let text = std::fs::read_to_string(&file).expect("its properties");
+        let is_kept = |line: &&str| !changes.iter().any(|(name, _)| line.starts_with(&format!("{name}=")));
+        let kept = text.lines().filter(is_kept).map(str::to_owned);
+        let changed = changes.iter().map(|(name, value)| format!("{name}={value}"));
+        let lines: Vec<String> = kept.chain(changed).collect();
+        cluster.kill_broker(broker).await;
+        std::fs::write(&file, lines.join("\n")).expect("written");
+        cluster.restart_broker(broker).await.expect("it serves");
     }
 
     /// Writes a configuration for clusters that exist, with this as its `[plan]`, and gives its path.

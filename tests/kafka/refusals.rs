@@ -1,0 +1,150 @@
+//! What a plan is refused over by the program on real Kafka, 3.9.2 to 4.3.1, and is not about topics, groups or transactions
+//! (those are in `plan.rs`): which clusters these are, who is let in, whether they can be reached. Each alone.
+
+use std::path::{Path, PathBuf};
+
+use krafka::Kafka;
+use krafka::admin::{
+    AclBinding, AclFilter, AclPatternType, AclPermissionType, CreateAclsOptions, DeleteAclsOptions,
+};
+use kutover_admin::{AdminConfig, KafkaAdmin};
+use kutover_core::ports::ClusterAdmin as _;
+use kutover_core::words::Colour;
+use kutover_tests::{Run, kutover};
+use kutover_tests_kafka::clients::{commit, make_topics, write};
+use kutover_tests_kafka::world::{TwoClusters, client};
+use serde_json::{Value, json};
+
+/// With these nothing is refused.
+const WAIVED: &str = "waive_history = \"*\"\nwaive_retention = \"*\"\nwaive_unread = \"*\"\nwaive_super_users = \"*\"\n\
+                      hold_limit = \"1s\"\nwatch = \"1s\"\n";
+/// Nobody listens there.
+const NOWHERE: &str = "127.0.0.1:1";
+
+async fn run(file: &Path, arguments: &'static [&'static str]) -> Run {
+    let file = file.to_str().expect("UTF-8").to_owned();
+    let run = tokio::task::spawn_blocking(move || {
+        let (command, options) = arguments.split_first().expect("a command");
+        kutover(&[&[*command, &*file], options].concat())
+    });
+    run.await.expect("it ran")
+}
+
+/// Code, subject and reason of every refusal of a plan, and the exit status.
+async fn plan(file: &Path) -> (Vec<[String; 3]>, Option<i32>) {
+    let run = run(file, &["plan", "--watch", "1", "--json"]).await;
+    let last = run.stdout.lines().last().unwrap_or_default();
+    let plan: Value =
+        serde_json::from_str(last).unwrap_or_else(|error| panic!("no plan ({error}): {}", run.stderr));
+    let word = |value: &Value| value.as_str().expect("text").to_owned();
+    let refusals = plan["refusals"].as_array().expect("refusals").iter();
+    (refusals.map(|one| ["code", "subject", "reason"].map(|part| word(&one[part]))).collect(), run.status)
+}
+
+/// Asserts that the plan is refused over this, and over nothing else.
+async fn refused(file: &Path, code: &str, subject: &str, said: &str) {
+    let (refusals, status) = plan(file).await;
+    let [[its_code, its_subject, reason]] = &refusals[..] else { panic!("{code} alone: {refusals:#?}") };
+    assert_eq!((its_code.as_str(), its_subject.as_str(), status), (code, subject, Some(3)));
+    assert!(reason.contains(said), "{reason}");
+}
+
+/// The configuration under which the plan is ready, with changes.
+fn changed(world: &TwoClusters, changes: &[(&str, &str)]) -> PathBuf {
+    let path = world.configuration(WAIVED);
+    let text = std::fs::read_to_string(&path).expect("read");
+    let change = |text: String, (from, to): &(&str, &str)| {
+        assert!(text.contains(from), "{from} is not in {text}");
+        text.replace(from, to)
+    };
+    std::fs::write(&path, changes.iter().fold(text, change)).expect("written");
+    path
+}
+
+/// Green denies somebody what blue does not.
+async fn a_deny_of_greens_own(world: &TwoClusters, green: &Kafka) {
+    // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
+    let rule = AclBinding {
+        permission_type: AclPermissionType::Deny,
+        ..AclBinding::allow_read_topic("private", "User:mallory")
+    };
+    let rule = rule.with_pattern_type(AclPatternType::from_i8(3));
+    let made = green.admin().create_acls(vec![rule], CreateAclsOptions::default()).await.expect("an answer");
+    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    refused(&changed(world, &[]), "access", "green", "User:mallory").await;
+    let taken = AclFilter::all().resource_name("private");
+    let taken =
+        green.admin().delete_acls(vec![taken], DeleteAclsOptions::default()).await.expect("an answer");
+    assert!(taken.iter().all(|(_, result)| result.is_ok()), "{taken:?}");
+}
+
+async fn one_cluster_behind_both_colours(world: &TwoClusters) {
+    let bootstrap = world.blue.bootstrap.clone();
+    let admin = KafkaAdmin::connect(AdminConfig { bootstrap, ..AdminConfig::default() }).await;
+    let id = admin.expect("it answers").identity().await.expect("an identity").cluster_id;
+    // By another of its listeners: the same address twice is a slip of the pen, which no plan is made of.
+    let (green, blue) = (&world.green.bootstrap[0], &world.blue.controller_bootstrap[0]);
+    refused(&changed(world, &[(green, blue)]), "same-cluster", id.as_str(), "both colours lead to").await;
+}
+
+/// Where brokers tell their clients to connect to is another address than the controller comes by.
+fn by_two_ways(world: &TwoClusters) -> PathBuf {
+    let green = &world.green;
+    let told = json!({ "incarnation": {
+        "id": green.id, "bootstrap": green.bootstrap, "controller_bootstrap": green.controller_bootstrap,
+        "endpoint": { "addresses": ["127.8.8.2"] },
+    } });
+    let file = world.directory().join("green.json");
+    std::fs::write(&file, told.to_string()).expect("written");
+    let by_itself = format!(
+        "kind = \"static\"\nbootstrap = [\"{}\"]\nendpoint = {{ addresses = [\"127.8.8.2\"] }}",
+        green.bootstrap[0]
+    );
+    let by_command = format!("kind = \"exec\"\ncommand = [\"cat\", {:?}]", file.to_str().expect("UTF-8"));
+    changed(world, &[(&by_itself, &by_command)])
+}
+
+async fn brokers_that_nobody_reaches(world: &TwoClusters) {
+    let internal = &world.green.controller_bootstrap[0];
+    let advertised = format!("CLIENTS://{NOWHERE},INTERNAL://{internal}");
+    world.restart(Colour::Green, &[("advertised.listeners", advertised)]).await;
+    refused(&by_two_ways(world), "unreachable-broker", NOWHERE, "green sends its clients to").await;
+}
+
+async fn a_green_that_makes_topics_by_itself(world: &TwoClusters) {
+    let advertised =
+        format!("CLIENTS://{},INTERNAL://{}", world.green.bootstrap[0], world.green.controller_bootstrap[0]);
+    let makes = ("auto.create.topics.enable", "true".to_owned());
+    world.restart(Colour::Green, &[("advertised.listeners", advertised), makes]).await;
+    refused(&changed(world, &[]), "access", "green", "auto.create.topics.enable").await;
+}
+
+/// `up` writes down which cluster it found behind blue before it begins, which it then does not. Now another one stands there.
+async fn another_cluster_than_the_one_that_is_published(world: &TwoClusters) {
+    let begun = run(&changed(world, &[("waive_history = \"*\"", "")]), &["up"]).await;
+    assert_eq!(begun.status, Some(1), "{}", begun.stderr);
+    assert!(begun.stderr.contains("topic orders: its history would die"), "{}", begun.stderr);
+    let (blue, green) = (&world.blue.bootstrap[0], &world.green.bootstrap[0]);
+    let swapped = [(&**blue, "BLUE"), (&**green, "GREEN"), ("BLUE", &**green), ("GREEN", &**blue)];
+    refused(&changed(world, &swapped), "wrong-cluster", "kafka.orders.test", "the owner record says").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn which_clusters_who_is_let_in_and_whether_they_are_reached() {
+    let test = "which_clusters_who_is_let_in_and_whether_they_are_reached";
+    let Some(world) = TwoClusters::start(test, "3.9.2", "4.3.1").await else { return };
+    let (blue, green) = (client(&world.blue).await, client(&world.green).await);
+    for kafka in [&blue, &green] {
+        make_topics(kafka, &[("orders", 1, &[])]).await;
+    }
+    write(&blue, "orders", 1, 5).await;
+    commit(&blue, "billing", "orders", 1, 5).await;
+    for ready in [changed(&world, &[]), by_two_ways(&world)] {
+        assert_eq!(plan(&ready).await, (vec![], Some(0)), "{}", ready.display());
+    }
+    a_deny_of_greens_own(&world, &green).await;
+    one_cluster_behind_both_colours(&world).await;
+    another_cluster_than_the_one_that_is_published(&world).await;
+    brokers_that_nobody_reaches(&world).await;
+    a_green_that_makes_topics_by_itself(&world).await;
+}

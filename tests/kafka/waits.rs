@@ -1,0 +1,150 @@
+//! What a cutover by the program waits for on real Kafka, 3.9.2 to 4.3.1: for green to have what came to blue after it was
+//! prepared, for a producer that is dead, for everybody to be heard again where the members topic was cut; and what waits for
+//! the cutover: a pipeline, until its group is released.
+
+use krafka::Kafka;
+use krafka::admin::{
+    AclBinding, AclPatternType, AlterClientQuotasOptions, ClientQuotaAlteration, ClientQuotaEntity, ConfigOp,
+    ConfigResource, CreateAclsOptions, DeleteRecordsOptions, IncrementalAlterConfigsOptions, TopicPartition,
+};
+use kutover_admin::{AdminConfig, KafkaAdmin};
+use kutover_core::ports::{ClusterAdmin as _, Incarnation};
+use kutover_core::words::MEMBERS_TOPIC;
+use kutover_testkit::until;
+use kutover_tests::{Program, command};
+use kutover_tests_kafka::clients::{BOUND, commit, make_topics, write};
+use kutover_tests_kafka::members::Registered;
+use kutover_tests_kafka::world::{TwoClusters, client};
+use serde_json::Value;
+
+/// Whatever goes on by itself does not do so because producers' time is over.
+const PLAN: &str = "approve = \"manual\"\nremove_old = false\nwaive_history = \"*\"\nwaive_retention = \"*\"\n\
+                    converge_deadline = \"10m\"\nquiet_window = \"500ms\"\nsoak = \"0s\"\nhold_limit = \"5m\"\n\
+                    drain_poll = \"200ms\"\nwatch = \"1s\"\nseparation_head_room = 1000\n";
+
+/// More than the default, which is what a topic without it has.
+const LARGE: &str = "2097152";
+/// In Kafka's protocol: the end that readers get to.
+const END: i64 = -1;
+
+async fn set(kafka: &Kafka, topic: &str, config: &str, value: &str) {
+    let change = (ConfigResource::topic(topic), vec![ConfigOp::set(config, value)]);
+    let options = IncrementalAlterConfigsOptions::default();
+    let answers = kafka.admin().incremental_alter_configs([change], options).await.expect("an answer");
+    answers.into_values().for_each(|answer| answer.expect("it is set"));
+}
+
+/// What alice may write, on a topic of its own so that nobody else is bound by it, and how much of it.
+async fn let_in_alice(kafka: &Kafka) {
+    // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
+    let rule =
+        AclBinding::allow_read_topic("private", "User:alice").with_pattern_type(AclPatternType::from_i8(3));
+    let made = kafka.admin().create_acls(vec![rule], CreateAclsOptions::default()).await.expect("an answer");
+    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    let entity = ClientQuotaEntity([("user".to_owned(), Some("alice".to_owned()))].into());
+    let limit = ClientQuotaAlteration::new(entity, vec![("producer_byte_rate".to_owned(), Some(1000.0))]);
+    let quotas = kafka.admin().alter_client_quotas(vec![limit], AlterClientQuotasOptions::default()).await;
+    quotas.expect("an answer").into_values().for_each(|answer| answer.expect("the quota is set"));
+}
+
+/// Whether alice has the rule and the quota there.
+async fn knows_alice(of: &Incarnation) -> (bool, bool) {
+    let config = AdminConfig { bootstrap: of.bootstrap.clone(), ..AdminConfig::default() };
+    let access = KafkaAdmin::connect(config).await.expect("it answers").access().await.expect("told");
+    let alice = [("user".to_owned(), Some("alice".to_owned()))].into();
+    let rate =
+        access.quotas.expect("quotas").get(&alice).and_then(|own| own.get("producer_byte_rate").copied());
+    (access.acls.expect("rules").iter().any(|rule| rule.principal == "User:alice"), rate == Some(1000.0))
+}
+
+/// Deletes all that stands in the members topic, which takes a policy that is not kutover's.
+async fn cut_members(kafka: &Kafka) {
+    set(kafka, MEMBERS_TOPIC, "cleanup.policy", "compact,delete").await;
+    let cut = async || {
+        let before = [(TopicPartition::new(MEMBERS_TOPIC, 0), END)];
+        let answers = kafka.admin().delete_records(before, DeleteRecordsOptions::default()).await;
+        // What was set is known to the log a moment later.
+        answers.expect("an answer").into_values().all(|answer| answer.is_ok()).then_some(())
+    };
+    until("the members topic to be cut", BOUND, cut).await;
+}
+
+/// L6: green was prepared before these came to blue. What it can be given it is given, over the rest the switch is held.
+async fn what_changes_before_the_switch(world: &TwoClusters, blue: &Kafka, up: &mut Program) {
+    let_in_alice(blue).await;
+    set(blue, "orders", "max.message.bytes", LARGE).await;
+    assert_eq!(knows_alice(&world.green).await, (false, false), "it was not prepared before");
+    up.say("approve redirect");
+    up.wait_for("topic orders: max.message.bytes is `2097152` on the old cluster and only `1048588`");
+    assert!(!up.said.contains("generation 2 is green"), "{}", up.shown());
+    set(&client(&world.green).await, "orders", "max.message.bytes", LARGE).await;
+    up.wait_for("generation 2 is green");
+    assert_eq!(knows_alice(&world.green).await, (true, true), "the rule and the quota");
+}
+
+/// L8: two producers say that they are on blue, and no more. One is dead, which the operator knows, and one asleep. Then the
+/// topic in which they said so is cut, and a controller begins that has not read it before.
+async fn who_is_dead(
+    world: &TwoClusters,
+    blue: &Kafka,
+    mut up: Program,
+    [gone, asleep]: &mut [Registered; 2],
+) -> Program {
+    up.wait_for("0 of 2 producers moved, waiting for asleep, gone (one that is gone for good");
+    assert!(!up.said.contains("fencing:"), "{}", up.shown());
+    // Dropped, it is killed.
+    drop(up);
+    cut_members(blue).await;
+    let path = world.configuration(&format!("{PLAN}waive_members = [\"gone\"]\n"));
+    let mut up = Program::start(command().args(["up", path.to_str().expect("UTF-8")]));
+    up.wait_for("messages were deleted from it");
+    // An empty topic is not one in which everybody has moved: these live, and say all of themselves again.
+    gone.beat().await;
+    asleep.beat().await;
+    up.wait_for("0 of 1 producers moved, waiting for asleep (");
+    assert!(!up.said.contains("fencing:"), "{}", up.shown());
+    asleep.move_to(&world.green, 2).await;
+    up.wait_for("1 of 1 producers moved");
+    up.wait_for("fencing:");
+    up
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cutover_waits_for_what_changes_for_the_dead_and_for_whom_it_cannot_hear() {
+    let test = "a_cutover_waits_for_what_changes_for_the_dead_and_for_whom_it_cannot_hear";
+    let Some(world) = TwoClusters::start(test, "3.9.2", "4.3.1").await else { return };
+    let blue = client(&world.blue).await;
+    make_topics(&blue, &[("orders", 1, &[])]).await;
+    write(&blue, "orders", 1, 3).await;
+    commit(&blue, "billing", "orders", 1, 0).await;
+
+    let path = world.configuration(PLAN);
+    let file = path.to_str().expect("UTF-8");
+    let mut up = Program::start(command().args(["up", file]));
+    up.wait_for("approve redirect");
+    let told = world.directory().join("told");
+    let script = format!("echo deployed; echo $KUTOVER_GROUP $KUTOVER_COLOUR > '{}'; exit 7", told.display());
+    let hook = ["--", "sh", "-c", &script];
+    let mut waits =
+        Program::start(command().args(["wait-group", file, "billing", "--every", "1", "--json"]).args(hook));
+    waits.wait_for("group billing waits: ");
+
+    let mut both =
+        [Registered::on(&world.blue, 1, "gone").await, Registered::on(&world.blue, 1, "asleep").await];
+    what_changes_before_the_switch(&world, &blue, &mut up).await;
+    let mut up = who_is_dead(&world, &blue, up, &mut both).await;
+
+    waits.wait_for("group billing, topic orders, partition 0: 3 records unread");
+    assert!(!told.exists(), "what follows the release was run");
+    commit(&blue, "billing", "orders", 1, 3).await;
+    waits.wait_for("group billing goes on to green");
+    let (status, shown) = waits.end();
+    assert_eq!(status, Some(7), "the command's own status: {}", waits.shown());
+    let lines: Vec<&str> = shown.lines().collect();
+    let ["deployed", report] = lines[..] else { panic!("the object is not the last line: {shown}") };
+    let report: Value = serde_json::from_str(report).expect("one object");
+    assert_eq!((&report["released"], &report["colour"]), (&Value::from(true), &Value::from("green")));
+    assert_eq!(std::fs::read_to_string(&told).expect("the hook ran").trim(), "billing green");
+    let (status, _) = up.end();
+    assert_eq!(status, Some(0), "{}", up.shown());
+}
