@@ -62,7 +62,7 @@ async fn everything_holds_on_kraft() {
 }
 
 /// What one broker of three says is not what all say. L16: each gives ids out of a block of its own, and all of them must
-/// pass a mark. L8: a fence is up when every leader refuses.
+/// pass a mark. L8: a fence is up when every leader refuses. L6: topics make themselves where one broker makes them.
 #[tokio::test]
 async fn every_broker_is_asked() {
     let Some((tools, _turn)) = ready("every_broker_is_asked", KRAFT).await else { return };
@@ -77,6 +77,10 @@ async fn every_broker_is_asked() {
     let leaders = Leaders::new(&cluster, &lab, dir.path(), &tools, KRAFT).await;
     leaders.all_refuse().await;
     leaders.one_is_silent().await;
+    leaders.one_is_configured_otherwise().await;
     leaders.one_takes_records().await;
+    leaders.topics_make_themselves(true).await;
+    leaders.one_is_as_the_others_again().await;
+    leaders.topics_make_themselves(false).await;
     leaders.all_refuse_again_and_it_is_lifted().await;
 }
