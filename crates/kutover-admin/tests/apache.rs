@@ -3,12 +3,15 @@
 
 #[path = "support/leaders.rs"]
 mod leaders;
+#[path = "support/probe_alone.rs"]
+mod probe_alone;
 #[path = "support/apache.rs"]
 mod scenarios;
 #[path = "support/shut_out.rs"]
 mod shut_out;
 mod support;
 
+use kutover_admin::FenceWith;
 use kutover_core::error::ErrorKind;
 use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::Colour;
@@ -40,7 +43,9 @@ async fn everything(test: &str, version: KafkaVersion) {
     let lab = LabProvisioner::new(options).await.expect("a world");
     let cluster = lab.provision(Colour::Blue, &"r1".into()).await.expect("a cluster");
     scenarios::topics(&cluster, version == ON_ZOOKEEPER).await;
+    probe_alone::is_no_proof(&cluster, FenceWith::Size).await;
     scenarios::size_fence(&cluster).await;
+    probe_alone::is_no_proof(&cluster, FenceWith::Acl).await;
     scenarios::groups(&cluster).await;
     scenarios::fence(&cluster).await;
     scenarios::fence_over_a_transaction(&cluster).await;
