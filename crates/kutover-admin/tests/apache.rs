@@ -1,6 +1,8 @@
 //! krafka's admin client on real Apache Kafka, through kutover-lab: one broker of 3.9.2 on ZooKeeper, one and three of
 //! 4.3.1.
 
+#[path = "support/held.rs"]
+mod held;
 #[path = "support/leaders.rs"]
 mod leaders;
 #[path = "support/probe_alone.rs"]
