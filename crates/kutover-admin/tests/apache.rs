@@ -1,6 +1,8 @@
 //! krafka's admin client on real Apache Kafka, through kutover-lab: one broker of 3.9.2 on ZooKeeper, one and three of
 //! 4.3.1.
 
+#[path = "support/aging.rs"]
+mod aging;
 #[path = "support/held.rs"]
 mod held;
 #[path = "support/leaders.rs"]
@@ -13,6 +15,7 @@ mod scenarios;
 mod shut_out;
 mod support;
 
+use aging::Aging;
 use kutover_admin::FenceWith;
 use kutover_core::error::ErrorKind;
 use kutover_core::ports::ClusterProvisioner as _;
@@ -44,6 +47,7 @@ async fn everything(test: &str, version: KafkaVersion) {
     options.is_disposable = true;
     let lab = LabProvisioner::new(options).await.expect("a world");
     let cluster = lab.provision(Colour::Blue, &"r1".into()).await.expect("a cluster");
+    let aging = Aging::begin(&cluster).await;
     scenarios::topics(&cluster, version == ON_ZOOKEEPER).await;
     probe_alone::is_no_proof(&cluster, FenceWith::Size).await;
     scenarios::size_fence(&cluster).await;
@@ -56,6 +60,7 @@ async fn everything(test: &str, version: KafkaVersion) {
     scenarios::producer_ids(&cluster).await;
     scenarios::isolated(&cluster, &lab).await;
     scenarios::contracts(&cluster).await;
+    aging.end().await;
 }
 
 #[tokio::test]
