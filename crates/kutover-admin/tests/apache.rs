@@ -1,14 +1,22 @@
 //! krafka's admin client on real Apache Kafka, through kutover-lab: one broker of 3.9.2 on ZooKeeper, one and three of
 //! 4.3.1.
 
+#[path = "support/aging.rs"]
+mod aging;
+#[path = "support/held.rs"]
+mod held;
 #[path = "support/leaders.rs"]
 mod leaders;
+#[path = "support/probe_alone.rs"]
+mod probe_alone;
 #[path = "support/apache.rs"]
 mod scenarios;
 #[path = "support/shut_out.rs"]
 mod shut_out;
 mod support;
 
+use aging::Aging;
+use kutover_admin::FenceWith;
 use kutover_core::error::ErrorKind;
 use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::Colour;
@@ -39,8 +47,11 @@ async fn everything(test: &str, version: KafkaVersion) {
     options.is_disposable = true;
     let lab = LabProvisioner::new(options).await.expect("a world");
     let cluster = lab.provision(Colour::Blue, &"r1".into()).await.expect("a cluster");
+    let aging = Aging::begin(&cluster).await;
     scenarios::topics(&cluster, version == ON_ZOOKEEPER).await;
+    probe_alone::is_no_proof(&cluster, FenceWith::Size).await;
     scenarios::size_fence(&cluster).await;
+    probe_alone::is_no_proof(&cluster, FenceWith::Acl).await;
     scenarios::groups(&cluster).await;
     scenarios::fence(&cluster).await;
     scenarios::fence_over_a_transaction(&cluster).await;
@@ -49,6 +60,7 @@ async fn everything(test: &str, version: KafkaVersion) {
     scenarios::producer_ids(&cluster).await;
     scenarios::isolated(&cluster, &lab).await;
     scenarios::contracts(&cluster).await;
+    aging.end().await;
 }
 
 #[tokio::test]
@@ -62,7 +74,7 @@ async fn everything_holds_on_kraft() {
 }
 
 /// What one broker of three says is not what all say. L16: each gives ids out of a block of its own, and all of them must
-/// pass a mark. L8: a fence is up when every leader refuses.
+/// pass a mark. L8: a fence is up when every leader refuses. L6: topics make themselves where one broker makes them.
 #[tokio::test]
 async fn every_broker_is_asked() {
     let Some((tools, _turn)) = ready("every_broker_is_asked", KRAFT).await else { return };
@@ -77,6 +89,10 @@ async fn every_broker_is_asked() {
     let leaders = Leaders::new(&cluster, &lab, dir.path(), &tools, KRAFT).await;
     leaders.all_refuse().await;
     leaders.one_is_silent().await;
+    leaders.one_is_configured_otherwise().await;
     leaders.one_takes_records().await;
+    leaders.topics_make_themselves(true).await;
+    leaders.one_is_as_the_others_again().await;
+    leaders.topics_make_themselves(false).await;
     leaders.all_refuse_again_and_it_is_lifted().await;
 }

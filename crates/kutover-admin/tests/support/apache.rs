@@ -9,20 +9,26 @@ use krafka::admin::{
     AclBinding, AclFilter, AclOperation, AclPatternType, AclPermissionType, AclResourceType,
     CreateAclsOptions, DeleteAclsOptions,
 };
+use krafka::consumer::{AutoOffsetReset, IsolationLevel};
 use krafka::error::{ErrorCode, KrafkaError};
-use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
+use krafka::producer::TransactionalProducer;
+use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer, Timeouts};
 use kutover_core::decisions::separation::BLOCK;
 use kutover_core::drain::Tail;
 use kutover_core::error::ErrorKind;
 use kutover_core::parity::{create_with_known_configs, parity_plan};
 use kutover_core::ports::{ClusterAdmin, FenceKind, GroupListing, Incarnation, NewTopic, ProducerIds as _};
-use kutover_core::words::{Offset, TopicPartition};
+use kutover_core::words::{Offset, TopicName, TopicPartition};
 
 use kutover_core::ports::ClusterProvisioner as _;
 use kutover_lab::LabProvisioner;
 use kutover_testkit::{conformance, until};
 
+use super::held::HeldPath;
 use super::support::*;
+
+/// Kafka's key of the API by which topics' configs are changed (KIP-339).
+const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
 
 /// The controller comes by its own path, the probe by the ordinary clients'.
 fn config_of(cluster: &Incarnation) -> AdminConfig {
@@ -425,13 +431,17 @@ pub async fn size_fence(cluster: &Incarnation) {
     assert!(error.kind == ErrorKind::Refused && error.reason.contains("2000000"), "{error}");
 
     // Open, its marker could never be written; ended, its producer can begin another.
-    let transactional = kafka.producer().build_transactional("sized-writer").await.expect("a producer");
-    transactional.begin().expect("begin");
-    write_open(&transactional, &topic, "open").await;
+    let transactional = begun_meanwhile(cluster, &kafka, &topic).await;
     let error = admin.raise_fence(&topics).await.expect_err("a transaction is open");
     assert!(error.kind == ErrorKind::Refused && error.reason.contains("sized-writer is open"), "{error}");
     assert!(admin.fence_traces().await.expect("traces").is_empty(), "nothing was raised");
     transactional.commit().await.expect("commit");
+    // With the one that was open when the cluster was asked for its topic: what stands behind its marker is given out.
+    let strict = kafka.consumer_without_group().auto_offset_reset(AutoOffsetReset::Earliest);
+    let strict = strict.isolation_level(IsolationLevel::ReadCommitted).metrics_push(false).build().await;
+    let strict = strict.expect("a consumer");
+    strict.assign(topic.as_str(), vec![0]).await.expect("it is assigned");
+    assert_eq!(read(&strict, 5).await, 5, "its marker is written");
     let error = admin.raise_fence(&topics).await.expect_err("it can begin another");
     assert!(error.kind == ErrorKind::Refused && error.reason.contains("sized-writer"), "{error}");
     let hidden = hide_transactional_id(&kafka, "sized-writer").await;
@@ -439,4 +449,33 @@ pub async fn size_fence(cluster: &Incarnation) {
     assert!(error.kind == ErrorKind::Refused && error.reason.contains("may not describe"), "{error}");
     show_transactional_id(&kafka, hidden).await;
     admin.delete_topics(&[topic, own.name]).await.expect("deleted");
+}
+
+/// The fence is raised while the cluster's first transaction begins, between the look at transactions and the change of
+/// the topic: it is taken away again. Gives the transaction, which is open still.
+async fn begun_meanwhile(cluster: &Incarnation, kafka: &Kafka, topic: &TopicName) -> TransactionalProducer {
+    let [broker] = cluster.controller_bootstrap.as_slice() else { panic!("{cluster:?}") };
+    let path = HeldPath::open(broker.parse().expect("an address"), INCREMENTAL_ALTER_CONFIGS).await;
+    let patient = Timeouts { request: BOUND, call: BOUND, ..timeouts() };
+    let config = AdminConfig {
+        bootstrap: vec![path.address().to_string()],
+        fence: FenceWith::Size,
+        timeouts: patient,
+        ..config_of(cluster)
+    };
+    let admin = KafkaAdmin::connect(config).await.expect("connect");
+    let topics = [topic.clone()];
+    let begin = async {
+        path.has_come().await;
+        let producer = kafka.producer().build_transactional("sized-writer").await.expect("a producer");
+        producer.begin().expect("begin");
+        write_open(&producer, topic, "open").await;
+        path.let_all_pass();
+        producer
+    };
+    let (raised, producer) = tokio::join!(admin.raise_fence(&topics), begin);
+    let error = raised.expect_err("a transaction has begun");
+    assert!(error.kind == ErrorKind::Refused && error.reason.contains("sized-writer is open"), "{error}");
+    admin.prove_open(&topics).await.expect("every leader takes records again");
+    producer
 }

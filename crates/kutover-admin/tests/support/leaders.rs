@@ -28,8 +28,10 @@ pub struct Leaders {
     by_command: KafkaAdmin,
 }
 
-/// The broker that does not do as the others do.
-const ODD: i32 = 2;
+/// The broker that does not do as the others do: neither the first that is asked nor the last.
+const ODD: i32 = 1;
+/// How often the brokers' configs are read: their answers come in another order each time.
+const READS: usize = 12;
 
 fn topics(kind: FenceKind) -> [TopicName; 1] {
     [TopicName::new(if kind == FenceKind::Exec { "by-command" } else { "by-acl" })]
@@ -110,13 +112,30 @@ impl Leaders {
         }
     }
 
-    /// One leader takes records, because whoever configured its broker made everybody a super user there: what the other
-    /// two say is no proof, and it is named.
-    pub async fn one_takes_records(&self) {
+    /// Restarts one broker as somebody else has configured it: everybody is a super user there, and it makes topics that
+    /// clients ask for.
+    pub async fn one_is_configured_otherwise(&self) {
+        self.restart_with("super.users=User:kutover-quorum;User:ANONYMOUS\nauto.create.topics.enable=true\n")
+            .await;
+    }
+
+    /// Restarts it as the lab has configured it.
+    pub async fn one_is_as_the_others_again(&self) {
+        self.cluster.kill_broker(ODD).await;
+        self.restart_with("").await;
+    }
+
+    /// Starts the broker, which does not run, with more configuration than the lab gives it.
+    async fn restart_with(&self, more: &str) {
         let before = std::fs::read_to_string(&self.properties).expect("its configuration");
-        let everybody = "\nsuper.users=User:kutover-quorum;User:ANONYMOUS\n";
-        std::fs::write(&self.properties, before.clone() + everybody).expect("written");
+        std::fs::write(&self.properties, format!("{before}\n{more}")).expect("written");
         self.cluster.restart_broker(ODD).await.expect("it starts");
+        std::fs::write(&self.properties, before).expect("written");
+    }
+
+    /// One leader takes records, because everybody is a super user there: what the other two say is no proof, and it is
+    /// named.
+    pub async fn one_takes_records(&self) {
         for kind in [FenceKind::Exec, FenceKind::Acl] {
             let topics = topics(kind);
             let answers = async || {
@@ -135,9 +154,15 @@ impl Leaders {
             let kafka = ordinary(&self.config.bootstrap.join(",")).await;
             write(&producer(&kafka).await, open[0], 1).await.expect("it is acknowledged");
         }
-        self.cluster.kill_broker(ODD).await;
-        std::fs::write(&self.properties, before).expect("written");
-        self.cluster.restart_broker(ODD).await.expect("it starts");
+    }
+
+    /// L6: whether any broker makes a topic because a client asks for it, whatever the others say.
+    pub async fn topics_make_themselves(&self, on_one_broker: bool) {
+        for _ in 0..READS {
+            let told = async || self.by_acl.access().await.ok();
+            let access = until("every broker's configs", BOUND, told).await;
+            assert_eq!(access.auto_creates_topics, Some(on_one_broker), "{access:?}");
+        }
     }
 
     /// It is proven again once the third refuses, with the record that came meanwhile, and lifted whole by whoever comes

@@ -69,6 +69,8 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
     put("offsets.topic.num.partitions", "4".into());
     put("transaction.state.log.num.partitions", "4".into());
     put("group.initial.rebalance.delay.ms", "0".into());
+    // Offsets that have expired are gone soon, so that it can be waited for; Kafka looks every ten minutes.
+    put("offsets.retention.check.interval.ms", "2000".into());
     put("log.cleaner.dedupe.buffer.size", "8388608".into());
     if let Some(zookeeper) = config.zookeeper {
         put("broker.id", place.id.to_string());
