@@ -1,5 +1,5 @@
 //! `kutover plan`: what a plan is refused over, each alone in a world that is ready without it. What only real Kafka tells of
-//! (ACLs, transactions, groups of every kind) is refused in `kafka/plan.rs`; which clusters these are, who is let in and whether
+//! (ACLs, transactions, groups of every kind) is refused in `kafka/plan`; which clusters these are, who is let in and whether
 //! brokers are reached, in `kafka/refusals.rs` once more.
 
 use std::collections::BTreeSet;

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use krafka::Kafka;
 use krafka::admin::{
-    AclBinding, AclFilter, AclPatternType, AclPermissionType, CreateAclsOptions, DeleteAclsOptions,
+    AclBinding, AclFilter, AclPatternType, AclPermissionType, AclResourceType, CreateAclsOptions,
+    DeleteAclsOptions,
 };
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_core::ports::ClusterAdmin as _;
@@ -65,6 +66,8 @@ fn changed(world: &TwoClusters, changes: &[(&str, &str)]) -> PathBuf {
 async fn a_deny_of_greens_own(world: &TwoClusters, green: &Kafka) {
     // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
     let rule = AclBinding {
+        // Of a group: a topic of which an ACL speaks would have to be told to kutover too.
+        resource_type: AclResourceType::Group,
         permission_type: AclPermissionType::Deny,
         ..AclBinding::allow_read_topic("private", "User:mallory")
     };

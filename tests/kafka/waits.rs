@@ -4,8 +4,9 @@
 
 use krafka::Kafka;
 use krafka::admin::{
-    AclBinding, AclPatternType, AlterClientQuotasOptions, ClientQuotaAlteration, ClientQuotaEntity, ConfigOp,
-    ConfigResource, CreateAclsOptions, DeleteRecordsOptions, IncrementalAlterConfigsOptions, TopicPartition,
+    AclBinding, AclPatternType, AclResourceType, AlterClientQuotasOptions, ClientQuotaAlteration,
+    ClientQuotaEntity, ConfigOp, ConfigResource, CreateAclsOptions, DeleteRecordsOptions,
+    IncrementalAlterConfigsOptions, TopicPartition,
 };
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_core::ports::{ClusterAdmin as _, Incarnation};
@@ -34,11 +35,13 @@ async fn set(kafka: &Kafka, topic: &str, config: &str, value: &str) {
     answers.into_values().for_each(|answer| answer.expect("it is set"));
 }
 
-/// What alice may write, on a topic of its own so that nobody else is bound by it, and how much of it.
+/// A group that alice may read in, which is nobody else's, and how much she may write.
 async fn let_in_alice(kafka: &Kafka) {
     // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
-    let rule =
-        AclBinding::allow_read_topic("private", "User:alice").with_pattern_type(AclPatternType::from_i8(3));
+    let rule = AclBinding {
+        resource_type: AclResourceType::Group,
+        ..AclBinding::allow_read_topic("private", "User:alice").with_pattern_type(AclPatternType::from_i8(3))
+    };
     let made = kafka.admin().create_acls(vec![rule], CreateAclsOptions::default()).await.expect("an answer");
     assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
     let entity = ClientQuotaEntity([("user".to_owned(), Some("alice".to_owned()))].into());

@@ -1,5 +1,7 @@
 //! `kutover plan` on real Apache Kafka, with what makes a plan be refused.
 
+mod groups;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,7 +11,6 @@ use krafka::admin::{
     ClientQuotaAlteration, ClientQuotaEntity, ConfigOp, ConfigResource, CreateAclsOptions,
     IncrementalAlterConfigsOptions,
 };
-use krafka::consumer::{AutoOffsetReset, GroupProtocol};
 use krafka::{Kafka, Record};
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_core::ports::{ClusterAdmin as _, Incarnation};
@@ -366,7 +367,7 @@ async fn from_3_9_2_to_4_3_1() {
     assert_eq!(ready["outcome"], "ready");
     let blue = admin(&world.blue).await;
     looks_keep_their_contract(&kafka, &world.blue, &blue).await;
-    kinds_of_groups(&world).await;
+    groups::kinds_of_groups(&world).await;
     limits_of_one_side(&world, &kafka).await;
     let (unreachable, status) = plan(&unreachable(&world)).await;
     assert_eq!((unreachable["outcome"].as_str(), status), (Some("unreachable"), Some(4)), "{unreachable}");
@@ -453,50 +454,6 @@ async fn write_until(kafka: Kafka, mut stop: oneshot::Receiver<()>) {
         let _stored = producer.send(Record::new("orders", "more").partition(0)).await.expect("stored");
     }
     producer.close().await.expect("closed");
-}
-
-/// From 4.3.1 the other way: groups of kinds that only a newer cluster has, and a super user.
-async fn kinds_of_groups(world: &TwoClusters) {
-    let kafka = client(&world.green).await;
-    make_topics(&kafka, &[("events", 1, &[])]).await;
-    write(&kafka, "events", 1, 3).await;
-    let modern = kafka.consumer("modern").group_protocol(GroupProtocol::Consumer);
-    let modern = modern.auto_offset_reset(AutoOffsetReset::Earliest).build().await.expect("a consumer");
-    modern.subscribe(["events"]).await.expect("subscribed");
-    let shares = kafka.share_consumer("sharing").build().await.expect("a share consumer");
-    shares.subscribe(["events"]).await.expect("subscribed");
-    let joined = async {
-        let mut read = 0;
-        while read < 3 {
-            read += modern.poll(Duration::from_millis(200)).await.expect("polled").len();
-            let _shared = shares.poll(Duration::from_millis(200)).await.expect("polled");
-        }
-        modern.commit().await.expect("committed");
-    };
-    tokio::time::timeout(Duration::from_secs(60), joined).await.expect("they join in time");
-    let alone = async |plan_of: &str, expected| {
-        let (plan, status) = plan(&world.configuration(&format!("active = \"green\"\n{plan_of}"))).await;
-        assert_eq!((refusals(&plan), status), (named(&[expected]), Some(3)), "{plan}");
-        plan
-    };
-    let waived = "waive_history = \"*\"\n";
-    let plan = alone(&format!("{waived}waive_super_users = \"*\""), ("share-group", "sharing")).await;
-    alone(&format!("{waived}waive_groups = [\"sharing\"]"), ("super-user", "super.users")).await;
-    let of = |name: &str| {
-        let mut all = plan["groups"].as_array().expect("groups").iter();
-        all.find(|group| group["group"] == name).unwrap_or_else(|| panic!("{name} is not in {plan}"))
-    };
-    assert_eq!(
-        (of("modern")["protocol"].as_str(), of("modern")["lag"].as_u64()),
-        (Some("consumer"), Some(0))
-    );
-    let sharing = of("sharing");
-    assert_eq!(sharing["protocol"], "share");
-    for number in ["lag", "lost", "read", "drain_ms"] {
-        assert!(sharing[number].is_null(), "it was not observed, and has no {number}: {sharing}");
-    }
-    modern.close().await.expect("closed");
-    shares.close().await.expect("closed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
