@@ -72,17 +72,29 @@ impl CloudFormation {
                 Prepared::NoChange | Prepared::Overtaken => continue,
             };
             if self.carry_out(&change_set, what).await? {
-                let changed = self.settled(&stack.id, what).await?;
-                // Another change may have followed it already; one that was undone says so.
-                if changed.isolation() != to && changed.status != StackStatus::UpdateComplete {
-                    let reason = self.failure(&changed, what).await;
-                    return Err(ProviderError::new(ErrorKind::Refused, what, reason));
-                }
-                return Ok(());
+                return self.carried_out(&stack, to, what).await;
             }
         }
         let reason = "somebody else changes the stack at the same time, again and again";
         Err(ProviderError::new(ErrorKind::Unavailable, what, reason))
+    }
+
+    /// Waits for what a change set has made of the stack as it was before.
+    async fn carried_out(&self, before: &Seen, to: &str, what: &str) -> ProviderResult<()> {
+        let shows = |seen: &Seen| {
+            // What lets clients in that were to be shut out, after an update that went well, is another update, or a late
+            // look at an earlier one.
+            let is_open = !to.is_empty() && seen.isolation().is_empty();
+            let may_be_it = seen.status != StackStatus::UpdateComplete || !is_open;
+            seen.isolation() == to || (seen.updated != before.updated && may_be_it)
+        };
+        let changed = self.settled_after(&before.id, what, shows).await?;
+        // Another change may have followed it already; one that was undone says so.
+        if changed.isolation() != to && changed.status != StackStatus::UpdateComplete {
+            let reason = self.failure(&changed, what).await;
+            return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+        }
+        Ok(())
     }
 
     /// Clients reach nothing of a stack that is gone, and nothing of it can be put back.
