@@ -11,7 +11,7 @@ use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
 use kutover_core::words::{Colour, Nonce};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::proxy::{Proxy, reply};
+use crate::proxy::{Deed, Held, Proxy, reply};
 use crate::server::ministack;
 use crate::world::{CLUSTER, Ids, World};
 
@@ -126,4 +126,35 @@ async fn what_is_never_shown_is_not_known() {
         not_known_yet(&hasty.destroy(&mark(&made)).await.unwrap_err());
         assert_ne!(world.status(made.id.as_str()).await, Some(StackStatus::DeleteComplete));
     }
+}
+
+/// AWS matches a policy against the stack that a request names: a change set's ARN alone names none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_set_is_named_with_its_stack() {
+    let Some(server) = ministack("a_change_set_is_named_with_its_stack").await else { return };
+    let world = World::new(server, "Named").await;
+    let proxy = Proxy::before(server.address).await;
+    let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
+    let other = world.provisioner(&server.aws(None).await);
+    let made = made(&other, false).await;
+    // One is thrown away, since somebody else isolates meanwhile; the next is carried out.
+    let held = Held::default();
+    proxy.then(Deed::Hold(held.clone()), "Action=CreateChangeSet");
+    let overtake = async {
+        held.arrived().await;
+        other.isolate(&made.id, &"other".into()).await.unwrap();
+        held.let_go();
+    };
+    let nonce = Nonce::new("nonce");
+    let (isolated, ()) = tokio::join!(stacks.isolate(&made.id, &nonce), overtake);
+    isolated.unwrap();
+    for action in ["DescribeChangeSet", EXECUTE, "DeleteChangeSet"] {
+        let seen = proxy.seen(&format!("Action={action}&"));
+        assert!(!seen.is_empty(), "no {action}");
+        for request in seen {
+            let names = request.contains("StackName=NamedA") && request.contains("ChangeSetName=kutover-");
+            assert!(names, "{request}");
+        }
+    }
+    assert_eq!(world.isolation(&made.id).await, "nonce");
 }
