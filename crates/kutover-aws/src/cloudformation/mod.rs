@@ -95,8 +95,7 @@ impl fmt::Debug for CloudFormation {
 impl CloudFormation {
     /// A provisioner; nothing is asked yet.
     pub fn new(aws: &Aws, options: StackOptions, ids: Arc<dyn ClusterIds>) -> Self {
-        let (client, balancers) = (Client::new(aws.config()), LoadBalancers::new(aws));
-        Self { client, balancers, options, ids }
+        Self { client: Client::new(aws.config()), balancers: LoadBalancers::new(aws), options, ids }
     }
 
     /// What clients and controller find in a stack that is used.

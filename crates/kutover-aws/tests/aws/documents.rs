@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kutover_aws::{STACK_POLICY, template};
+use regex_lite::Regex;
 
 use crate::server::tool;
 
@@ -270,6 +271,47 @@ fn sources(below: &Path) -> Vec<std::path::PathBuf> {
         }
     }
     found
+}
+
+/// Where a file has an AWS client otherwise than as `self.client.OPERATION(`, as what it was made as, or as the whole copy of one
+/// in the same field: a call by another name would be looked for in vain.
+fn aliases(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines: Vec<_> = code.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect();
+    let code = Regex::new(r"\s*\.\s*").unwrap().replace_all(&lines.join(" "), ".").into_owned();
+    let known = [
+        r"use aws_sdk_\w+::Client;",
+        r"client: self\.client\.clone\(\),",
+        r"client: Client,",
+        r"(client: |let client = )Client::(new|from_conf)\(",
+        // Taken apart by the same words, it is used as `client.`, and that is not known.
+        r"Self \{ client, ",
+        r"self\.client\.([abd-z]|c[a-km-z])\w+\(",
+    ];
+    let unknown = known.iter().fold(code, |code, known| {
+        Regex::new(&format!(r"\b{known}")).unwrap().replace_all(&code, "").into_owned()
+    });
+    // Between two blanks it is prose.
+    let used = Regex::new(r".{0,30}(\bClient\b|[^ \w]client\b|\bclient[^ \w]).{0,30}").unwrap();
+    used.find_iter(&unknown).map(|found| found.as_str().to_owned()).collect()
+}
+
+#[test]
+fn a_client_has_no_other_name() {
+    for path in sources(&folder().join("src")) {
+        let found = aliases(&fs::read_to_string(&path).unwrap());
+        assert!(found.is_empty(), "{}: {found:?}", path.display());
+    }
+    for alias in [
+        "let asked = &self.client;",
+        "let asked = self\n    .client\n    .clone();",
+        "let Self { client, .. } = self;\n client.delete_stack()",
+        "delete(&self.client).await",
+        "fn delete(by: &aws_sdk_cloudformation::Client) {}",
+        "use aws_sdk_cloudformation::Client as Stacks;",
+    ] {
+        assert!(!aliases(alias).is_empty(), "{alias}");
+    }
 }
 
 /// The actions that the code calls: `self.client`, then the operation, in the folder of its service.
