@@ -2,10 +2,11 @@
 
 use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
 use aws_sdk_cloudformation::types::{Capability, OnFailure, Parameter, ResourceStatus, StackEvent, Tag};
-use kutover_core::error::{ErrorKind, ProviderResult};
+use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::words::{Colour, Nonce};
+use uuid::Uuid;
 
-use super::stack::{OWNER_TAG, REQUEST_TAG, SUFFIX, Seen};
+use super::stack::{OWNER_TAG, REQUEST_TAG, SUFFIX, Seen, Standing};
 use super::{CloudFormation, STACK_POLICY};
 use crate::failure::{failed, is_passing};
 
@@ -79,6 +80,30 @@ impl CloudFormation {
 
     /// Asks for a stack. Asked again with the same request, CloudFormation knows it for the same by the token.
     pub(super) async fn create(&self, colour: Colour, request: &Nonce, what: &str) -> ProviderResult<()> {
+        if self.create_as(colour, request, token(request), what).await? {
+            return Ok(());
+        }
+        // An earlier making had the token, and its stack may be gone since. That there are no two is the name's to see to.
+        let found = self.find(&self.stack_name(colour), what).await?;
+        if found.is_some_and(|stack| stack.standing() != Standing::Gone) {
+            return Ok(());
+        }
+        let another = format!("{}-{}", token(request), Uuid::new_v4().simple());
+        if self.create_as(colour, request, another, what).await? {
+            return Ok(());
+        }
+        let reason = "CloudFormation says that it knows a token which nobody has used yet";
+        Err(ProviderError::new(ErrorKind::Unavailable, what, reason).with_outcome(Outcome::Unknown))
+    }
+
+    /// Asks for a stack under a token; `false` if that was used for another one.
+    async fn create_as(
+        &self,
+        colour: Colour,
+        request: &Nonce,
+        token: String,
+        what: &str,
+    ) -> ProviderResult<bool> {
         let options = &self.options;
         let mut parameters = vec![parameter(SUFFIX, colour.suffix())];
         parameters.extend(options.parameters.iter().map(|(name, value)| parameter(name, value)));
@@ -96,15 +121,22 @@ impl CloudFormation {
             .tags(tag(REQUEST_TAG, request.as_str()))
             // What was made stays to be looked at until its events have been read; then it is deleted.
             .on_failure(OnFailure::Rollback)
-            .client_request_token(token(request))
+            .client_request_token(token)
             .send()
             .await;
         match asked {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(true),
             Err(error)
                 if error.as_service_error().is_some_and(|error| error.is_already_exists_exception()) =>
             {
-                Ok(())
+                Ok(true)
+            }
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(|error| error.is_token_already_exists_exception()) =>
+            {
+                Ok(false)
             }
             Err(error) => {
                 let error = failed(what, &error);
@@ -112,7 +144,7 @@ impl CloudFormation {
                 if error.kind == ErrorKind::Unreachable && is_passing(&error) {
                     tracing::debug!(%error, "looked for");
                     tokio::time::sleep(options.poll).await;
-                    return Ok(());
+                    return Ok(true);
                 }
                 Err(error)
             }
@@ -141,8 +173,8 @@ pub(super) fn parameter(name: &str, value: &str) -> Parameter {
     Parameter::builder().parameter_key(name).parameter_value(value).build()
 }
 
-/// Letters, digits and `-`, at most 128 of them, beginning with a letter.
+/// Letters, digits and `-`, at most 128 of them, beginning with a letter. There is room left for what tells two makings apart.
 fn token(request: &Nonce) -> String {
     let legal = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    format!("kutover-{}", request.as_str().chars().map(legal).take(100).collect::<String>())
+    format!("kutover-{}", request.as_str().chars().map(legal).take(80).collect::<String>())
 }

@@ -17,10 +17,17 @@ use crate::failure::failed;
 /// How often it is tried anew after somebody else got in between.
 const ATTEMPTS: u32 = 5;
 
+/// A change set by its stack's name and its own, which is never given twice. AWS matches a policy's resources against what a
+/// request names: by an ARN of its own alone, it is no longer one of the stacks that the policy allows.
+struct ChangeSet {
+    stack: String,
+    name: String,
+}
+
 /// What became of a change set that was asked for.
 enum Prepared {
     /// It can be carried out.
-    Ready(String),
+    Ready(ChangeSet),
     /// Somebody else changes the stack.
     Overtaken,
     /// The stack would stay as it is.
@@ -72,17 +79,29 @@ impl CloudFormation {
                 Prepared::NoChange | Prepared::Overtaken => continue,
             };
             if self.carry_out(&change_set, what).await? {
-                let changed = self.settled(&stack.id, what).await?;
-                // Another change may have followed it already; one that was undone says so.
-                if changed.isolation() != to && changed.status != StackStatus::UpdateComplete {
-                    let reason = self.failure(&changed, what).await;
-                    return Err(ProviderError::new(ErrorKind::Refused, what, reason));
-                }
-                return Ok(());
+                return self.carried_out(&stack, to, what).await;
             }
         }
         let reason = "somebody else changes the stack at the same time, again and again";
         Err(ProviderError::new(ErrorKind::Unavailable, what, reason))
+    }
+
+    /// Waits for what a change set has made of the stack as it was before.
+    async fn carried_out(&self, before: &Seen, to: &str, what: &str) -> ProviderResult<()> {
+        let shows = |seen: &Seen| {
+            // What lets clients in that were to be shut out, after an update that went well, is another update, or a late
+            // look at an earlier one.
+            let is_open = !to.is_empty() && seen.isolation().is_empty();
+            let may_be_it = seen.status != StackStatus::UpdateComplete || !is_open;
+            seen.isolation() == to || (seen.updated != before.updated && may_be_it)
+        };
+        let changed = self.settled_after(&before.id, what, shows).await?;
+        // Another change may have followed it already; one that was undone says so.
+        if changed.isolation() != to && changed.status != StackStatus::UpdateComplete {
+            let reason = self.failure(&changed, what).await;
+            return Err(ProviderError::new(ErrorKind::Refused, what, reason));
+        }
+        Ok(())
     }
 
     /// Clients reach nothing of a stack that is gone, and nothing of it can be put back.
@@ -115,11 +134,13 @@ impl CloudFormation {
             .map(|name| Parameter::builder().parameter_key(name).use_previous_value(true).build())
             .collect();
         parameters.push(parameter(ISOLATION, to));
+        let change_set =
+            ChangeSet { stack: stack.name.clone(), name: format!("kutover-{}", Uuid::new_v4().simple()) };
         let made = self
             .client
             .create_change_set()
             .stack_name(&stack.id)
-            .change_set_name(format!("kutover-{}", Uuid::new_v4().simple()))
+            .change_set_name(&change_set.name)
             .change_set_type(ChangeSetType::Update)
             .template_body(template)
             .set_parameters(Some(parameters))
@@ -127,8 +148,8 @@ impl CloudFormation {
             .set_role_arn(self.options.role_arn.clone())
             .send()
             .await;
-        let made = match made {
-            Ok(made) => made,
+        match made {
+            Ok(_) => self.prepared(change_set, what).await,
             // "... is in UPDATE_IN_PROGRESS state and can not be updated".
             Err(error)
                 if error
@@ -136,21 +157,17 @@ impl CloudFormation {
                     .and_then(|error| error.message())
                     .is_some_and(|said| said.contains("_IN_PROGRESS")) =>
             {
-                return Ok(Prepared::Overtaken);
+                Ok(Prepared::Overtaken)
             }
-            Err(error) => return Err(failed(what, &error)),
-        };
-        let id = made
-            .id
-            .ok_or_else(|| ProviderError::new(ErrorKind::Invalid, what, "the change set has no id"))?;
-        self.prepared(id, what).await
+            Err(error) => Err(failed(what, &error)),
+        }
     }
 
     /// Waits until a change set is made.
-    async fn prepared(&self, id: String, what: &str) -> ProviderResult<Prepared> {
+    async fn prepared(&self, change_set: ChangeSet, what: &str) -> ProviderResult<Prepared> {
         loop {
-            let seen = self.client.describe_change_set().change_set_name(&id).send().await;
-            let seen = match seen {
+            let look = self.client.describe_change_set().stack_name(&change_set.stack);
+            let seen = match look.change_set_name(&change_set.name).send().await {
                 Ok(seen) => seen,
                 // Another one was carried out, which removes the rest.
                 Err(error)
@@ -163,13 +180,13 @@ impl CloudFormation {
                 Err(error) => return Err(failed(what, &error)),
             };
             match seen.status {
-                Some(ChangeSetStatus::CreateComplete) => return Ok(Prepared::Ready(id)),
+                Some(ChangeSetStatus::CreateComplete) => return Ok(Prepared::Ready(change_set)),
                 Some(ChangeSetStatus::CreatePending | ChangeSetStatus::CreateInProgress) => {
                     tokio::time::sleep(self.options.poll).await;
                 }
                 _ => {
                     let reason = seen.status_reason.unwrap_or_default();
-                    self.discard(&id).await;
+                    self.discard(&change_set).await;
                     if reason.contains("didn't contain changes") || reason.contains("No updates") {
                         return Ok(Prepared::NoChange);
                     }
@@ -180,8 +197,9 @@ impl CloudFormation {
     }
 
     /// Whether it was begun; `false` if the stack has been changed since it was made.
-    async fn carry_out(&self, change_set: &str, what: &str) -> ProviderResult<bool> {
-        match self.client.execute_change_set().change_set_name(change_set).send().await {
+    async fn carry_out(&self, change_set: &ChangeSet, what: &str) -> ProviderResult<bool> {
+        let carry_out = self.client.execute_change_set().stack_name(&change_set.stack);
+        match carry_out.change_set_name(&change_set.name).send().await {
             Ok(_) => Ok(true),
             Err(error)
                 if error.as_service_error().is_some_and(|error| {
@@ -196,8 +214,9 @@ impl CloudFormation {
     }
 
     /// One that is left behind does no harm: the next change makes it obsolete.
-    async fn discard(&self, change_set: &str) {
-        let _ = self.client.delete_change_set().change_set_name(change_set).send().await;
+    async fn discard(&self, change_set: &ChangeSet) {
+        let discard = self.client.delete_change_set().stack_name(&change_set.stack);
+        let _ = discard.change_set_name(&change_set.name).send().await;
     }
 }
 

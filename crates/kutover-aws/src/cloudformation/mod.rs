@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_cloudformation::Client;
+use aws_sdk_cloudformation::types::StackStatus;
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::owner::RemovalMark;
 use kutover_core::ports::{ClusterProvisioner, Incarnation};
@@ -94,8 +95,7 @@ impl fmt::Debug for CloudFormation {
 impl CloudFormation {
     /// A provisioner; nothing is asked yet.
     pub fn new(aws: &Aws, options: StackOptions, ids: Arc<dyn ClusterIds>) -> Self {
-        let (client, balancers) = (Client::new(aws.config()), LoadBalancers::new(aws));
-        Self { client, balancers, options, ids }
+        Self { client: Client::new(aws.config()), balancers: LoadBalancers::new(aws), options, ids }
     }
 
     /// What clients and controller find in a stack that is used.
@@ -122,17 +122,34 @@ impl CloudFormation {
     /// # Errors
     /// It is still under way, with how far it is: whoever asks again goes on from there.
     async fn settled(&self, id: &str, what: &str) -> ProviderResult<Seen> {
+        self.settled_after(id, what, |_| true).await
+    }
+
+    /// The same after something was begun, which is known by `shows`. A look right after it may still show what was there
+    /// before: nothing follows from that.
+    async fn settled_after(
+        &self,
+        id: &str,
+        what: &str,
+        shows: impl Fn(&Seen) -> bool,
+    ) -> ProviderResult<Seen> {
         let begun = Instant::now();
         loop {
             let stack = self.find(id, what).await?;
             let stack = stack.ok_or_else(|| {
                 ProviderError::new(ErrorKind::NotFound, what, format!("the stack {id} is not there any more"))
             })?;
-            if !matches!(stack.standing(), Standing::Changing | Standing::Coming | Standing::Going) {
+            let moves = matches!(stack.standing(), Standing::Changing | Standing::Coming | Standing::Going);
+            if !moves && shows(&stack) {
                 return Ok(stack);
             }
             if begun.elapsed() >= self.options.patience {
-                return Err(self.under_way(&stack, what).await);
+                let error = self.under_way(&stack, what).await;
+                if moves {
+                    return Err(error);
+                }
+                let reason = format!("CloudFormation does not show yet what it has begun: {}", error.reason);
+                return Err(ProviderError { reason, ..error });
             }
             tokio::time::sleep(self.options.poll).await;
         }
@@ -168,9 +185,12 @@ impl CloudFormation {
     }
 
     /// Removes a stack for good and returns when it is gone.
-    async fn remove(&self, id: &str, what: &str) -> ProviderResult<()> {
-        self.delete(id, what).await?;
-        let left = self.settled(id, what).await?;
+    async fn remove(&self, stack: &Seen, what: &str) -> ProviderResult<()> {
+        self.delete(&stack.id, what).await?;
+        // One that could not be removed before either may look the same again, with nothing to tell the two looks apart.
+        let ended =
+            |seen: &Seen| seen.standing() == Standing::Gone || seen.status == StackStatus::DeleteFailed;
+        let left = self.settled_after(&stack.id, what, ended).await?;
         if left.standing() == Standing::Gone {
             return Ok(());
         }
@@ -224,7 +244,7 @@ impl ClusterProvisioner for CloudFormation {
                 }
                 Standing::Remains => {
                     let reason = self.failure(&stack, &what).await;
-                    self.remove(&stack.id, &what).await?;
+                    self.remove(&stack, &what).await?;
                     if stack.is_of(request) {
                         return Err(removed(&reason, &what));
                     }
@@ -289,7 +309,7 @@ impl ClusterProvisioner for CloudFormation {
         if stack.is_protected {
             self.protect(&stack.id, false, &what).await?;
         }
-        self.remove(&stack.id, &what).await
+        self.remove(&stack, &what).await
     }
 
     async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()> {

@@ -39,6 +39,7 @@ pub(super) enum Standing {
 #[derive(Clone, Debug)]
 pub(super) struct Seen {
     pub(super) id: String,
+    pub(super) name: String,
     pub(super) status: StackStatus,
     pub(super) reason: Option<String>,
     pub(super) is_protected: bool,
@@ -62,6 +63,7 @@ impl Seen {
         };
         Some(Self {
             id: stack.stack_id?,
+            name: text(stack.stack_name),
             status: stack.stack_status?,
             reason: stack.stack_status_reason.filter(|reason| !reason.is_empty()),
             is_protected: stack.enable_termination_protection.unwrap_or_default(),

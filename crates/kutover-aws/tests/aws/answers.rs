@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 use kutover_aws::{Route53, Route53Options, S3Journal};
 use kutover_core::error::{ErrorKind, Outcome};
 use kutover_core::ports::{ClusterProvisioner as _, DnsProvider as _, Journal as _, Published};
-use kutover_core::words::{Colour, DnsName};
-use kutover_testkit::conformance::dns::published;
+use kutover_core::words::{Colour, DnsName, ZoneId};
+use kutover_testkit::conformance::dns::{self, published};
 
 use crate::journal::{KEY, bucket, entry};
-use crate::proxy::{Deed, Proxy};
+use crate::proxy::{Deed, Lost, Proxy};
 use crate::route53::Zone;
 use crate::server::ministack;
 use crate::world::World;
 
 const CHANGE: &str = "ChangeResourceRecordSetsRequest";
 const LIST: &str = "/rrset";
+const LOOK: &str = "GET /2013-04-01/hostedzone/";
 
 /// Others of the account use up the quota; a change of theirs is still on its way; a server of AWS's is ill. All pass.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -69,6 +70,46 @@ async fn all_requests_of_a_provider_keep_the_quota() {
     assert_eq!(requests, 13, "the zone; then, four times, a look, a change and a question");
     assert!(begun.elapsed() >= gap * (requests - 1), "{requests} requests in {:?}", begun.elapsed());
     assert_eq!(zone.provider(&server.aws(None).await).read(d).await.unwrap(), published(1));
+}
+
+/// One name in two zones is asked for by two providers, and the quota is still the account's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_pinned_zones_keep_one_quota() {
+    let Some(server) = ministack("two_pinned_zones_keep_one_quota").await else { return };
+    let zones = [Zone::new(server, "one.shared.test").await, Zone::new(server, "two.shared.test").await];
+    let proxy = Proxy::before(server.address).await;
+    let gap = Duration::from_millis(100);
+    let options = Route53Options { gap, ..Route53Options::new("shared.test".into()) };
+    let any = Route53::new(&server.aws(Some(proxy.address)).await, options);
+    let begun = Instant::now();
+    let publish = async |zone: &Zone| {
+        let provider = any.pinned(&ZoneId::new(&zone.id));
+        let endpoint = zone.endpoint();
+        provider.compare_and_set(&endpoint, &Published::default(), &published(1)).await.unwrap();
+        provider.is_visible(&endpoint, &published(1)).await.unwrap();
+    };
+    let [one, two] = &zones;
+    tokio::join!(publish(one), publish(two));
+    let requests = u32::try_from(proxy.seen("/2013-04-01/").len()).unwrap();
+    assert_eq!(requests, 8, "twice the zone, a look, a change and a question");
+    assert!(begun.elapsed() >= gap * (requests - 1), "{requests} requests in {:?}", begun.elapsed());
+}
+
+/// A change whose reply got lost, and each look at what became of it too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_that_cannot_be_looked_up_is_unknown() {
+    let Some(server) = ministack("a_change_that_cannot_be_looked_up_is_unknown").await else { return };
+    let zone = Zone::new(server, "unknown.test").await;
+    let proxy = Proxy::before(server.address).await;
+    let provider = zone.provider(&server.aws(Some(proxy.address)).await);
+    let lose = || {
+        proxy.lose(Lost::Reply, CHANGE);
+        proxy.then(Deed::Pass, LOOK);
+        (0..5).for_each(|_| proxy.lose(Lost::Reply, LOOK));
+    };
+    dns::a_lost_answer_is_unknown(&provider, &zone.endpoint(), lose).await;
+    assert_eq!(proxy.lost(), [Lost::Reply; 6]);
+    assert_eq!(provider.read(&zone.endpoint()).await.unwrap(), published(41), "it was carried out");
 }
 
 /// It gives up in the end, and says that nothing was done.

@@ -170,6 +170,7 @@ async fn a_late_put_back_undoes_no_newer_isolation() {
     let aws = server.aws(None).await;
     let (old, new) = (world.provisioner(&aws), world.provisioner(&aws));
     let made = new.provision(Colour::Blue, &"one".into()).await.unwrap();
+    assert!(world.lets_in("client", 9092) && world.lets_in("balancer", 9092));
     for round in 0..6 {
         let (earlier, later) = (Nonce::new(format!("round-{round}")), Nonce::new(format!("later-{round}")));
         old.isolate(&made.id, &earlier).await.unwrap();
@@ -179,6 +180,7 @@ async fn a_late_put_back_undoes_no_newer_isolation() {
         isolated.unwrap();
         assert_eq!(world.isolation(&made.id).await, later.as_str());
         assert!(!world.lets_in("client", 9092) && world.lets_in("broker", 9094));
+        assert!(!world.lets_in("balancer", 9092));
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use kutover_aws::{STACK_POLICY, template};
+use regex_lite::Regex;
 
 use crate::server::tool;
 
@@ -97,7 +98,9 @@ fn an_instance_goes_before_its_volume_and_the_volume_stays() {
     assert!(!template().contains("AWS::EC2::VolumeAttachment"));
     assert!(broker.contains("VolumeId: { Ref: !Sub \"Volume${Id}\" }"), "{broker}");
     assert!(!volume.contains("Broker${Id}"), "{volume}");
-    for line in ["DeletionPolicy: RetainExceptOnCreate\n", "UpdateReplacePolicy: Retain\n"] {
+    for line in
+        ["DeletionPolicy: RetainExceptOnCreate\n", "UpdateReplacePolicy: Retain\n", "Encrypted: true\n"]
+    {
         assert!(volume.contains(line), "no {line} in {volume}");
     }
 }
@@ -139,10 +142,28 @@ fn a_broker_is_configured_for_its_place() {
     has(&second, &format!("listeners={listens},CONTROLLER://10.0.0.2:9096"));
     has(&second, "min.insync.replicas=2");
     has(&second, "num.network.threads=2");
+    // What was acknowledged is on two brokers at least, and a leader without it is none.
+    for line in [
+        "auto.create.topics.enable=false",
+        "default.replication.factor=3",
+        "offsets.topic.replication.factor=3",
+        "transaction.state.log.replication.factor=3",
+        "transaction.state.log.min.isr=2",
+        "unclean.leader.election.enable=false",
+    ] {
+        has(&second, line);
+    }
     has(&configured("3", four, ""), "process.roles=broker");
     let alone = configured("0", "10.0.0.1", "");
-    has(&alone, "min.insync.replicas=1");
-    has(&alone, "offsets.topic.replication.factor=1");
+    for line in [
+        "min.insync.replicas=1",
+        "default.replication.factor=1",
+        "offsets.topic.replication.factor=1",
+        "transaction.state.log.replication.factor=1",
+        "transaction.state.log.min.isr=1",
+    ] {
+        has(&alone, line);
+    }
     // Both colours may share one ZooKeeper, and so do the stacks of one colour in turn: each has a root of its own.
     let older = configured("0", four, "zk1:2181,zk2:2181");
     let root = format!("/KafkaB/{}", STACK.rsplit('/').next().unwrap());
@@ -207,6 +228,25 @@ fn every_name_carries_the_suffix() {
     assert!(without.is_empty(), "{without:?}");
 }
 
+/// Under isolation clients come in nowhere: neither at the brokers nor at the load balancer.
+#[test]
+fn clients_come_in_while_it_is_open_alone() {
+    for group in ["ClientGroup", "BalancerGroup"] {
+        let group = of_one(group);
+        let rules = group.split_once("SecurityGroupIngress:\n").expect("rules").1;
+        let rules = rules.split_once("      Tags:").expect("tags").0;
+        let each: Vec<_> =
+            rules.split("\n        - ").map(|rule| rule.trim().trim_start_matches("- ")).collect();
+        let is_shut = |rule: &&str| {
+            rule.starts_with("!If\n          - IsOpen\n") && rule.ends_with("- !Ref AWS::NoValue")
+        };
+        assert!(each.iter().all(|rule| is_shut(&rule)), "{each:?}");
+    }
+    let anywhere = template().matches("CidrIp: !Ref ClientCidr").count();
+    let from_balancer = template().matches("SourceSecurityGroupId: !GetAtt BalancerGroup.GroupId").count();
+    assert_eq!((anywhere, from_balancer), (2, 1), "clients come in by another group");
+}
+
 /// One listener for the bootstrap, over all zones, to targets that are looked at.
 #[test]
 fn the_load_balancer_serves_the_bootstrap_alone() {
@@ -214,7 +254,7 @@ fn the_load_balancer_serves_the_bootstrap_alone() {
     assert_eq!(listeners, 1);
     let (balancer, listener, targets) =
         (of_one("Balancer"), of_one("BootstrapListener"), of_one("BootstrapTargets"));
-    assert!(balancer.contains("Type: network\n"), "{balancer}");
+    assert!(balancer.contains("Type: network\n") && balancer.contains("Scheme: internal\n"), "{balancer}");
     assert!(balancer.contains("{ Key: load_balancing.cross_zone.enabled, Value: \"true\" }"), "{balancer}");
     assert!(listener.contains("Port: 9092\n") && listener.contains("TargetGroupArn: !Ref BootstrapTargets"));
     for looked_at in ["HealthCheckProtocol: TCP", "HealthyThresholdCount: 2", "UnhealthyThresholdCount: 2"] {
@@ -270,6 +310,47 @@ fn sources(below: &Path) -> Vec<std::path::PathBuf> {
         }
     }
     found
+}
+
+/// Where a file has an AWS client otherwise than as `self.client.OPERATION(`, as what it was made as, or as the whole copy of one
+/// in the same field: a call by another name would be looked for in vain.
+fn aliases(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+    let lines: Vec<_> = code.lines().map(str::trim).filter(|line| !line.starts_with("//")).collect();
+    let code = Regex::new(r"\s*\.\s*").unwrap().replace_all(&lines.join(" "), ".").into_owned();
+    let known = [
+        r"use aws_sdk_\w+::Client;",
+        r"client: self\.client\.clone\(\),",
+        r"client: Client,",
+        r"(client: |let client = )Client::(new|from_conf)\(",
+        // Taken apart by the same words, it is used as `client.`, and that is not known.
+        r"Self \{ client, ",
+        r"self\.client\.([abd-z]|c[a-km-z])\w+\(",
+    ];
+    let unknown = known.iter().fold(code, |code, known| {
+        Regex::new(&format!(r"\b{known}")).unwrap().replace_all(&code, "").into_owned()
+    });
+    // Between two blanks it is prose.
+    let used = Regex::new(r".{0,30}(\bClient\b|[^ \w]client\b|\bclient[^ \w]).{0,30}").unwrap();
+    used.find_iter(&unknown).map(|found| found.as_str().to_owned()).collect()
+}
+
+#[test]
+fn a_client_has_no_other_name() {
+    for path in sources(&folder().join("src")) {
+        let found = aliases(&fs::read_to_string(&path).unwrap());
+        assert!(found.is_empty(), "{}: {found:?}", path.display());
+    }
+    for alias in [
+        "let asked = &self.client;",
+        "let asked = self\n    .client\n    .clone();",
+        "let Self { client, .. } = self;\n client.delete_stack()",
+        "delete(&self.client).await",
+        "fn delete(by: &aws_sdk_cloudformation::Client) {}",
+        "use aws_sdk_cloudformation::Client as Stacks;",
+    ] {
+        assert!(!aliases(alias).is_empty(), "{alias}");
+    }
 }
 
 /// The actions that the code calls: `self.client`, then the operation, in the folder of its service.

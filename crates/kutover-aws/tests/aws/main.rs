@@ -9,6 +9,7 @@ mod documents;
 mod emulated;
 mod fitted;
 mod journal;
+mod late;
 #[allow(dead_code, reason = "tests of whole cutovers use the rest")]
 mod proxy;
 mod requests;

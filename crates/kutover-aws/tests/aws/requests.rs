@@ -2,6 +2,7 @@
 //! to whoever asks for it again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
@@ -12,9 +13,11 @@ use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::{Colour, Nonce};
 use kutover_testkit::until;
 
-use crate::proxy::{Deed, Held, Proxy};
+use crate::proxy::{Deed, Held, Proxy, reply};
 use crate::server::ministack;
 use crate::world::{CLUSTER, Ids, LIMIT, World};
+
+const CREATE: &str = "Action=CreateStack";
 
 /// L13: from its beginning on, a stack is that request's alone. Whoever is refused it, and then finds it, made nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,4 +162,47 @@ async fn what_is_under_way_says_how_far_it_is() {
     let mark = RemovalMark { incarnation: made.id, cluster_id: CLUSTER.into() };
     until("it to be gone", LIMIT, async || hasty.destroy(&mark).await.ok()).await;
     assert_eq!(world.status("DistantB").await, None);
+}
+
+/// CloudFormation remembers the token of a making whose stack is gone. The request of a first cluster is the same each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_was_used_for_a_stack_that_is_gone_stops_nobody() {
+    let test = "a_token_that_was_used_for_a_stack_that_is_gone_stops_nobody";
+    let Some(server) = ministack(test).await else { return };
+    let world = World::new(server, "Token").await;
+    let proxy = Proxy::before(server.address).await;
+    let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
+    let is_used = || proxy.then(Deed::Refuse(400, "TokenAlreadyExistsException"), CREATE);
+    let tokens = || {
+        let token = |request: String| {
+            let (_, token) = request.split_once("ClientRequestToken=").expect("a token");
+            token.split('&').next().unwrap().to_owned()
+        };
+        proxy.seen(CREATE).into_iter().map(token).collect::<Vec<_>>()
+    };
+    let long = Nonce::new("first-".repeat(30));
+    (0..2).for_each(|_| is_used());
+    let error = stacks.provision(Colour::Green, &long).await.unwrap_err();
+    assert_eq!((error.kind, error.outcome), (ErrorKind::Unavailable, Outcome::Unknown), "{error}");
+    is_used();
+    let made = stacks.provision(Colour::Green, &long).await.unwrap();
+    let [_, _, used, another] = &tokens()[..] else {
+        panic!("it is not asked for twice each time: {:?}", tokens())
+    };
+    assert!(used != another && another.starts_with(used.as_str()) && another.len() <= 128, "{another}");
+    // Where a stack of the name stands, which a look had missed, no other is asked for.
+    is_used();
+    let missed = std::sync::atomic::AtomicBool::new(false);
+    proxy.answers(move |request| {
+        let is_first = request.contains("Action=DescribeStacks") && !missed.swap(true, Ordering::SeqCst);
+        is_first.then(|| {
+            reply(
+                "400 No",
+                "<ErrorResponse><Error><Type>Sender</Type><Code>ValidationError</Code>\
+                 <Message>Stack with id TokenB does not exist</Message></Error></ErrorResponse>",
+            )
+        })
+    });
+    assert_eq!(stacks.provision(Colour::Green, &long).await.unwrap(), made);
+    assert_eq!(tokens().len(), 5, "{:?}", tokens());
 }
