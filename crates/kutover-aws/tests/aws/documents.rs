@@ -240,7 +240,7 @@ fn clients_come_in_while_it_is_open_alone() {
         let is_shut = |rule: &&str| {
             rule.starts_with("!If\n          - IsOpen\n") && rule.ends_with("- !Ref AWS::NoValue")
         };
-        assert!(each.iter().all(|rule| is_shut(&rule)), "{each:?}");
+        assert!(each.iter().all(is_shut), "{each:?}");
     }
     let anywhere = template().matches("CidrIp: !Ref ClientCidr").count();
     let from_balancer = template().matches("SourceSecurityGroupId: !GetAtt BalancerGroup.GroupId").count();

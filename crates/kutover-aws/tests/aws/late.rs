@@ -33,11 +33,11 @@ fn takes(proxy: &Proxy, action: &'static str) -> UnboundedReceiver<String> {
             );
             return Some(reply("200 OK", &document));
         }
-        if request.contains("Action=DescribeStacks") && looks.fetch_add(1, Ordering::SeqCst) + 1 == EARLY {
-            if let Some(request) = held.lock().unwrap().take() {
-                // Nobody may wait for it any more.
-                let _ = sender.send(request);
-            }
+        let is_last =
+            request.contains("Action=DescribeStacks") && looks.fetch_add(1, Ordering::SeqCst) + 1 == EARLY;
+        if let Some(request) = held.lock().unwrap().take_if(|_| is_last) {
+            // Nobody may wait for it any more.
+            let _ = sender.send(request);
         }
         None
     });
