@@ -1,6 +1,6 @@
 //! The requests themselves. The SDK's retries are on: each can be made twice.
 
-use aws_sdk_cloudformation::error::ProvideErrorMetadata as _;
+use aws_sdk_cloudformation::error::ProvideErrorMetadata;
 use aws_sdk_cloudformation::types::{Capability, OnFailure, Parameter, ResourceStatus, StackEvent, Tag};
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::words::{Colour, Nonce};
@@ -21,15 +21,7 @@ impl CloudFormation {
     pub(super) async fn find(&self, name: &str, what: &str) -> ProviderResult<Option<Seen>> {
         match self.client.describe_stacks().stack_name(name).send().await {
             Ok(found) => Ok(found.stacks.unwrap_or_default().into_iter().find_map(Seen::new)),
-            // The one way in which it says that there is none.
-            Err(error)
-                if error.as_service_error().is_some_and(|error| {
-                    error.code() == Some("ValidationError")
-                        && error.message().is_some_and(|message| message.contains("does not exist"))
-                }) =>
-            {
-                Ok(None)
-            }
+            Err(error) if error.as_service_error().is_some_and(names_no_stack) => Ok(None),
             Err(error) => Err(failed(what, &error)),
         }
     }
@@ -167,6 +159,12 @@ impl CloudFormation {
             .await;
         asked.map(drop).map_err(|error| failed(what, &error))
     }
+}
+
+/// The one way in which it says that there is no such stack.
+pub(super) fn names_no_stack(error: &impl ProvideErrorMetadata) -> bool {
+    error.code() == Some("ValidationError")
+        && error.message().is_some_and(|message| message.contains("does not exist"))
 }
 
 pub(super) fn parameter(name: &str, value: &str) -> Parameter {

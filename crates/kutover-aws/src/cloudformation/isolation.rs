@@ -10,7 +10,7 @@ use kutover_core::words::IncarnationId;
 use uuid::Uuid;
 
 use super::CloudFormation;
-use super::api::{CAPABILITIES, parameter};
+use super::api::{CAPABILITIES, names_no_stack, parameter};
 use super::stack::{ISOLATION, Seen, Standing};
 use crate::failure::failed;
 
@@ -169,11 +169,11 @@ impl CloudFormation {
             let look = self.client.describe_change_set().stack_name(&change_set.stack);
             let seen = match look.change_set_name(&change_set.name).send().await {
                 Ok(seen) => seen,
-                // Another one was carried out, which removes the rest.
+                // Another one was carried out, which removes the rest, or the stack is gone.
                 Err(error)
-                    if error
-                        .as_service_error()
-                        .is_some_and(|error| error.is_change_set_not_found_exception()) =>
+                    if error.as_service_error().is_some_and(|error| {
+                        error.is_change_set_not_found_exception() || names_no_stack(error)
+                    }) =>
                 {
                     return Ok(Prepared::Overtaken);
                 }
@@ -205,6 +205,7 @@ impl CloudFormation {
                 if error.as_service_error().is_some_and(|error| {
                     error.is_invalid_change_set_status_exception()
                         || error.is_change_set_not_found_exception()
+                        || names_no_stack(error)
                 }) =>
             {
                 Ok(false)

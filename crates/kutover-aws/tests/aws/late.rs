@@ -158,3 +158,32 @@ async fn a_change_set_is_named_with_its_stack() {
     }
     assert_eq!(world.isolation(&made.id).await, "nonce");
 }
+
+/// A stack that goes while its change set is looked at or carried out: nothing of it can be put back, nor need be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_set_whose_stack_is_gone_is_gone_too() {
+    let Some(server) = ministack("a_change_set_whose_stack_is_gone_is_gone_too").await else { return };
+    for (name, step) in [("GoneFirst", "Action=DescribeChangeSet"), ("GoneThen", "Action=ExecuteChangeSet")] {
+        let world = World::new(server, name).await;
+        let proxy = Proxy::before(server.address).await;
+        let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
+        let other = world.provisioner(&server.aws(None).await);
+        let made = made(&other, false).await;
+        let nonce = Nonce::new("nonce");
+        other.isolate(&made.id, &nonce).await.unwrap();
+        // AWS looks for the stack first.
+        proxy.edit_replies(|reply| {
+            let reply = reply.replace("<Code>ChangeSetNotFound<", "<Code>ValidationError<");
+            reply.replace("<Message>ChangeSet [", "<Message>Stack [")
+        });
+        let held = Held::default();
+        proxy.then(Deed::Hold(held.clone()), step);
+        let remove = async {
+            held.arrived().await;
+            other.destroy(&mark(&made)).await.unwrap();
+            held.let_go();
+        };
+        let (put_back, ()) = tokio::join!(stacks.put_back(&made.id, &nonce), remove);
+        put_back.expect(step);
+    }
+}
