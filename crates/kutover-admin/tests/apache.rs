@@ -89,6 +89,7 @@ async fn every_broker_is_asked() {
     let leaders = Leaders::new(&cluster, &lab, dir.path(), &tools, KRAFT).await;
     leaders.all_refuse().await;
     leaders.one_is_silent().await;
+    leaders.a_follower_is_behind().await;
     leaders.one_is_configured_otherwise().await;
     leaders.one_takes_records().await;
     leaders.topics_make_themselves(true).await;

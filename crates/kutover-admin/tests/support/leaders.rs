@@ -6,6 +6,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use krafka::admin::CreateTopicsOptions;
+use krafka::producer::Acks;
 use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
 use kutover_core::error::ErrorKind;
 use kutover_core::ports::{ClusterAdmin, FenceKind, Incarnation, NewTopic};
@@ -30,6 +32,8 @@ pub struct Leaders {
 
 /// The broker that does not do as the others do: neither the first that is asked nor the last.
 const ODD: i32 = 1;
+/// A topic whose leader is the first broker and whose other replica is the odd one.
+const BEHIND: &str = "behind";
 /// How often the brokers' configs are read: their answers come in another order each time.
 const READS: usize = 12;
 
@@ -64,6 +68,13 @@ impl Leaders {
             let topic = NewTopic { name, partitions: 3, replication: 1, configs: [].into() };
             by_acl.create_topic(&topic).await.expect("made");
         }
+        let kafka = ordinary(&incarnation.bootstrap.join(",")).await;
+        let behind = krafka::admin::NewTopic::with_replica_assignment(BEHIND, [(0, vec![0, ODD])].into());
+        let made =
+            kafka.admin().create_topics([behind.expect("a topic")], CreateTopicsOptions::default()).await;
+        made.expect("an answer").into_values().for_each(|answer| answer.expect("made"));
+        until("its leader", BOUND, async || by_acl.ends(&[BEHIND.into()]).await.ok()).await;
+        write(&producer(&kafka).await, &TopicPartition::new(BEHIND, 0), 2).await.expect("written");
         let cluster = lab.apache(Colour::Blue).expect("it runs");
         let properties = dir.join(incarnation.id.as_str()).join(format!("broker-{ODD}.properties"));
         let it = Self { cluster, config, properties, by_acl, by_command };
@@ -110,6 +121,27 @@ impl Leaders {
                 "{kind:?}: {error}"
             );
         }
+    }
+
+    /// Its follower does not run: the leader takes a record that no reader sees and that a segment closed at the high watermark
+    /// would leave out. That fence is not proven until the follower has it.
+    pub async fn a_follower_is_behind(&self) {
+        let kafka = ordinary(&self.config.bootstrap.join(",")).await;
+        let hasty = kafka.producer().acks(Acks::Leader).idempotent(false).metrics_push(false);
+        let hasty = hasty.build().await.expect("a producer");
+        write(&hasty, &TopicPartition::new(BEHIND, 0), 1).await.expect("the leader takes it");
+        assert_eq!(self.ends_of_behind().await, (Offset(2), Some(Offset(3))));
+        let topics = [BEHIND.into()];
+        self.by_acl.raise_fence(&topics).await.expect("raised");
+        let error = self.by_acl.prove_fence(&topics).await.expect_err("a record may yet be lost");
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert!(error.to_string().contains("replicas are behind, 2 of 3"), "{error}");
+    }
+
+    async fn ends_of_behind(&self) -> (Offset, Option<Offset>) {
+        let ends = self.by_acl.ends(&[BEHIND.into()]).await.expect("ends");
+        let [end] = &ends[..] else { panic!("{ends:?}") };
+        (end.high_watermark, end.leader_end)
     }
 
     /// Restarts one broker as somebody else has configured it: everybody is a super user there, and it makes topics that
@@ -179,6 +211,11 @@ impl Leaders {
             let kafka = ordinary(&self.config.bootstrap.join(",")).await;
             assert!(acls(&kafka, &topics[0]).await.is_empty(), "nothing is left behind by {kind:?}");
         }
+        let topics = [BEHIND.into()];
+        let proven = async || self.by_acl.prove_fence(&topics).await.ok();
+        until("the proof of what was behind", BOUND, proven).await;
+        assert_eq!(self.ends_of_behind().await, (Offset(3), Some(Offset(3))));
+        self.by_acl.lift_fence(&topics).await.expect("lifted");
         self.write_everywhere().await;
     }
 }
