@@ -129,15 +129,16 @@ pub async fn start_offsets_leave_commits_alone(
     }
 }
 
-/// A rule about writing to topic `kutover-conformance`.
+/// A rule about reading in groups behind `kutover-conformance`.
 pub fn rule(principal: &str, permission: &str) -> AclRule {
     AclRule {
-        resource: "topic".into(),
+        // A topic of which rules speak would be hidden from whoever is not among them.
+        resource: "group".into(),
         name: "kutover-conformance".into(),
         pattern: "prefixed".into(),
         principal: principal.into(),
         host: "*".into(),
-        operation: "write".into(),
+        operation: "read".into(),
         permission: permission.into(),
     }
 }

@@ -189,12 +189,16 @@ pub async fn a_lift_takes_nothing_else(cluster: &dyn ClusterAdmin, name: &TopicN
         clause.ok(cluster.create_topic(&topic(wanted, 1)).await);
     }
     if clause.ok(cluster.access().await).acls.is_some() {
-        let theirs = AclRule {
+        let about = |who: &str, permission: &str, operation: &str| AclRule {
+            resource: "topic".into(),
+            operation: operation.into(),
             name: name.to_string(),
             pattern: "literal".into(),
-            ..rule("User:kutover-other", "deny")
+            ..rule(who, permission)
         };
-        clause.ok(cluster.grant(&NewAccess { acls: [theirs].into(), ..NewAccess::default() }).await);
+        // The second one lets everybody else in: a topic of which rules speak is hidden from whoever is not among them.
+        let acls = [about("User:kutover-other", "deny", "write"), about("User:*", "allow", "all")].into();
+        clause.ok(cluster.grant(&NewAccess { acls, ..NewAccess::default() }).await);
     }
     let found = traces.ok(cluster.fence_traces().await);
     traces.holds(!found.contains(name), found);
