@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use krafka::admin::{
-    AlterConsumerGroupOffsetsOptions, CreateTopicsOptions, DeleteRecordsOptions, NewTopic, TopicPartition,
+    AclBinding, AclPatternType, AlterConsumerGroupOffsetsOptions, CreateAclsOptions, CreateTopicsOptions,
+    DeleteRecordsOptions, NewTopic, TopicPartition,
 };
 use krafka::consumer::{AutoOffsetReset, GroupProtocol};
 use krafka::error::KrafkaError;
@@ -14,6 +15,17 @@ pub const BOUND: Duration = Duration::from_secs(60);
 
 /// Name, partitions, configs.
 pub type Topic<'a> = (&'a str, i32, &'a [(&'a str, &'a str)]);
+
+/// Adds a rule, for the one resource that it names.
+///
+/// # Panics
+/// If it is not taken.
+pub async fn add_rule(kafka: &Kafka, rule: AclBinding) {
+    // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
+    let rule = rule.with_pattern_type(AclPatternType::from_i8(3));
+    let made = kafka.admin().create_acls(vec![rule], CreateAclsOptions::default()).await.expect("an answer");
+    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+}
 
 /// Makes topics of one replica.
 ///

@@ -4,15 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use krafka::Kafka;
-use krafka::admin::{
-    AclBinding, AclFilter, AclPatternType, AclPermissionType, AclResourceType, CreateAclsOptions,
-    DeleteAclsOptions,
-};
+use krafka::admin::{AclBinding, AclFilter, AclPermissionType, AclResourceType, DeleteAclsOptions};
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_core::ports::ClusterAdmin as _;
 use kutover_core::words::Colour;
 use kutover_tests::{Run, kutover};
-use kutover_tests_kafka::clients::{commit, make_topics, write};
+use kutover_tests_kafka::clients::{add_rule, commit, make_topics, write};
 use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::{Value, json};
 
@@ -64,16 +61,13 @@ fn changed(world: &TwoClusters, changes: &[(&str, &str)]) -> PathBuf {
 
 /// Green denies somebody what blue does not.
 async fn a_deny_of_greens_own(world: &TwoClusters, green: &Kafka) {
-    // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
     let rule = AclBinding {
         // Of a group: a topic of which an ACL speaks would have to be told to kutover too.
         resource_type: AclResourceType::Group,
         permission_type: AclPermissionType::Deny,
         ..AclBinding::allow_read_topic("private", "User:mallory")
     };
-    let rule = rule.with_pattern_type(AclPatternType::from_i8(3));
-    let made = green.admin().create_acls(vec![rule], CreateAclsOptions::default()).await.expect("an answer");
-    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    add_rule(green, rule).await;
     refused(&changed(world, &[]), "access", "green", "User:mallory").await;
     let taken = AclFilter::all().resource_name("private");
     let taken =

@@ -4,16 +4,15 @@
 
 use krafka::Kafka;
 use krafka::admin::{
-    AclBinding, AclPatternType, AclResourceType, AlterClientQuotasOptions, ClientQuotaAlteration,
-    ClientQuotaEntity, ConfigOp, ConfigResource, CreateAclsOptions, DeleteRecordsOptions,
-    IncrementalAlterConfigsOptions, TopicPartition,
+    AclBinding, AclResourceType, AlterClientQuotasOptions, ClientQuotaAlteration, ClientQuotaEntity,
+    ConfigOp, ConfigResource, DeleteRecordsOptions, IncrementalAlterConfigsOptions, TopicPartition,
 };
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_core::ports::{ClusterAdmin as _, Incarnation};
 use kutover_core::words::MEMBERS_TOPIC;
 use kutover_testkit::until;
 use kutover_tests::{Program, command};
-use kutover_tests_kafka::clients::{BOUND, commit, make_topics, write};
+use kutover_tests_kafka::clients::{BOUND, add_rule, commit, make_topics, write};
 use kutover_tests_kafka::members::Registered;
 use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::Value;
@@ -37,13 +36,11 @@ async fn set(kafka: &Kafka, topic: &str, config: &str, value: &str) {
 
 /// A group that alice may read in, which is nobody else's, and how much she may write.
 async fn let_in_alice(kafka: &Kafka) {
-    // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
     let rule = AclBinding {
         resource_type: AclResourceType::Group,
-        ..AclBinding::allow_read_topic("private", "User:alice").with_pattern_type(AclPatternType::from_i8(3))
+        ..AclBinding::allow_read_topic("private", "User:alice")
     };
-    let made = kafka.admin().create_acls(vec![rule], CreateAclsOptions::default()).await.expect("an answer");
-    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    add_rule(kafka, rule).await;
     let entity = ClientQuotaEntity([("user".to_owned(), Some("alice".to_owned()))].into());
     let limit = ClientQuotaAlteration::new(entity, vec![("producer_byte_rate".to_owned(), Some(1000.0))]);
     let quotas = kafka.admin().alter_client_quotas(vec![limit], AlterClientQuotasOptions::default()).await;

@@ -7,9 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use krafka::admin::{
-    AclBinding, AclOperation, AclPatternType, AlterClientQuotasOptions, AlterUserScramCredentialsOptions,
-    ClientQuotaAlteration, ClientQuotaEntity, ConfigOp, ConfigResource, CreateAclsOptions,
-    IncrementalAlterConfigsOptions,
+    AclBinding, AclOperation, AlterClientQuotasOptions, AlterUserScramCredentialsOptions,
+    ClientQuotaAlteration, ClientQuotaEntity, ConfigOp, ConfigResource, IncrementalAlterConfigsOptions,
 };
 use krafka::{Kafka, Record};
 use kutover_admin::{AdminConfig, KafkaAdmin};
@@ -18,7 +17,7 @@ use kutover_core::words::TopicName;
 use kutover_lab::Tools;
 use kutover_testkit::conformance::survey;
 use kutover_tests::{Run, kutover};
-use kutover_tests_kafka::clients::{commit, make_topics, write};
+use kutover_tests_kafka::clients::{add_rule, commit, make_topics, write};
 use kutover_tests_kafka::raw::RawBroker;
 use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::Value;
@@ -70,15 +69,7 @@ async fn access(kafka: &Kafka) {
     let options = AlterUserScramCredentialsOptions::default();
     let users = admin.alter_user_scram_credentials(vec![], vec![alice], options).await.expect("an answer");
     users.into_values().for_each(|answer| answer.expect("the user is made"));
-    // krafka's own number for LITERAL is MATCH to a broker; 3 is LITERAL.
-    let rule =
-        AclBinding::allow_read_topic("private", "User:alice").with_pattern_type(AclPatternType::from_i8(3));
-    allow(kafka, rule).await;
-}
-
-async fn allow(kafka: &Kafka, rule: AclBinding) {
-    let made = kafka.admin().create_acls(vec![rule], CreateAclsOptions::default()).await.expect("an answer");
-    assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+    add_rule(kafka, AclBinding::allow_read_topic("private", "User:alice")).await;
 }
 
 /// A topic that kutover may not be told of would be neither made, nor fenced, nor drained: there is no plan until it may.
@@ -90,9 +81,9 @@ async fn no_plan_over_what_is_hidden(world: &TwoClusters, kafka: &Kafka) {
     let all = AclBinding {
         principal: "User:ANONYMOUS".to_owned(),
         operation: AclOperation::All,
-        ..AclBinding::allow_read_topic("private", "User:alice").with_pattern_type(AclPatternType::from_i8(3))
+        ..AclBinding::allow_read_topic("private", "User:alice")
     };
-    allow(kafka, all).await;
+    add_rule(kafka, all).await;
 }
 
 /// A transaction in a partition that no coordinator knows of. From 3.6 brokers look whether they do (KIP-890), unless
