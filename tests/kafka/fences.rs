@@ -78,11 +78,11 @@ async fn there_by_size_and_back_by_a_command() {
     let mut there = Cutover::start(&world, by_size, Colour::Green);
     make_topics(&blue, &[(LATE, 1, &[])]).await;
     write(&blue, LATE, 1, 1).await;
-    there.up.say("approve redirect");
-    there.up.wait_for("the old cluster's topics have changed; preparing again");
-    // Nobody waives it, and it says no more: it is waited for until the deadline, and then the fence goes up.
+    // Nobody waives it, and it says no more: it is waited for until the deadline, and then the fence goes up. It has registered
+    // before the switch is let begin, or else nobody might be waited for.
     let _dead = Registered::on(&world.blue, 1, "dead").await;
     there.up.say("approve redirect");
+    there.up.wait_for("the old cluster's topics have changed; preparing again");
     there.up.wait_for("0 of 1 producers moved, waiting for dead (one that is gone for good");
     there.close();
     assert_fenced(&blue).await;
