@@ -363,6 +363,32 @@ async fn a_failed_sink_is_not_passed_over() {
     scene.assert_complete(scene.run(&with_workers()).await.0, "started again");
 }
 
+/// One that ran on green and fails later is missed by nobody: blue's stay, and with them the way back, until it runs again.
+#[tokio::test(start_paused = true)]
+async fn what_fails_after_it_was_started_is_found_before_blue_s_go() {
+    let keeps = with_workers().replace("[plan]\n", "[plan]\nremove_old = false\n");
+    for (name, text) in [("files-in", with_workers()), ("files-out", with_workers()), ("files-in", keeps)] {
+        let (scene, failing) = (Scene::new().await, ConnectorName::new(name));
+        let mut marked = false;
+        let (finished, events) = scene
+            .run_and(&text, |event, _| {
+                if matches!(event, Event::Entered { state: StateName::Soaking }) {
+                    scene.green.fail(&failing);
+                }
+                let owner = scene.world.dns.published(&"kafka.orders.test".into()).owner;
+                marked |= owner.is_some_and(|owner| owner.removal.is_some());
+            })
+            .await;
+        let stop = finished.unwrap().stop;
+        let named = matches!(&stop, Stop::Held(why) if why.contains(&format!("connector {name}")));
+        assert!(named, "{stop:?} {:?}", holds(&events));
+        assert!(!marked, "{name}: the removal was marked");
+        assert_eq!(scene.states(&scene.blue), [Some(ConnectorState::Stopped); 2], "{name}");
+        scene.green.restart(&failing);
+        scene.assert_complete(scene.run(&text).await.0, "started again");
+    }
+}
+
 /// What came to green its sink has to read there: a way back holds for that, with blue serving, until it runs again.
 #[tokio::test(start_paused = true)]
 async fn a_way_back_waits_for_a_sink_that_has_failed() {

@@ -49,6 +49,12 @@ impl World {
                     failures.note(name, new.set_state(name, *state).await);
                 }
             }
+            ConnectAct::See => {
+                let new = self.side(to).await?;
+                for name in connectors.keys() {
+                    failures.note(name, new.sees(name));
+                }
+            }
             ConnectAct::Remove => match self.remove(command).await {
                 Err(error) if is_away(&error) => notes.push(format!(
                     "the connectors on {} stay there, stopped: {error}",
@@ -188,15 +194,23 @@ impl Workers {
         })
     }
 
+    /// It is there and has not failed. A person may have paused it since.
+    fn sees(&self, name: &ConnectorName) -> ProviderResult<()> {
+        if !self.found(name)?.failed {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            ErrorKind::Refused,
+            format!("see connector {name} run on {}", self.colour),
+            "it, or a task of it, has failed: see the worker's log, then restart it there (POST \
+             /connectors/NAME/restart?includeTasks=true&onlyFailed=true)",
+        ))
+    }
+
     async fn set_state(&self, name: &ConnectorName, wanted: ConnectorState) -> ProviderResult<()> {
         let found = self.found(name)?;
-        if found.failed && wanted != ConnectorState::Stopped {
-            return Err(ProviderError::new(
-                ErrorKind::Refused,
-                format!("start connector {name} on {}", self.colour),
-                "it, or a task of it, has failed: see the worker's log, then restart it there (POST \
-                 /connectors/NAME/restart?includeTasks=true&onlyFailed=true)",
-            ));
+        if wanted != ConnectorState::Stopped {
+            self.sees(name)?;
         }
         // Of one that runs its workers alone know whether its tasks do.
         if found.state == wanted && wanted != ConnectorState::Running {

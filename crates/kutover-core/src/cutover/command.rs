@@ -349,7 +349,7 @@ impl Command {
     /// Whether it changes the world: its intent is journalled before it runs.
     pub fn is_mutation(&self) -> bool {
         if let Command::Connect(connect) = self {
-            return connect.act != ConnectAct::Find;
+            return !matches!(connect.act, ConnectAct::Find | ConnectAct::See);
         }
         !matches!(
             self,

@@ -66,6 +66,8 @@ pub enum ConnectAct {
     Start,
     /// They do on `to` what they did, whatever they do on `from`.
     StartBeside,
+    /// Look whether none has failed on `to`, or is gone there, since it was started.
+    See,
     /// They are removed from `from`. A Connect cluster that does not answer goes with its cluster: that is noted.
     Remove,
 }
@@ -79,6 +81,7 @@ impl ConnectAct {
             ConnectAct::HandOver => "hand sources over",
             ConnectAct::Start => "start connectors",
             ConnectAct::StartBeside => "start connectors beside",
+            ConnectAct::See => "see connectors run",
             ConnectAct::Remove => "remove connectors",
         }
     }
@@ -330,6 +333,20 @@ impl Cutover {
         }
     }
 
+    /// One that failed after it was started would be missed by nobody: with the old cluster goes the last that ran.
+    pub(super) fn seen_to_run(
+        &mut self,
+        closed: Closed,
+        shut_out: bool,
+        step: Retirement,
+        answer: ConnectAnswer,
+    ) -> Next {
+        match self.connected(answer) {
+            ControlFlow::Continue(()) => self.proven(closed, shut_out, step),
+            ControlFlow::Break(next) => next,
+        }
+    }
+
     /// The old cluster's connectors, which are all stopped, go when there is no way back any more.
     pub(super) fn retiring_connectors(
         &mut self,
@@ -438,6 +455,17 @@ impl Closed {
             (true, false) => Retirement::Tidy,
             (false, marked) => Retirement::Connectors(marked),
         }
+    }
+
+    /// Whether any move along.
+    pub(super) fn has_connectors(&self) -> bool {
+        !self.redirected.prepared.draft.connectors.is_empty()
+    }
+
+    /// Looks whether they still run on the new cluster.
+    pub(super) fn see_connectors(&self) -> Next {
+        let Prepared { verified, draft } = &self.redirected.prepared;
+        act(ConnectAct::See, &verified.old, &verified.new, draft.connectors.clone())
     }
 
     /// Whether there are sinks that have to be moved.

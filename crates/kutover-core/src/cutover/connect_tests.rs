@@ -63,6 +63,7 @@ fn sources_stand_still_around_the_publication_and_sinks_follow_the_drain() {
     assert!(at("start connectors") < at("read members"), "before producers are waited for");
     let sinks = commands.iter().rposition(|name| *name == "start connectors").unwrap();
     assert_eq!(sinks, at("observe the drain") + 1);
+    assert_eq!(at("see connectors run") + 1, at("mark the removal"), "they are looked at last of all");
     assert!(at("mark the removal") < at("remove connectors") && at("remove connectors") < at("destroy"));
     assert!(
         world

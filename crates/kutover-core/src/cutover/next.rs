@@ -1,6 +1,6 @@
 //! Why a step of the machine is looked at, and what it decides.
 
-use super::{Answer, ApprovalGate, Command, State, Stop};
+use super::{Answer, ApprovalGate, Command, ConnectAct, State, Stop};
 
 /// What a step decided.
 pub(super) enum Next {
@@ -57,6 +57,8 @@ impl Next {
             | Next::HoldFor(..)
             | Next::HoldUncounted(..)
             | Next::Run(Command::Survey { .. }) => true,
+            // The second half of a proof: what its first half says ends nothing.
+            Next::Run(Command::Connect(connect)) if connect.act == ConnectAct::See => true,
             next => after_aside && matches!(next, Next::Run(_)),
         }
     }

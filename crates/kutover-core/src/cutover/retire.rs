@@ -131,6 +131,9 @@ impl Cutover {
                 self.hold.get_or_insert_with(|| Hold::new(self.now.unwrap_or_default())).refused = true;
                 Next::Hold(why)
             }
+            (Retirement::Keep | Retirement::Prove, Cause::Answer(Answer::Connect(answer))) => {
+                self.seen_to_run(closed, shut_out, step, answer)
+            }
             (Retirement::Keep | Retirement::Prove, Cause::Answer(answer)) => {
                 self.reproved(closed, shut_out, step, answer)
             }
@@ -223,33 +226,36 @@ impl Cutover {
         let Closed { redirected, read_out, .. } = &mut closed;
         let verdict = self.judge(redirected.left, &redirected.prepared, read_out, &seen);
         match verdict.remaining.first() {
-            None if step == Retirement::Keep => {
-                let onwards = closed.with_its_connectors(false);
-                Next::Goto(State::Retiring(closed, shut_out, onwards))
-            }
-            None => {
-                let approval = match closed.by {
-                    ClosedBy::Fence => self.plan.approve_removal,
-                    // Without a fence a removal is never automatic.
-                    ClosedBy::Quiet | ClosedBy::Barrier => Approval::Manual,
-                };
-                if !self.unmoved.are_given_up() {
-                    self.approved.remove(&ApprovalGate::Removal);
-                }
-                let approved =
-                    approval == Approval::Automatic || self.approved.contains(&ApprovalGate::Removal);
-                let step = match approved {
-                    true if without(Control::MarkLate) => Retirement::Destroy,
-                    true => Retirement::Mark,
-                    false => Retirement::Approval,
-                };
-                Next::Goto(State::Retiring(closed, shut_out, step))
-            }
+            None if closed.has_connectors() => closed.see_connectors(),
+            None => self.proven(closed, shut_out, step),
             Some(why) => {
                 let what = if step == Retirement::Keep { "not over" } else { "not removed" };
                 Next::Hold(format!("{what}: {why} (and {} more)", verdict.remaining.len() - 1))
             }
         }
+    }
+
+    /// What follows the last proof.
+    pub(super) fn proven(&mut self, closed: Closed, shut_out: bool, step: Retirement) -> Next {
+        if step == Retirement::Keep {
+            let onwards = closed.with_its_connectors(false);
+            return Next::Goto(State::Retiring(closed, shut_out, onwards));
+        }
+        let approval = match closed.by {
+            ClosedBy::Fence => self.plan.approve_removal,
+            // Without a fence a removal is never automatic.
+            ClosedBy::Quiet | ClosedBy::Barrier => Approval::Manual,
+        };
+        if !self.unmoved.are_given_up() {
+            self.approved.remove(&ApprovalGate::Removal);
+        }
+        let approved = approval == Approval::Automatic || self.approved.contains(&ApprovalGate::Removal);
+        let step = match approved {
+            true if without(Control::MarkLate) => Retirement::Destroy,
+            true => Retirement::Mark,
+            false => Retirement::Approval,
+        };
+        Next::Goto(State::Retiring(closed, shut_out, step))
     }
 
     pub(super) fn ask_abort(&mut self, now: Millis, reason: &str) {
