@@ -170,6 +170,10 @@ async fn judge(lives: &[Life]) -> Result<(), TestCaseError> {
     let world = world().await;
     let mut written = 0;
     for life in lives {
+        if life.made_anew {
+            // One that an earlier life has not come to would end this one over its journal, and the operator's word with it.
+            world.faults.clear();
+        }
         let _ = live(&world, life, &mut written).await;
         let owner = world.dns.published(&"kafka.orders.test".into()).owner;
         let active = owner.map_or(Colour::Blue, |owner| owner.target.colour);
