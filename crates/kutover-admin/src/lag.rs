@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_core::Stream;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use krafka::admin::{ListedOffset, OffsetSpec};
+use krafka::admin::{GroupOffset, ListedOffset, OffsetSpec};
 use kutover_core::drain::{GroupProgress, LogRange, Tail};
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::{LagBatch, LagQuery};
@@ -101,6 +101,33 @@ impl KafkaAdmin {
         Ok(places.iter().filter_map(|place| Some((place.clone(), offset(&answers, place).ok()?))).collect())
     }
 
+    /// Where commits lie beyond the end that was found, which is looked up once more: the group may have read on since.
+    async fn beyond(
+        &self,
+        commits: Option<&Answers<GroupOffset>>,
+        places: &[TopicPartition],
+        ranges: &Ranges,
+    ) -> ProviderResult<BTreeMap<TopicPartition, Result<Tail, String>>> {
+        let committed = |place: &TopicPartition| match commits?.get(&place_of(place)) {
+            Some(Ok(commit)) => commit.offset.map(Offset),
+            _ => None,
+        };
+        let is_beyond = |place: &&TopicPartition| match ranges.get(*place) {
+            Some(Ok(range)) => committed(place) > Some(range.end),
+            _ => false,
+        };
+        let suspected: Vec<TopicPartition> = places.iter().filter(is_beyond).cloned().collect();
+        if suspected.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let ends = self.list(&suspected, OffsetSpec::Latest, false).await?;
+        let judged = suspected.into_iter().filter_map(|place| match offset(&ends, &place) {
+            Ok(end) => (committed(&place) > Some(end)).then_some((place, Ok(Tail::Beyond))),
+            Err(why) => Some((place, Err(format!("the end of its log was not answered: {why}")))),
+        });
+        Ok(judged.collect())
+    }
+
     async fn progress(
         &self,
         group: &GroupId,
@@ -115,6 +142,12 @@ impl KafkaAdmin {
                 return places.iter().map(|place| (place.clone(), Err(why.clone()))).collect();
             }
         };
+        let beyond = match self.beyond(commits.as_ref(), places, ranges).await {
+            Ok(beyond) => beyond,
+            Err(error) => {
+                return places.iter().map(|place| (place.clone(), Err(error.to_string()))).collect();
+            }
+        };
         let mut progress = Vec::with_capacity(places.len());
         for place in places {
             let committed = match commits.as_ref().map(|commits| commits.get(&place_of(place))) {
@@ -124,6 +157,9 @@ impl KafkaAdmin {
                 Some(None) => Err("the coordinator left the partition out of its answer".to_owned()),
             };
             let answer = match (committed, tails, ranges.get(place)) {
+                (Ok(committed), ..) if beyond.contains_key(place) => {
+                    beyond[place].clone().map(|tail| GroupProgress { committed, tail })
+                }
                 (Ok(committed), Some((tails, uncommitted)), Some(Ok(range))) => tails
                     .read(place, committed, *range, uncommitted)
                     .await

@@ -47,6 +47,9 @@ async fn keeps_the_ports_contracts() {
     let producer = producer(&ordinary(&cluster.bootstrap_servers()).await).await;
     let append = async || write(&producer, &places[0], 1).await.expect("written");
     conformance::lag::ranges_are_read_after_the_call(&admin, &places[0], append).await;
+    let (kafka, to) = (ordinary(&cluster.bootstrap_servers()).await, &places[0]);
+    let commit = async |offset: Offset| commit(&kafka, "beyond", to, offset.0).await;
+    conformance::lag::a_commit_beyond_the_end_is_told(&admin, &"beyond".into(), to, commit).await;
     let change = async || cluster.set_cluster_id(&"another".into());
     conformance::admin::a_changed_cluster_is_noticed(&admin, change).await;
 }

@@ -62,6 +62,7 @@ controls! {
     LivingIgnored, 8, "living-ignored", "clients are shut out of the old cluster while members are seen to live there";
     UnansweredIsZero, 9, "unanswered-is-zero", "a partition or group without an answer counts as drained";
     ExpiredIsDrained, 9, "expired-is-drained", "a group whose commits are gone counts as drained";
+    BeyondIsRead, 9, "beyond-is-read", "a commit that lies beyond the log's end counts as read to it";
     LateGroupsIgnored, 9, "late-groups-ignored", "groups that appear after the switch are not waited for";
     TailUnread, 10, "tail-unread", "the tail of a log is not read: a transaction marker holds the drain for ever";
     RetentionIgnored, 11, "retention-ignored", "retention is not compared with the drain's time; eaten records count as read";

@@ -35,6 +35,9 @@ pub enum Tail {
     Data,
     /// No data stands in it before a transaction that is open: what stands from there on may yet become data.
     Open,
+    /// The commit lies beyond the end: what the group had read up to it is gone, and what stands there now is not known to be
+    /// read.
+    Beyond,
 }
 
 /// What was answered about one partition's log.
@@ -119,6 +122,11 @@ pub enum NotDrained {
         /// The transactions, as far as they are known.
         transactions: Vec<OpenTransaction>,
     },
+    /// The commit lies beyond the end of the log.
+    Beyond {
+        /// The commit.
+        committed: Offset,
+    },
     /// Retention deleted records before the group had read them.
     Lost {
         /// How many offsets are gone.
@@ -152,6 +160,7 @@ impl NotDrained {
         match self {
             NotDrained::PastClosedEnd { .. }
             | NotDrained::ShortOfClosedEnd { .. }
+            | NotDrained::Beyond { .. }
             | NotDrained::Lost { .. }
             | NotDrained::LostUncommitted { .. } => 0,
             NotDrained::Open { transactions, .. } if transactions.iter().any(hangs) => 0,
@@ -191,6 +200,12 @@ impl fmt::Display for Remaining {
                 }
                 Ok(())
             }
+            NotDrained::Beyond { committed } => write!(
+                f,
+                "its commit {committed} lies beyond the end of the log: records that it had read are gone, and what was written \
+                 in their place it may not have read; set it to where the group is to go on (kafka-consumer-groups \
+                 --reset-offsets)"
+            ),
             NotDrained::Lost { records } => {
                 write!(f, "retention deleted {records} records before they were read")
             }
@@ -237,6 +252,7 @@ impl DrainVerdict {
                 remaining.why,
                 NotDrained::PastClosedEnd { .. }
                     | NotDrained::ShortOfClosedEnd { .. }
+                    | NotDrained::Beyond { .. }
                     | NotDrained::Lost { .. }
                     | NotDrained::LostUncommitted { .. }
             )
@@ -344,6 +360,12 @@ fn judge_group(
     };
     if range.end == Offset(0) {
         return Ok(()); // Nothing was ever written.
+    }
+    if let GroupProgress { committed: Some(committed), tail: Tail::Beyond } = progress
+        && range.start < range.end
+        && !without(Control::BeyondIsRead)
+    {
+        return Err(NotDrained::Beyond { committed: *committed });
     }
     let only_markers = progress.tail == Tail::NoData && !without(Control::TailUnread);
     let eaten_is_read =

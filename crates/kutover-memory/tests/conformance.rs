@@ -162,6 +162,8 @@ async fn a_cluster_keeps_its_lag_contract() {
             blue.produce(&place, record("y")).unwrap();
         })
         .await;
+        let to = async |offset| blue.commit(&"audit".into(), &place, offset);
+        lag::a_commit_beyond_the_end_is_told(&blue, &"audit".into(), &place, to).await;
         let silence = async || blue.set_coordinator(&"audit".into(), false);
         lag::a_silent_group_is_an_error(&blue, &"audit".into(), &place, silence).await;
         blue.silence(place.clone());

@@ -142,6 +142,8 @@ enum LagFlaw {
     SilenceIsAllRead,
     LeavesOutTheSilent,
     Remembers,
+    BeyondIsRead,
+    EndIsBeyond,
 }
 
 struct FlawedLag {
@@ -167,6 +169,16 @@ impl FlawedLag {
                     LagFlaw::NoCommitIsAllRead => {
                         for progress in places.iter_mut().flat_map(|(_, progress)| progress) {
                             progress.committed = progress.committed.or(all_read.committed);
+                        }
+                    }
+                    LagFlaw::BeyondIsRead => {
+                        for progress in places.iter_mut().flat_map(|(_, progress)| progress) {
+                            progress.tail = Tail::NotRead;
+                        }
+                    }
+                    LagFlaw::EndIsBeyond => {
+                        for progress in places.iter_mut().flat_map(|(_, progress)| progress) {
+                            progress.tail = Tail::Beyond;
                         }
                     }
                     LagFlaw::SilenceIsAllRead => {
@@ -221,6 +233,8 @@ async fn judge_lag(flaw: LagFlaw) {
     lag::everything_is_answered_once(&source, &query).await;
     lag::no_commit_is_not_zero(&source, &group, &place).await;
     lag::ranges_are_read_after_the_call(&source, &place, append).await;
+    let to = async |offset| inner.commit(&group, &place, offset);
+    lag::a_commit_beyond_the_end_is_told(&source, &group, &place, to).await;
     let silence = async || inner.set_coordinator(&group, false);
     lag::a_silent_group_is_an_error(&source, &group, &place, silence).await;
 }
@@ -236,6 +250,8 @@ async fn sources_of_lag_that_break_a_clause_are_rejected() {
         (LagFlaw::SilenceIsAllRead, "LagSource, clause 2: a group that did not answer"),
         (LagFlaw::LeavesOutTheSilent, "LagSource, clause 2: a group that did not answer"),
         (LagFlaw::Remembers, "LagSource, clause 3"),
+        (LagFlaw::BeyondIsRead, "LagSource, clause 4"),
+        (LagFlaw::EndIsBeyond, "LagSource, clause 4"),
     ] {
         rejected(by, judge_lag(flaw)).await;
     }

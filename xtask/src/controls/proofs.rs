@@ -55,6 +55,7 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("living-ignored", Suite::Worlds, "members"),
     proof("living-ignored", Suite::Core, "a_live_producer_on_the_old_cluster_holds_the_isolation"),
     proof("unanswered-is-zero", Suite::Core, "unanswered_is_not_drained"),
+    proof("beyond-is-read", Suite::Core, "a_commit_beyond_the_end_is_not_drained"),
     proof("expired-is-drained", Suite::Core, "a_group_whose_commits_expired_is_not_drained"),
     proof("late-groups-ignored", Suite::Core, "removal_waits_for_fresh_proof"),
     proof("tail-unread", Suite::Core, "markers_and_empty_partitions_count_as_drained"),

@@ -60,9 +60,12 @@ pub async fn contracts(cluster: &Incarnation) {
     conformance::lag::everything_is_answered_once(&admin, &query("starter", &places, true)).await;
     conformance::lag::what_does_not_answer_is_an_error(&admin, &TopicPartition::new("missing", 0)).await;
     conformance::lag::no_commit_is_not_zero(&admin, &"nobody".into(), &places[0]).await;
-    let producer = producer(&ordinary(&cluster.bootstrap.join(",")).await).await;
+    let kafka = ordinary(&cluster.bootstrap.join(",")).await;
+    let producer = producer(&kafka).await;
     let append = async || write(&producer, &places[0], 1).await.expect("written");
     conformance::lag::ranges_are_read_after_the_call(&admin, &places[0], append).await;
+    let to = async |offset: Offset| commit(&kafka, "beyond", &places[0], offset.0).await;
+    conformance::lag::a_commit_beyond_the_end_is_told(&admin, &"beyond".into(), &places[0], to).await;
     admin.delete_topics(&["starts".into(), "fenced".into()]).await.expect("deleted");
 }
 

@@ -130,7 +130,9 @@ fn sums(required: &Required, seen: &Observation) -> (usize, BTreeMap<Option<Grou
                 sum.stuck = true;
             }
             NotDrained::LogUnknown { .. } | NotDrained::ProgressUnknown { .. } => sum.unknown += 1,
-            NotDrained::PastClosedEnd { .. } | NotDrained::ShortOfClosedEnd { .. } => sum.stuck = true,
+            NotDrained::PastClosedEnd { .. }
+            | NotDrained::ShortOfClosedEnd { .. }
+            | NotDrained::Beyond { .. } => sum.stuck = true,
         }
         sum.why.push(remaining.to_string());
     }

@@ -67,6 +67,22 @@ fn a_group_whose_commits_expired_is_not_drained() {
     assert!(prove(&required(None), &seen(90, 100, None, Tail::NoData)).is_drained(), "but for markers");
 }
 
+/// L9: a log that lost its end (an unclean election, a topic made anew) may have been written to since, up to offsets that
+/// the group had committed for what stood there before.
+#[test]
+fn a_commit_beyond_the_end_is_not_drained() {
+    let beyond = words(&required(Some(20)), &seen(0, 20, Some(100), Tail::Beyond));
+    assert!(beyond[0].contains("its commit 100 lies beyond the end of the log"), "{beyond:?}");
+    let broken = prove(&required(None), &seen(0, 20, Some(100), Tail::Beyond)).broken_end();
+    assert!(broken.is_some(), "no time ends it");
+    // Behind a closed end the group has read on, within the log.
+    assert!(prove(&required(Some(20)), &seen(0, 20, Some(25), Tail::NotRead)).is_drained());
+    assert!(
+        prove(&required(None), &seen(20, 20, Some(100), Tail::Beyond)).is_drained(),
+        "nothing stands there"
+    );
+}
+
 /// L10: what nobody can commit past is read to see.
 #[test]
 fn markers_and_empty_partitions_count_as_drained() {

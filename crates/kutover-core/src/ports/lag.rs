@@ -40,6 +40,8 @@ pub enum LagBatch {
 ///    exactly once in a `Group` batch, unless the stream ends with an error.
 /// 2. A partition or group that did not answer is an `Err` in its place, never a zero and never left out.
 /// 3. Log ranges are read after the call, not remembered.
+/// 4. Whether tails are asked for or not: a commit that lies beyond the log's end, which is read after it, is
+///    [`crate::drain::Tail::Beyond`], and no other is.
 pub trait LagSource: Send + Sync {
     /// Asks. The stream yields batches as they arrive; an `Err` item ends it.
     fn lag(&self, query: LagQuery) -> Pin<Box<dyn Stream<Item = ProviderResult<LagBatch>> + Send + '_>>;

@@ -69,7 +69,9 @@ impl State {
                 _ => self.is_data(entry) && !self.is_undecided(entry),
             })
         };
-        let tail = if tails.is_none() || from >= range.end {
+        let tail = if committed > Some(range.end) {
+            Tail::Beyond
+        } else if tails.is_none() || from >= range.end {
             Tail::NotRead
         } else if self.partition(place).is_some_and(data) {
             Tail::Data

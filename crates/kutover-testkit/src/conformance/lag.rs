@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
-use kutover_core::drain::{GroupProgress, LogRange};
+use kutover_core::drain::{GroupProgress, LogRange, Tail};
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::{LagBatch, LagQuery, LagSource};
-use kutover_core::words::{GroupId, TopicPartition};
+use kutover_core::words::{GroupId, Offset, TopicPartition};
 
 use super::Clause;
 
@@ -116,6 +116,35 @@ pub async fn a_silent_group_is_an_error(
     let Ok(answers) = collect(source, query).await else { return };
     let given = answers.groups.get(&(group.clone(), place.clone())).map(Vec::as_slice);
     clause.holds(matches!(given, Some([Err(_)])), given);
+}
+
+/// Clause 4. The group has no commit there that counts; `commit` has it stand somewhere else, `end` being the log's.
+pub async fn a_commit_beyond_the_end_is_told(
+    source: &dyn LagSource,
+    group: &GroupId,
+    place: &TopicPartition,
+    commit: impl AsyncFn(Offset),
+) {
+    let clause = Clause::new(PORT, 4, "a commit that lies beyond the log's end is told to, and no other is");
+    for read_tails in [false, true] {
+        let query = LagQuery {
+            groups: [(group.clone(), [place.topic.clone()].into())].into(),
+            partitions: vec![place.clone()],
+            read_tails,
+            ..LagQuery::default()
+        };
+        for (beyond, is_told) in [(0, false), (1, true)] {
+            let end = clause.ok(collect(source, query.clone()).await).logs[place][0].clone();
+            let committed = Offset(end.expect("its log answers").end.0 + beyond);
+            commit(committed).await;
+            let answers = clause.ok(collect(source, query.clone()).await);
+            let given = answers.groups.get(&(group.clone(), place.clone())).map(Vec::as_slice);
+            let Some([Ok(GroupProgress { committed: Some(at), tail })]) = given else {
+                return clause.holds(false, given);
+            };
+            clause.holds((*at, *tail == Tail::Beyond) == (committed, is_told), given);
+        }
+    }
 }
 
 /// Clause 3. `append` adds one record to the partition.
