@@ -18,6 +18,7 @@ mod behind;
 mod boot;
 mod command;
 mod connect;
+mod connect_back;
 pub(crate) mod decide;
 mod early;
 mod event;
@@ -75,9 +76,10 @@ use std::collections::{BTreeSet, VecDeque};
 pub use answer::{Answer, StartOffsets};
 pub use command::{Command, CommandId};
 pub use connect::{
-    ConnectAct, ConnectAnswer, ConnectCommand, ConnectPlan, Connector, ConnectorChoice, Connectors, Moved,
+    ConnectAct, ConnectAnswer, ConnectCommand, ConnectPlan, Connector, ConnectorChoice, Connectors,
     chosen_connectors,
 };
+pub use connect_back::Moved;
 pub use event::{ApprovalGate, Event, Record};
 pub use io::{Input, Output, Stop};
 pub use plan::{Approval, FencePolicy, Plan, SeparationPolicy, Timings, Topics};

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::connect::{Connectors, Moved};
 use super::state_name::StateName;
 use super::way_back::{Rollback, WayBack};
+use super::{Connectors, Moved};
 use crate::chain::{Chain, ClosedBy};
 use crate::decisions::raise::Raised;
 use crate::decisions::separation::Given;
