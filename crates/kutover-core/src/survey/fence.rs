@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 
 use super::access::covers;
-use super::configs::one_broker;
 use super::refusals::{Facets, Found};
 use super::{ClusterSeen, Code, Waiver, traffic};
 use crate::cutover::FencePolicy;
@@ -135,29 +134,38 @@ fn proof(facets: &Facets<'_>, found: &mut Found) {
     found.put(waived, Code::Fence, "proof", reason, Some(Waiver::value("plan.fence", "\"waived\"")));
 }
 
-/// A cluster's super users, as far as its brokers tell.
+/// A cluster's super users: those of each of its brokers. Not known where one of them does not tell.
 pub(super) fn super_users(cluster: &ClusterSeen) -> Result<BTreeSet<String>, String> {
     // Without an authorizer there are none.
     if cluster.access.as_ref().is_ok_and(|access| access.acls.is_none()) {
         return Ok(BTreeSet::new());
     }
-    let Some(broker) = one_broker(&cluster.brokers) else {
-        let reason = cluster.brokers.as_ref().err().map_or("no broker answered", String::as_str);
-        return Err(format!("who is a super user of the cluster is not known ({reason})"));
+    let not_known =
+        |reason: String| Err(format!("who is a super user of the cluster is not known ({reason})"));
+    let brokers = match &cluster.brokers {
+        Ok(brokers) if brokers.is_empty() => return not_known("no broker answered".into()),
+        Ok(brokers) => brokers,
+        Err(reason) => return not_known(reason.clone()),
     };
-    match broker.get("super.users") {
-        None => Ok(BTreeSet::new()),
-        Some(found) => match &found.value {
-            Some(users) => Ok(users
-                .split(';')
-                .map(str::trim)
-                .filter(|user| !user.is_empty())
-                .map(str::to_owned)
-                .collect()),
-            None if !found.is_secret => Ok(BTreeSet::new()),
-            None => Err("super.users is set on the cluster, and its brokers do not say to whom".into()),
-        },
+    // Whom one broker alone takes for one passes a fence there.
+    let mut all = BTreeSet::new();
+    for (id, broker) in brokers {
+        let found = match broker {
+            Ok(broker) => broker.get("super.users"),
+            Err(reason) => return not_known(format!("broker {id}: {reason}")),
+        };
+        match found.map(|found| (&found.value, found.is_secret)) {
+            Some((Some(users), _)) => {
+                let users = users.split(';').map(str::trim).filter(|user| !user.is_empty());
+                all.extend(users.map(str::to_owned));
+            }
+            Some((None, true)) => {
+                return Err("super.users is set on the cluster, and its brokers do not say to whom".into());
+            }
+            Some((None, false)) | None => {}
+        }
     }
+    Ok(all)
 }
 
 fn topic_acls(cluster: &ClusterSeen, topic: &TopicName) -> TopicAcls {
