@@ -122,11 +122,14 @@ fn defaults(brokers: &Brokers, config: &str) -> BTreeSet<String> {
     answered(brokers).filter_map(|broker| topic_default(broker, config)).collect()
 }
 
+/// What each of a cluster's brokers has for topics on which nothing is set. `None` if one of them does not tell.
+pub fn default_of_each(brokers: &BTreeMap<i32, Item<ConfigMap>>, config: &str) -> Option<BTreeSet<String>> {
+    brokers.values().map(|broker| topic_default(broker.as_ref().ok()?, config)).collect()
+}
+
 /// What holds on a cluster for topics on which nothing is set. `None` if its brokers do not all tell the same.
 fn default_of(brokers: &Brokers, config: &str) -> Option<String> {
-    let all = brokers.as_ref().ok()?.values();
-    let mut told: BTreeSet<String> =
-        all.map(|broker| topic_default(broker.as_ref().ok()?, config)).collect::<Option<_>>()?;
+    let mut told = default_of_each(brokers.as_ref().ok()?, config)?;
     told.pop_first().filter(|_| told.is_empty())
 }
 
