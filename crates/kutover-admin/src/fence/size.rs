@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use krafka::admin::{AdminClient, ConfigOp, DescribeConfigsOptions, ListTopicsOptions};
-use kutover_core::decisions::fence::{Facts, Means, Request, TopicAcls, Transactions, choose};
+use kutover_core::decisions::fence::{Facts, Means, Transactions, holds};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{FenceKind, FenceSwitch};
 use kutover_core::words::TopicName;
@@ -76,17 +76,14 @@ impl SizeFence {
         Transactions::Listed { ids: listed.into_iter().map(|one| one.transactional_id).collect(), open }
     }
 
-    async fn harmless(&self, topics: &[TopicName]) -> ProviderResult<()> {
+    async fn harmless(&self) -> ProviderResult<()> {
         let facts = Facts {
+            means: Means::Size,
             authorizer: Err("not asked".to_owned()),
             exempt: Err("not asked".to_owned()),
-            topics: topics.iter().map(|topic| (topic.clone(), TopicAcls::Unknown)).collect(),
             transactions: self.transactions().await,
-            has_command: false,
-            request: Request::This(Means::Size),
         };
-        let refused = |refusal| ProviderError::new(ErrorKind::Refused, "raise the fence", refusal);
-        choose(&facts).map(|_| ()).map_err(refused)
+        holds(&facts).map_err(|refusal| ProviderError::new(ErrorKind::Refused, "raise the fence", refusal))
     }
 }
 
@@ -98,7 +95,7 @@ impl FenceSwitch for SizeFence {
 
     async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let topics = fenceable(topics);
-        self.harmless(&topics).await?;
+        self.harmless().await?;
         let own = self.overrides(&topics).await?;
         if let Some((topic, limit)) = own.iter().find(|(_, limit)| *limit != NOTHING_FITS) {
             let reason = format!(
@@ -110,7 +107,7 @@ impl FenceSwitch for SizeFence {
         let set = ConfigOp::Set { name: LIMIT.into(), value: NOTHING_FITS.into() };
         self.alter("raise the fence", &topics, &set).await?;
         // Somebody may have begun a transaction meanwhile: it must be able to end.
-        if let Err(error) = self.harmless(&topics).await {
+        if let Err(error) = self.harmless().await {
             self.lift(&topics).await?;
             return Err(error);
         }

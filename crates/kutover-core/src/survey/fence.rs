@@ -3,12 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::access::covers;
 use super::refusals::{Facets, Found};
 use super::{ClusterSeen, Code, Waiver, traffic};
 use crate::cutover::FencePolicy;
-use crate::decisions::fence::{self, Exempt, Facts, Means, Request, TopicAcls, Transactions, WhyNot};
-use crate::words::{Colour, TopicName};
+use crate::decisions::fence::{self, Facts, Means, Transactions, WhyNot};
+use crate::words::Colour;
 
 /// L8, L17: the fence that is configured for the old cluster, and no other.
 pub(super) fn refusals(facets: &Facets<'_>, found: &mut Found) {
@@ -30,10 +29,9 @@ pub(super) fn of_rollback(facets: &Facets<'_>) -> Option<String> {
                 principals
             });
             let facts = facts(facets, to, new, exempt);
-            let refusal = fence::choose(&facts).err()?;
-            let mut against: Vec<String> = refusal.against.iter().map(|(_, why)| why.to_string()).collect();
-            against.dedup();
-            format!("{} does not hold there: {}", means(facets, to), against.join("; "))
+            let refusal = fence::holds(&facts).err()?;
+            let against: Vec<String> = refusal.against.iter().map(WhyNot::to_string).collect();
+            format!("{} does not hold there: {}", refusal.means, against.join("; "))
         }
     };
     Some(format!(
@@ -52,13 +50,10 @@ fn facts(
     cluster: &ClusterSeen,
     exempt: Result<BTreeSet<String>, String>,
 ) -> Facts {
-    let means = means(facets, colour);
-    let exempt = exempt
-        .map(|principals| principals.into_iter().map(|principal| (principal, Exempt::SuperUser)).collect());
     Facts {
+        means: means(facets, colour),
         authorizer: cluster.access.as_ref().map(|access| access.acls.is_some()).map_err(Clone::clone),
         exempt,
-        topics: facets.moving.keys().map(|topic| (topic.clone(), topic_acls(cluster, topic))).collect(),
         // They are the old one's, and begin theirs on the new one after the switch.
         transactions: match traffic::transactional_ids(&facets.survey.traffic) {
             Some(Ok(ids)) => {
@@ -67,8 +62,6 @@ fn facts(
             Some(Err(reason)) => Transactions::Unknown { reason },
             None => Transactions::Unknown { reason: "they were not asked for".into() },
         },
-        has_command: means == Means::Exec,
-        request: Request::This(means),
     }
 }
 
@@ -104,11 +97,11 @@ fn old(facets: &Facets<'_>, found: &mut Found) {
         }
     };
     let facts = facts(facets, survey.from, old, Ok(exempt));
-    let Err(refusal) = fence::choose(&facts) else { return };
+    let Err(refusal) = fence::holds(&facts) else { return };
     let mut rest = Vec::new();
-    for (_, why) in &refusal.against {
+    for why in &refusal.against {
         match why {
-            WhyNot::Exempt { principal, .. } => {
+            WhyNot::SuperUser { principal } => {
                 let reason = format!("{why}: let its producers use another principal");
                 let value = format!("[{principal:?}]");
                 found.put(waived, Code::SuperUser, principal, reason, waiver(&value));
@@ -166,14 +159,4 @@ pub(super) fn super_users(cluster: &ClusterSeen) -> Result<BTreeSet<String>, Str
         }
     }
     Ok(all)
-}
-
-fn topic_acls(cluster: &ClusterSeen, topic: &TopicName) -> TopicAcls {
-    let Ok(Some(rules)) = cluster.access.as_ref().map(|access| access.acls.as_ref()) else {
-        return TopicAcls::Unknown;
-    };
-    match rules.iter().any(|rule| covers(rule, topic.as_str())) {
-        true => TopicAcls::Some,
-        false => TopicAcls::None,
-    }
 }
