@@ -64,6 +64,10 @@ impl SizeFence {
         alter(&self.admin, what, &changes).await
     }
 
+    async fn take_away(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.alter("lift the fence", topics, &ConfigOp::Delete { name: LIMIT.into() }).await
+    }
+
     /// What is known of transactions. A coordinator that does not answer leaves it unknown, and so does an id that it does not
     /// tell.
     async fn transactions(&self) -> Transactions {
@@ -106,9 +110,10 @@ impl FenceSwitch for SizeFence {
         }
         let set = ConfigOp::Set { name: LIMIT.into(), value: NOTHING_FITS.into() };
         self.alter("raise the fence", &topics, &set).await?;
-        // Somebody may have begun a transaction meanwhile: it must be able to end.
+        // Somebody may have begun a transaction meanwhile: it must be able to end. A broker that is asked may not know of the
+        // change yet, so what was set is taken away without asking.
         if let Err(error) = self.harmless().await {
-            self.lift(&topics).await?;
+            self.take_away(&topics).await?;
             return Err(error);
         }
         Ok(())
@@ -116,7 +121,7 @@ impl FenceSwitch for SizeFence {
 
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let ours: Vec<TopicName> = self.ours(&fenceable(topics)).await?.into_iter().collect();
-        self.alter("lift the fence", &ours, &ConfigOp::Delete { name: LIMIT.into() }).await
+        self.take_away(&ours).await
     }
 
     /// Every topic whose limit is ours.

@@ -27,8 +27,9 @@ use kutover_testkit::{conformance, until};
 use super::held::HeldPath;
 use super::support::*;
 
-/// Kafka's key of the API by which topics' configs are changed (KIP-339).
+/// Kafka's keys of the APIs by which topics' configs are changed (KIP-339) and told.
 const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
+const DESCRIBE_CONFIGS: i16 = 32;
 
 /// The controller comes by its own path, the probe by the ordinary clients'.
 fn config_of(cluster: &Incarnation) -> AdminConfig {
@@ -453,10 +454,11 @@ pub async fn size_fence(cluster: &Incarnation) {
 }
 
 /// The fence is raised while the cluster's first transaction begins, between the look at transactions and the change of
-/// the topic: it is taken away again. Gives the transaction, which is open still.
+/// the topic: it is taken away again, whatever brokers tell of the change, or do not. Gives the transaction, which is open still.
 async fn begun_meanwhile(cluster: &Incarnation, kafka: &Kafka, topic: &TopicName) -> TransactionalProducer {
     let [broker] = cluster.controller_bootstrap.as_slice() else { panic!("{cluster:?}") };
-    let path = HeldPath::open(broker.parse().expect("an address"), INCREMENTAL_ALTER_CONFIGS).await;
+    let broker = broker.parse().expect("an address");
+    let path = HeldPath::open(broker, INCREMENTAL_ALTER_CONFIGS, DESCRIBE_CONFIGS).await;
     let patient = Timeouts { request: BOUND, call: BOUND, ..timeouts() };
     let config = AdminConfig {
         bootstrap: vec![path.address().to_string()],
