@@ -10,7 +10,8 @@ use krafka::admin::{
 use krafka::error::ErrorCode;
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::parity::COMPARED_IN_FORCE;
-use kutover_core::ports::TopicConfigs;
+use kutover_core::ports::{ConfigMap, Item, TopicConfigs};
+use kutover_core::survey::default_of_each;
 use kutover_core::words::TopicName;
 use tokio::time::Instant;
 
@@ -69,12 +70,20 @@ pub(crate) fn own(entries: &[ConfigEntry]) -> BTreeMap<String, String> {
     set.filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?))).collect()
 }
 
-/// What holds on a cluster for topics that set nothing themselves, of the configs that parity compares: it is the same for all,
-/// so that any topic which does not set one tells it. Brokers do not tell it beside what a topic does set (seen on 4.3.1).
-pub(crate) fn defaults<'a>(told: impl Iterator<Item = &'a Vec<ConfigEntry>>) -> BTreeMap<String, String> {
+/// What holds on a cluster for topics that set nothing themselves, of the configs that parity compares, by what each of its
+/// brokers says of itself. One that does not leaves it unknown. Where none does, any topic that does not set a config tells what
+/// the broker has that was asked.
+pub(crate) fn defaults<'a>(
+    brokers: &BTreeMap<i32, Item<ConfigMap>>,
+    told: impl Iterator<Item = &'a Vec<ConfigEntry>>,
+) -> BTreeMap<String, BTreeSet<String>> {
+    if brokers.values().any(Result::is_ok) {
+        let of_each = |config: &&str| Some(((*config).to_owned(), default_of_each(brokers, config)?));
+        return COMPARED_IN_FORCE.iter().filter_map(of_each).collect();
+    }
     let entries = told.flatten().filter(|entry| entry.config_source != SOURCE_TOPIC);
     let compared = entries.filter(|entry| COMPARED_IN_FORCE.contains(&entry.name.as_str()));
-    compared.filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?))).collect()
+    compared.filter_map(|entry| Some((entry.name.clone(), [entry.value.clone()?].into()))).collect()
 }
 
 /// Changes topics' configs (KIP-339): whatever is not named stays.

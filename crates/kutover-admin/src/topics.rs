@@ -99,7 +99,10 @@ impl KafkaAdmin {
         let described = self.describe(&names).await?;
         self.all_are_listed(&names).await?;
         let told = configs(&self.admin, &names, DescribeConfigsOptions::default()).await?;
-        let defaults = told.as_ref().map(|told| defaults(told.values())).unwrap_or_default();
+        let defaults = match &told {
+            Some(told) => defaults(&self.read_broker_configs().await?, told.values()),
+            None => BTreeMap::new(),
+        };
         let mut topics = Vec::with_capacity(names.len());
         for (name, topic) in described {
             if topic.is_internal {

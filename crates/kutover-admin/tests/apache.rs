@@ -74,7 +74,8 @@ async fn everything_holds_on_kraft() {
 }
 
 /// What one broker of three says is not what all say. L16: each gives ids out of a block of its own, and all of them must
-/// pass a mark. L8: a fence is up when every leader refuses. L6: topics make themselves where one broker makes them.
+/// pass a mark. L8: a fence is up when every leader refuses. L6: topics make themselves where one broker makes them, and
+/// are kept as each of them keeps them.
 #[tokio::test]
 async fn every_broker_is_asked() {
     let Some((tools, _turn)) = ready("every_broker_is_asked", KRAFT).await else { return };
@@ -93,7 +94,9 @@ async fn every_broker_is_asked() {
     leaders.one_is_configured_otherwise().await;
     leaders.one_takes_records().await;
     leaders.topics_make_themselves(true).await;
+    leaders.topics_are_kept_for(&["3600000", "604800000"]).await;
     leaders.one_is_as_the_others_again().await;
     leaders.topics_make_themselves(false).await;
+    leaders.topics_are_kept_for(&["604800000"]).await;
     leaders.all_refuse_again_and_it_is_lifted().await;
 }

@@ -38,6 +38,7 @@ mod check;
 mod connect;
 mod dns;
 mod error;
+mod fence;
 mod journal;
 mod names;
 mod properties;
@@ -65,6 +66,7 @@ pub(crate) use check::WATCHED;
 pub use connect::ConnectConfig;
 pub use dns::{DnsConfig, DnsKind, Rfc2136Config};
 pub use error::ConfigError;
+pub use fence::FenceConfig;
 pub use journal::JournalPlace;
 pub use names::{NameSelection, Selection, TopicSelection};
 pub use properties::{Properties, PropertyValue, SecretText};
@@ -175,34 +177,6 @@ pub struct ClusterConfig {
     /// The Kafka Connect workers that belong to this colour. Default none. Both colours have them, or neither.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub connect: Option<ConnectConfig>,
-}
-
-/// What makes a cluster refuse records. An embedded cluster has a hook of its own, and this is not looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", tag = "kind")]
-pub enum FenceConfig {
-    /// Deny Write for everyone on each topic: needs an authorizer, and binds no super users.
-    Acl {},
-    /// `max.message.bytes=0` on each topic: binds everybody; refused where anybody uses transactions.
-    Size {},
-    /// A command: the program, then its arguments. It is told what to do on its standard input.
-    Exec {
-        /// The program and its arguments.
-        command: Vec<String>,
-    },
-}
-
-// Braces, since serde passes over unknown fields beside a variant without them.
-impl Default for FenceConfig {
-    fn default() -> Self {
-        Self::Acl {}
-    }
-}
-
-impl FenceConfig {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What the cutover does and how patient it is. Durations are texts with a unit, as in `"1m 30s"`.

@@ -257,14 +257,20 @@ fn compare(old: &TopicDescription, new: &TopicDescription, differences: &mut Vec
             continue;
         }
         let (topic, config) = (topic.clone(), config.clone());
-        let in_force =
-            (ours.or_else(|| old.defaults.get(&config)), theirs.or_else(|| new.defaults.get(&config)));
-        differences.push(match in_force {
-            (Some(old), Some(new)) if is_weaker(&config, new, old) => {
-                Difference::Weaker { topic, config, old: old.clone(), new: new.clone() }
-            }
-            _ => Difference::Config { topic, config, old: ours.cloned(), new: theirs.cloned() },
+        let (held, against) = (in_force(ours, old, &config), in_force(theirs, new, &config));
+        let mut pairs = held.iter().flat_map(|old| against.iter().map(move |new| (*old, *new)));
+        differences.push(match pairs.find(|(old, new)| is_weaker(&config, new, old)) {
+            Some((old, new)) => Difference::Weaker { topic, config, old: old.clone(), new: new.clone() },
+            None => Difference::Config { topic, config, old: ours.cloned(), new: theirs.cloned() },
         });
+    }
+}
+
+/// What a topic has: what it sets itself, or what each broker has by default.
+fn in_force<'a>(own: Option<&'a String>, topic: &'a TopicDescription, config: &str) -> Vec<&'a String> {
+    match own {
+        Some(own) => vec![own],
+        None => topic.defaults.get(config).into_iter().flatten().collect(),
     }
 }
 

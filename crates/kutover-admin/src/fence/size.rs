@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use krafka::admin::{AdminClient, ConfigOp, DescribeConfigsOptions, ListTopicsOptions};
-use kutover_core::decisions::fence::{Facts, Means, Request, TopicAcls, Transactions, choose};
+use kutover_core::decisions::fence::{Facts, Means, Transactions, holds};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{FenceKind, FenceSwitch};
 use kutover_core::words::TopicName;
@@ -64,6 +64,10 @@ impl SizeFence {
         alter(&self.admin, what, &changes).await
     }
 
+    async fn take_away(&self, topics: &[TopicName]) -> ProviderResult<()> {
+        self.alter("lift the fence", topics, &ConfigOp::Delete { name: LIMIT.into() }).await
+    }
+
     /// What is known of transactions. A coordinator that does not answer leaves it unknown, and so does an id that it does not
     /// tell.
     async fn transactions(&self) -> Transactions {
@@ -76,17 +80,14 @@ impl SizeFence {
         Transactions::Listed { ids: listed.into_iter().map(|one| one.transactional_id).collect(), open }
     }
 
-    async fn harmless(&self, topics: &[TopicName]) -> ProviderResult<()> {
+    async fn harmless(&self) -> ProviderResult<()> {
         let facts = Facts {
+            means: Means::Size,
             authorizer: Err("not asked".to_owned()),
             exempt: Err("not asked".to_owned()),
-            topics: topics.iter().map(|topic| (topic.clone(), TopicAcls::Unknown)).collect(),
             transactions: self.transactions().await,
-            has_command: false,
-            request: Request::This(Means::Size),
         };
-        let refused = |refusal| ProviderError::new(ErrorKind::Refused, "raise the fence", refusal);
-        choose(&facts).map(|_| ()).map_err(refused)
+        holds(&facts).map_err(|refusal| ProviderError::new(ErrorKind::Refused, "raise the fence", refusal))
     }
 }
 
@@ -98,7 +99,7 @@ impl FenceSwitch for SizeFence {
 
     async fn raise(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let topics = fenceable(topics);
-        self.harmless(&topics).await?;
+        self.harmless().await?;
         let own = self.overrides(&topics).await?;
         if let Some((topic, limit)) = own.iter().find(|(_, limit)| *limit != NOTHING_FITS) {
             let reason = format!(
@@ -109,9 +110,10 @@ impl FenceSwitch for SizeFence {
         }
         let set = ConfigOp::Set { name: LIMIT.into(), value: NOTHING_FITS.into() };
         self.alter("raise the fence", &topics, &set).await?;
-        // Somebody may have begun a transaction meanwhile: it must be able to end.
-        if let Err(error) = self.harmless(&topics).await {
-            self.lift(&topics).await?;
+        // Somebody may have begun a transaction meanwhile: it must be able to end. A broker that is asked may not know of the
+        // change yet, so what was set is taken away without asking.
+        if let Err(error) = self.harmless().await {
+            self.take_away(&topics).await?;
             return Err(error);
         }
         Ok(())
@@ -119,7 +121,7 @@ impl FenceSwitch for SizeFence {
 
     async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
         let ours: Vec<TopicName> = self.ours(&fenceable(topics)).await?.into_iter().collect();
-        self.alter("lift the fence", &ours, &ConfigOp::Delete { name: LIMIT.into() }).await
+        self.take_away(&ours).await
     }
 
     /// Every topic whose limit is ours.

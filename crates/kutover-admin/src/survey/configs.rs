@@ -43,7 +43,9 @@ impl KafkaAdmin {
         let mut found = BTreeMap::new();
         for chunk in topics.chunks(CHUNK) {
             let resources = chunk.iter().map(|topic| ConfigResource::topic(topic.as_str()));
-            let answers = self.configs_of(resources, "describe topic configs").await?;
+            let answers = self
+                .configs_of(resources, DescribeConfigsOptions::default(), "describe topic configs")
+                .await?;
             let mut answers: BTreeMap<String, _> =
                 answers.into_iter().map(|(resource, answer)| (resource.name, answer)).collect();
             for topic in chunk {
@@ -53,11 +55,12 @@ impl KafkaAdmin {
         Ok(found)
     }
 
-    pub(super) async fn read_broker_configs(&self) -> ProviderResult<BTreeMap<i32, Item<ConfigMap>>> {
+    pub(crate) async fn read_broker_configs(&self) -> ProviderResult<BTreeMap<i32, Item<ConfigMap>>> {
         let brokers: BTreeSet<i32> = self.brokers().await?.into_iter().map(|(id, _)| id).collect();
-        let answers = self
-            .configs_of(brokers.iter().map(|id| ConfigResource::broker(*id)), "describe broker configs")
-            .await?;
+        let resources = brokers.iter().map(|id| ConfigResource::broker(*id));
+        // One that is gone is asked again until then, and the others are waited for no longer.
+        let options = DescribeConfigsOptions::default().timeout(self.config.timeouts.request);
+        let answers = self.configs_of(resources, options, "describe broker configs").await?;
         let mut answers: BTreeMap<String, _> =
             answers.into_iter().map(|(resource, answer)| (resource.name, answer)).collect();
         let mut found = BTreeMap::new();
@@ -70,9 +73,10 @@ impl KafkaAdmin {
     async fn configs_of(
         &self,
         resources: impl Iterator<Item = ConfigResource>,
+        options: DescribeConfigsOptions,
         what: &str,
     ) -> ProviderResult<Vec<(ConfigResource, Result<Vec<ConfigEntry>, KrafkaError>)>> {
-        let answers = self.admin.describe_configs(resources, DescribeConfigsOptions::default()).await;
+        let answers = self.admin.describe_configs(resources, options).await;
         Ok(answers.map_err(|error| provider(what, &error))?.into_iter().collect())
     }
 

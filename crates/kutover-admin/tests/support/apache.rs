@@ -27,8 +27,9 @@ use kutover_testkit::{conformance, until};
 use super::held::HeldPath;
 use super::support::*;
 
-/// Kafka's key of the API by which topics' configs are changed (KIP-339).
+/// Kafka's keys of the APIs by which topics' configs are changed (KIP-339) and told.
 const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
+const DESCRIBE_CONFIGS: i16 = 32;
 
 /// The controller comes by its own path, the probe by the ordinary clients'.
 fn config_of(cluster: &Incarnation) -> AdminConfig {
@@ -150,9 +151,10 @@ pub async fn topics(cluster: &Incarnation, gone_config_is_known: bool) {
     let set = parity.configs.as_ref().expect("real Kafka tells configs");
     assert_eq!(set.get("retention.ms").map(String::as_str), Some("3600000"));
     assert_eq!(set.len(), if gone_config_is_known { 2 } else { 1 }, "defaults are not among them: {set:?}");
-    let default = |config| parity.defaults.get(config).map(String::as_str);
-    assert_eq!(default("max.message.bytes"), Some("1048588"));
-    assert_eq!(default("retention.ms"), Some("604800000"), "below what is set: {parity:?}");
+    let has_default =
+        |config: &str, value: &str| parity.defaults.get(config) == Some(&[value.to_owned()].into());
+    assert!(has_default("max.message.bytes", "1048588"), "{parity:?}");
+    assert!(has_default("retention.ms", "604800000"), "below what is set: {parity:?}");
     assert!(parity_plan(&found, &found, identity.brokers.len()).create.is_empty());
 
     let more = NewTopic { partitions: 4, ..wanted.clone() };
@@ -455,10 +457,11 @@ pub async fn size_fence(cluster: &Incarnation) {
 }
 
 /// The fence is raised while the cluster's first transaction begins, between the look at transactions and the change of
-/// the topic: it is taken away again. Gives the transaction, which is open still.
+/// the topic: it is taken away again, whatever brokers tell of the change, or do not. Gives the transaction, which is open still.
 async fn begun_meanwhile(cluster: &Incarnation, kafka: &Kafka, topic: &TopicName) -> TransactionalProducer {
     let [broker] = cluster.controller_bootstrap.as_slice() else { panic!("{cluster:?}") };
-    let path = HeldPath::open(broker.parse().expect("an address"), INCREMENTAL_ALTER_CONFIGS).await;
+    let broker = broker.parse().expect("an address");
+    let path = HeldPath::open(broker, INCREMENTAL_ALTER_CONFIGS, DESCRIBE_CONFIGS).await;
     let patient = Timeouts { request: BOUND, call: BOUND, ..timeouts() };
     let config = AdminConfig {
         bootstrap: vec![path.address().to_string()],

@@ -22,6 +22,8 @@ pub struct HeldPath {
 struct Held {
     /// The key of the API whose requests are held (as on the wire).
     api_key: i16,
+    /// The key of the API whose requests are answered no more once those have passed.
+    silent_then: i16,
     /// Has a permit for each request that has come and waits.
     came: Semaphore,
     /// Has a permit for each request that may pass. Closed when all may.
@@ -29,10 +31,11 @@ struct Held {
 }
 
 impl HeldPath {
-    /// Opens a path to a broker that holds requests of one API.
-    pub async fn open(broker: SocketAddr, api_key: i16) -> Self {
+    /// Opens a path to a broker that holds requests of one API, and has no answer to those of another one later.
+    pub async fn open(broker: SocketAddr, api_key: i16, silent_then: i16) -> Self {
         let (listener, address) = beside(broker).await;
-        let held = Arc::new(Held { api_key, came: Semaphore::new(0), may_pass: Semaphore::new(0) });
+        let (came, may_pass) = (Semaphore::new(0), Semaphore::new(0));
+        let held = Arc::new(Held { api_key, silent_then, came, may_pass });
         let for_all = Arc::clone(&held);
         let names = (broker.ip().to_string().into_bytes(), address.ip().to_string().into_bytes());
         let accepting = tokio::spawn(async move {
@@ -57,7 +60,7 @@ impl HeldPath {
         self.held.came.acquire().await.expect("open").forget();
     }
 
-    /// Lets it pass, and all that come after it.
+    /// Lets it pass, and all of its kind that come after it.
     pub fn let_all_pass(&self) {
         self.held.may_pass.close();
     }
@@ -103,6 +106,9 @@ async fn requests(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, hel
             held.came.add_permits(1);
             // Closed, all pass.
             let _passes = held.may_pass.acquire().await.map(|permit| permit.forget());
+        }
+        if held.may_pass.is_closed() && request.starts_with(&held.silent_then.to_be_bytes()) {
+            continue;
         }
         pass_on(&request, &mut to).await?;
     }

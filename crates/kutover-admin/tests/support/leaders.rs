@@ -3,6 +3,7 @@
 
 #![allow(unreachable_pub)]
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -144,11 +145,12 @@ impl Leaders {
         (end.high_watermark, end.leader_end)
     }
 
-    /// Restarts one broker as somebody else has configured it: everybody is a super user there, and it makes topics that
-    /// clients ask for.
+    /// Restarts one broker as somebody else has configured it: everybody is a super user there, it makes topics that clients
+    /// ask for, and keeps records for an hour.
     pub async fn one_is_configured_otherwise(&self) {
-        self.restart_with("super.users=User:kutover-quorum;User:ANONYMOUS\nauto.create.topics.enable=true\n")
-            .await;
+        let otherwise = "super.users=User:kutover-quorum;User:ANONYMOUS\nauto.create.topics.enable=true\n\
+                         log.retention.hours=1\n";
+        self.restart_with(otherwise).await;
     }
 
     /// Restarts it as the lab has configured it.
@@ -194,6 +196,18 @@ impl Leaders {
             let told = async || self.by_acl.access().await.ok();
             let access = until("every broker's configs", BOUND, told).await;
             assert_eq!(access.auto_creates_topics, Some(on_one_broker), "{access:?}");
+        }
+    }
+
+    /// L6, L11: how long topics keep what is written to them by default, at each broker.
+    pub async fn topics_are_kept_for(&self, defaults: &[&str]) {
+        let expected: BTreeSet<String> = defaults.iter().map(|value| (*value).to_owned()).collect();
+        for _ in 0..READS {
+            let told = async || {
+                let topics = self.by_acl.topics().await.ok()?;
+                topics[0].defaults.get("retention.ms").cloned()
+            };
+            assert_eq!(until("every broker's defaults", BOUND, told).await, expected);
         }
     }
 

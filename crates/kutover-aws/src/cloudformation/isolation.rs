@@ -43,7 +43,11 @@ impl CloudFormation {
         to: &str,
         may_replace: impl Fn(&str) -> bool,
     ) -> ProviderResult<()> {
-        for _ in 0..ATTEMPTS {
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                // Whoever got in between may not be done yet.
+                tokio::time::sleep(self.options.poll).await;
+            }
             let Some(stack) = self.by_id(incarnation.as_str(), what).await? else {
                 return self.not_there(to, what);
             };

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 
 use crate::connect::Aws;
 pub use parameters::{TemplateFault, template_faults};
-use stack::{ISOLATION, SUFFIX, Seen, Standing};
+use stack::{Seen, Standing};
 use targets::{LoadBalancers, TARGET_GROUP};
 pub use template::{STACK_POLICY, template};
 
@@ -185,12 +185,12 @@ impl CloudFormation {
     }
 
     /// Removes a stack for good and returns when it is gone.
-    async fn remove(&self, stack: &Seen, what: &str) -> ProviderResult<()> {
-        self.delete(&stack.id, what).await?;
+    async fn remove(&self, id: &str, what: &str) -> ProviderResult<()> {
+        self.delete(id, what).await?;
         // One that could not be removed before either may look the same again, with nothing to tell the two looks apart.
         let ended =
             |seen: &Seen| seen.standing() == Standing::Gone || seen.status == StackStatus::DeleteFailed;
-        let left = self.settled_after(&stack.id, what, ended).await?;
+        let left = self.settled_after(id, what, ended).await?;
         if left.standing() == Standing::Gone {
             return Ok(());
         }
@@ -211,11 +211,8 @@ impl ClusterProvisioner for CloudFormation {
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
         let name = self.stack_name(colour);
         let what = format!("make the stack {name}");
-        for field in [SUFFIX, ISOLATION] {
-            if self.options.parameters.contains_key(field) {
-                let reason = format!("the parameter `{field}` is set by kutover; delete it");
-                return Err(ProviderError::new(ErrorKind::Refused, what, reason));
-            }
+        if let Some(fault) = template_faults(&self.options.template, &self.options.parameters).first() {
+            return Err(ProviderError::new(ErrorKind::Refused, what, fault.to_string()));
         }
         loop {
             let Some(stack) = self.ours(&name, &what).await? else {
@@ -244,7 +241,7 @@ impl ClusterProvisioner for CloudFormation {
                 }
                 Standing::Remains => {
                     let reason = self.failure(&stack, &what).await;
-                    self.remove(&stack, &what).await?;
+                    self.remove(&stack.id, &what).await?;
                     if stack.is_of(request) {
                         return Err(removed(&reason, &what));
                     }
@@ -309,7 +306,7 @@ impl ClusterProvisioner for CloudFormation {
         if stack.is_protected {
             self.protect(&stack.id, false, &what).await?;
         }
-        self.remove(&stack, &what).await
+        self.remove(&stack.id, &what).await
     }
 
     async fn is_ready(&self, incarnation: &IncarnationId) -> ProviderResult<()> {

@@ -1,6 +1,7 @@
 //! What CloudFormation would refuse of a template's parameters, seen before a stack is asked for.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use regex_lite::Regex;
 use saphyr::{LoadableYamlNode as _, Yaml};
@@ -21,6 +22,15 @@ pub struct TemplateFault {
     pub parameter: Option<String>,
     /// What is wrong with it, and what to do about it.
     pub reason: String,
+}
+
+impl fmt::Display for TemplateFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.parameter {
+            Some(name) => write!(f, "the parameter `{name}` {}", self.reason),
+            None => write!(f, "the template: {}", self.reason),
+        }
+    }
 }
 
 /// What is wrong with a template and the parameters for it. Where none is given, the stack is taken for one that is there

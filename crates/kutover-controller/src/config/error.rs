@@ -75,6 +75,10 @@ impl ConfigError {
 
 /// Adds the fix to what serde says by itself; texts of our own have it already.
 pub(super) fn with_fix(message: &str) -> String {
+    let one = message.strip_prefix("invalid type: string \"");
+    if let Some(one) = one.and_then(|rest| rest.trim_end().strip_suffix("\", expected a sequence")) {
+        return format!("`{one}` is no list; write `[\"{one}\"]`");
+    }
     let fix = if message.starts_with("unknown field") {
         "; correct its name or delete the line"
     } else if message.starts_with("missing field") {
@@ -122,4 +126,49 @@ fn line_of(text: &str, path: &str) -> Option<usize> {
         };
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Config;
+
+    const GOOD: &str = r#"
+deployment = "orders"
+journal = "orders.journal"
+endpoints = [{ name = "kafka.orders.test", port = 9092 }]
+dns = { kind = "local", zone = "orders.test", listen = "127.0.0.1:0", ttl_s = 1 }
+
+[clusters.blue]
+provisioner = { kind = "lab", kafka = "embedded" }
+fence = { kind = "size" }
+
+[clusters.green]
+provisioner = { kind = "lab", kafka = "embedded" }
+
+[plan]
+groups = ["billing"]
+"#;
+
+    /// What stands there in another form than it should is shown in the form that is right.
+    #[test]
+    fn another_form_is_answered_with_the_right_one() {
+        Config::parse(GOOD).unwrap();
+        for (from, to, expected) in [
+            (
+                "groups = [\"billing\"]",
+                "groups = \"billing\"",
+                "line 15: field `plan.groups`: `billing` is no list; write `[\"billing\"]`",
+            ),
+            (
+                "fence = { kind = \"size\" }",
+                "fence = \"size\"",
+                "line 9: field `clusters.blue.fence`: invalid type: string \"size\", expected a table: `{ kind = \"acl\" }`, \
+                 `{ kind = \"size\" }` or `{ kind = \"exec\", command = [\"PROGRAM\"] }`; write it in that form",
+            ),
+        ] {
+            assert!(GOOD.contains(from));
+            let error = Config::parse(&GOOD.replace(from, to)).unwrap_err().to_string();
+            assert_eq!(error, format!("configuration, {expected}"));
+        }
+    }
 }

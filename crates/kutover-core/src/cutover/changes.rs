@@ -233,11 +233,11 @@ fn schemas_are_waived_by_their_name_alone() {
 #[test]
 fn what_has_expired_after_the_soak_need_not_be_waived() {
     let unwaived = |own: &[(&str, &str)], defaults: &[(&str, &str)]| {
-        let map = |all: &[(&str, &str)]| {
+        let map = |all: &[(&str, &str)]| -> BTreeMap<String, String> {
             all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
-        let orders =
-            TopicDescription { configs: Some(map(own)), defaults: map(defaults), ..topics()[0].clone() };
+        let defaults = map(defaults).into_iter().map(|(name, value)| (name, [value].into())).collect();
+        let orders = TopicDescription { configs: Some(map(own)), defaults, ..topics()[0].clone() };
         let plan = Plan { waived_history: Topics::none(), ..plan() };
         !plan.unwaived_history(&[orders]).is_empty()
     };

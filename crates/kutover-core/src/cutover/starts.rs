@@ -270,6 +270,21 @@ mod tests {
         }
     }
 
+    /// Offsets that were there before are nobody's to write over, and may be nobody's any more: it is said where, and what to do.
+    #[test]
+    fn offsets_that_were_there_before_are_told_with_what_comes_of_them() {
+        let kept = |command: &Command, _| match command {
+            Command::SetStartOffsets { .. } => {
+                let kept = [("billing".into(), vec![place(0), place(1)])].into();
+                Some(Ok(Answer::StartOffsetsSet { kept }))
+            }
+            _ => None,
+        };
+        let (_, world) = World::new(stalling(), vec![]).but(kept).run();
+        let told = |event: &Event| matches!(event, Event::Note { text } if text.starts_with("group billing has offsets on green already, on 2 partitions") && text.contains("--delete-offsets"));
+        assert!(world.events.iter().any(told), "{:?}", world.events);
+    }
+
     /// Whether a publication was done that failed is not known: its segments stand, and start offsets are set where they do.
     #[test]
     fn a_publication_that_is_tried_again_finds_start_offsets_fresh() {

@@ -225,7 +225,13 @@ impl Cutover {
             }
             (Preparation::StartOffsets, Cause::Answer(Answer::StartOffsetsSet { kept })) => {
                 for (group, places) in kept.iter().filter(|(_, places)| !places.is_empty()) {
-                    let text = format!("group {group} already has offsets on {} partitions", places.len());
+                    let text = format!(
+                        "group {group} has offsets on {} already, on {} partitions: they are left as they are, and its consumers \
+                         begin there. If they are left over from something else, delete them \
+                         (kafka-consumer-groups.sh --delete-offsets) before the switch: it sets start offsets where there are none",
+                        new.colour,
+                        places.len()
+                    );
                     self.notify(Event::Note { text });
                 }
                 let onwards = if self.separates() { Preparation::Ids } else { self.after_ids(&verified) };

@@ -83,17 +83,13 @@ pub struct TopicPace {
     pub unread: Vec<Result<Unread, String>>,
 }
 
-/// How long things may take, and how far retention may be raised.
+/// What is being left, and how long that may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Bounds {
     /// Which colour is being left.
     pub old: Colour,
     /// How long producers may still write to the old cluster.
     pub converge_ms: u64,
-    /// The longest drain that the operator accepts.
-    pub longest_drain_ms: u64,
-    /// The most that one partition may take up on disk.
-    pub largest_bytes: u64,
 }
 
 /// A config that can be raised.
@@ -141,28 +137,6 @@ pub enum Verdict {
         /// Unread records.
         records: u64,
     },
-    /// A group needs longer than the operator accepts.
-    TooSlow {
-        /// The group.
-        group: GroupId,
-        /// Where.
-        place: TopicPartition,
-        /// How long it is expected to take.
-        drain_ms: u64,
-        /// How long it may.
-        longest_ms: u64,
-    },
-    /// More would have to be kept than the disk may hold.
-    TooLarge {
-        /// On which cluster.
-        colour: Colour,
-        /// The topic.
-        topic: TopicName,
-        /// Bytes for one partition.
-        needed: u64,
-        /// Bytes that it may have.
-        largest: u64,
-    },
     /// Something was not answered.
     Unknown {
         /// The topic.
@@ -194,18 +168,6 @@ impl fmt::Display for Verdict {
                 "group {group} does not read {place}, where {records} records are unread: start its consumers, or waive \
                  the group"
             ),
-            Verdict::TooSlow { group, place, drain_ms, longest_ms } => write!(
-                f,
-                "group {group} would take {} s to drain {place}, more than {} s: give it more consumers, wait until it \
-                 has caught up, or allow a longer drain",
-                drain_ms / 1_000,
-                longest_ms / 1_000
-            ),
-            Verdict::TooLarge { colour, topic, needed, largest } => write!(
-                f,
-                "topic {topic}: {needed} bytes of each partition would have to be kept on {colour}, more than {largest}: \
-                 add disk, or wait until its groups have caught up"
-            ),
             Verdict::Unknown { topic, reason } => {
                 write!(f, "topic {topic}: whether retention outlasts the drain is not known: {reason}")
             }
@@ -233,7 +195,7 @@ pub fn judge(pace: &TopicPace, bounds: &Bounds) -> Vec<Verdict> {
     let (need, mut verdicts) = need(pace, bounds);
     match &pace.old {
         Ok(limits) => {
-            verdicts.extend(enough(pace, bounds, bounds.old, *limits, need.old_ms, need.old_bytes));
+            verdicts.extend(enough(pace, bounds.old, *limits, need.old_ms, need.old_bytes));
         }
         Err(reason) => verdicts.push(unknown("what the old cluster keeps", reason)),
     }
@@ -242,7 +204,7 @@ pub fn judge(pace: &TopicPace, bounds: &Bounds) -> Vec<Verdict> {
             // From the first record there to the arrival of a reader that has just drained the old cluster.
             let ms = need.drain_ms.saturating_add(bounds.converge_ms).saturating_mul(MARGIN);
             let bytes = pace.written.in_ms(ms);
-            verdicts.extend(enough(pace, bounds, bounds.old.other(), *limits, ms, bytes));
+            verdicts.extend(enough(pace, bounds.old.other(), *limits, ms, bytes));
         }
         Err(reason) => verdicts.push(unknown("what the new cluster keeps", reason)),
     }
@@ -268,11 +230,6 @@ fn need(pace: &TopicPace, bounds: &Bounds) -> (Need, Vec<Verdict>) {
             verdicts.push(Verdict::Stopped { group, place, records: unread.records });
             continue;
         };
-        if drain_ms > bounds.longest_drain_ms {
-            let longest_ms = bounds.longest_drain_ms;
-            verdicts.push(Verdict::TooSlow { group, place, drain_ms, longest_ms });
-            continue;
-        }
         let ahead_ms = drain_ms.saturating_add(bounds.converge_ms).saturating_mul(MARGIN);
         need.drain_ms = need.drain_ms.max(drain_ms);
         need.old_ms = need.old_ms.max(unread.oldest_age_ms.saturating_add(ahead_ms));
@@ -282,14 +239,7 @@ fn need(pace: &TopicPace, bounds: &Bounds) -> (Need, Vec<Verdict>) {
     (need, verdicts)
 }
 
-fn enough(
-    pace: &TopicPace,
-    bounds: &Bounds,
-    colour: Colour,
-    limits: Limits,
-    ms: u64,
-    bytes: u64,
-) -> Vec<Verdict> {
+fn enough(pace: &TopicPace, colour: Colour, limits: Limits, ms: u64, bytes: u64) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     for (config, from, needed) in [(Limit::Ms, limits.ms, ms), (Limit::Bytes, limits.bytes, bytes)] {
         // Below zero is without limit.
@@ -297,10 +247,6 @@ fn enough(
             let to = i64::try_from(needed).unwrap_or(-1);
             verdicts.push(Verdict::Raise { colour, topic: pace.topic.clone(), config, from, to });
         }
-    }
-    if bytes > bounds.largest_bytes {
-        let largest = bounds.largest_bytes;
-        verdicts.push(Verdict::TooLarge { colour, topic: pace.topic.clone(), needed: bytes, largest });
     }
     verdicts
 }
@@ -337,7 +283,7 @@ mod tests {
     }
 
     fn bounds() -> Bounds {
-        Bounds { old: Colour::Blue, converge_ms: 0, longest_drain_ms: 3_600_000, largest_bytes: 1 << 30 }
+        Bounds { old: Colour::Blue, converge_ms: 0 }
     }
 
     fn words(pace: &TopicPace) -> Vec<String> {
@@ -371,13 +317,10 @@ mod tests {
                 "topic orders: raise retention.bytes on green from 199999 to 200000 until the drain is over, or name the topic in plan.raise_retention",
             ]
         );
-        let small = Bounds { largest_bytes: 150_000, ..bounds() };
-        let refused = judge(&pace(FOR_EVER, FOR_EVER), &small);
-        assert!(matches!(refused[..], [Verdict::TooLarge { colour: Colour::Green, needed: 200_000, .. }]));
     }
 
     #[test]
-    fn who_does_not_read_or_too_slowly_is_named() {
+    fn who_does_not_read_is_named() {
         let with = |unread| TopicPace { unread: vec![unread], ..pace(FOR_EVER, FOR_EVER) };
         let stopped = Unread { read: Seen { amount: 0, over_ms: 10_000 }, ..unread() };
         assert!(
@@ -386,8 +329,6 @@ mod tests {
         );
         let done = Unread { records: 0, ..stopped };
         assert!(words(&with(Ok(done))).is_empty(), "nothing to read takes no time");
-        let slow = Unread { read: Seen { amount: 1, over_ms: 10_000 }, ..unread() };
-        assert!(words(&with(Ok(slow)))[0].contains("would take 10000 s"));
     }
 
     /// Unknown is not enough.
@@ -426,7 +367,7 @@ mod tests {
             let one = Unread { records, oldest_age_ms, read, ..unread() };
             let old = Limits { ms: old_ms, bytes };
             let mut pace = TopicPace { unread: vec![Ok(one)], ..pace(old, Limits { ms: new_ms, bytes }) };
-            let bounds = Bounds { converge_ms, ..bounds() };
+            let bounds = Bounds { old: Colour::Blue, converge_ms };
             let verdicts = judge(&pace, &bounds);
             if verdicts.iter().any(Verdict::is_refusal) {
                 return Ok(());

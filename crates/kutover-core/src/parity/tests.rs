@@ -73,8 +73,11 @@ fn what_keeps_or_takes_less_is_refused() {
 
 /// A topic whose cluster has these defaults.
 fn by_default(configs: &[(&str, &str)], defaults: &[(&str, &str)]) -> TopicDescription {
-    let defaults = defaults.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-    TopicDescription { defaults, ..topic("orders", 1, Some(configs)) }
+    let mut by_name: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (name, value) in defaults {
+        by_name.entry(name.to_string()).or_default().insert(value.to_string());
+    }
+    TopicDescription { defaults: by_name, ..topic("orders", 1, Some(configs)) }
 }
 
 /// L6: what is set on one side only is held against what is in force on the other.
@@ -119,6 +122,20 @@ fn a_limit_that_only_one_side_sets_is_compared_with_the_others_default() {
     let untold = by_default(&[], &[]);
     let plan = parity_plan(&[by_default(&[("retention.ms", "-1")], &[])], &[untold], BROKERS);
     assert_eq!((plan.differences.len(), plan.refusals().count()), (1, 0), "{plan:?}");
+}
+
+/// L6: where a partition is led by a broker with another default, that one holds.
+#[test]
+fn brokers_that_differ_are_held_against_each_other_one_by_one() {
+    let differ = by_default(&[], &[("retention.ms", "3600000"), ("retention.ms", "604800000")]);
+    for (value, of_old, of_new) in [("3600000", 0, 1), ("7200000", 1, 1), ("604800000", 1, 0)] {
+        let set = by_default(&[("retention.ms", value)], &[]);
+        for (old, new, refused) in [(&set, &differ, of_old), (&differ, &set, of_new)] {
+            let plan = parity_plan(std::slice::from_ref(old), std::slice::from_ref(new), BROKERS);
+            assert_eq!((plan.differences.len(), plan.refusals().count()), (1, refused), "{value}: {plan:?}");
+        }
+    }
+    assert_eq!(differ.in_force("retention.ms"), None, "nobody knows which holds");
 }
 
 #[test]

@@ -34,16 +34,17 @@ pub struct TopicDescription {
     /// Configs set on the topic itself. `None` where the cluster cannot tell (embedded).
     pub configs: Option<BTreeMap<String, String>>,
     /// What holds where the topic sets nothing itself, of the configs that parity compares
-    /// ([`COMPARED_IN_FORCE`](crate::parity::COMPARED_IN_FORCE)). What is missing cannot be told. A journal of before knows
-    /// none.
+    /// ([`COMPARED_IN_FORCE`](crate::parity::COMPARED_IN_FORCE)): one value, unless the brokers differ. What is missing cannot
+    /// be told. A journal of before knows none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub defaults: BTreeMap<String, String>,
+    pub defaults: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl TopicDescription {
-    /// A config's value in force: set on the topic, or the default. `None` if it cannot be told.
+    /// A config's value in force: set on the topic, or the default. `None` if it cannot be told, or brokers differ.
     pub fn in_force(&self, config: &str) -> Option<&String> {
-        self.configs.as_ref()?.get(config).or_else(|| self.defaults.get(config))
+        let default = || self.defaults.get(config).filter(|all| all.len() == 1)?.first();
+        self.configs.as_ref()?.get(config).or_else(default)
     }
 }
 

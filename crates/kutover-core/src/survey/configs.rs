@@ -36,6 +36,9 @@ pub struct ConfigDifference {
     pub topics: BTreeSet<TopicName>,
 }
 
+/// The configs of a cluster's brokers.
+type Brokers = Item<BTreeMap<i32, Item<ConfigMap>>>;
+
 /// Name, why, and both values: what is the same for many topics is told once.
 type Key = (String, ConfigWhy, Option<String>, Option<String>);
 
@@ -114,20 +117,39 @@ pub(super) fn topic_default(brokers: &ConfigMap, config: &str) -> Option<String>
     }
 }
 
-/// The configs of the first broker that answered. Topics' defaults are meant to be the same on all.
-pub(super) fn one_broker(brokers: &Item<BTreeMap<i32, Item<ConfigMap>>>) -> Option<&ConfigMap> {
-    brokers.as_ref().ok()?.values().find_map(|broker| broker.as_ref().ok())
+/// What the brokers of a cluster that answered have for topics on which nothing is set: one value, unless they differ.
+fn defaults(brokers: &Brokers, config: &str) -> BTreeSet<String> {
+    answered(brokers).filter_map(|broker| topic_default(broker, config)).collect()
 }
 
-/// A topic's config in force on a cluster, or what it would be if the topic were made there.
+/// What each of a cluster's brokers has for topics on which nothing is set. `None` if one of them does not tell.
+pub fn default_of_each(brokers: &BTreeMap<i32, Item<ConfigMap>>, config: &str) -> Option<BTreeSet<String>> {
+    brokers.values().map(|broker| topic_default(broker.as_ref().ok()?, config)).collect()
+}
+
+/// What holds on a cluster for topics on which nothing is set. `None` if its brokers do not all tell the same.
+fn default_of(brokers: &Brokers, config: &str) -> Option<String> {
+    let mut told = default_of_each(brokers.as_ref().ok()?, config)?;
+    told.pop_first().filter(|_| told.is_empty())
+}
+
+/// A topic's config in force on a cluster, or what it would be if the topic were made there. What is not set on it is what
+/// each broker has, whichever of them has told it.
 pub(super) fn in_force(cluster: &ClusterSeen, topic: &TopicName, config: &str) -> Option<String> {
     let there = cluster.topic_configs.as_ref().ok().and_then(|configs| configs.get(topic));
     match there {
-        Some(Ok(configs)) => configs.get(config)?.value.clone(),
+        Some(Ok(configs)) => {
+            let told = configs.get(config)?;
+            let is_everywhere = || {
+                defaults(&cluster.brokers, config).is_empty()
+                    || default_of(&cluster.brokers, config).is_some()
+            };
+            told.value.clone().filter(|_| told.source == ConfigSource::Own || is_everywhere())
+        }
         Some(Err(_)) => None,
         // It is there and did not say: what is set on it is not known.
         None if cluster.topics.iter().any(|known| known.name == *topic) => None,
-        None => topic_default(one_broker(&cluster.brokers)?, config),
+        None => default_of(&cluster.brokers, config),
     }
 }
 
@@ -161,6 +183,7 @@ pub(super) fn differences(
 ) -> Vec<ConfigDifference> {
     let mut found: BTreeMap<Key, BTreeSet<TopicName>> = BTreeMap::new();
     let Ok(configs) = &old.topic_configs else { return Vec::new() };
+    let mut by_brokers: BTreeMap<&str, [BTreeSet<String>; 2]> = BTreeMap::new();
     for topic in moving.keys() {
         let Some(Ok(ours)) = configs.get(topic) else { continue };
         let known_there = |config: &str| {
@@ -169,22 +192,26 @@ pub(super) fn differences(
         };
         for (config, value) in ours {
             let is_refused = refused.as_ref().is_ok_and(|refused| refused.contains_key(config));
-            let (why, there) = match (value.source, known_there(config)) {
-                (ConfigSource::Own, _) if is_refused => (ConfigWhy::NotKnown, None),
+            let there = match (value.source, known_there(config)) {
+                (ConfigSource::Own, _) if is_refused => {
+                    let key = (config.clone(), ConfigWhy::NotKnown, value.value.clone(), None);
+                    found.entry(key).or_default().insert(topic.clone());
+                    continue;
+                }
                 // Set on one of them: parity's, or made like it.
                 (ConfigSource::Own, _)
                 | (_, Some(Some(crate::ports::ConfigValue { source: ConfigSource::Own, .. }))) => continue,
                 (_, Some(None)) => continue,
-                (_, Some(Some(there))) => (ConfigWhy::Default, there.value),
-                (_, None) => match one_broker(&new.brokers).and_then(|all| topic_default(all, config)) {
-                    Some(there) => (ConfigWhy::Default, Some(there)),
-                    None => continue,
-                },
+                (_, Some(Some(there))) => Some(there.value),
+                (_, None) => None,
             };
-            if why == ConfigWhy::Default && same(value.value.as_deref(), there.as_deref()) {
-                continue;
-            }
-            let key = (config.clone(), why, value.value.clone(), there);
+            let [ours, theirs] = by_brokers
+                .entry(config)
+                .or_insert_with(|| [old, new].map(|cluster| defaults(&cluster.brokers, config)));
+            let ours = each_or(ours, Some(value.value.clone()));
+            let theirs = each_or(theirs, there);
+            let Some((ours, theirs)) = worst(config, &ours, &theirs) else { continue };
+            let key = (config.clone(), ConfigWhy::Default, ours, theirs);
             found.entry(key).or_default().insert(topic.clone());
         }
     }
@@ -198,16 +225,44 @@ pub(super) fn differences(
     found.into_iter().map(difference).collect()
 }
 
+/// What holds for a topic on which nothing is set: what it has told, unless brokers differ.
+fn each_or(defaults: &BTreeSet<String>, told: Option<Option<String>>) -> Vec<Option<String>> {
+    match told {
+        Some(told) if defaults.len() < 2 => vec![told],
+        _ => defaults.iter().cloned().map(Some).collect(),
+    }
+}
+
+/// Of the values of two clusters' brokers two that are not the same: the new one's weaker, if there are such.
+fn worst(
+    config: &str,
+    ours: &[Option<String>],
+    theirs: &[Option<String>],
+) -> Option<(Option<String>, Option<String>)> {
+    let pairs = || ours.iter().flat_map(|ours| theirs.iter().map(move |theirs| (ours, theirs)));
+    let is_worse = |(ours, theirs): &(&Option<String>, &Option<String>)| match (ours, theirs) {
+        (Some(ours), Some(theirs)) => is_weaker(config, theirs, ours),
+        _ => false,
+    };
+    let differ =
+        |(ours, theirs): &(&Option<String>, &Option<String>)| !same(ours.as_deref(), theirs.as_deref());
+    let found = pairs().find(is_worse).or_else(|| pairs().find(differ))?;
+    Some((found.0.clone(), found.1.clone()))
+}
+
 /// Lists are written with and without a space, and an empty one like none.
 fn same(one: Option<&str>, other: Option<&str>) -> bool {
     let plain = |text: Option<&str>| text.unwrap_or_default().replace(' ', "");
     plain(one) == plain(other)
 }
 
+fn answered(brokers: &Brokers) -> impl Iterator<Item = &ConfigMap> {
+    brokers.iter().flat_map(BTreeMap::values).filter_map(|broker| broker.as_ref().ok())
+}
+
 /// What the brokers of a cluster say of one setting.
-pub(super) fn values(brokers: &Item<BTreeMap<i32, Item<ConfigMap>>>, config: &str) -> BTreeSet<String> {
-    let answered = brokers.iter().flat_map(BTreeMap::values).filter_map(|broker| broker.as_ref().ok());
-    answered.filter_map(|configs| configs.get(config)?.value.clone()).collect()
+pub(super) fn values(brokers: &Brokers, config: &str) -> BTreeSet<String> {
+    answered(brokers).filter_map(|configs| configs.get(config)?.value.clone()).collect()
 }
 
 /// The settings that matter, on both clusters.
@@ -229,7 +284,11 @@ pub(super) fn unanswered(colour: Colour, cluster: &ClusterSeen) -> Vec<(String, 
 
 #[cfg(test)]
 mod tests {
+    use super::super::Code;
+    use super::super::world::{World, set};
     use super::*;
+    use crate::cutover::Topics;
+    use crate::decisions::history::{Fate, Needed};
     use crate::ports::ConfigValue;
 
     fn brokers(all: &[(&str, &str)]) -> ConfigMap {
@@ -261,5 +320,50 @@ mod tests {
         }
         let finer = brokers(&[("log.retention.hours", "168"), ("log.retention.ms", "-1")]);
         assert_eq!(topic_default(&finer, "retention.ms").as_deref(), Some("-1"), "the finest unit counts");
+    }
+
+    /// L6, L11, L18: what holds where nothing is set on a topic is each broker's own. One that keeps less is refused over, whichever
+    /// is asked first, and what brokers do not tell alike is not known.
+    #[test]
+    fn defaults_are_those_of_every_broker() {
+        let other = |cluster: &mut ClusterSeen, more: Option<&str>| {
+            let brokers = cluster.brokers.as_mut().unwrap();
+            let mut other = brokers[&0].clone();
+            if let Some(hours) = more {
+                let all = other.as_mut().unwrap();
+                all.insert("log.retention.hours".into(), set(hours, ConfigSource::Broker));
+            }
+            brokers.insert(1, if more.is_some() { other } else { Err("timed out".into()) });
+        };
+        let weaker = |world: &World| {
+            let assessment = world.assess();
+            let weaker = assessment.configs.iter().filter(|one| one.config == "retention.ms" && one.weaker);
+            (
+                weaker.count(),
+                assessment
+                    .refusals
+                    .iter()
+                    .any(|one| (one.code, &*one.subject) == (Code::Parity, "retention.ms")),
+            )
+        };
+        let mut world = World::sound();
+        other(world.green(), Some("1"));
+        assert_eq!(weaker(&world), (1, true));
+        // There as well where the topic is there already, as some broker has told it.
+        world.green().topics = world.blue().topics.clone();
+        world.green().topic_configs = world.blue().topic_configs.clone();
+        assert_eq!(weaker(&world), (1, true));
+        let mut world = World::sound();
+        other(world.blue(), Some("1000"));
+        assert_eq!(weaker(&world), (1, true));
+        let history = |world: &World| world.assess().history[0].fate.fate.clone();
+        let needed = Fate::Dies { needed: Needed::Unknown, records: None };
+        for more in [Some("1000"), None] {
+            let mut world = World::sound();
+            world.plan.waived_history = Topics::none();
+            assert_ne!(history(&world), needed);
+            other(world.blue(), more);
+            assert_eq!(history(&world), needed, "{more:?}");
+        }
     }
 }

@@ -3,13 +3,11 @@
 
 use std::collections::BTreeSet;
 
-use super::access::covers;
-use super::configs::one_broker;
 use super::refusals::{Facets, Found};
 use super::{ClusterSeen, Code, Waiver, traffic};
 use crate::cutover::FencePolicy;
-use crate::decisions::fence::{self, Exempt, Facts, Means, Request, TopicAcls, Transactions, WhyNot};
-use crate::words::{Colour, TopicName};
+use crate::decisions::fence::{self, Facts, Means, Transactions, WhyNot};
+use crate::words::Colour;
 
 /// L8, L17: the fence that is configured for the old cluster, and no other.
 pub(super) fn refusals(facets: &Facets<'_>, found: &mut Found) {
@@ -31,10 +29,9 @@ pub(super) fn of_rollback(facets: &Facets<'_>) -> Option<String> {
                 principals
             });
             let facts = facts(facets, to, new, exempt);
-            let refusal = fence::choose(&facts).err()?;
-            let mut against: Vec<String> = refusal.against.iter().map(|(_, why)| why.to_string()).collect();
-            against.dedup();
-            format!("{} does not hold there: {}", means(facets, to), against.join("; "))
+            let refusal = fence::holds(&facts).err()?;
+            let against: Vec<String> = refusal.against.iter().map(WhyNot::to_string).collect();
+            format!("{} does not hold there: {}", refusal.means, against.join("; "))
         }
     };
     Some(format!(
@@ -53,13 +50,10 @@ fn facts(
     cluster: &ClusterSeen,
     exempt: Result<BTreeSet<String>, String>,
 ) -> Facts {
-    let means = means(facets, colour);
-    let exempt = exempt
-        .map(|principals| principals.into_iter().map(|principal| (principal, Exempt::SuperUser)).collect());
     Facts {
+        means: means(facets, colour),
         authorizer: cluster.access.as_ref().map(|access| access.acls.is_some()).map_err(Clone::clone),
         exempt,
-        topics: facets.moving.keys().map(|topic| (topic.clone(), topic_acls(cluster, topic))).collect(),
         // They are the old one's, and begin theirs on the new one after the switch.
         transactions: match traffic::transactional_ids(&facets.survey.traffic) {
             Some(Ok(ids)) => {
@@ -68,8 +62,6 @@ fn facts(
             Some(Err(reason)) => Transactions::Unknown { reason },
             None => Transactions::Unknown { reason: "they were not asked for".into() },
         },
-        has_command: means == Means::Exec,
-        request: Request::This(means),
     }
 }
 
@@ -105,11 +97,11 @@ fn old(facets: &Facets<'_>, found: &mut Found) {
         }
     };
     let facts = facts(facets, survey.from, old, Ok(exempt));
-    let Err(refusal) = fence::choose(&facts) else { return };
+    let Err(refusal) = fence::holds(&facts) else { return };
     let mut rest = Vec::new();
-    for (_, why) in &refusal.against {
+    for why in &refusal.against {
         match why {
-            WhyNot::Exempt { principal, .. } => {
+            WhyNot::SuperUser { principal } => {
                 let reason = format!("{why}: let its producers use another principal");
                 let value = format!("[{principal:?}]");
                 found.put(waived, Code::SuperUser, principal, reason, waiver(&value));
@@ -135,37 +127,36 @@ fn proof(facets: &Facets<'_>, found: &mut Found) {
     found.put(waived, Code::Fence, "proof", reason, Some(Waiver::value("plan.fence", "\"waived\"")));
 }
 
-/// A cluster's super users, as far as its brokers tell.
+/// A cluster's super users: those of each of its brokers. Not known where one of them does not tell.
 pub(super) fn super_users(cluster: &ClusterSeen) -> Result<BTreeSet<String>, String> {
     // Without an authorizer there are none.
     if cluster.access.as_ref().is_ok_and(|access| access.acls.is_none()) {
         return Ok(BTreeSet::new());
     }
-    let Some(broker) = one_broker(&cluster.brokers) else {
-        let reason = cluster.brokers.as_ref().err().map_or("no broker answered", String::as_str);
-        return Err(format!("who is a super user of the cluster is not known ({reason})"));
+    let not_known =
+        |reason: String| Err(format!("who is a super user of the cluster is not known ({reason})"));
+    let brokers = match &cluster.brokers {
+        Ok(brokers) if brokers.is_empty() => return not_known("no broker answered".into()),
+        Ok(brokers) => brokers,
+        Err(reason) => return not_known(reason.clone()),
     };
-    match broker.get("super.users") {
-        None => Ok(BTreeSet::new()),
-        Some(found) => match &found.value {
-            Some(users) => Ok(users
-                .split(';')
-                .map(str::trim)
-                .filter(|user| !user.is_empty())
-                .map(str::to_owned)
-                .collect()),
-            None if !found.is_secret => Ok(BTreeSet::new()),
-            None => Err("super.users is set on the cluster, and its brokers do not say to whom".into()),
-        },
+    // Whom one broker alone takes for one passes a fence there.
+    let mut all = BTreeSet::new();
+    for (id, broker) in brokers {
+        let found = match broker {
+            Ok(broker) => broker.get("super.users"),
+            Err(reason) => return not_known(format!("broker {id}: {reason}")),
+        };
+        match found.map(|found| (&found.value, found.is_secret)) {
+            Some((Some(users), _)) => {
+                let users = users.split(';').map(str::trim).filter(|user| !user.is_empty());
+                all.extend(users.map(str::to_owned));
+            }
+            Some((None, true)) => {
+                return Err("super.users is set on the cluster, and its brokers do not say to whom".into());
+            }
+            Some((None, false)) | None => {}
+        }
     }
-}
-
-fn topic_acls(cluster: &ClusterSeen, topic: &TopicName) -> TopicAcls {
-    let Ok(Some(rules)) = cluster.access.as_ref().map(|access| access.acls.as_ref()) else {
-        return TopicAcls::Unknown;
-    };
-    match rules.iter().any(|rule| covers(rule, topic.as_str())) {
-        true => TopicAcls::Some,
-        false => TopicAcls::None,
-    }
+    Ok(all)
 }

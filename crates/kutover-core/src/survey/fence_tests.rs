@@ -34,6 +34,23 @@ fn a_probe_as_a_super_user_could_prove_no_fence() {
     assert_eq!(found(&world.assess()), []);
 }
 
+/// L8: who is a super user to one broker alone passes the fence there, and who is one to a broker that does not answer is not
+/// known.
+#[test]
+fn a_super_user_of_one_broker_is_one() {
+    let mut world = World::sound();
+    let brokers = world.blue().brokers.as_mut().unwrap();
+    let mut other = brokers[&0].clone();
+    other.as_mut().unwrap().insert("super.users".into(), set("User:batch", ConfigSource::Broker));
+    brokers.insert(1, other);
+    assert_eq!(found(&world.assess()), [(Code::SuperUser, "User:batch")]);
+    world.blue().brokers.as_mut().unwrap().insert(1, Err("timed out".into()));
+    let assessment = world.assess();
+    // Nor is what it keeps by default.
+    assert_eq!(found(&assessment), [(Code::Retention, "orders"), (Code::SuperUser, "super.users")]);
+    assert!(assessment.refusals[1].reason.contains("broker 1: timed out"), "{assessment:#?}");
+}
+
 /// Where the probe is refused without a fence, its being refused under one says nothing.
 #[test]
 fn a_probe_that_is_refused_without_a_fence_is_refused_over() {

@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::access::covers;
-use super::configs::one_broker;
 use super::fence::super_users;
 use super::{ClusterSeen, Waivers};
-use crate::ports::AclRule;
+use crate::ports::{AclRule, ConfigMap, Item};
 use crate::words::{CONTROL_TOPIC, Colour, MEMBERS_TOPIC};
 
 /// What decides over a topic that has no ACL.
@@ -104,13 +103,16 @@ fn asked_of(
     (!topics.is_empty()).then_some(AclsAsked { colour, topics, commands })
 }
 
-/// Whether a topic without ACLs is everybody's, or nobody's but super users'; `None` if the brokers do not tell: one that keeps
-/// the value to itself has it set.
+/// Whether a topic without ACLs is everybody's, or nobody's but super users'; `None` if the brokers do not all tell the same: one
+/// that keeps the value to itself has it set.
 fn without_acls(cluster: &ClusterSeen) -> Option<bool> {
-    match one_broker(&cluster.brokers)?.get(SETTING) {
+    let is_open = |broker: &Item<ConfigMap>| match broker.as_ref().ok()?.get(SETTING) {
         None => Some(false),
         Some(set) => set.value.as_ref().map(|value| value.eq_ignore_ascii_case("true")),
-    }
+    };
+    let brokers = cluster.brokers.as_ref().ok()?.values();
+    let mut told: BTreeSet<bool> = brokers.map(is_open).collect::<Option<_>>()?;
+    told.pop_first().filter(|_| told.is_empty())
 }
 
 /// The ACLs on one topic.
@@ -185,7 +187,9 @@ fn bare(without: Option<bool>, is_open: bool) -> Option<String> {
     let is = if is_open { "true" } else { "not true" };
     match without {
         Some(known) => (known == is_open).then(|| format!("it has no ACL, and {SETTING} is {is}: ")),
-        None => Some(format!("it has no ACL, and the brokers do not tell {SETTING}; if that is {is}, ")),
+        None => Some(format!(
+            "it has no ACL, and the brokers do not all tell the same of {SETTING}; if that is {is}, "
+        )),
     }
 }
 
@@ -209,7 +213,7 @@ fn commands(cluster: &ClusterSeen, controller: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::world::{World, may, own_topics};
+    use super::super::world::{World, may, own_topics, set};
     use super::super::{Names, Outcome};
     use super::*;
     use crate::ports::{ConfigSource, ConfigValue};
@@ -270,6 +274,21 @@ mod tests {
         asked(world).iter().map(|one| (one.topic, one.stands)).collect()
     }
 
+    /// Where brokers make something else of it, it is both.
+    #[test]
+    fn a_topic_without_acls_is_what_each_broker_makes_of_it() {
+        let mut world = with([may(SHOP, "write", "orders")]);
+        let differ = |cluster: &mut ClusterSeen| {
+            let brokers = cluster.brokers.as_mut().unwrap();
+            let mut other = brokers[&0].clone();
+            other.as_mut().unwrap().insert(SETTING.into(), set("true", ConfigSource::Broker));
+            brokers.insert(1, other);
+        };
+        differ(world.blue());
+        differ(world.green());
+        assert_eq!(stand(&world), [&OPEN[..], &BOTH_SHUT[..]].concat());
+    }
+
     #[test]
     fn a_topic_without_acls_is_what_the_brokers_make_of_it() {
         let mut world = with([may(SHOP, "write", "orders")]);
@@ -283,7 +302,10 @@ mod tests {
         tell(&mut world, SETTING, None);
         assert_eq!(stand(&world), [&OPEN[..], &BOTH_SHUT[..]].concat());
         for one in asked(&world) {
-            assert!(one.reason.contains("the brokers do not tell allow.everyone.if.no.acl.found"), "{one:?}");
+            assert!(
+                one.reason.contains("the brokers do not all tell the same of allow.everyone.if.no.acl.found"),
+                "{one:?}"
+            );
         }
     }
 

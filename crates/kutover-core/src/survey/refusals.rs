@@ -244,12 +244,7 @@ fn retention(facets: &Facets<'_>, found: &mut Found) {
             bytes: number("retention.bytes").ok_or_else(not_told)?,
         })
     };
-    let bounds = Bounds {
-        old: from,
-        converge_ms: plan.timings.converge_ms,
-        longest_drain_ms: u64::MAX,
-        largest_bytes: u64::MAX,
-    };
+    let bounds = Bounds { old: from, converge_ms: plan.timings.converge_ms };
     for (topic, partitions) in *moving {
         // Without a cluster there is nothing to compare with yet.
         let forever = Ok(Limits { ms: -1, bytes: -1 });
@@ -277,7 +272,7 @@ fn retention(facets: &Facets<'_>, found: &mut Found) {
                 continue;
             }
             let subject = match &verdict {
-                Verdict::Stopped { group, .. } | Verdict::TooSlow { group, .. } => group.to_string(),
+                Verdict::Stopped { group, .. } => group.to_string(),
                 _ => topic.to_string(),
             };
             let waiver = Waiver::list("plan.waive_retention", topic.as_str());

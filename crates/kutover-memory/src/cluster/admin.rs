@@ -26,6 +26,9 @@ impl ClusterAdmin for MemoryCluster {
     async fn topics(&self) -> ProviderResult<Vec<TopicDescription>> {
         self.act("topics", |state| {
             let tells = state.options.describes_topics;
+            let defaults = state.options.topic_defaults.iter().filter(|_| tells);
+            let defaults: BTreeMap<_, _> =
+                defaults.map(|(name, value)| (name.clone(), [value.clone()].into())).collect();
             let described = state.topics.iter().filter(|(name, _)| !is_internal_topic(name.as_str()));
             Ok(described
                 .map(|(name, topic)| TopicDescription {
@@ -34,7 +37,7 @@ impl ClusterAdmin for MemoryCluster {
                     partitions: topic.partitions.len() as i32,
                     replication: topic.replication,
                     configs: tells.then(|| topic.configs.clone()),
-                    defaults: if tells { state.options.topic_defaults.clone() } else { BTreeMap::new() },
+                    defaults: defaults.clone(),
                 })
                 .collect())
         })
