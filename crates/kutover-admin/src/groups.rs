@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use krafka::admin::{
-    AlterConsumerGroupOffsetsOptions, ConsumerGroupDescription, DescribeConsumerGroupsOptions,
-    DescribeShareGroupOffsetsOptions, GroupOffset, GroupType, ListConsumerGroupOffsetsOptions,
-    ListConsumerGroupsOptions,
+    AlterConsumerGroupOffsetsOptions, ConsumerGroupDescription, ConsumerGroupListing,
+    DescribeConsumerGroupsOptions, DescribeShareGroupOffsetsOptions, GroupOffset, GroupType,
+    ListConsumerGroupOffsetsOptions, ListConsumerGroupsOptions,
 };
 use krafka::error::{ErrorCode, KrafkaError};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
@@ -16,9 +16,13 @@ use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
 use crate::admin::KafkaAdmin;
 use crate::ends::Answers;
 use crate::errors::{code, is_unsupported, provider};
+use crate::listing;
 
 /// Groups asked at once: the answers come from one coordinator each, over one shared pool of connections.
 pub(crate) const GROUPS_AT_ONCE: usize = 64;
+
+/// Where Kafka keeps groups; there since somebody first looked for a coordinator.
+const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// Groups described in one request.
 const GROUPS_DESCRIBED: usize = 500;
@@ -45,30 +49,17 @@ pub(crate) fn topics_of_members(group: &ConsumerGroupDescription) -> BTreeSet<To
 
 impl KafkaAdmin {
     pub(crate) async fn read_groups(&self) -> ProviderResult<GroupListing> {
-        let brokers = self
-            .admin
-            .list_consumer_groups(ListConsumerGroupsOptions::default())
-            .await
-            .map_err(|error| provider("list groups", &error))?;
         let (mut listed, mut occupied) = (BTreeMap::new(), Vec::new());
-        for (broker, answer) in brokers {
-            match answer {
-                Ok(groups) => {
-                    for group in groups {
-                        let shares =
-                            matches!(&group.group_type, Some(GroupType::Unknown(name)) if name == "share");
-                        let id = GroupId::new(group.group_id);
-                        // Where a broker does not tell the state (before 2.6), every group may have members.
-                        let described = !matches!(&group.group_type, Some(GroupType::Unknown(_)));
-                        if described && group.state.as_deref() != Some("Empty") {
-                            occupied.push(id.clone());
-                        }
-                        listed.insert(id, shares);
-                    }
-                }
-                Err(error) if is_unsupported(&error) => return Ok(GroupListing::Unsupported),
-                Err(error) => return Err(provider(format!("list the groups of broker {broker}"), &error)),
+        let Some(groups) = self.list_groups().await? else { return Ok(GroupListing::Unsupported) };
+        for group in groups {
+            let shares = matches!(&group.group_type, Some(GroupType::Unknown(name)) if name == "share");
+            let id = GroupId::new(group.group_id);
+            // Where a broker does not tell the state (before 2.6), every group may have members.
+            let described = !matches!(&group.group_type, Some(GroupType::Unknown(_)));
+            if described && group.state.as_deref() != Some("Empty") {
+                occupied.push(id.clone());
             }
+            listed.insert(id, shares);
         }
         let subscribed = self.subscriptions(&occupied).await?;
         let mut groups: BTreeMap<GroupId, BTreeSet<TopicName>> = stream::iter(listed)
@@ -83,6 +74,29 @@ impl KafkaAdmin {
             groups.entry(group).or_default().extend(topics);
         }
         Ok(GroupListing::Listed(groups))
+    }
+
+    /// What every coordinator lists; `None` where the cluster has no such call. One that does not answer is an error, and so is
+    /// what none coordinates just now (L9).
+    pub(crate) async fn list_groups(&self) -> ProviderResult<Option<Vec<ConsumerGroupListing>>> {
+        const WHAT: &str = "list groups";
+        listing::meet_coordinators(&self.admin, OFFSETS_TOPIC).await?;
+        let brokers = self
+            .admin
+            .list_consumer_groups(ListConsumerGroupsOptions::default())
+            .await
+            .map_err(|error| provider(WHAT, &error))?;
+        let asked = brokers.keys().copied().collect();
+        let mut all = Vec::new();
+        for (broker, answer) in brokers {
+            match answer {
+                Ok(groups) => all.extend(groups),
+                Err(error) if is_unsupported(&error) => return Ok(None),
+                Err(error) => return Err(provider(format!("{WHAT} of broker {broker}"), &error)),
+            }
+        }
+        listing::are_all_coordinators(&self.admin, OFFSETS_TOPIC, WHAT, &asked).await?;
+        Ok(Some(all))
     }
 
     /// What the live members of groups read, or are about to: a group that has committed nothing yet reads all the same

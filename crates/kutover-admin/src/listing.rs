@@ -1,14 +1,23 @@
-//! Whether a listing is whole: Kafka leaves out of one, without a word, what the principal that asks may not describe. So it is
-//! asked for what ACLs speak of, by name: then it says that it may not be told.
+//! Whether a listing is whole. Kafka leaves out of one, without a word, what the principal that asks may not describe: so it is
+//! asked for what ACLs speak of, by name, and then says that it may not be told. And of groups and transactions each broker
+//! lists those that it coordinates: what a partition without a leader keeps nobody lists.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use krafka::admin::{AclBinding, AclFilter, AclResourceType, AdminClient, DescribeAclsOptions};
-use kutover_core::error::{ErrorKind, ProviderResult};
+use krafka::admin::{
+    AclBinding, AclFilter, AclResourceType, AdminClient, DescribeAclsOptions, DescribeTopicsOptions,
+    ListTopicsOptions, PartitionDescription, TopicDescription,
+};
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use tokio::time::Instant;
 
 use crate::errors::provider;
 use crate::fence::literal;
 
+/// How long the leaders of a new topic may take, and how often is looked.
+const SETTLE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// A name that nobody has given to anything.
 const NOBODYS: &str = "kutover-asks-for-nobody";
 
@@ -35,6 +44,64 @@ fn names(rules: &[AclBinding]) -> BTreeSet<String> {
         false => format!("{}{NOBODYS}", rule.resource_name),
     };
     rules.iter().map(one).filter(|name| name != "*").chain([NOBODYS.to_owned()]).collect()
+}
+
+/// Has krafka look anew which brokers there are, since it asks those that it remembers. Where the topic in which Kafka keeps
+/// what they list has just been made, it is waited for its leaders first.
+pub(crate) async fn meet_coordinators(admin: &AdminClient, topic: &str) -> ProviderResult<()> {
+    let deadline = Instant::now() + SETTLE;
+    let is_led = |found: TopicDescription| found.partitions.iter().all(|part| part.leader.is_some());
+    while !internal(admin, topic).await?.is_none_or(is_led) && Instant::now() < deadline {
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+    let listed = admin.list_topics(ListTopicsOptions::default()).await;
+    listed.map(drop).map_err(|error| provider("read the cluster's brokers", &error))
+}
+
+/// One of Kafka's own topics, if it is there.
+pub(crate) async fn internal(admin: &AdminClient, topic: &str) -> ProviderResult<Option<TopicDescription>> {
+    let what = format!("describe topic {topic}");
+    let mut answers = admin
+        .describe_topics([topic], DescribeTopicsOptions::default())
+        .await
+        .map_err(|error| provider(&what, &error))?;
+    let left_out = || ProviderError::new(ErrorKind::Invalid, &what, "the cluster left it out");
+    match answers.remove(topic).ok_or_else(left_out)?.map_err(|error| provider(&what, &error)) {
+        Ok(found) => Ok(Some(found)),
+        Err(missing) if missing.kind == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether the brokers that were asked are all that coordinate what is kept in a topic of Kafka's own.
+///
+/// # Errors
+/// `Unavailable`: something may be coordinated by a broker that was not asked, or by none.
+pub(crate) async fn are_all_coordinators(
+    admin: &AdminClient,
+    topic: &str,
+    what: &str,
+    asked: &BTreeSet<i32>,
+) -> ProviderResult<()> {
+    // Before there is anything to keep there is no such topic.
+    let Some(found) = internal(admin, topic).await? else { return Ok(()) };
+    match found.partitions.iter().find_map(|partition| left_out(partition, asked)) {
+        Some(reason) => {
+            let reason = format!("{topic}, partition {reason}");
+            Err(ProviderError::new(ErrorKind::Unavailable, what, reason))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Why a listing lacks what a partition keeps.
+fn left_out(partition: &PartitionDescription, asked: &BTreeSet<i32>) -> Option<String> {
+    let number = partition.partition;
+    match partition.leader {
+        Some(leader) if asked.contains(&leader) => None,
+        Some(leader) => Some(format!("{number} is led by broker {leader}, which was not asked")),
+        None => Some(format!("{number} has no leader: until it has, nobody lists what it keeps")),
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ use crate::probe::ProbeAnswer;
 
 /// Between two looks while a fence takes hold, replicas catch up or transactions end.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// How far one broker may be behind another.
+const GRACE: Duration = Duration::from_secs(1);
 
 impl KafkaAdmin {
     pub(crate) async fn prove(&self, topics: &[TopicName]) -> ProviderResult<FenceProof> {
@@ -76,20 +78,20 @@ impl KafkaAdmin {
         }
     }
 
-    /// A refusal says that the probe may not write, the binding says that nobody may: both are asked for.
+    /// A refusal says that the probe may not write, the binding says that nobody may: both are asked for. The broker that
+    /// tells it may be behind the one that told whoever raised it.
     async fn prove_bindings(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        match self.fence.unfenced(topics).await?.first() {
-            None => Ok(()),
-            Some(topic) => {
+        let deadline = Instant::now() + GRACE.min(self.config.timeouts.proof);
+        while let Some(topic) = self.fence.unfenced(topics).await?.first() {
+            if Instant::now() >= deadline {
+                let what = format!("prove the fence of topic {topic}");
                 let reason = "nothing there refuses everyone's records: somebody has taken the fence away. It is raised again \
                               until the cluster is closed; one that is added by hand would never be lifted";
-                Err(ProviderError::new(
-                    ErrorKind::Refused,
-                    format!("prove the fence of topic {topic}"),
-                    reason,
-                ))
+                return Err(ProviderError::new(ErrorKind::Refused, what, reason));
             }
+            tokio::time::sleep(LOOK_AGAIN).await;
         }
+        Ok(())
     }
 
     /// Asks every leader, and only then what the logs come to: what it took before it refused is in its end.

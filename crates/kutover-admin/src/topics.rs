@@ -76,8 +76,13 @@ impl KafkaAdmin {
 
     pub(crate) async fn read_topics(&self) -> ProviderResult<Vec<TopicDescription>> {
         let deadline = Instant::now() + SETTLE;
+        let samples = match listing::samples(&self.admin, AclResourceType::Topic).await {
+            // Whoever may not read ACLs cannot match them either, and is told so there.
+            Err(error) if error.kind == ErrorKind::NotAuthorised => BTreeSet::new(),
+            samples => samples?,
+        };
         loop {
-            match self.list_and_describe().await {
+            match self.list_and_describe(&samples).await {
                 // Listed by one broker, not known to another: made or deleted just now.
                 Err(error) if error.kind == ErrorKind::NotFound && Instant::now() < deadline => {
                     tokio::time::sleep(LOOK_AGAIN).await;
@@ -87,7 +92,7 @@ impl KafkaAdmin {
         }
     }
 
-    async fn list_and_describe(&self) -> ProviderResult<Vec<TopicDescription>> {
+    async fn list_and_describe(&self, samples: &BTreeSet<String>) -> ProviderResult<Vec<TopicDescription>> {
         let names: Vec<TopicName> = self
             .admin
             .list_topics(ListTopicsOptions::default())
@@ -97,7 +102,7 @@ impl KafkaAdmin {
             .map(TopicName::new)
             .collect();
         let described = self.describe(&names).await?;
-        self.all_are_listed(&names).await?;
+        self.all_are_listed(&names, samples).await?;
         let told = configs(&self.admin, &names, DescribeConfigsOptions::default()).await?;
         let defaults = match &told {
             Some(told) => defaults(&self.read_broker_configs().await?, told.values()),
@@ -125,23 +130,17 @@ impl KafkaAdmin {
     }
 
     /// Whether a listing leaves nothing out. A topic that kutover's principal may not describe would be neither made, nor fenced,
-    /// nor drained, and would go with its cluster.
+    /// nor drained, and would go with its cluster. `samples`: what ACLs speak of, once for all looks.
     ///
     /// # Errors
     /// `NotAuthorised` with a name that it may not be told of; or it was not answered.
-    async fn all_are_listed(&self, listed: &[TopicName]) -> ProviderResult<()> {
+    async fn all_are_listed(&self, listed: &[TopicName], samples: &BTreeSet<String>) -> ProviderResult<()> {
         const WHAT: &str = "list topics";
-        let samples = match listing::samples(&self.admin, AclResourceType::Topic).await {
-            // Whoever may not read ACLs cannot match them either, and is told so there.
-            Err(error) if error.kind == ErrorKind::NotAuthorised => return Ok(()),
-            samples => samples?,
-        };
         let is_known =
             |name: &String| is_internal_topic(name) || listed.iter().any(|topic| topic.as_str() == name);
-        let unlisted: Vec<String> = samples.into_iter().filter(|name| !is_known(name)).collect();
+        let unlisted: Vec<&str> = samples.iter().filter(|name| !is_known(name)).map(String::as_str).collect();
         for chunk in unlisted.chunks(CHUNK) {
-            let names = chunk.iter().map(String::as_str);
-            let answers = self.admin.describe_topics(names, DescribeTopicsOptions::default()).await;
+            let answers = self.admin.describe_topics(chunk, DescribeTopicsOptions::default()).await;
             for (name, answer) in answers.map_err(|error| provider(WHAT, &error))? {
                 answer.map_or_else(|error| may_be_told(&name, &error), |_| Ok(()))?;
             }
@@ -158,11 +157,7 @@ impl KafkaAdmin {
         }
         let brokers = self.read_identity().await?.brokers.len();
         let replication = topic.replication.min(i16::try_from(brokers).unwrap_or(i16::MAX)).max(1);
-        let mut wanted = krafka::admin::NewTopic::new(topic.name.as_str(), topic.partitions, replication)
-            .map_err(|error| provider(&what, &error))?;
-        for (name, value) in &topic.configs {
-            wanted = wanted.with_config(name, value);
-        }
+        let wanted = to_make(topic, replication).map_err(|error| provider(&what, &error))?;
         let answers = self
             .admin
             .create_topics([wanted], CreateTopicsOptions::default())
@@ -244,6 +239,12 @@ impl KafkaAdmin {
         }
         Ok(())
     }
+}
+
+/// A topic that is asked for, in krafka's words.
+pub(crate) fn to_make(topic: &NewTopic, replication: i16) -> Result<krafka::admin::NewTopic, KrafkaError> {
+    let bare = krafka::admin::NewTopic::new(topic.name.as_str(), topic.partitions, replication)?;
+    Ok(topic.configs.iter().fold(bare, |made, (name, value)| made.with_config(name, value)))
 }
 
 /// How many partitions a described topic has.

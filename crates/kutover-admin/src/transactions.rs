@@ -2,8 +2,7 @@
 //! transactional id that the principal may not describe: it is whole only where kutover's principal may describe them all.
 
 use krafka::admin::{
-    AclResourceType, AdminClient, DescribeTopicsOptions, DescribeTransactionsOptions,
-    ListTransactionsOptions, TransactionListing,
+    AclResourceType, AdminClient, DescribeTransactionsOptions, ListTransactionsOptions, TransactionListing,
 };
 use krafka::error::{ErrorCode, KrafkaError};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
@@ -14,16 +13,20 @@ use crate::listing;
 const WHAT: &str = "list transactions";
 /// Where Kafka keeps transactions; there since somebody first began one.
 const STATE_TOPIC: &str = "__transaction_state";
-/// What every coordinator lists. One that does not answer is an error.
+
+/// What every coordinator lists. One that does not answer is an error, and so is what none coordinates just now.
 pub(crate) async fn list(
     admin: &AdminClient,
     options: ListTransactionsOptions,
 ) -> ProviderResult<Vec<TransactionListing>> {
+    listing::meet_coordinators(admin, STATE_TOPIC).await?;
     let brokers = admin.list_transactions(options).await.map_err(|error| provider(WHAT, &error))?;
+    let asked = brokers.keys().copied().collect();
     let mut all = Vec::new();
     for (broker, answer) in brokers {
         all.extend(answer.map_err(|error| provider(format!("{WHAT} of broker {broker}"), &error))?);
     }
+    listing::are_all_coordinators(admin, STATE_TOPIC, WHAT, &asked).await?;
     Ok(all)
 }
 
@@ -68,17 +71,7 @@ pub(crate) async fn all_are_told(admin: &AdminClient) -> ProviderResult<()> {
 
 /// Whether anybody has ever begun a transaction.
 async fn has_begun(admin: &AdminClient) -> ProviderResult<bool> {
-    let what = format!("describe topic {STATE_TOPIC}");
-    let mut answers = admin
-        .describe_topics([STATE_TOPIC], DescribeTopicsOptions::default())
-        .await
-        .map_err(|error| provider(&what, &error))?;
-    let left_out = || ProviderError::new(ErrorKind::Invalid, &what, "the cluster left it out");
-    match answers.remove(STATE_TOPIC).ok_or_else(left_out)?.map_err(|error| provider(&what, &error)) {
-        Ok(_) => Ok(true),
-        Err(missing) if missing.kind == ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+    Ok(listing::internal(admin, STATE_TOPIC).await?.is_some())
 }
 
 /// What it means that an id was not described. That nobody has it is told to whoever may know.

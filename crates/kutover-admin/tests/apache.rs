@@ -74,8 +74,8 @@ async fn everything_holds_on_kraft() {
 }
 
 /// What one broker of three says is not what all say. L16: each gives ids out of a block of its own, and all of them must
-/// pass a mark. L8: a fence is up when every leader refuses. L6: topics make themselves where one broker makes them, and
-/// are kept as each of them keeps them.
+/// pass a mark. L8: a fence is up when every leader refuses. L9: what one coordinates the others do not list. L6: topics make
+/// themselves where one broker makes them, and are kept as each of them keeps them.
 #[tokio::test]
 async fn every_broker_is_asked() {
     let Some((tools, _turn)) = ready("every_broker_is_asked", KRAFT).await else { return };
@@ -89,7 +89,9 @@ async fn every_broker_is_asked() {
     scenarios::every_broker_passes_a_mark(&cluster).await;
     let leaders = Leaders::new(&cluster, &lab, dir.path(), &tools, KRAFT).await;
     leaders.all_refuse().await;
+    leaders.all_are_listed().await;
     leaders.one_is_silent().await;
+    leaders.what_nobody_coordinates_is_not_listed().await;
     leaders.a_follower_is_behind().await;
     leaders.one_is_configured_otherwise().await;
     leaders.one_takes_records().await;

@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use krafka::admin::{
     ConsumerGroupDescription, DescribeConsumerGroupsOptions, DescribeStreamsGroupsOptions, GroupType,
-    ListConsumerGroupsOptions,
 };
 use kutover_core::decisions::early_members::Member;
-use kutover_core::error::ProviderResult;
+use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{GroupDescription, GroupProtocol, Item};
 use kutover_core::words::{GroupId, TopicName};
 
@@ -68,31 +67,26 @@ impl KafkaAdmin {
     }
 
     async fn list_protocols(&self) -> ProviderResult<BTreeMap<GroupId, Listed>> {
-        let what = "list groups";
-        let brokers = self
-            .admin
-            .list_consumer_groups(ListConsumerGroupsOptions::default())
-            .await
-            .map_err(|error| provider(what, &error))?;
+        let Some(groups) = self.list_groups().await? else {
+            let reason = "the cluster has no such call";
+            return Err(ProviderError::new(ErrorKind::Unsupported, "list groups", reason));
+        };
         let mut listed = BTreeMap::new();
-        for (broker, answer) in brokers {
-            let groups = answer.map_err(|error| provider(format!("{what} of broker {broker}"), &error))?;
-            for group in groups {
-                let protocol = match group.group_type {
-                    // Brokers from before KIP-848 know classic ones only, and do not say it.
-                    None | Some(GroupType::Classic) => GroupProtocol::Classic,
-                    Some(GroupType::Consumer) => GroupProtocol::Consumer,
-                    Some(GroupType::Unknown(name)) => match name.as_str() {
-                        "share" => GroupProtocol::Share,
-                        "streams" => GroupProtocol::Streams,
-                        _ => GroupProtocol::Other(name),
-                    },
-                    Some(other) => GroupProtocol::Other(format!("{other:?}")),
-                };
-                let state = group.state.unwrap_or_default();
-                let one = Listed { protocol, protocol_type: group.protocol_type, state };
-                listed.insert(GroupId::new(group.group_id), one);
-            }
+        for group in groups {
+            let protocol = match group.group_type {
+                // Brokers from before KIP-848 know classic ones only, and do not say it.
+                None | Some(GroupType::Classic) => GroupProtocol::Classic,
+                Some(GroupType::Consumer) => GroupProtocol::Consumer,
+                Some(GroupType::Unknown(name)) => match name.as_str() {
+                    "share" => GroupProtocol::Share,
+                    "streams" => GroupProtocol::Streams,
+                    _ => GroupProtocol::Other(name),
+                },
+                Some(other) => GroupProtocol::Other(format!("{other:?}")),
+            };
+            let state = group.state.unwrap_or_default();
+            let one = Listed { protocol, protocol_type: group.protocol_type, state };
+            listed.insert(GroupId::new(group.group_id), one);
         }
         Ok(listed)
     }

@@ -14,7 +14,7 @@ use kutover_core::words::{TopicName, TopicPartition};
 use crate::admin::KafkaAdmin;
 use crate::errors::{code, is_unsupported, provider, reason};
 use crate::groups::{our_place, place_of};
-use crate::topics::count;
+use crate::topics::{count, to_make};
 
 /// Topics asked about in one request.
 const CHUNK: usize = 500;
@@ -104,12 +104,7 @@ impl KafkaAdmin {
     ) -> ProviderResult<BTreeMap<String, Result<(), KrafkaError>>> {
         let mut topics = Vec::with_capacity(wanted.len());
         for one in wanted {
-            let mut topic = krafka::admin::NewTopic::new(one.name.as_str(), one.partitions, one.replication)
-                .map_err(|error| provider(CHECK, &error))?;
-            for (name, value) in &one.configs {
-                topic = topic.with_config(name, value);
-            }
-            topics.push(topic);
+            topics.push(to_make(one, one.replication).map_err(|error| provider(CHECK, &error))?);
         }
         let answers =
             self.admin.create_topics(topics, CreateTopicsOptions::default().validate_only(true)).await;

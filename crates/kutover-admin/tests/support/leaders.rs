@@ -7,11 +7,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use krafka::admin::CreateTopicsOptions;
+use krafka::Kafka;
+use krafka::admin::{AlterPartitionReassignmentsOptions, CreateTopicsOptions, DescribeTopicsOptions};
 use krafka::producer::Acks;
 use kutover_admin::{AdminConfig, FenceWith, KafkaAdmin, ProbeAnswer};
 use kutover_core::error::ErrorKind;
-use kutover_core::ports::{ClusterAdmin, FenceKind, Incarnation, NewTopic};
+use kutover_core::ports::{ClusterAdmin, ClusterSurvey as _, FenceKind, Incarnation, NewTopic};
 use kutover_core::words::{Colour, Offset, TopicName, TopicPartition};
 use kutover_lab::{ApacheCluster, KafkaVersion, LabProvisioner, Tools};
 use kutover_provision::{ExecFence, FenceSubject};
@@ -35,11 +36,32 @@ pub struct Leaders {
 const ODD: i32 = 1;
 /// A topic whose leader is the first broker and whose other replica is the odd one.
 const BEHIND: &str = "behind";
+/// Where Kafka keeps groups and transactions.
+const KAFKAS_OWN: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
 /// How often the brokers' configs are read: their answers come in another order each time.
 const READS: usize = 12;
 
 fn topics(kind: FenceKind) -> [TopicName; 1] {
     [TopicName::new(if kind == FenceKind::Exec { "by-command" } else { "by-acl" })]
+}
+
+/// Has one partition of a topic of Kafka's own on one broker alone.
+async fn keep_one_part_at_the_odd_one(kafka: &Kafka, topic: &str) {
+    let admin = kafka.admin();
+    // It may be there already.
+    let wanted = krafka::admin::NewTopic::new(topic, 4, 3).expect("a topic");
+    let wanted = wanted.with_config("cleanup.policy", "compact");
+    drop(admin.create_topics([wanted], CreateTopicsOptions::default()).await.expect("an answer"));
+    let is_there = async || {
+        let part = krafka::admin::TopicPartition::new(topic, 1);
+        let options = AlterPartitionReassignmentsOptions::default();
+        admin.alter_partition_reassignments([(part, Some(vec![ODD]))], options).await.ok()?;
+        let mut found = admin.describe_topics([topic], DescribeTopicsOptions::default()).await.ok()?;
+        let found = found.remove(topic)?.ok()?;
+        let part = found.partitions.get(1)?;
+        (part.replicas == [ODD] && part.leader == Some(ODD)).then_some(())
+    };
+    until("a part of it there", BOUND, is_there).await;
 }
 
 impl Leaders {
@@ -70,6 +92,9 @@ impl Leaders {
             by_acl.create_topic(&topic).await.expect("made");
         }
         let kafka = ordinary(&incarnation.bootstrap.join(",")).await;
+        for own in KAFKAS_OWN {
+            keep_one_part_at_the_odd_one(&kafka, own).await;
+        }
         let behind = krafka::admin::NewTopic::with_replica_assignment(BEHIND, [(0, vec![0, ODD])].into());
         let made =
             kafka.admin().create_topics([behind.expect("a topic")], CreateTopicsOptions::default()).await;
@@ -121,6 +146,23 @@ impl Leaders {
                 matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Unreachable),
                 "{kind:?}: {error}"
             );
+        }
+    }
+
+    /// L9, L17: the groups and transactions of all brokers are listed.
+    pub async fn all_are_listed(&self) {
+        until("all groups", BOUND, async || self.by_acl.groups().await.ok()).await;
+        until("all transactions", BOUND, async || self.by_acl.transactional_ids().await.ok()).await;
+    }
+
+    /// L9, L17: it coordinated some of them, which nobody lists while it is away. That is not none.
+    pub async fn what_nobody_coordinates_is_not_listed(&self) {
+        let is_out = async || (self.by_acl.identity().await.ok()?.brokers.len() == 2).then_some(());
+        until("the others know that it is away", BOUND, is_out).await;
+        let groups = self.by_acl.groups().await.expect_err("nobody lists a part of them");
+        let ids = self.by_acl.transactional_ids().await.expect_err("nobody lists a part of them");
+        for error in [groups, ids] {
+            assert!(error.kind.is_silence(), "{error}");
         }
     }
 
