@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use krafka::admin::{
-    AclBinding, AclPatternType, AlterConsumerGroupOffsetsOptions, CreateAclsOptions, CreateTopicsOptions,
-    DeleteRecordsOptions, NewTopic, TopicPartition,
+    AclBinding, AclFilter, AclPatternType, AlterConsumerGroupOffsetsOptions, CreateAclsOptions,
+    CreateTopicsOptions, DeleteAclsOptions, DeleteRecordsOptions, NewTopic, TopicPartition,
 };
 use krafka::consumer::{AutoOffsetReset, GroupProtocol};
 use krafka::error::KrafkaError;
@@ -25,6 +25,17 @@ pub async fn add_rule(kafka: &Kafka, rule: AclBinding) {
     let rule = rule.with_pattern_type(AclPatternType::from_i8(3));
     let made = kafka.admin().create_acls(vec![rule], CreateAclsOptions::default()).await.expect("an answer");
     assert!(made.iter().all(|(_, result)| result.is_ok()), "{made:?}");
+}
+
+/// Takes away every rule for resources of this name, whoever made it.
+///
+/// # Panics
+/// If that is refused.
+pub async fn remove_rules(kafka: &Kafka, name: &str) {
+    let filter = AclFilter::all().resource_name(name);
+    let taken = kafka.admin().delete_acls(vec![filter], DeleteAclsOptions::default()).await;
+    let taken = taken.expect("an answer");
+    assert!(taken.iter().all(|(_, result)| result.is_ok()), "{taken:?}");
 }
 
 /// Makes topics of one replica.

@@ -17,7 +17,7 @@ use kutover_core::cutover::Event;
 use kutover_core::error::ProviderResult;
 use kutover_core::ports::{ClusterSurvey, ConnectAdmin, DnsProvider as _, Incarnation, Published, RecordSet};
 use kutover_core::words::Colour;
-use kutover_dns::LocalServer;
+use kutover_dns::{LocalServer, Resolvers};
 use kutover_kafka::{ClientHooks, ClientProperties, KafkaRegistry};
 use kutover_provision::{ExistingCluster, StaticProvisioner};
 use tokio::sync::mpsc;
@@ -87,6 +87,11 @@ impl Deployed {
         let nothing = dns.read(name).await.expect("read");
         dns.compare_and_set(name, &nothing, &to_blue).await.expect("it leads to blue");
         Self { dns }
+    }
+
+    /// Who is asked for the endpoint.
+    pub fn resolvers(&self) -> Resolvers {
+        self.dns.resolvers()
     }
 
     /// Starts a cutover with this plan and tables before it, or goes on with the one that the journal knows.

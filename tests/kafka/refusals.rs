@@ -1,21 +1,28 @@
 //! What a plan is refused over by the program on real Kafka, 3.9.2 to 4.3.1, and is not about topics, groups or transactions
-//! (those are in `plan.rs`): which clusters these are, who is let in, whether they can be reached. Each alone.
+//! (those are in `plan`): which clusters these are, who is let in, whether they can be reached; and how long
+//! commits and records are kept. Each alone.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use krafka::Kafka;
-use krafka::admin::{AclBinding, AclFilter, AclPermissionType, AclResourceType, DeleteAclsOptions};
+use krafka::admin::{AclBinding, AclPermissionType, AclResourceType, CreateTopicsOptions, NewTopic};
 use kutover_admin::{AdminConfig, KafkaAdmin};
-use kutover_core::ports::ClusterAdmin as _;
+use kutover_core::ports::{ClusterAdmin as _, Incarnation};
 use kutover_core::words::Colour;
 use kutover_tests::{Run, kutover};
-use kutover_tests_kafka::clients::{add_rule, commit, make_topics, write};
+use kutover_tests_kafka::clients::{add_rule, commit, make_topics, remove_rules, write};
 use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::{Value, json};
+use tokio::time::MissedTickBehavior;
 
 /// With these nothing is refused.
 const WAIVED: &str = "waive_history = \"*\"\nwaive_retention = \"*\"\nwaive_unread = \"*\"\nwaive_super_users = \"*\"\n\
+                      waive_replicas = [\"twofold\"]\n\
                       hold_limit = \"1s\"\nwatch = \"1s\"\n";
+/// What a group reads that is never done.
+const SLOW: &str = "slow";
 /// Nobody listens there.
 const NOWHERE: &str = "127.0.0.1:1";
 
@@ -69,10 +76,7 @@ async fn a_deny_of_greens_own(world: &TwoClusters, green: &Kafka) {
     };
     add_rule(green, rule).await;
     refused(&changed(world, &[]), "access", "green", "User:mallory").await;
-    let taken = AclFilter::all().resource_name("private");
-    let taken =
-        green.admin().delete_acls(vec![taken], DeleteAclsOptions::default()).await.expect("an answer");
-    assert!(taken.iter().all(|(_, result)| result.is_ok()), "{taken:?}");
+    remove_rules(green, "private").await;
 }
 
 async fn one_cluster_behind_both_colours(world: &TwoClusters) {
@@ -121,24 +125,103 @@ async fn another_cluster_than_the_one_that_is_published(world: &TwoClusters) {
     let begun = run(&changed(world, &[("waive_history = \"*\"", "")]), &["up"]).await;
     assert_eq!(begun.status, Some(1), "{}", begun.stderr);
     assert!(begun.stderr.contains("topic orders: its history would die"), "{}", begun.stderr);
-    let (blue, green) = (&world.blue.bootstrap[0], &world.green.bootstrap[0]);
-    let swapped = [(&**blue, "BLUE"), (&**green, "GREEN"), ("BLUE", &**green), ("GREEN", &**blue)];
+    let servers = |of: &Incarnation| {
+        format!("[{}]", of.bootstrap.iter().map(|one| format!("\"{one}\"")).collect::<Vec<_>>().join(", "))
+    };
+    let (blue, green) = (servers(&world.blue), servers(&world.green));
+    let swapped = [(&*blue, "BLUE"), (&*green, "GREEN"), ("BLUE", &*green), ("GREEN", &*blue)];
     refused(&changed(world, &swapped), "wrong-cluster", "kafka.orders.test", "the owner record says").await;
+}
+
+/// L6: green has one broker, and so can make no topic with more replicas than one.
+async fn fewer_replicas(world: &TwoClusters) {
+    let said = "topic twofold: 2 replicas of each partition on the old cluster, 1 on the new cluster";
+    refused(&changed(world, &[("waive_replicas = [\"twofold\"]\n", "")]), "parity", "twofold", said).await;
+}
+
+/// The soak is as long as blue's brokers remember what a group without members has committed.
+async fn commits_that_do_not_last(world: &TwoClusters) {
+    let limit = "hold_limit = \"1s\"\n";
+    let long = format!("{limit}soak = \"168h\"\n");
+    let said = "10080 minutes after its last member has left";
+    refused(&changed(world, &[(limit, &long)]), "retention", "offsets.retention.minutes", said).await;
+}
+
+/// L9: groups that the plan names. Of one blue does not say what it is, nor how far it has read; the other never was there, and
+/// so it reads nothing.
+async fn groups_that_nobody_knows(world: &TwoClusters, blue: &Kafka) {
+    let named = |group: &str| {
+        let to = format!("converge_deadline = \"1s\"\ngroups = [\"{group}\"]\n");
+        changed(world, &[("waive_retention = \"*\"\n", &to)])
+    };
+    refused(&named("ghost"), "retention", "ghost", "group ghost does not read topic orders, partition 0")
+        .await;
+    let rule = AclBinding {
+        resource_type: AclResourceType::Group,
+        ..AclBinding::allow_read_topic("hidden", "User:alice")
+    };
+    commit(blue, "hidden", "orders", 1, 5).await;
+    add_rule(blue, rule).await;
+    let (refusals, status) = plan(&named("hidden")).await;
+    let found = refusals.iter().map(|[code, subject, _]| (code.as_str(), subject.as_str()));
+    let found: BTreeSet<_> = found.collect();
+    let expected = [("unknown-group", "hidden"), ("unknown-groups", "groups")];
+    assert!(found.is_superset(&expected.into()) && status == Some(3), "{refusals:#?}");
+    assert!(refusals.iter().all(|[.., reason]| reason.contains("GroupAuthorizationFailed")), "{refusals:#?}");
+    remove_rules(blue, "hidden").await;
+}
+
+/// L11: a group reads, but so slowly that retention would delete before it what it has not read, on either cluster.
+async fn a_group_slower_than_retention(world: &TwoClusters, blue: &Kafka) {
+    make_topics(blue, &[(SLOW, 1, &[("retention.ms", "60000")])]).await;
+    write(blue, SLOW, 1, 500).await;
+    commit(blue, "reader", SLOW, 1, 0).await;
+    // No more than five in a second: the rest takes it more than a minute.
+    let kafka = blue.clone();
+    let reading = tokio::spawn(async move {
+        let mut pace = tokio::time::interval(Duration::from_millis(200));
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        for read in 1..500 {
+            pace.tick().await;
+            commit(&kafka, "reader", SLOW, 1, read).await;
+        }
+    });
+    let waived = "waive_retention = \"*\"\n";
+    let (refusals, status) = plan(&changed(world, &[(waived, "converge_deadline = \"1s\"\n")])).await;
+    for (refusal, colour) in refusals.iter().zip(Colour::BOTH) {
+        let [code, subject, reason] = refusal.each_ref().map(String::as_str);
+        assert_eq!((code, subject), ("retention", SLOW), "{refusals:#?}");
+        let said = format!("topic {SLOW}: raise retention.ms on {colour} from 60000 to ");
+        assert!(reason.starts_with(&said), "{refusals:#?}");
+    }
+    assert_eq!((refusals.len(), status), (2, Some(3)), "{refusals:#?}");
+    let raised = format!("converge_deadline = \"1s\"\nraise_retention = [\"{SLOW}\"]\n");
+    assert_eq!(plan(&changed(world, &[(waived, &raised)])).await, (vec![], Some(0)));
+    reading.abort();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn which_clusters_who_is_let_in_and_whether_they_are_reached() {
     let test = "which_clusters_who_is_let_in_and_whether_they_are_reached";
-    let Some(world) = TwoClusters::start(test, "3.9.2", "4.3.1").await else { return };
+    let Some(world) = TwoClusters::start_with(test, ("3.9.2", 2), "4.3.1").await else { return };
     let (blue, green) = (client(&world.blue).await, client(&world.green).await);
     for kafka in [&blue, &green] {
         make_topics(kafka, &[("orders", 1, &[])]).await;
     }
+    let twofold = NewTopic::new("twofold", 1, 2).expect("a topic");
+    let made = blue.admin().create_topics([twofold], CreateTopicsOptions::default()).await;
+    made.expect("an answer").into_iter().for_each(|(_, answer)| {
+        answer.expect("it is made");
+    });
     write(&blue, "orders", 1, 5).await;
     commit(&blue, "billing", "orders", 1, 5).await;
     for ready in [changed(&world, &[]), by_two_ways(&world)] {
         assert_eq!(plan(&ready).await, (vec![], Some(0)), "{}", ready.display());
     }
+    fewer_replicas(&world).await;
+    commits_that_do_not_last(&world).await;
+    groups_that_nobody_knows(&world, &blue).await;
+    a_group_slower_than_retention(&world, &blue).await;
     a_deny_of_greens_own(&world, &green).await;
     one_cluster_behind_both_colours(&world).await;
     another_cluster_than_the_one_that_is_published(&world).await;

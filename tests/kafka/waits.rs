@@ -1,24 +1,28 @@
-//! What a cutover by the program waits for on real Kafka, 3.9.2 to 4.3.1: for green to have what came to blue after it was
-//! prepared, for a producer that is dead, for everybody to be heard again where the members topic was cut; and what waits for
-//! the cutover: a pipeline, until its group is released.
+//! What a cutover by the program waits for on real Kafka, 3.9.2 to 4.3.1: for producer ids to be apart, for green to have what
+//! came to blue after it was prepared, for a producer that is dead, for everybody to be heard again where the members topic was
+//! cut; what waits for the cutover: a pipeline, until its group is released; and what no removal goes over: a record behind
+//! blue's closed end.
 
 use krafka::Kafka;
 use krafka::admin::{
     AclBinding, AclResourceType, AlterClientQuotasOptions, ClientQuotaAlteration, ClientQuotaEntity,
     ConfigOp, ConfigResource, DeleteRecordsOptions, IncrementalAlterConfigsOptions, TopicPartition,
 };
+use krafka::consumer::GroupProtocol;
 use kutover_admin::{AdminConfig, KafkaAdmin};
-use kutover_core::ports::{ClusterAdmin as _, Incarnation};
+use kutover_core::ports::{ClusterAdmin as _, Incarnation, ProducerIds as _};
 use kutover_core::words::MEMBERS_TOPIC;
 use kutover_testkit::until;
 use kutover_tests::{Program, command};
-use kutover_tests_kafka::clients::{BOUND, add_rule, commit, make_topics, write};
+use kutover_tests_kafka::clients::{
+    BOUND, add_rule, commit, make_topics, read_as, remove_rules, try_write, write,
+};
 use kutover_tests_kafka::members::Registered;
 use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::Value;
 
 /// Whatever goes on by itself does not do so because producers' time is over.
-const PLAN: &str = "approve = \"manual\"\nremove_old = false\nwaive_history = \"*\"\nwaive_retention = \"*\"\n\
+const PLAN: &str = "approve = \"manual\"\nwaive_history = \"*\"\nwaive_retention = \"*\"\n\
                     converge_deadline = \"10m\"\nquiet_window = \"500ms\"\nsoak = \"0s\"\nhold_limit = \"5m\"\n\
                     drain_poll = \"200ms\"\nwatch = \"1s\"\nseparation_head_room = 1000\n";
 
@@ -47,10 +51,14 @@ async fn let_in_alice(kafka: &Kafka) {
     quotas.expect("an answer").into_values().for_each(|answer| answer.expect("the quota is set"));
 }
 
+async fn admin(of: &Incarnation) -> KafkaAdmin {
+    let config = AdminConfig { bootstrap: of.bootstrap.clone(), ..AdminConfig::default() };
+    KafkaAdmin::connect(config).await.expect("it answers")
+}
+
 /// Whether alice has the rule and the quota there.
 async fn knows_alice(of: &Incarnation) -> (bool, bool) {
-    let config = AdminConfig { bootstrap: of.bootstrap.clone(), ..AdminConfig::default() };
-    let access = KafkaAdmin::connect(config).await.expect("it answers").access().await.expect("told");
+    let access = admin(of).await.access().await.expect("told");
     let alice = [("user".to_owned(), Some("alice".to_owned()))].into();
     let rate =
         access.quotas.expect("quotas").get(&alice).and_then(|own| own.get("producer_byte_rate").copied());
@@ -67,6 +75,52 @@ async fn cut_members(kafka: &Kafka) {
         answers.expect("an answer").into_values().all(|answer| answer.is_ok()).then_some(())
     };
     until("the members topic to be cut", BOUND, cut).await;
+}
+
+/// The newest id of its only broker.
+async fn newest(admin: &KafkaAdmin) -> u64 {
+    let newest = admin.newest().await.expect("ids").into_values().next();
+    newest.expect("a broker").expect("its id")
+}
+
+/// The mark in a line that says that ids are separated.
+fn mark(line: &str) -> u64 {
+    let (_, mark) = line.split_once("all start above ").expect("a mark");
+    mark.trim().parse().expect("a number")
+}
+
+/// L16: to separate green's ids takes more of them than are allowed, and then longer than a person waits.
+async fn ids_are_far_apart(world: &TwoClusters) {
+    let room = "separation_head_room = 1000\n";
+    let start = |instead: &str| {
+        let path = world.configuration(&PLAN.replace(room, instead));
+        Program::start(command().args(["up", path.to_str().expect("UTF-8")]))
+    };
+    let mut up = start(&format!("{room}separation_limit = 1000\n"));
+    let held = up.wait_for("more than the 1000 that are allowed");
+    assert!(held.contains("hold: passing producer id ") && held.contains(" ids, about 1 s, "), "{held}");
+    // Dropped, it is killed. The next one is allowed more, and would be at it for many minutes.
+    drop(up);
+    let mut up = start("separation_head_room = 15000000\n");
+    up.wait_for("using up producer ids up to ");
+    up.say("abort");
+    let (status, _) = up.end();
+    assert!(status == Some(1) && up.said.contains("aborted: "), "{status:?}: {}", up.shown());
+    assert!(!up.said.contains("producer ids are separated"), "{}", up.shown());
+}
+
+/// L16: after the switch clients of blue use up its head-room, and what green has given out by then. So green's ids have to be
+/// raised once more, behind the fence. Gives the mark before.
+async fn head_room_is_used_up(world: &TwoClusters, up: &Program) -> u64 {
+    let (blue, green) = (admin(&world.blue).await, admin(&world.green).await);
+    let before = up.said.lines().rev().find(|line| line.contains("producer ids are separated"));
+    let (before, there) = (mark(before.expect("they are")), newest(&green).await);
+    let passed = async || {
+        blue.pass(there + 1).await.expect("ids");
+        (newest(&blue).await > there.max(before)).then_some(())
+    };
+    until("blue's ids to pass green's", BOUND, passed).await;
+    before
 }
 
 /// L6: green was prepared before these came to blue. What it can be given it is given, over the rest the switch is held.
@@ -92,6 +146,7 @@ async fn who_is_dead(
 ) -> Program {
     up.wait_for("0 of 2 producers moved, waiting for asleep, gone (one that is gone for good");
     assert!(!up.said.contains("fencing:"), "{}", up.shown());
+    let before = head_room_is_used_up(world, &up).await;
     // Dropped, it is killed.
     drop(up);
     cut_members(blue).await;
@@ -106,7 +161,38 @@ async fn who_is_dead(
     asleep.move_to(&world.green, 2).await;
     up.wait_for("1 of 1 producers moved");
     up.wait_for("fencing:");
+    up.wait_for("using up producer ids up to ");
+    let again = mark(&up.wait_for("producer ids are separated: "));
+    let (blue, green) = (newest(&admin(&world.blue).await).await, newest(&admin(&world.green).await).await);
+    assert!(before < again && blue < again && again <= green, "{before}, then {again}: {blue} and {green}");
     up
+}
+
+/// L12: somebody takes blue's fence away by hand, and a record comes behind its closed end, while a person is asked for the
+/// removal. It is named when it comes, blue is not removed over it, and on the way back it is read.
+async fn what_comes_behind_the_closed_end(
+    world: &TwoClusters,
+    blue: &Kafka,
+    up: &mut Program,
+    on_green: &mut Registered,
+) {
+    up.wait_for("approve removal");
+    remove_rules(blue, "orders").await;
+    // Brokers know it a moment later.
+    until("blue to take a record", BOUND, async || try_write(blue, "orders", 1, 1).await.ok()).await;
+    up.wait_for(
+        "1 records came to the old cluster behind its closed ends, the first on topic orders, partition 0",
+    );
+    up.say("approve removal");
+    up.wait_for("not removed: topic orders, partition 0: closed at 3, but the log goes on to 4");
+    assert!(try_write(blue, "orders", 1, 1).await.is_err(), "the fence stands again");
+    up.say("rollback");
+    up.wait_for("generation 3 is blue");
+    on_green.move_to(&world.blue, 3).await;
+    let (status, _) = up.end();
+    assert!(status == Some(1) && up.said.contains("rolled-back: asked for"), "{status:?}: {}", up.shown());
+    let read = read_as(blue, ("billing", GroupProtocol::Classic), "orders", 1).await;
+    assert_eq!(read, [3], "billing goes on with it");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,6 +204,7 @@ async fn a_cutover_waits_for_what_changes_for_the_dead_and_for_whom_it_cannot_he
     write(&blue, "orders", 1, 3).await;
     commit(&blue, "billing", "orders", 1, 0).await;
 
+    ids_are_far_apart(&world).await;
     let path = world.configuration(PLAN);
     let file = path.to_str().expect("UTF-8");
     let mut up = Program::start(command().args(["up", file]));
@@ -145,6 +232,6 @@ async fn a_cutover_waits_for_what_changes_for_the_dead_and_for_whom_it_cannot_he
     let report: Value = serde_json::from_str(report).expect("one object");
     assert_eq!((&report["released"], &report["colour"]), (&Value::from(true), &Value::from("green")));
     assert_eq!(std::fs::read_to_string(&told).expect("the hook ran").trim(), "billing green");
-    let (status, _) = up.end();
-    assert_eq!(status, Some(0), "{}", up.shown());
+    let [_, asleep] = &mut both;
+    what_comes_behind_the_closed_end(&world, &blue, &mut up, asleep).await;
 }

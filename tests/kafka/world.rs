@@ -26,11 +26,20 @@ impl TwoClusters {
     /// # Panics
     /// If what is there does not work.
     pub async fn start(test: &str, blue: &str, green: &str) -> Option<Self> {
+        Self::start_with(test, (blue, 1), green).await
+    }
+
+    /// The same with so many brokers of blue.
+    ///
+    /// # Panics
+    /// If what is there does not work.
+    pub async fn start_with(test: &str, (blue, brokers): (&str, u16), green: &str) -> Option<Self> {
         let version = |text: &str| text.parse::<KafkaVersion>().expect("a version");
         let tools = tools(test, &[version(blue), version(green)]).await?;
         let turn = tools.machine_turn().await.expect("a turn");
         let directory = tempfile::tempdir().expect("a directory");
-        let (blue, green) = (ClusterSpec::apache(version(blue)), ClusterSpec::apache(version(green)));
+        let (blue, green) =
+            (ClusterSpec::apache(version(blue)).brokers(brokers), ClusterSpec::apache(version(green)));
         let mut options = LabOptions::new(directory.path().join("lab"), blue, green);
         std::fs::create_dir_all(directory.path().join("lab")).expect("a directory");
         options.tools = tools;

@@ -25,6 +25,7 @@ use kutover_tests_kafka::controller::{Deployed, Running};
 use kutover_tests_kafka::world::client;
 use tokio::task::JoinHandle;
 
+use super::hint::{self, Till};
 use super::sinks::Connected;
 use super::{Stage, admin, stopped};
 
@@ -65,7 +66,7 @@ pub(super) struct Longer {
 
 /// A cutover whose every step is looked at from outside, and its rollback.
 pub(super) async fn there_and_back(stage: &Stage, longer: Longer) {
-    make_topics(&stage.kafka, &[("orders", 1, &[RETENTION]), (EMPTY, 1, &[])]).await;
+    make_topics(&stage.kafka, &[("orders", 1, &[RETENTION]), (EMPTY, 1, &[]), (hint::TOPIC, 1, &[])]).await;
     write(&stage.kafka, "orders", 1, 5).await;
     for group in ["billing", "sleeper"] {
         commit(&stage.kafka, group, "orders", 1, 0).await;
@@ -83,6 +84,7 @@ pub(super) async fn there_and_back(stage: &Stage, longer: Longer) {
     let without_limit = [("retention.bytes", "-1"), ("retention.ms", "-1")];
     let is_raised = raised.iter().all(|own| *own == set(&without_limit));
     stopped(is_raised, Control::RetentionNotRaised, format!("blue and green keep {raised:?}"));
+    let till = Till::open(&deployed).await;
     run.say(Operator::Approve(ApprovalGate::Redirect));
     assert!(run.event(|event| leads_to(event, Colour::Green)).await.is_some());
     let green = client(&stage.world.green).await;
@@ -91,6 +93,7 @@ pub(super) async fn there_and_back(stage: &Stage, longer: Longer) {
     let modern = ("billing", GroupProtocol::Consumer);
     assert_eq!(read_as(&green, modern, "orders", 2).await, [0, 1], "it starts where green's segment does");
     closed_is_closed(stage, &mut run).await;
+    till.moves_when_it_is_refused(stage).await;
     early_is_named(&mut run).await;
     if let Some(connected) = &connected {
         connected.sink_waits().await;

@@ -4,6 +4,7 @@
 //! after the other: then only that one's scene is played, and what it lets in has to show.
 
 mod cutovers;
+mod hint;
 mod observed;
 mod sinks;
 
