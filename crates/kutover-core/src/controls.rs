@@ -76,7 +76,7 @@ controls! {
     NoIntents, 14, "no-intents", "acts are not journalled before they are done, and unknown outcomes count as not done";
     WeakAcks, 15, "weak-acks", "acks and idempotence are as the user's properties say, without a word";
     NoSeparation, 16, "no-separation", "the new cluster's producer ids may overlap the old one's";
-    AnyFence, 17, "any-fence", "the kind of fence is chosen without looking at transactions and principals";
+    AnyFence, 17, "any-fence", "a fence is taken for one that holds without a look at transactions and principals";
     HistoryIgnored, 18, "history-ignored", "history that nobody waived dies with the old cluster";
     SinksEarly, 19, "sinks-early", "sinks start on the new cluster before the old one is read to its end";
     EarlyMembersIgnored, 19, "early-members-ignored", "the new cluster is not asked for groups that are there too early";

@@ -90,7 +90,7 @@ pub(super) const PROOFS: &[Proof] = &[
     proof("weak-acks", Suite::Core, "one_strong_name_does_not_hide_a_weak_one"),
     proof("no-separation", Suite::Core, "fresh_clusters_are_not_separated"),
     proof("no-separation", Suite::Core, "ids_are_used_up_before_the_switch"),
-    proof("any-fence", Suite::Core, "a_size_fence_needs_a_request_and_no_transactions"),
+    proof("any-fence", Suite::Core, "a_size_fence_needs_no_transactions"),
     proof("history-ignored", Suite::Core, "what_outlives_the_old_cluster_is_named"),
     proof("sinks-early", Suite::Controller, "a_sink_writes_each_line_once_and_in_order"),
     proof("early-members-ignored", Suite::Core, "who_is_early_on_the_new_cluster_is_named_once"),

@@ -67,7 +67,7 @@ fn listed(facets: &Facets<'_>, found: &mut Found) -> bool {
         Err(reason) => {
             let reason = format!(
                 "the old cluster's groups were not listed ({reason}): the cutover would wait until they are. See to the broker \
-                 that does not answer"
+                 that does not answer, or let kutover's user describe the group that is named"
             );
             found.put(false, Code::UnknownGroups, "groups", reason, None);
             false
