@@ -203,8 +203,8 @@ impl fmt::Display for Remaining {
             NotDrained::Beyond { committed } => write!(
                 f,
                 "its commit {committed} lies beyond the end of the log: records that it had read are gone, and what was written \
-                 in their place it may not have read; set it to where the group is to go on (kafka-consumer-groups \
-                 --reset-offsets)"
+                 in their place it may not have read; if it stays so, stop its consumers and set it to where they are to go on \
+                 (kafka-consumer-groups --reset-offsets)"
             ),
             NotDrained::Lost { records } => {
                 write!(f, "retention deleted {records} records before they were read")
@@ -361,12 +361,6 @@ fn judge_group(
     if range.end == Offset(0) {
         return Ok(()); // Nothing was ever written.
     }
-    if let GroupProgress { committed: Some(committed), tail: Tail::Beyond } = progress
-        && range.start < range.end
-        && !without(Control::BeyondIsRead)
-    {
-        return Err(NotDrained::Beyond { committed: *committed });
-    }
     let only_markers = progress.tail == Tail::NoData && !without(Control::TailUnread);
     let eaten_is_read =
         |at: Offset| if without(Control::RetentionIgnored) { at.max(range.start) } else { at };
@@ -374,6 +368,12 @@ fn judge_group(
         |from: Offset| Err(NotDrained::Open { records: range.end.0 - from.0, transactions: Vec::new() });
     let eaten =
         begins.filter(|from| *from < range.start && !read_out(*from) && !without(Control::RetentionIgnored));
+    if let GroupProgress { committed: Some(committed), tail: Tail::Beyond } = progress
+        && (range.start < range.end || eaten.is_some())
+        && !without(Control::BeyondIsRead)
+    {
+        return Err(NotDrained::Beyond { committed: *committed });
+    }
     match (progress.committed.map(eaten_is_read), eaten) {
         (None, _) if without(Control::ExpiredIsDrained) => Ok(()),
         (None, Some(from)) => Err(NotDrained::LostUncommitted { records: range.start.0 - from.0 }),

@@ -77,10 +77,10 @@ fn a_commit_beyond_the_end_is_not_drained() {
     assert!(broken.is_some(), "no time ends it");
     // Behind a closed end the group has read on, within the log.
     assert!(prove(&required(Some(20)), &seen(0, 20, Some(25), Tail::NotRead)).is_drained());
-    assert!(
-        prove(&required(None), &seen(20, 20, Some(100), Tail::Beyond)).is_drained(),
-        "nothing stands there"
-    );
+    let emptied = seen(20, 20, Some(100), Tail::Beyond);
+    assert!(prove(&required(None), &emptied).is_drained(), "nothing stands there");
+    let starts = [(place(3), Offset(0))].into();
+    assert!(!prove(&Required { starts, ..required(None) }, &emptied).is_drained(), "retention took what did");
 }
 
 /// L10: what nobody can commit past is read to see.
