@@ -11,7 +11,7 @@ use krafka::error::ErrorCode;
 use kutover_core::error::{ErrorKind, Outcome, ProviderError, ProviderResult};
 use kutover_core::parity::COMPARED_IN_FORCE;
 use kutover_core::ports::{ConfigMap, Item, TopicConfigs};
-use kutover_core::survey::default_of_each;
+use kutover_core::survey::defaults_told;
 use kutover_core::words::TopicName;
 use tokio::time::Instant;
 
@@ -70,20 +70,24 @@ pub(crate) fn own(entries: &[ConfigEntry]) -> BTreeMap<String, String> {
     set.filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?))).collect()
 }
 
-/// What holds on a cluster for topics that set nothing themselves, of the configs that parity compares, by what each of its
-/// brokers says of itself. One that does not leaves it unknown. Where none does, any topic that does not set a config tells what
-/// the broker has that was asked.
+/// What holds for a topic in what it does not set itself, as the broker has it that told.
+pub(crate) fn inherited(entries: &[ConfigEntry]) -> impl Iterator<Item = (&str, &str)> {
+    let not_set = entries.iter().filter(|entry| entry.config_source != SOURCE_TOPIC);
+    not_set.filter_map(|entry| Some((entry.name.as_str(), entry.value.as_deref()?)))
+}
+
+/// What holds on a cluster for topics that set nothing themselves, of the configs that parity compares: what its brokers say of
+/// themselves, or, where none does, what topics that do not set it have `inherited`.
 pub(crate) fn defaults<'a>(
     brokers: &BTreeMap<i32, Item<ConfigMap>>,
-    told: impl Iterator<Item = &'a Vec<ConfigEntry>>,
+    inherited: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> BTreeMap<String, BTreeSet<String>> {
-    if brokers.values().any(Result::is_ok) {
-        let of_each = |config: &&str| Some(((*config).to_owned(), default_of_each(brokers, config)?));
-        return COMPARED_IN_FORCE.iter().filter_map(of_each).collect();
-    }
-    let entries = told.flatten().filter(|entry| entry.config_source != SOURCE_TOPIC);
-    let compared = entries.filter(|entry| COMPARED_IN_FORCE.contains(&entry.name.as_str()));
-    compared.filter_map(|entry| Some((entry.name.clone(), [entry.value.clone()?].into()))).collect()
+    let compared = inherited.filter(|(name, _)| COMPARED_IN_FORCE.contains(name));
+    let mut defaults: BTreeMap<String, BTreeSet<String>> =
+        compared.map(|(name, value)| (name.to_owned(), [value.to_owned()].into())).collect();
+    let of_brokers = COMPARED_IN_FORCE.iter().map(|name| ((*name).to_owned(), defaults_told(brokers, name)));
+    defaults.extend(of_brokers.filter(|(_, told)| !told.is_empty()));
+    defaults
 }
 
 /// Changes topics' configs (KIP-339): whatever is not named stays.
@@ -152,5 +156,24 @@ impl KafkaAdmin {
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kutover_core::ports::{ConfigSource, ConfigValue};
+
+    use super::*;
+
+    /// L6: one broker that is silent, or keeps a config to itself, takes nothing from what the others and topics tell.
+    #[test]
+    fn a_silent_broker_leaves_what_the_others_tell() {
+        let value = ConfigValue { value: Some("3".into()), source: ConfigSource::Broker, is_secret: false };
+        let answers: ConfigMap = [("log.retention.ms".to_owned(), value)].into();
+        let brokers = [(0, Ok(answers)), (1, Err("timed out".to_owned()))].into();
+        let inherited = [("retention.ms", "7"), ("max.message.bytes", "1"), ("flush.ms", "9")];
+        let expected = [("max.message.bytes", "1"), ("retention.ms", "3")]
+            .map(|(name, value)| (name.to_owned(), [value.to_owned()].into()));
+        assert_eq!(defaults(&brokers, inherited.into_iter()), expected.into());
     }
 }

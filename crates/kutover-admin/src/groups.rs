@@ -80,7 +80,7 @@ impl KafkaAdmin {
     /// what none coordinates just now (L9).
     pub(crate) async fn list_groups(&self) -> ProviderResult<Option<Vec<ConsumerGroupListing>>> {
         const WHAT: &str = "list groups";
-        listing::meet_coordinators(&self.admin, OFFSETS_TOPIC).await?;
+        let before = listing::meet_coordinators(&self.admin, OFFSETS_TOPIC).await?;
         let brokers = self
             .admin
             .list_consumer_groups(ListConsumerGroupsOptions::default())
@@ -95,7 +95,7 @@ impl KafkaAdmin {
                 Err(error) => return Err(provider(format!("{WHAT} of broker {broker}"), &error)),
             }
         }
-        listing::are_all_coordinators(&self.admin, OFFSETS_TOPIC, WHAT, &asked).await?;
+        listing::are_all_coordinators(&self.admin, OFFSETS_TOPIC, WHAT, &asked, before).await?;
         Ok(Some(all))
     }
 

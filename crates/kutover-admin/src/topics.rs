@@ -11,12 +11,12 @@ use krafka::admin::{
 };
 use krafka::error::{ErrorCode, KrafkaError};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
-use kutover_core::ports::{NewTopic, TopicDescription};
+use kutover_core::ports::{ConfigMap, Item, NewTopic, TopicDescription};
 use kutover_core::words::{TopicId, TopicName, is_internal_topic};
 use tokio::time::Instant;
 
 use crate::admin::KafkaAdmin;
-use crate::configs::{configs, defaults, own};
+use crate::configs::{configs, defaults, inherited, own};
 use crate::errors::{code, provider};
 use crate::listing;
 
@@ -26,6 +26,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const SETTLE: Duration = Duration::from_secs(2);
 /// Topics described in one request.
 const CHUNK: usize = 500;
+/// How long brokers may take to tell their configs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Kafka's own writing of a topic id; all zeros mean that the cluster knows none.
 pub(crate) fn topic_id(bytes: [u8; 16]) -> Option<TopicId> {
@@ -105,7 +107,10 @@ impl KafkaAdmin {
         self.all_are_listed(&names, samples).await?;
         let told = configs(&self.admin, &names, DescribeConfigsOptions::default()).await?;
         let defaults = match &told {
-            Some(told) => defaults(&self.read_broker_configs().await?, told.values()),
+            Some(told) => {
+                let inherited = told.values().flat_map(|entries| inherited(entries));
+                defaults(&self.brokers_that_tell().await, inherited)
+            }
             None => BTreeMap::new(),
         };
         let mut topics = Vec::with_capacity(names.len());
@@ -129,6 +134,13 @@ impl KafkaAdmin {
         Ok(topics)
     }
 
+    /// What brokers say of themselves. One that is silent is not waited for: a rollback reads topics too, and producers stand still
+    /// for it.
+    async fn brokers_that_tell(&self) -> BTreeMap<i32, Item<ConfigMap>> {
+        let told = tokio::time::timeout(PATIENCE, self.read_broker_configs()).await;
+        told.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
     /// Whether a listing leaves nothing out. A topic that kutover's principal may not describe would be neither made, nor fenced,
     /// nor drained, and would go with its cluster. `samples`: what ACLs speak of, once for all looks.
     ///
@@ -136,8 +148,8 @@ impl KafkaAdmin {
     /// `NotAuthorised` with a name that it may not be told of; or it was not answered.
     async fn all_are_listed(&self, listed: &[TopicName], samples: &BTreeSet<String>) -> ProviderResult<()> {
         const WHAT: &str = "list topics";
-        let is_known =
-            |name: &String| is_internal_topic(name) || listed.iter().any(|topic| topic.as_str() == name);
+        let listed: BTreeSet<&str> = listed.iter().map(TopicName::as_str).collect();
+        let is_known = |name: &String| is_internal_topic(name) || listed.contains(name.as_str());
         let unlisted: Vec<&str> = samples.iter().filter(|name| !is_known(name)).map(String::as_str).collect();
         for chunk in unlisted.chunks(CHUNK) {
             let answers = self.admin.describe_topics(chunk, DescribeTopicsOptions::default()).await;

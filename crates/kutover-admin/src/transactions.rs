@@ -19,14 +19,14 @@ pub(crate) async fn list(
     admin: &AdminClient,
     options: ListTransactionsOptions,
 ) -> ProviderResult<Vec<TransactionListing>> {
-    listing::meet_coordinators(admin, STATE_TOPIC).await?;
+    let before = listing::meet_coordinators(admin, STATE_TOPIC).await?;
     let brokers = admin.list_transactions(options).await.map_err(|error| provider(WHAT, &error))?;
     let asked = brokers.keys().copied().collect();
     let mut all = Vec::new();
     for (broker, answer) in brokers {
         all.extend(answer.map_err(|error| provider(format!("{WHAT} of broker {broker}"), &error))?);
     }
-    listing::are_all_coordinators(admin, STATE_TOPIC, WHAT, &asked).await?;
+    listing::are_all_coordinators(admin, STATE_TOPIC, WHAT, &asked, before).await?;
     Ok(all)
 }
 

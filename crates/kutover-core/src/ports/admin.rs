@@ -35,7 +35,7 @@ pub struct TopicDescription {
     pub configs: Option<BTreeMap<String, String>>,
     /// What holds where the topic sets nothing itself, of the configs that parity compares
     /// ([`COMPARED_IN_FORCE`](crate::parity::COMPARED_IN_FORCE)): one value, unless the brokers differ. What is missing cannot
-    /// be told. A journal of before knows none.
+    /// be told.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub defaults: BTreeMap<String, BTreeSet<String>>,
 }

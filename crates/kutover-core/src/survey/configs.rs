@@ -117,19 +117,20 @@ pub(super) fn topic_default(brokers: &ConfigMap, config: &str) -> Option<String>
     }
 }
 
-/// What the brokers of a cluster that answered have for topics on which nothing is set: one value, unless they differ.
-fn defaults(brokers: &Brokers, config: &str) -> BTreeSet<String> {
-    answered(brokers).filter_map(|broker| topic_default(broker, config)).collect()
+/// What the brokers of a cluster that tell have for topics on which nothing is set: one value, unless they differ.
+pub fn defaults_told(brokers: &BTreeMap<i32, Item<ConfigMap>>, config: &str) -> BTreeSet<String> {
+    let answered = brokers.values().filter_map(|broker| broker.as_ref().ok());
+    answered.filter_map(|broker| topic_default(broker, config)).collect()
 }
 
-/// What each of a cluster's brokers has for topics on which nothing is set. `None` if one of them does not tell.
-pub fn default_of_each(brokers: &BTreeMap<i32, Item<ConfigMap>>, config: &str) -> Option<BTreeSet<String>> {
-    brokers.values().map(|broker| topic_default(broker.as_ref().ok()?, config)).collect()
+fn defaults(brokers: &Brokers, config: &str) -> BTreeSet<String> {
+    brokers.as_ref().map(|brokers| defaults_told(brokers, config)).unwrap_or_default()
 }
 
 /// What holds on a cluster for topics on which nothing is set. `None` if its brokers do not all tell the same.
 fn default_of(brokers: &Brokers, config: &str) -> Option<String> {
-    let mut told = default_of_each(brokers.as_ref().ok()?, config)?;
+    let of_each = |broker: &Item<ConfigMap>| topic_default(broker.as_ref().ok()?, config);
+    let mut told: BTreeSet<String> = brokers.as_ref().ok()?.values().map(of_each).collect::<Option<_>>()?;
     told.pop_first().filter(|_| told.is_empty())
 }
 

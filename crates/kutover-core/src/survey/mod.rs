@@ -44,7 +44,7 @@ use crate::words::{Colour, EndpointKey, GroupId, TopicName, TopicPartition};
 
 pub use access::{AccessReport, QuotaToSet};
 pub use assess::{Assessment, ClusterReport, EndpointReport, Outcome, TopicHistoryReport, Unknown, assess};
-pub use configs::{BrokerSetting, ConfigDifference, ConfigWhy, default_of_each};
+pub use configs::{BrokerSetting, ConfigDifference, ConfigWhy, defaults_told};
 pub use connect::{ConnectReport, ConnectSeen};
 pub use estimate::Estimates;
 pub use groups::{GroupReport, GroupStanding};
