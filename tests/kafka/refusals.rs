@@ -19,6 +19,7 @@ use tokio::time::MissedTickBehavior;
 
 /// With these nothing is refused.
 const WAIVED: &str = "waive_history = \"*\"\nwaive_retention = \"*\"\nwaive_unread = \"*\"\nwaive_super_users = \"*\"\n\
+                      waive_transactions = \"*\"\n\
                       waive_replicas = [\"twofold\"]\n\
                       hold_limit = \"1s\"\nwatch = \"1s\"\n";
 /// What a group reads that is never done.
@@ -35,15 +36,27 @@ async fn run(file: &Path, arguments: &'static [&'static str]) -> Run {
     run.await.expect("it ran")
 }
 
+/// A plan that looks for so long that on a slow machine too a group is seen to read meanwhile, and the exit status.
+async fn long_plan(file: &Path) -> (Value, Option<i32>) {
+    told(run(file, &["plan", "--watch", "5", "--json"]).await)
+}
+
+fn told(run: Run) -> (Value, Option<i32>) {
+    let last = run.stdout.lines().last().unwrap_or_default();
+    let plan = serde_json::from_str(last).unwrap_or_else(|error| panic!("no plan ({error}): {}", run.stderr));
+    (plan, run.status)
+}
+
 /// Code, subject and reason of every refusal of a plan, and the exit status.
 async fn plan(file: &Path) -> (Vec<[String; 3]>, Option<i32>) {
-    let run = run(file, &["plan", "--watch", "1", "--json"]).await;
-    let last = run.stdout.lines().last().unwrap_or_default();
-    let plan: Value =
-        serde_json::from_str(last).unwrap_or_else(|error| panic!("no plan ({error}): {}", run.stderr));
+    let (plan, status) = told(run(file, &["plan", "--watch", "1", "--json"]).await);
+    (refusals(&plan), status)
+}
+
+fn refusals(plan: &Value) -> Vec<[String; 3]> {
     let word = |value: &Value| value.as_str().expect("text").to_owned();
     let refusals = plan["refusals"].as_array().expect("refusals").iter();
-    (refusals.map(|one| ["code", "subject", "reason"].map(|part| word(&one[part]))).collect(), run.status)
+    refusals.map(|one| ["code", "subject", "reason"].map(|part| word(&one[part]))).collect()
 }
 
 /// Asserts that the plan is refused over this, and over nothing else.
@@ -187,7 +200,8 @@ async fn a_group_slower_than_retention(world: &TwoClusters, blue: &Kafka) {
         }
     });
     let waived = "waive_retention = \"*\"\n";
-    let (refusals, status) = plan(&changed(world, &[(waived, "converge_deadline = \"1s\"\n")])).await;
+    let (plan, status) = long_plan(&changed(world, &[(waived, "converge_deadline = \"1s\"\n")])).await;
+    let refusals = refusals(&plan);
     for (refusal, colour) in refusals.iter().zip(Colour::BOTH) {
         let [code, subject, reason] = refusal.each_ref().map(String::as_str);
         assert_eq!((code, subject), ("retention", SLOW), "{refusals:#?}");
@@ -196,8 +210,25 @@ async fn a_group_slower_than_retention(world: &TwoClusters, blue: &Kafka) {
     }
     assert_eq!((refusals.len(), status), (2, Some(3)), "{refusals:#?}");
     let raised = format!("converge_deadline = \"1s\"\nraise_retention = [\"{SLOW}\"]\n");
-    assert_eq!(plan(&changed(world, &[(waived, &raised)])).await, (vec![], Some(0)));
+    let (ready, status) = long_plan(&changed(world, &[(waived, &raised)])).await;
     reading.abort();
+    assert_eq!((&ready["refusals"], status), (&json!([]), Some(0)), "{ready}");
+    let mut groups = ready["groups"].as_array().expect("groups").iter();
+    let reader = groups.find(|one| one["group"] == "reader").expect("the group");
+    let [lag, read, drain_ms] = ["lag", "read", "drain_ms"].map(|name| reader[name].as_u64().unwrap_or(0));
+    assert!((1..500).contains(&lag) && read > 0 && drain_ms > 60_000, "{reader}");
+    let estimates = &ready["estimates"];
+    assert_eq!((&estimates["drain_ms"], &estimates["converge_ms"]), (&json!(drain_ms), &json!(1_000)));
+    assert!(estimates["ttl_ms"].is_u64() && estimates["separation_ids"].is_u64(), "{estimates}");
+}
+
+/// L17: a size fence would keep out a transaction's records and let in its marker, and an id that is idle may begin one.
+async fn a_size_fence_beside_a_transactional_id(world: &TwoClusters, blue: &Kafka) {
+    let pays = blue.producer().metrics_push(false).build_transactional("pay").await.expect("a producer");
+    pays.close().await.expect("closed");
+    let table = "[clusters.blue.provisioner]\n";
+    let by_size = format!("[clusters.blue]\nfence = {{ kind = \"size\" }}\n\n{table}");
+    refused(&changed(world, &[(table, &by_size)]), "fence", "fence", "pay is transactional").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -222,6 +253,7 @@ async fn which_clusters_who_is_let_in_and_whether_they_are_reached() {
     commits_that_do_not_last(&world).await;
     groups_that_nobody_knows(&world, &blue).await;
     a_group_slower_than_retention(&world, &blue).await;
+    a_size_fence_beside_a_transactional_id(&world, &blue).await;
     a_deny_of_greens_own(&world, &green).await;
     one_cluster_behind_both_colours(&world).await;
     another_cluster_than_the_one_that_is_published(&world).await;

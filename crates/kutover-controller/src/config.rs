@@ -445,7 +445,8 @@ impl Config {
         let deserializer =
             toml::Deserializer::parse(text).map_err(|error| vec![ConfigError::syntax(text, &error)])?;
         let config: Self = serde_path_to_error::deserialize(deserializer).map_err(|error| {
-            vec![ConfigError::at(text, &error.path().to_string(), error::with_fix(error.inner().message()))]
+            let field = error.path().to_string();
+            vec![ConfigError::at(text, &field, error::with_fix(&field, error.inner().message()))]
         })?;
         let faults: Vec<ConfigError> = check::check(&config)
             .into_iter()

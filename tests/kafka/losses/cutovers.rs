@@ -109,6 +109,9 @@ pub(super) async fn there_and_back(stage: &Stage, longer: Longer) {
     awaits(&mut run, ApprovalGate::Removal).await;
     a_topic_made_anew_holds(stage, &mut run).await;
     back(stage, &green, run).await;
+    if let Some(connected) = &connected {
+        connected.are_home().await;
+    }
 }
 
 /// L18: nothing is removed over history that nobody waived.

@@ -73,9 +73,10 @@ impl ConfigError {
     }
 }
 
-/// Adds the fix to what serde says by itself; texts of our own have it already.
-pub(super) fn with_fix(message: &str) -> String {
-    let one = message.strip_prefix("invalid type: string \"");
+/// Adds the fix to what serde says of a field by itself; texts of our own have it already.
+pub(super) fn with_fix(field: &str, message: &str) -> String {
+    // Of the lists that there are, those of the plan are lists of names.
+    let one = message.strip_prefix("invalid type: string \"").filter(|_| field.starts_with("plan."));
     if let Some(one) = one.and_then(|rest| rest.trim_end().strip_suffix("\", expected a sequence")) {
         return format!("`{one}` is no list; write `[\"{one}\"]`");
     }

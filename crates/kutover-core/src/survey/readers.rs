@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::groups::{is_streams, read_topics};
 use super::refusals::{Facets, Found};
 use super::{Code, Waiver};
+use crate::drain::{GroupProgress, NotDrained, Remaining, Tail};
 use crate::ports::{GroupListing, GroupProtocol};
 use crate::words::{GroupId, TopicName};
 
@@ -47,8 +48,24 @@ pub(super) fn refusals(facets: &Facets<'_>, found: &mut Found) {
         let waiver = Some(Waiver::list("plan.waive_streams", group.as_str()));
         found.put(waivers.streams.include(group.as_str()), Code::Streams, group.as_str(), reason, waiver);
     }
+    beyond(facets, found);
     if is_known {
         unread_topics(facets, found);
+    }
+}
+
+/// L9: a group of which nobody knows what it has read would hold the drain once everybody has moved.
+fn beyond(facets: &Facets<'_>, found: &mut Found) {
+    let mut named = BTreeSet::new();
+    for ((group, place), progress) in &facets.survey.traffic.now.progress {
+        let Ok(GroupProgress { committed: Some(committed), tail: Tail::Beyond }) = progress else { continue };
+        let is_required = facets.required.get(group).is_some_and(|topics| topics.contains(&place.topic));
+        if is_required && named.insert(group) {
+            let why = NotDrained::Beyond { committed: *committed };
+            let reason = Remaining { group: Some(group.clone()), place: place.clone(), why }.to_string();
+            let waiver = Some(Waiver::list("plan.waive_groups", group.as_str()));
+            found.put(false, Code::UnknownGroup, group.as_str(), reason, waiver);
+        }
     }
 }
 
@@ -108,5 +125,31 @@ fn unread_topics(facets: &Facets<'_>, found: &mut Found) {
         );
         let waiver = Some(Waiver::list("plan.waive_unread", topic.as_str()));
         found.put(waivers.unread.includes(topic), Code::UnreadTopic, topic.as_str(), reason, waiver);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::world::{World, places};
+    use super::*;
+    use crate::words::Offset;
+
+    /// L9: it is named once, although each of its partitions tells of it.
+    #[test]
+    fn a_group_whose_commits_lie_beyond_the_log_is_refused() {
+        let mut world = World::sound();
+        for place in places() {
+            let beyond = GroupProgress { committed: Some(Offset(1_000)), tail: Tail::Beyond };
+            world.survey.traffic.now.progress.insert(("billing".into(), place), Ok(beyond));
+        }
+        let unknown = |world: &World| -> Vec<String> {
+            let refusals = world.assess().refusals.into_iter();
+            refusals.filter(|one| one.code == Code::UnknownGroup).map(|one| one.to_string()).collect()
+        };
+        let [text] = &unknown(&world)[..] else { panic!("{:?}", unknown(&world)) };
+        assert!(text.contains("its commit 1000 lies beyond the end of the log"), "{text}");
+        assert!(text.contains("plan.waive_groups = [\"billing\"]"), "{text}");
+        world.plan.waived_groups = ["billing".into()].into();
+        assert_eq!(unknown(&world), [""; 0]);
     }
 }
