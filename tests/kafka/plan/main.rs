@@ -244,7 +244,10 @@ fn assert_asked(plan: &Value) {
         let expected = [(control, Some("open")), (control, Some("shut")), (members, Some("shut"))];
         assert_eq!(stands, expected, "{asked}");
         let told = topics[0]["reason"].as_str().expect("text");
-        assert!(told.contains("the brokers do not all tell the same of allow.everyone.if.no.acl.found"), "{told}");
+        assert!(
+            told.contains("the brokers do not all tell the same of allow.everyone.if.no.acl.found"),
+            "{told}"
+        );
         let broker = cluster["brokers"][0].as_str().expect("an address");
         let command = format!("kafka-acls.sh --bootstrap-server {broker} --add");
         assert!(asked["commands"][0].as_str().is_some_and(|one| one.starts_with(&command)), "{asked}");
