@@ -2,13 +2,14 @@
 //! asked for what ACLs speak of, by name, and then says that it may not be told. And of groups and transactions each broker
 //! lists those that it coordinates: what a partition without a leader keeps nobody lists.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use krafka::admin::{
     AclBinding, AclFilter, AclResourceType, AdminClient, DescribeAclsOptions, DescribeTopicsOptions,
     ListTopicsOptions, TopicDescription,
 };
+use krafka::error::KrafkaError;
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use tokio::time::Instant;
 
@@ -47,15 +48,36 @@ fn names(rules: &[AclBinding]) -> BTreeSet<String> {
 }
 
 /// Who leads each partition, in which epoch.
-pub(crate) type Leaders = BTreeMap<i32, (Option<i32>, Option<i32>)>;
+type Leaders = BTreeMap<i32, (Option<i32>, Option<i32>)>;
 
 fn leaders(topic: &TopicDescription) -> Leaders {
     topic.partitions.iter().map(|part| (part.partition, (part.leader, part.leader_epoch))).collect()
 }
 
+/// What every broker lists of what is kept in a topic of Kafka's own.
+///
+/// # Errors
+/// One does not answer, or something may be coordinated by a broker that was not asked, or by none (L9).
+pub(crate) async fn whole<T>(
+    admin: &AdminClient,
+    topic: &str,
+    what: &str,
+    ask: impl Future<Output = Result<HashMap<i32, Result<Vec<T>, KrafkaError>>, KrafkaError>>,
+) -> ProviderResult<Vec<T>> {
+    let before = meet_coordinators(admin, topic).await?;
+    let brokers = ask.await.map_err(|error| provider(what, &error))?;
+    let asked = brokers.keys().copied().collect();
+    let mut all = Vec::new();
+    for (broker, answer) in brokers {
+        all.extend(answer.map_err(|error| provider(format!("{what} of broker {broker}"), &error))?);
+    }
+    are_all_coordinators(admin, topic, what, &asked, before).await?;
+    Ok(all)
+}
+
 /// Has krafka look anew which brokers there are, since it asks those that it remembers. Where the topic in which Kafka keeps
 /// what they list has just been made, it is waited for its leaders first. Gives them, if there is such a topic.
-pub(crate) async fn meet_coordinators(admin: &AdminClient, topic: &str) -> ProviderResult<Option<Leaders>> {
+async fn meet_coordinators(admin: &AdminClient, topic: &str) -> ProviderResult<Option<Leaders>> {
     let deadline = Instant::now() + SETTLE;
     let is_led = |found: &TopicDescription| found.partitions.iter().all(|part| part.leader.is_some());
     let found = loop {
@@ -94,7 +116,7 @@ pub(crate) async fn internal(admin: &AdminClient, topic: &str) -> ProviderResult
 ///
 /// # Errors
 /// `Unavailable`: something may be coordinated by a broker that was not asked, or by none.
-pub(crate) async fn are_all_coordinators(
+async fn are_all_coordinators(
     admin: &AdminClient,
     topic: &str,
     what: &str,

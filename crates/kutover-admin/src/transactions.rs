@@ -19,15 +19,7 @@ pub(crate) async fn list(
     admin: &AdminClient,
     options: ListTransactionsOptions,
 ) -> ProviderResult<Vec<TransactionListing>> {
-    let before = listing::meet_coordinators(admin, STATE_TOPIC).await?;
-    let brokers = admin.list_transactions(options).await.map_err(|error| provider(WHAT, &error))?;
-    let asked = brokers.keys().copied().collect();
-    let mut all = Vec::new();
-    for (broker, answer) in brokers {
-        all.extend(answer.map_err(|error| provider(format!("{WHAT} of broker {broker}"), &error))?);
-    }
-    listing::are_all_coordinators(admin, STATE_TOPIC, WHAT, &asked, before).await?;
-    Ok(all)
+    listing::whole(admin, STATE_TOPIC, WHAT, admin.list_transactions(options)).await
 }
 
 /// Every transactional id that there is, or why they are not known. Where coordinators cannot be asked (before 3.0), nobody has

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use krafka::admin::{AdminClient, ConfigOp, DescribeConfigsOptions, ListTopicsOptions};
-use kutover_core::decisions::fence::{Facts, Means, Transactions, holds};
+use kutover_core::decisions::fence::{Transactions, size_holds};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::{FenceKind, FenceSwitch};
 use kutover_core::words::TopicName;
@@ -81,13 +81,8 @@ impl SizeFence {
     }
 
     async fn harmless(&self) -> ProviderResult<()> {
-        let facts = Facts {
-            means: Means::Size,
-            authorizer: Err("not asked".to_owned()),
-            exempt: Err("not asked".to_owned()),
-            transactions: self.transactions().await,
-        };
-        holds(&facts).map_err(|refusal| ProviderError::new(ErrorKind::Refused, "raise the fence", refusal))
+        let held = size_holds(&self.transactions().await);
+        held.map_err(|refusal| ProviderError::new(ErrorKind::Refused, "raise the fence", refusal))
     }
 }
 

@@ -371,10 +371,10 @@ impl Cutover {
 impl Closed {
     /// What follows the mark, or, where the old cluster stays, the last proof.
     pub(super) fn with_its_connectors(&self, marked: bool) -> Retirement {
-        match (self.redirected.prepared.draft.connectors.is_empty(), marked) {
-            (true, true) => Retirement::Destroy,
-            (true, false) => Retirement::Tidy,
-            (false, marked) => Retirement::Connectors(marked),
+        match (self.has_connectors(), marked) {
+            (true, marked) => Retirement::Connectors(marked),
+            (false, true) => Retirement::Destroy,
+            (false, false) => Retirement::Tidy,
         }
     }
 

@@ -136,15 +136,26 @@ impl fmt::Display for Refusal {
 /// # Errors
 /// It would not, or that is not known.
 pub fn holds(facts: &Facts) -> Result<(), Refusal> {
-    let mut against = match facts.means {
-        Means::Acl => why_no_acl(facts),
-        Means::Exec => Vec::new(),
-        Means::Size => why_no_size(&facts.transactions),
-    };
+    match facts.means {
+        Means::Acl => judge(Means::Acl, why_no_acl(facts)),
+        Means::Exec => Ok(()),
+        Means::Size => size_holds(&facts.transactions),
+    }
+}
+
+/// The same of a size fence, for which nothing else counts.
+///
+/// # Errors
+/// As of [`holds`].
+pub fn size_holds(transactions: &Transactions) -> Result<(), Refusal> {
+    judge(Means::Size, why_no_size(transactions))
+}
+
+fn judge(means: Means, mut against: Vec<WhyNot>) -> Result<(), Refusal> {
     if without(Control::AnyFence) {
         against.retain(|why| *why == WhyNot::NoAuthorizer);
     }
-    if against.is_empty() { Ok(()) } else { Err(Refusal { means: facts.means, against }) }
+    if against.is_empty() { Ok(()) } else { Err(Refusal { means, against }) }
 }
 
 /// What to do where leaders refuse the client that is to prove a fence before there is one: by refusing it under one they would
