@@ -15,7 +15,7 @@ use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
 
 use crate::admin::KafkaAdmin;
 use crate::ends::Answers;
-use crate::errors::{code, is_unsupported, provider};
+use crate::errors::{code, provider};
 use crate::listing;
 
 /// Groups asked at once: the answers come from one coordinator each, over one shared pool of connections.
@@ -23,6 +23,8 @@ pub(crate) const GROUPS_AT_ONCE: usize = 64;
 
 /// Where Kafka keeps groups; there since somebody first looked for a coordinator.
 const OFFSETS_TOPIC: &str = "__consumer_offsets";
+
+const LIST: &str = "list groups";
 
 /// Groups described in one request.
 const GROUPS_DESCRIBED: usize = 500;
@@ -35,6 +37,17 @@ pub(crate) fn place_of(place: &TopicPartition) -> krafka::admin::TopicPartition 
 /// Our name of a partition.
 pub(crate) fn our_place(place: &krafka::admin::TopicPartition) -> TopicPartition {
     TopicPartition::new(place.topic.as_str(), place.partition)
+}
+
+/// Whether what the members read may not be told yet: while a classic group rebalances its coordinator keeps their subscriptions to
+/// itself, and a pattern (KIP-848) names no topic before the first assignment. Other kinds, as Connect's workers, read none.
+fn is_unsettled(group: &ConsumerGroupDescription) -> bool {
+    let consumes = match group.group_type {
+        GroupType::Classic => group.protocol_type.as_deref() == Some("consumer"),
+        GroupType::Consumer => true,
+        _ => false,
+    };
+    consumes && group.state != "Stable" && !group.members.is_empty()
 }
 
 /// What the members of a group have subscribed to or been given.
@@ -61,7 +74,7 @@ impl KafkaAdmin {
             }
             listed.insert(id, shares);
         }
-        let subscribed = self.subscriptions(&occupied).await?;
+        let (subscribed, unsettled) = self.subscriptions(&occupied).await?;
         let mut groups: BTreeMap<GroupId, BTreeSet<TopicName>> = stream::iter(listed)
             .map(|(group, shares)| async move {
                 let topics = self.topics_of(&group, shares).await?;
@@ -73,39 +86,34 @@ impl KafkaAdmin {
         for (group, topics) in subscribed {
             groups.entry(group).or_default().extend(topics);
         }
+        if let Some(group) = unsettled.iter().find(|group| groups.get(*group).is_none_or(BTreeSet::is_empty))
+        {
+            let reason = format!(
+                "group {group} is rebalancing and has committed nothing yet: what it reads is not known until that is over (where \
+                 it never is, stop its consumers)"
+            );
+            return Err(ProviderError::new(ErrorKind::Unavailable, LIST, reason));
+        }
         Ok(GroupListing::Listed(groups))
     }
 
     /// What every coordinator lists; `None` where the cluster has no such call. One that does not answer is an error, and so is
     /// what none coordinates just now (L9).
     pub(crate) async fn list_groups(&self) -> ProviderResult<Option<Vec<ConsumerGroupListing>>> {
-        const WHAT: &str = "list groups";
-        let before = listing::meet_coordinators(&self.admin, OFFSETS_TOPIC).await?;
-        let brokers = self
-            .admin
-            .list_consumer_groups(ListConsumerGroupsOptions::default())
-            .await
-            .map_err(|error| provider(WHAT, &error))?;
-        let asked = brokers.keys().copied().collect();
-        let mut all = Vec::new();
-        for (broker, answer) in brokers {
-            match answer {
-                Ok(groups) => all.extend(groups),
-                Err(error) if is_unsupported(&error) => return Ok(None),
-                Err(error) => return Err(provider(format!("{WHAT} of broker {broker}"), &error)),
-            }
+        let ask = self.admin.list_consumer_groups(ListConsumerGroupsOptions::default());
+        match listing::whole(&self.admin, OFFSETS_TOPIC, LIST, ask).await {
+            Err(error) if error.kind == ErrorKind::Unsupported => Ok(None),
+            listed => listed.map(Some),
         }
-        listing::are_all_coordinators(&self.admin, OFFSETS_TOPIC, WHAT, &asked, before).await?;
-        Ok(Some(all))
     }
 
     /// What the live members of groups read, or are about to: a group that has committed nothing yet reads all the same
-    /// (L9).
+    /// (L9). And groups of which that may not be all.
     async fn subscriptions(
         &self,
         groups: &[GroupId],
-    ) -> ProviderResult<BTreeMap<GroupId, BTreeSet<TopicName>>> {
-        let mut subscribed = BTreeMap::new();
+    ) -> ProviderResult<(BTreeMap<GroupId, BTreeSet<TopicName>>, BTreeSet<GroupId>)> {
+        let (mut subscribed, mut unsettled) = (BTreeMap::new(), BTreeSet::new());
         for chunk in groups.chunks(GROUPS_DESCRIBED) {
             let names = chunk.iter().map(GroupId::as_str);
             let described = self
@@ -120,10 +128,14 @@ impl KafkaAdmin {
                     Err(error) if code(&error) == Some(ErrorCode::GroupIdNotFound) => continue,
                     Err(error) => return Err(provider(format!("describe group {group}"), &error)),
                 };
-                subscribed.insert(GroupId::new(group.group_id.as_str()), topics_of_members(&group));
+                let id = GroupId::new(group.group_id.as_str());
+                if is_unsettled(&group) {
+                    unsettled.insert(id.clone());
+                }
+                subscribed.insert(id, topics_of_members(&group));
             }
         }
-        Ok(subscribed)
+        Ok((subscribed, unsettled))
     }
 
     async fn topics_of(&self, group: &GroupId, shares: bool) -> ProviderResult<BTreeSet<TopicName>> {

@@ -14,6 +14,8 @@ mod scenarios;
 #[path = "support/shut_out.rs"]
 mod shut_out;
 mod support;
+#[path = "support/unsettled.rs"]
+mod unsettled;
 
 use aging::Aging;
 use kutover_admin::FenceWith;
@@ -53,6 +55,7 @@ async fn everything(test: &str, version: KafkaVersion) {
     scenarios::size_fence(&cluster).await;
     probe_alone::is_no_proof(&cluster, FenceWith::Acl).await;
     scenarios::groups(&cluster).await;
+    unsettled::is_not_known(&cluster).await;
     scenarios::fence(&cluster).await;
     scenarios::fence_over_a_transaction(&cluster).await;
     scenarios::fence_beside_acls(&cluster).await;
