@@ -11,6 +11,7 @@ use super::estimate::{Estimates, estimate};
 use super::fence;
 use super::groups::{self, GroupReport, left};
 use super::own_topics::{self, AclsAsked};
+use super::readers;
 use super::refusals::{Facets, deletes, gather};
 use super::traffic::{OpenReport, TopicWriters, by_topic, open, transactional_ids, unanswered};
 use super::{ClusterSeen, Refusal, Survey, Waivers, partitions, required};
@@ -198,6 +199,7 @@ pub fn assess(survey: &Survey, plan: &Plan, waivers: &Waivers) -> Assessment {
     };
     let (found, of_rollback) = (gather(&facets), fence::of_rollback(&facets));
     assessment.notes.extend(of_rollback);
+    assessment.notes.extend(readers::missing(&facets));
     (assessment.refusals, assessment.waived) = (found.refusals, found.waived);
     assessment.acls_asked = own_topics::asked(survey.from, (old, new), &access.grant.acls, waivers);
     (assessment.create, assessment.differences) = (parity.create, parity.differences);

@@ -182,8 +182,7 @@ pub(super) fn report(
         };
         let shares = description.is_some_and(|described| described.protocol == GroupProtocol::Share);
         let observed = standing == GroupStanding::Required && !shares;
-        let mine =
-            unread.iter().filter(|((owner, _), _)| owner == group).map(|(_, answer)| answer.as_ref().ok());
+        let mine = of(unread, group).map(|(_, answer)| answer.as_ref().ok());
         let lag = || mine.clone().map(|one| one.map(|one| one.records)).sum();
         let longest = |longest: u64, ms: Option<u64>| Some(longest.max(ms?));
         let drain_ms = || mine.clone().map(|one| time_for(traffic, one?)).try_fold(0, longest);
@@ -217,21 +216,30 @@ pub(super) fn read_topics(
     all.filter(|topic| moving.contains_key(*topic)).cloned().collect()
 }
 
+/// What is kept of a group's partitions: clusters have many of both, so that nobody looks through all for one.
+fn of<'a, T>(
+    all: &'a BTreeMap<(GroupId, TopicPartition), T>,
+    group: &'a GroupId,
+) -> impl Iterator<Item = (&'a TopicPartition, &'a T)> + Clone {
+    let first = (group.clone(), TopicPartition::new("", i32::MIN));
+    let mine = all.range(first..).take_while(move |((owner, _), _)| owner == group);
+    mine.map(|((_, place), one)| (place, one))
+}
+
 fn read(traffic: &Traffic, group: &GroupId) -> Option<u64> {
-    let mine = traffic.now.progress.iter().filter(|((owner, _), _)| owner == group);
-    mine.map(|(key, now)| {
-        let both = now.is_ok() && traffic.before.progress.get(key)?.is_ok();
-        both.then(|| read_between(traffic, group, &key.1))
-    })
-    .sum()
+    let mine = of(&traffic.now.progress, group).map(|(place, now)| {
+        let key = (group.clone(), place.clone());
+        let both = now.is_ok() && traffic.before.progress.get(&key)?.is_ok();
+        both.then(|| read_between(traffic, group, place))
+    });
+    mine.sum()
 }
 
 fn lost(traffic: &Traffic, group: &GroupId) -> Option<u64> {
-    let mine = traffic.now.progress.iter().filter(|((owner, _), _)| owner == group);
-    mine.map(|((_, place), answer)| {
+    let mine = of(&traffic.now.progress, group).map(|(place, answer)| {
         let start = traffic.now.logs.get(place)?.as_ref().ok()?.start;
         let committed = answer.as_ref().ok()?.committed;
         Some(committed.map_or(0, |committed| u64::try_from(start.0 - committed.0).unwrap_or(0)))
-    })
-    .sum()
+    });
+    mine.sum()
 }

@@ -94,6 +94,13 @@ impl ClusterSeen {
         listed.chain(self.described.iter().flat_map(BTreeMap::keys))
     }
 
+    /// Whether a group that somebody names is certainly not there.
+    fn lacks(&self, group: &GroupId) -> bool {
+        let is_described = self.described.as_ref().is_ok_and(|described| described.contains_key(group));
+        let unlisted = |listed: &BTreeMap<GroupId, _>| !listed.contains_key(group) && !is_described;
+        matches!(&self.groups, Ok(GroupListing::Listed(listed)) if unlisted(listed))
+    }
+
     /// What a group is, if that was answered.
     fn description(&self, group: &GroupId) -> Option<&GroupDescription> {
         self.described.as_ref().ok()?.get(group)?.as_ref().ok()

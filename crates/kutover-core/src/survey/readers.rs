@@ -54,6 +54,20 @@ pub(super) fn refusals(facets: &Facets<'_>, found: &mut Found) {
     }
 }
 
+/// What is said of groups that the plan names and that are not there: a slip of the pen is found before the drain waits for it. It is
+/// no refusal, since a group may yet come.
+pub(super) fn missing(facets: &Facets<'_>) -> Vec<String> {
+    let Facets { old, plan, required, .. } = facets;
+    let missing = plan.groups.keys().filter(|group| required.contains_key(*group) && old.lacks(group));
+    let note = |group: &GroupId| {
+        format!(
+            "group {group} is in plan.groups, and the old cluster has no group of that name: the drain will wait until it has \
+             read what is there. Correct the name if it is another"
+        )
+    };
+    missing.map(note).collect()
+}
+
 /// L9: a group of which nobody knows what it has read would hold the drain once everybody has moved.
 fn beyond(facets: &Facets<'_>, found: &mut Found) {
     let mut named = BTreeSet::new();
@@ -133,6 +147,23 @@ mod tests {
     use super::super::world::{World, places};
     use super::*;
     use crate::words::Offset;
+
+    /// Where groups cannot be listed, nobody knows whether it is there.
+    #[test]
+    fn a_group_that_the_plan_alone_knows_is_noted() {
+        let mut world = World::sound();
+        world.plan.groups = [("biling".into(), Some(["orders".into()].into()))].into();
+        let noted = |world: &World| {
+            let notes = world.assess().notes;
+            notes.iter().filter(|note| note.starts_with("group biling is in plan.groups")).count()
+        };
+        assert_eq!(noted(&world), 1);
+        world.blue().groups = Ok(GroupListing::Unsupported);
+        assert_eq!(noted(&world), 0);
+        world = World::sound();
+        world.plan.groups = [("billing".into(), Some(["orders".into()].into()))].into();
+        assert_eq!(world.assess().notes, World::sound().assess().notes);
+    }
 
     /// L9: it is named once, although each of its partitions tells of it.
     #[test]

@@ -245,6 +245,12 @@ fn retention(facets: &Facets<'_>, found: &mut Found) {
         })
     };
     let bounds = Bounds { old: from, converge_ms: plan.timings.converge_ms };
+    let mut behind: BTreeMap<&TopicName, Vec<&Result<Unread, String>>> = BTreeMap::new();
+    for ((_, place), answer) in facets.unread {
+        if !answer.as_ref().is_ok_and(|unread| keeps_up(&survey.traffic, unread)) {
+            behind.entry(&place.topic).or_default().push(answer);
+        }
+    }
     for (topic, partitions) in *moving {
         // Without a cluster there is nothing to compare with yet.
         let forever = Ok(Limits { ms: -1, bytes: -1 });
@@ -254,16 +260,14 @@ fn retention(facets: &Facets<'_>, found: &mut Found) {
         let theirs = new.map_or(forever, there);
         let by_size =
             [&ours, &theirs].iter().any(|limits| limits.as_ref().is_ok_and(|limits| limits.bytes >= 0));
-        let unread = facets.unread.iter().filter(|((_, place), answer)| {
-            place.topic == *topic && !answer.as_ref().is_ok_and(|unread| keeps_up(&survey.traffic, unread))
-        });
+        let unread = behind.get(topic).into_iter().flatten();
         let pace = TopicPace {
             topic: topic.clone(),
             deletes: deletes(old, topic),
             old: ours,
             new: theirs,
             written: written(&survey.traffic, topic, *partitions),
-            unread: unread.map(|(_, answer)| weighed(&survey.traffic, answer, by_size)).collect(),
+            unread: unread.map(|answer| weighed(&survey.traffic, answer, by_size)).collect(),
         };
         let raised = plan.raised_retention.includes(topic);
         for verdict in retention::judge(&pace, &bounds) {
