@@ -115,6 +115,7 @@ pub(crate) const SECTIONS: &[Section] = &[
         about: "all that is done to and seen of a cluster, and whole cutovers, on real Kafka; stock clients; secured clusters",
         packages: &[
             "kutover-admin",
+            "kutover-bench",
             "kutover-clash",
             "kutover-connect",
             "kutover-kafka",
@@ -133,8 +134,8 @@ pub(crate) const SECTIONS: &[Section] = &[
     },
     Section {
         name: "producer",
-        about: "BlueGreenProducer, its switch, and the program that measures it",
-        packages: &["kutover-bench", "kutover-producer"],
+        about: "BlueGreenProducer, and its switch",
+        packages: &["kutover-producer"],
         ..PLAIN
     },
     Section {
