@@ -1,17 +1,21 @@
 //! Each way in, for both clients: krafka's admin client and librdkafka's.
 
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kutover_admin::{AdminConfig, KafkaAdmin};
-use kutover_core::error::ErrorKind;
+use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::ports::{ClusterAdmin as _, Incarnation, Registry as _, TokenProvider};
 use kutover_kafka::{ClientHooks, ClientProperties, FileTokens, KafkaRegistry, witness_cluster_id};
+use rdkafka::client::ClientContext;
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 
 use crate::traffic::BOUND;
-use crate::world::{CONTROLLER, Properties, World};
+use crate::world::{CONTROLLER, Properties, SUPER, World};
 
 const SCRAM: [&str; 2] = ["SCRAM-SHA-256", "SCRAM-SHA-512"];
 
@@ -21,7 +25,7 @@ async fn id(world: &World, of: &Incarnation, properties: Properties) -> String {
 }
 
 /// Both clients name themselves in the same way and meet the same cluster.
-async fn agree(world: &World, of: &Incarnation, properties: Properties) {
+pub(crate) async fn agree(world: &World, of: &Incarnation, properties: Properties) {
     let admins = id(world, of, properties.clone()).await;
     let checked = ClientProperties::new(properties).expect("librdkafka knows them");
     let witness = witness_cluster_id(&of.bootstrap, &checked, BOUND).await.expect("librdkafka gets in");
@@ -39,6 +43,7 @@ pub(crate) async fn every_mechanism_gets_in(world: &World) {
         for mechanism in SCRAM {
             agree(world, cluster, world.properties(mechanism, CONTROLLER)).await;
         }
+        agree(world, cluster, world.properties("PLAIN", SUPER)).await;
         tokens(world, cluster).await;
     }
 }
@@ -51,28 +56,47 @@ pub(crate) fn token(sub: &str) -> String {
     format!("{}.{}.", part(r#"{"alg":"none"}"#), part(&claims))
 }
 
-/// One provider serves both clients: the admin's, and librdkafka's as registry and as reader.
+/// One provider serves both clients.
 async fn tokens(world: &World, of: &Incarnation) {
     let provider: Arc<dyn TokenProvider> = Arc::new(FileTokens::new(world.secret("token")));
     let mut properties = world.tls();
     properties.insert("sasl.mechanism".to_owned(), "OAUTHBEARER".to_owned());
+    let [made, read] = both_work(of, properties, Some(provider)).await;
+    made.expect("the admin client makes kutover's own topics");
+    read.expect("librdkafka reads them");
+}
+
+/// What the admin client makes, as it says, and what librdkafka reads of that.
+pub(crate) async fn both_work(
+    of: &Incarnation,
+    properties: Properties,
+    tokens: Option<Arc<dyn TokenProvider>>,
+) -> [ProviderResult<()>; 2] {
     let config = AdminConfig {
         bootstrap: of.bootstrap.clone(),
         properties: properties.clone(),
-        tokens: Some(Arc::clone(&provider)),
+        tokens: tokens.clone(),
         ..AdminConfig::default()
     };
-    let admin = Arc::new(KafkaAdmin::connect(config).await.expect("the token opens the cluster"));
+    let admin = Arc::new(KafkaAdmin::connect(config).await.expect("the cluster lets it in"));
     let checked = ClientProperties::new(properties).expect("librdkafka knows them");
-    let hooks = ClientHooks::default().with_tokens(provider, tokio::runtime::Handle::current());
+    let hooks = ClientHooks::default();
+    let hooks = match tokens {
+        Some(tokens) => hooks.with_tokens(tokens, tokio::runtime::Handle::current()),
+        None => hooks,
+    };
     let registry = KafkaRegistry::open(&of.bootstrap, &checked, hooks, BOUND).await.expect("it opens");
     let registry = registry.with_topics_made_by(admin);
-    registry.prepare().await.expect("kutover's own topics");
-    assert_eq!(registry.members().await.expect("they are read"), []);
+    let made = registry.prepare().await;
+    [made, registry.members().await.map(|members| assert_eq!(members, []))]
 }
 
 pub(crate) async fn nobody_else_gets_in(world: &World) {
     let wrong = "planted-5b0e-wrong";
+    for mechanism in ["PLAIN", "SCRAM-SHA-512"] {
+        let said = refusal(&world.blue, world.properties(mechanism, (SUPER.0, wrong)));
+        assert!(said.contains("uthentication failed") && !said.contains(wrong), "{mechanism}: {said}");
+    }
     let config = |properties| AdminConfig {
         bootstrap: world.blue.bootstrap.clone(),
         properties,
@@ -95,4 +119,34 @@ pub(crate) async fn nobody_else_gets_in(world: &World) {
     let strangers = ("ssl.ca.pem".to_owned(), crate::authority::Authority::new().pem());
     let stranger = world.properties("SCRAM-SHA-512", CONTROLLER).into_iter().chain([strangers]).collect();
     assert!(KafkaAdmin::connect(config(stranger)).await.is_err(), "to a cluster that it does not believe");
+}
+
+/// Hands over what librdkafka says of its connections.
+struct Told(mpsc::Sender<String>);
+
+impl ClientContext for Told {
+    fn error(&self, _: KafkaError, reason: &str) {
+        let _ = self.0.send(reason.to_owned());
+    }
+}
+
+impl ConsumerContext for Told {}
+
+/// Why a cluster does not let librdkafka in, in its own words.
+pub(crate) fn refusal(of: &Incarnation, properties: Properties) -> String {
+    let mut config = ClientConfig::new();
+    config.extend(properties);
+    config.set("bootstrap.servers", of.bootstrap.join(","));
+    let (tell, told) = mpsc::channel();
+    let client: BaseConsumer<Told> = config.create_with_context(Told(tell)).expect("a client");
+    let deadline = Instant::now() + BOUND;
+    tokio::task::block_in_place(|| {
+        loop {
+            assert!(Instant::now() < deadline, "it is not refused");
+            assert!(client.poll(Duration::from_millis(50)).is_none_or(|polled| polled.is_err()));
+            if let Ok(reason) = told.try_recv() {
+                return reason;
+            }
+        }
+    })
 }

@@ -1,9 +1,10 @@
-//! A cutover between clusters that let in nobody without a certificate, a name and a rule for it. No listener speaks
-//! anything but SASL_SSL, so whatever got through has.
+//! A cutover between clusters that let in nobody without a certificate, a name and a rule for it. The listeners where it
+//! takes place speak nothing but SASL_SSL, so whatever got through has. Others of the same brokers take clients by TLS alone.
 //!
 //! One world of real brokers for all of it: they are dear to start.
 
 mod authority;
+mod certificates;
 mod clients;
 mod traffic;
 mod world;
@@ -17,7 +18,7 @@ use kutover_kafka::{ClientProperties, read_topic};
 use kutover_tests::{Planted, Program, command, run};
 use serde_json::Value;
 use traffic::{BOUND, Billing, Shop};
-use world::{BILLING, CONTROLLER, KEY_PASSWORD, PASSWORDS, PROBE, SHOP, TOPIC, World};
+use world::{BILLING, CONTROLLER, KEY_PASSWORD, PASSWORDS, PROBE, SHOP, TOPIC, World, written};
 
 /// What the broker knows nobody by.
 const WRONG: &str = "planted-6e1d-wrong";
@@ -99,6 +100,26 @@ fn the_probe_gets_in_by_its_own_token(world: &World, directory: &Path) {
     }
 }
 
+/// Without SASL the program is who its certificate says: it finds all that only the controller may see, and what is left to
+/// refuse the plan over is not about getting in.
+fn a_certificate_is_enough(world: &World, directory: &Path) {
+    let file = written(directory, &world.by_certificate());
+    let ran = |words: &[&str]| {
+        let ran = run(&mut program(words, WRONG));
+        planted(world).assert_not_in(words[0], &format!("{}{}", ran.stdout, ran.stderr));
+        ran
+    };
+    let checked = ran(&["check", "--online", &file]);
+    assert_eq!(checked.status, Some(0), "{}", checked.shown());
+    let ran = ran(&["plan", "--watch", "1", "--json", &file]);
+    let plan: Value = serde_json::from_str(ran.stdout.lines().last().unwrap_or_default()).expect("a plan");
+    let refusals = plan["refusals"].as_array().expect("refusals").iter();
+    let refusals: Vec<_> = refusals.map(|one| (one["code"].as_str(), one["subject"].as_str())).collect();
+    let without_passwords = [BILLING.0, PROBE.0, SHOP.0].map(|user| (Some("scram-user"), Some(user)));
+    assert_eq!((refusals, ran.status), (without_passwords.to_vec(), Some(3)), "{}", ran.shown());
+    assert!(plan["access"]["acls"].as_array().is_some_and(|acls| acls.len() > 10), "{plan}");
+}
+
 /// A user that green lacks and whose password nobody has told holds the cutover, before anything is switched.
 fn a_user_without_a_password_is_named(world: &World, directory: &Path) {
     let file = world.write(directory, &format!("shop = {:?}", SHOP.1));
@@ -163,8 +184,10 @@ async fn both_clients_speak_sasl_ssl_throughout() {
     world.furnish().await;
     clients::every_mechanism_gets_in(&world).await;
     clients::nobody_else_gets_in(&world).await;
+    certificates::tls_alone_lets_in(&world).await;
     let directory = tempfile::tempdir().expect("a directory");
     a_wrong_password_is_refused(&world, directory.path());
+    a_certificate_is_enough(&world, directory.path());
     the_probe_gets_in_by_its_own_token(&world, directory.path());
     a_user_without_a_password_is_named(&world, directory.path());
     let (sold, billed) = cut_over(&world, directory.path()).await;

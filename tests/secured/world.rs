@@ -10,7 +10,9 @@ use kutover_core::ports::{
     AclRule, ClusterAdmin as _, ClusterProvisioner as _, Incarnation, NewAccess, NewTopic,
 };
 use kutover_core::words::Colour;
-use kutover_lab::{ClusterSpec, Identity, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Secured};
+use kutover_lab::{
+    ClusterSpec, Identity, KafkaVersion, LabOptions, LabProvisioner, MachineTurn, Secured, TlsAlone,
+};
 use kutover_tests::tools;
 use tempfile::TempDir;
 
@@ -28,7 +30,7 @@ pub(crate) const SHOP: (&str, &str) = ("shop", "planted-2e7b-shop");
 pub(crate) const BILLING: (&str, &str) = ("billing", "planted-3d8c-billing");
 /// Whom leaders are asked as whether they refuse.
 pub(crate) const PROBE: (&str, &str) = ("probe", "planted-7b4e-probe");
-const SUPER: (&str, &str) = ("root", "planted-4c9d-root");
+pub(crate) const SUPER: (&str, &str) = ("root", "planted-4c9d-root");
 /// Of the controller's key, which its file holds encrypted.
 pub(crate) const KEY_PASSWORD: &str = "planted-5a3f-key";
 pub(crate) const PASSWORDS: [&str; 6] = [CONTROLLER.1, SHOP.1, BILLING.1, PROBE.1, SUPER.1, KEY_PASSWORD];
@@ -42,7 +44,7 @@ pub(crate) struct World {
     pub(crate) green: Incarnation,
     /// Where the program's name server is to listen.
     pub(crate) dns: SocketAddr,
-    authority_pem: String,
+    authority: Arc<Authority>,
     pub(crate) client: Identity,
     /// Where the test keeps what is secret: none of the program's files.
     secrets: TempDir,
@@ -56,10 +58,11 @@ impl World {
         let tools = tools(test, &[BLUE, GREEN]).await?;
         let turn = tools.machine_turn().await.expect("a turn");
         let authority = Arc::new(Authority::new());
-        let (authority_pem, client) = (authority.pem(), authority.issue("kutover", &[]));
+        let client = authority.issue(CONTROLLER.0, &[]);
+        let brokers = Arc::clone(&authority);
         let secured = Secured {
-            ca_pem: authority_pem.clone(),
-            issue: Arc::new(move |addresses| authority.issue("kafka", addresses)),
+            ca_pem: authority.pem(),
+            issue: Arc::new(move |addresses| brokers.issue("kafka", addresses)),
             wants_client_certificate: true,
             super_user: (SUPER.0.to_owned(), SUPER.1.to_owned()),
         };
@@ -73,14 +76,14 @@ impl World {
         let green = lab.provision(Colour::Green, &"g".into()).await.expect("green");
         let dns = kutover_lab::loopback::fresh(1, 5353).expect("an address")[0];
         let secrets = tempfile::tempdir().expect("a directory");
-        std::fs::write(secrets.path().join("ca.pem"), &authority_pem).expect("written");
+        std::fs::write(secrets.path().join("ca.pem"), authority.pem()).expect("written");
         std::fs::write(secrets.path().join("client.pem"), &client.chain_pem).expect("written");
         let key = encrypted(&client.key_pem, KEY_PASSWORD);
         std::fs::write(secrets.path().join("client.key"), key).expect("written");
         std::fs::write(secrets.path().join("key.password"), format!("{KEY_PASSWORD}\n")).expect("written");
         std::fs::write(secrets.path().join("probe.password"), PROBE.1).expect("written");
         std::fs::write(secrets.path().join("token"), token(CONTROLLER.0)).expect("written");
-        Some(Self { lab, blue, green, dns, authority_pem, client, secrets, _data: data, _turn: turn })
+        Some(Self { lab, blue, green, dns, authority, client, secrets, _data: data, _turn: turn })
     }
 
     /// A file of the test's own secrets.
@@ -101,14 +104,34 @@ impl World {
 
     /// The same without a name.
     pub(crate) fn tls(&self) -> Properties {
-        [
-            ("security.protocol", "SASL_SSL"),
-            ("ssl.ca.pem", &self.authority_pem),
-            ("ssl.certificate.pem", &self.client.chain_pem),
-            ("ssl.key.pem", &self.client.key_pem),
+        let mut properties = self.ssl(Some(&self.client));
+        properties.insert("security.protocol".to_owned(), "SASL_SSL".to_owned());
+        properties
+    }
+
+    /// TLS alone, with a certificate or without.
+    pub(crate) fn ssl(&self, client: Option<&Identity>) -> Properties {
+        let mut properties: Properties = [
+            ("security.protocol".to_owned(), "ssl".to_owned()),
+            ("ssl.ca.pem".to_owned(), self.authority.pem()),
         ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+        .into();
+        if let Some(Identity { chain_pem, key_pem }) = client {
+            properties.insert("ssl.certificate.pem".to_owned(), chain_pem.clone());
+            properties.insert("ssl.key.pem".to_owned(), key_pem.clone());
+        }
+        properties
+    }
+
+    /// A certificate that the brokers believe, for somebody else.
+    pub(crate) fn certificate(&self, name: &str) -> Identity {
+        self.authority.issue(name, &[])
+    }
+
+    /// A cluster where it takes clients by TLS alone.
+    pub(crate) fn by_tls(&self, of: &Incarnation, alone: TlsAlone) -> Incarnation {
+        let listeners = self.lab.apache(of.colour).expect("it runs").by_tls(alone);
+        Incarnation { bootstrap: listeners.iter().map(SocketAddr::to_string).collect(), ..of.clone() }
     }
 
     /// The admin client of somebody.
@@ -148,13 +171,8 @@ impl World {
     /// a file. Certificates and the key are files, on blue also texts; the key's password comes from the environment and from a
     /// file. On blue, leaders are asked as somebody else.
     pub(crate) fn configuration(&self, scram_users: &str) -> String {
-        let mut text = format!(
-            "deployment = \"orders\"\njournal = \"orders.journal\"\n\
-             endpoints = [{{ name = \"kafka.orders.test\", port = 9092 }}]\n\n\
-             [dns]\nkind = \"local\"\nzone = \"orders.test\"\nlisten = \"{}\"\nttl_s = 1\n",
-            self.dns
-        );
-        let file = |name: &str| format!("{:?}", self.secret(name).display().to_string());
+        let mut text = self.beginning();
+        let file = |name: &str| self.file(name);
         let scram = |user: &str, password: &str| {
             format!(
                 "\"sasl.mechanism\" = \"SCRAM-SHA-512\"\n\"sasl.username\" = \"{user}\"\n\
@@ -177,12 +195,7 @@ impl World {
         for (colour, cluster, auth) in
             [(Colour::Blue, &self.blue, as_controller), (Colour::Green, &self.green, with_token)]
         {
-            let ip = self.lab.place(colour).ip();
-            text += &format!(
-                "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = {:?}\n\
-                 endpoint = {{ addresses = [\"{ip}\"] }}\n\n[clusters.{colour}.properties]\n{common}{auth}",
-                cluster.bootstrap
-            );
+            text += &self.cluster(colour, cluster, &(common.clone() + &auth));
         }
         let as_probe = scram(PROBE.0, &format!("{{ file = {} }}", file("probe.password"))) + &in_files;
         text += &format!("\n[clusters.blue.probe_properties]\n{common}{as_probe}");
@@ -194,11 +207,57 @@ impl World {
         )
     }
 
-    pub(crate) fn write(&self, directory: &Path, scram_users: &str) -> String {
-        let path = directory.join("orders.toml");
-        std::fs::write(&path, self.configuration(scram_users)).expect("written");
-        path.to_str().expect("UTF-8").to_owned()
+    /// The same without SASL: the controller is known by its certificate.
+    pub(crate) fn by_certificate(&self) -> String {
+        let mut text = self.beginning();
+        let file = |name: &str| self.file(name);
+        let properties = format!(
+            "\"security.protocol\" = \"ssl\"\n\"ssl.ca.location\" = {}\n\"ssl.certificate.location\" = {}\n\
+             \"ssl.key.location\" = {}\n\"ssl.key.password\" = {{ env = \"KEY_PASSWORD\" }}\n",
+            file("ca.pem"),
+            file("client.pem"),
+            file("client.key")
+        );
+        for (colour, cluster) in [(Colour::Blue, &self.blue), (Colour::Green, &self.green)] {
+            text += &self.cluster(colour, &self.by_tls(cluster, TlsAlone::Mutual), &properties);
+        }
+        text + "\n[plan]\nwaive_history = \"*\"\nwaive_unread = \"*\"\nwaive_super_users = \"*\"\n"
     }
+
+    /// What no cluster is part of.
+    fn beginning(&self) -> String {
+        format!(
+            "deployment = \"orders\"\njournal = \"orders.journal\"\n\
+             endpoints = [{{ name = \"kafka.orders.test\", port = 9092 }}]\n\n\
+             [dns]\nkind = \"local\"\nzone = \"orders.test\"\nlisten = \"{}\"\nttl_s = 1\n",
+            self.dns
+        )
+    }
+
+    /// A secret file's name, as TOML has it.
+    fn file(&self, name: &str) -> String {
+        format!("{:?}", self.secret(name).display().to_string())
+    }
+
+    fn cluster(&self, colour: Colour, cluster: &Incarnation, properties: &str) -> String {
+        let ip = self.lab.place(colour).ip();
+        format!(
+            "\n[clusters.{colour}.provisioner]\nkind = \"static\"\nbootstrap = {:?}\n\
+             endpoint = {{ addresses = [\"{ip}\"] }}\n\n[clusters.{colour}.properties]\n{properties}",
+            cluster.bootstrap
+        )
+    }
+
+    pub(crate) fn write(&self, directory: &Path, scram_users: &str) -> String {
+        written(directory, &self.configuration(scram_users))
+    }
+}
+
+/// The configuration's file with this text.
+pub(crate) fn written(directory: &Path, text: &str) -> String {
+    let path = directory.join("orders.toml");
+    std::fs::write(&path, text).expect("written");
+    path.to_str().expect("UTF-8").to_owned()
 }
 
 fn rule(principal: &str, resource: &str, name: &str, operation: &str) -> AclRule {
@@ -220,6 +279,17 @@ fn everyones() -> [AclRule; 2] {
     [rule("User:analyst", "topic", "order-", "read"), denied]
 }
 
+/// What the controller needs, under the name that it bears.
+pub(crate) fn controllers(principal: &str) -> [AclRule; 4] {
+    [
+        ("cluster", "kafka-cluster", "all"),
+        ("topic", "*", "all"),
+        ("group", "*", "all"),
+        ("transactional-id", "*", "describe"),
+    ]
+    .map(|(resource, name, operation)| rule(principal, resource, name, operation))
+}
+
 /// What these users need.
 pub(crate) fn access(users: &[(&str, &str)]) -> NewAccess {
     let mut access = NewAccess::default();
@@ -228,12 +298,7 @@ pub(crate) fn access(users: &[(&str, &str)]) -> NewAccess {
         let who = format!("User:{user}");
         let may = |resource: &str, name: &str, operation: &str| rule(&who, resource, name, operation);
         if *user == CONTROLLER.0 {
-            access.acls.extend([
-                may("cluster", "kafka-cluster", "all"),
-                may("topic", "*", "all"),
-                may("group", "*", "all"),
-                may("transactional-id", "*", "describe"),
-            ]);
+            access.acls.extend(controllers(&who));
             continue;
         }
         access.acls.extend([

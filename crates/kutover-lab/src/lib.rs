@@ -11,7 +11,7 @@ mod provision;
 mod spec;
 mod store;
 
-pub use apache::{ApacheCluster, ConnectWorker, Identity, MachineTurn, Secured, Tools, ZooKeeper};
+pub use apache::{ApacheCluster, ConnectWorker, Identity, MachineTurn, Secured, TlsAlone, Tools, ZooKeeper};
 pub use cluster_id::random_cluster_id;
 pub use provision::{DEFAULT_PORT, LabOptions, LabProvisioner};
 pub use spec::{ClusterKind, ClusterSpec, KafkaVersion};

@@ -2,7 +2,8 @@
 //!
 //! Each broker has two listeners. The clients' one is advertised through a forwarder of the broker's own, and one
 //! more forwarder for all of them stands on the colour's address; isolation closes them all. The internal one is the
-//! brokers' own and the controller's path; isolation leaves it open.
+//! brokers' own and the controller's path; isolation leaves it open. A secured broker has more of the clients' kind, for those
+//! whom TLS alone lets in.
 
 mod connect;
 mod jars;
@@ -31,10 +32,10 @@ use serde::{Deserialize, Serialize};
 
 pub use connect::ConnectWorker;
 pub(crate) use process::end_leftovers;
-pub(crate) use properties::BrokerPlace;
+pub(crate) use properties::{BrokerPlace, TlsPlace};
 pub(crate) use registry::{Registration, register};
 pub(crate) use secured::SavedSecurity;
-pub use secured::{Identity, Secured};
+pub use secured::{Identity, Secured, TlsAlone};
 pub use tools::{MachineTurn, Tools};
 pub(crate) use zookeeper::SavedZooKeeper;
 pub use zookeeper::ZooKeeper;
@@ -77,7 +78,7 @@ pub struct ApacheCluster {
     java: PathBuf,
     saved: SavedCluster,
     zookeeper: Option<SocketAddr>,
-    /// The colour's own first, then one per broker.
+    /// The colour's own first, then one for each of the brokers' listeners for clients.
     forwarders: Vec<Forwarder>,
     processes: Mutex<BTreeMap<i32, ServerProcess>>,
     cluster_id: ClusterId,
@@ -126,6 +127,12 @@ impl ApacheCluster {
     /// The controller's path: the brokers' internal listeners.
     pub fn internal(&self) -> Vec<SocketAddr> {
         self.saved.places.iter().map(|place| place.internal).collect()
+    }
+
+    /// Where a secured cluster takes clients by TLS alone: what its brokers advertise there.
+    pub fn by_tls(&self, alone: TlsAlone) -> Vec<SocketAddr> {
+        let all = self.saved.places.iter().flat_map(|place| &place.by_tls);
+        all.filter(|place| place.alone == alone).map(|place| place.advertised).collect()
     }
 
     /// The pids of the brokers that run, by broker id.
@@ -326,6 +333,9 @@ async fn open_forwarders(saved: &SavedCluster) -> io::Result<Vec<Forwarder>> {
     let mut forwarders = vec![Forwarder::open(saved.bootstrap, all).await?];
     for place in &saved.places {
         forwarders.push(Forwarder::open(place.advertised, vec![place.clients]).await?);
+        for tls in &place.by_tls {
+            forwarders.push(Forwarder::open(tls.advertised, vec![tls.listener]).await?);
+        }
     }
     Ok(forwarders)
 }

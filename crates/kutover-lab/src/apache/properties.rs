@@ -10,7 +10,7 @@ use std::path::Path;
 use kutover_core::words::Colour;
 use serde::{Deserialize, Serialize};
 
-use super::secured::SavedSecurity;
+use super::secured::{SavedSecurity, TlsAlone};
 
 /// Whom the controllers of a KRaft quorum know each other as.
 const QUORUM_USER: &str = "kutover-quorum";
@@ -28,6 +28,19 @@ pub(crate) struct BrokerPlace {
     pub(crate) internal: SocketAddr,
     /// Its KRaft controller's listener.
     pub(crate) quorum: SocketAddr,
+    /// More listeners for clients, of a secured cluster.
+    #[serde(default)]
+    pub(crate) by_tls: Vec<TlsPlace>,
+}
+
+/// Where one broker takes clients by TLS alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TlsPlace {
+    pub(crate) alone: TlsAlone,
+    /// What it advertises there: a forwarder of its own.
+    pub(crate) advertised: SocketAddr,
+    /// The listener, behind that forwarder.
+    pub(crate) listener: SocketAddr,
 }
 
 /// What a broker's configuration depends on.
@@ -50,11 +63,11 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
     let brokers = all.len();
     let mut set = BTreeMap::new();
     let mut put = |key: &str, value: String| set.insert(key.to_owned(), value);
-    let protocol = if config.secured.is_some() { "SASL_SSL" } else { "PLAINTEXT" };
     let mut super_users: Vec<&str> =
         config.secured.iter().map(|(security, _)| security.super_user()).collect();
     put("log.dirs", config.log_dir.display().to_string());
-    put("advertised.listeners", format!("CLIENTS://{},INTERNAL://{}", place.advertised, place.internal));
+    let [mut listeners, advertised, mut protocols] = listeners(place, config.secured.is_some());
+    put("advertised.listeners", advertised);
     put("inter.broker.listener.name", "INTERNAL".into());
     put("auto.create.topics.enable", "false".into());
     put("allow.everyone.if.no.acl.found", "true".into());
@@ -74,8 +87,6 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
     put("log.cleaner.dedupe.buffer.size", "8388608".into());
     if let Some(zookeeper) = config.zookeeper {
         put("broker.id", place.id.to_string());
-        put("listeners", format!("CLIENTS://{},INTERNAL://{}", place.clients, place.internal));
-        put("listener.security.protocol.map", format!("CLIENTS:{protocol},INTERNAL:{protocol}"));
         put("zookeeper.connect", format!("{zookeeper}{}", config.colour.chroot()));
         // How soon a killed broker is noticed, and its id free again.
         put("zookeeper.session.timeout.ms", "6000".into());
@@ -83,17 +94,8 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
     } else {
         put("process.roles", "broker,controller".into());
         put("node.id", place.id.to_string());
-        put(
-            "listeners",
-            format!(
-                "CLIENTS://{},INTERNAL://{},CONTROLLER://{}",
-                place.clients, place.internal, place.quorum
-            ),
-        );
-        put(
-            "listener.security.protocol.map",
-            format!("CLIENTS:{protocol},INTERNAL:{protocol},CONTROLLER:SASL_PLAINTEXT"),
-        );
+        let _ = write!(listeners, ",CONTROLLER://{}", place.quorum);
+        protocols.push_str(",CONTROLLER:SASL_PLAINTEXT");
         // Until it has read the ACLs from the quorum's log, StandardAuthorizer lets super users in alone, and without
         // votes there is no quorum: three controllers that are nobody to each other wait for ever. So the controllers'
         // own listener has a super user, and no other has: everyone else stays bound by ACLs.
@@ -115,6 +117,8 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
         put("broker.session.timeout.ms", "6000".into());
         put("authorizer.class.name", "org.apache.kafka.metadata.authorizer.StandardAuthorizer".into());
     }
+    put("listeners", listeners);
+    put("listener.security.protocol.map", protocols);
     if !super_users.is_empty() {
         let names: Vec<String> = super_users.iter().map(|user| format!("User:{user}")).collect();
         put("super.users", names.join(";"));
@@ -123,6 +127,25 @@ pub(crate) fn broker(config: &BrokerConfig<'_>) -> String {
         set.extend(security.properties(dir));
     }
     text(&set)
+}
+
+/// The listeners that clients and other brokers come to, as `listeners`, `advertised.listeners` and
+/// `listener.security.protocol.map` have them.
+fn listeners(place: &BrokerPlace, is_secured: bool) -> [String; 3] {
+    let protocol = if is_secured { "SASL_SSL" } else { "PLAINTEXT" };
+    let mut all = vec![
+        ("CLIENTS", place.clients, place.advertised, protocol),
+        ("INTERNAL", place.internal, place.internal, protocol),
+    ];
+    all.extend(place.by_tls.iter().map(|tls| (tls.alone.listener(), tls.listener, tls.advertised, "SSL")));
+    let joined = |each: fn(&(&str, SocketAddr, SocketAddr, &str)) -> String| {
+        all.iter().map(each).collect::<Vec<_>>().join(",")
+    };
+    [
+        joined(|(name, listener, ..)| format!("{name}://{listener}")),
+        joined(|(name, _, advertised, _)| format!("{name}://{advertised}")),
+        joined(|(name, .., protocol)| format!("{name}:{protocol}")),
+    ]
 }
 
 /// ZooKeeper's configuration: one server.
@@ -218,6 +241,7 @@ mod tests {
             clients: at(base + 1),
             internal: at(base + 2),
             quorum: at(base + 3),
+            by_tls: Vec::new(),
         }
     }
 
@@ -228,7 +252,10 @@ mod tests {
             wants_client_certificate: true,
             super_user: ("root".into(), "word".into()),
         };
-        let (security, all) = (secured.on(&[]), [place(0)]);
+        let (security, mut all) = (secured.on(&[]), [place(0)]);
+        let at = |port: u16| SocketAddr::from(([127, 1, 2, 3], port));
+        let by_tls = |alone, port| TlsPlace { alone, advertised: at(port), listener: at(port + 1) };
+        all[0].by_tls = vec![by_tls(TlsAlone::Mutual, 9004), by_tls(TlsAlone::OneWay, 9006)];
         let config = BrokerConfig {
             colour: Colour::Green,
             place: &all[0],
@@ -249,9 +276,17 @@ mod tests {
                 let found = lines.iter().find_map(|line| line.strip_prefix(&format!("{key}=")));
                 found.unwrap_or_else(|| panic!("no {key} in {lines:#?}")).to_owned()
             };
+            let protocols = value("listener.security.protocol.map");
             assert!(
-                value("listener.security.protocol.map").starts_with("CLIENTS:SASL_SSL,INTERNAL:SASL_SSL")
+                protocols.starts_with("CLIENTS:SASL_SSL,INTERNAL:SASL_SSL,MUTUAL:SSL,ONEWAY:SSL"),
+                "{protocols}"
             );
+            assert!(value("listeners").contains("MUTUAL://127.1.2.3:9005,ONEWAY://127.1.2.3:9007"));
+            assert!(
+                value("advertised.listeners").ends_with("MUTUAL://127.1.2.3:9004,ONEWAY://127.1.2.3:9006")
+            );
+            assert_eq!(value("listener.name.mutual.ssl.client.auth"), "required");
+            assert_eq!(value("listener.name.oneway.ssl.client.auth"), "none");
             assert!(!lines.iter().any(|line| line.contains(":PLAINTEXT")), "{lines:#?}");
             assert_eq!(value("allow.everyone.if.no.acl.found"), "false");
             assert_eq!(value("ssl.keystore.location"), "/dir/keystore.pem");

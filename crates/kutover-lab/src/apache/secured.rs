@@ -23,8 +23,8 @@ pub struct Identity {
 /// Makes the certificate that brokers on these addresses show to clients and to each other.
 type Issue = Arc<dyn Fn(&[IpAddr]) -> Identity + Send + Sync>;
 
-/// What a cluster demands of everybody: `SASL_SSL` on every listener that clients have (PLAIN, SCRAM and OAUTHBEARER,
-/// whose tokens need no signature), and ACLs that let in only whom they name.
+/// What a cluster demands of everybody: `SASL_SSL` where clients are sent to (PLAIN, SCRAM and OAUTHBEARER, whose tokens need
+/// no signature), TLS on the listeners [`TlsAlone`], and ACLs that let in only whom they name.
 #[derive(Clone)]
 pub struct Secured {
     /// Makes the brokers' certificate. It is for both uses, server and client.
@@ -55,9 +55,39 @@ pub(crate) struct SavedSecurity {
     super_user: (String, String),
 }
 
+/// A listener of a secured cluster that takes clients without SASL (`SSL`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsAlone {
+    /// Mutual TLS: who shows no certificate is sent away, and the principal is the certificate's subject.
+    Mutual,
+    /// Clients show no certificate: all of them are `User:ANONYMOUS`.
+    OneWay,
+}
+
+impl TlsAlone {
+    /// All of them.
+    pub(crate) const ALL: [Self; 2] = [Self::Mutual, Self::OneWay];
+
+    /// Its name in a broker's configuration.
+    pub(crate) fn listener(self) -> &'static str {
+        match self {
+            Self::Mutual => "MUTUAL",
+            Self::OneWay => "ONEWAY",
+        }
+    }
+
+    fn client_auth(self) -> &'static str {
+        match self {
+            Self::Mutual => "required",
+            Self::OneWay => "none",
+        }
+    }
+}
+
 const KEYSTORE: &str = "keystore.pem";
 const TRUSTSTORE: &str = "truststore.pem";
-/// The listeners that clients have.
+/// The listeners that take names and passwords.
 const LISTENERS: [&str; 2] = ["clients", "internal"];
 const MECHANISMS: &str = "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER";
 
@@ -122,6 +152,10 @@ impl SavedSecurity {
             put(&format!("{at}.scram-sha-256.sasl.jaas.config"), &scram);
             put(&format!("{at}.scram-sha-512.sasl.jaas.config"), &scram);
             put(&format!("{at}.oauthbearer.sasl.jaas.config"), &tokens);
+        }
+        for alone in TlsAlone::ALL {
+            let at = format!("listener.name.{}", alone.listener().to_ascii_lowercase());
+            put(&format!("{at}.ssl.client.auth"), alone.client_auth());
         }
         set
     }

@@ -14,7 +14,9 @@ use parking_lot::Mutex;
 use uuid::Uuid;
 
 use super::{LabProvisioner, Running, Slot, being_made, proven};
-use crate::apache::{ApacheCluster, BrokerPlace, SavedCluster, SavedZooKeeper, ZooKeeper, end_leftovers};
+use crate::apache::{
+    ApacheCluster, BrokerPlace, SavedCluster, SavedZooKeeper, TlsAlone, TlsPlace, ZooKeeper, end_leftovers,
+};
 use crate::cluster_id::random_cluster_id;
 use crate::loopback;
 use crate::spec::KafkaVersion;
@@ -75,7 +77,8 @@ impl LabProvisioner {
         let jars = self.options.tools.jars_of(version, spec.kafka_dir.as_deref()).await?;
         let id = self.discard_unfinished(colour, request).await?.unwrap_or(id);
         let place = self.place(colour);
-        let places = broker_places(place, spec.brokers)
+        let by_tls: &[TlsAlone] = if spec.secured.is_some() { &TlsAlone::ALL } else { &[] };
+        let places = broker_places(place, spec.brokers, by_tls)
             .map_err(|error| ProviderError::new(ErrorKind::Unavailable, &what, error))?;
         let incarnation = Incarnation {
             id,
@@ -265,19 +268,29 @@ fn changed<T>(saved: &Mutex<SavedCluster>, change: impl FnOnce(&mut SavedCluster
 
 /// Addresses for the brokers of a colour: what they advertise stands beside the colour's own forwarder; their
 /// listeners have a loopback address to themselves, where no client's passing port can be in the way.
-fn broker_places(place: SocketAddr, brokers: u16) -> io::Result<Vec<BrokerPlace>> {
+fn broker_places(place: SocketAddr, brokers: u16, by_tls: &[TlsAlone]) -> io::Result<Vec<BrokerPlace>> {
     let count = usize::from(brokers);
-    let mut advertised = loopback::free_ports(place.ip(), count + 1)?;
+    let mut advertised = loopback::free_ports(place.ip(), count * (1 + by_tls.len()) + 1)?;
     advertised.retain(|port| *port != place.port());
-    let (ip, ports) = own_address(3 * count)?;
-    let places = (0..i32::from(brokers)).zip(advertised).zip(ports.chunks(3));
+    let each = 3 + by_tls.len();
+    let (ip, ports) = own_address(each * count)?;
+    let advertised = advertised.chunks(1 + by_tls.len());
+    let places = (0..i32::from(brokers)).zip(advertised).zip(ports.chunks(each));
+    let at = |ip, port: &u16| SocketAddr::new(ip, *port);
     Ok(places
         .map(|((id, advertised), ports)| BrokerPlace {
             id,
-            advertised: SocketAddr::new(place.ip(), advertised),
-            clients: SocketAddr::new(ip, ports[0]),
-            internal: SocketAddr::new(ip, ports[1]),
-            quorum: SocketAddr::new(ip, ports[2]),
+            advertised: at(place.ip(), &advertised[0]),
+            clients: at(ip, &ports[0]),
+            internal: at(ip, &ports[1]),
+            quorum: at(ip, &ports[2]),
+            by_tls: (by_tls.iter().zip(&advertised[1..]).zip(&ports[3..]))
+                .map(|((alone, advertised), port)| TlsPlace {
+                    alone: *alone,
+                    advertised: at(place.ip(), advertised),
+                    listener: at(ip, port),
+                })
+                .collect(),
         })
         .collect())
 }
