@@ -139,7 +139,7 @@ impl Stage {
         let gone = "org.apache.kafka.clients.producer.UniformStickyPartitioner";
         more.insert("producer.override.partitioner.class".into(), gone.into());
         running(&self.workers.blue, name.as_str(), &ConnectorConfig::new(more)).await;
-        let mut run = self.up("hold_limit = \"5s\"\n").await;
+        let mut run = self.up("hold_limit = \"8s\"\n").await;
         let end = run.end().await;
         let named = matches!(&end.stop, Stop::Aborted(why) if why.contains("create connector more-in"));
         assert!(named, "{:?}", end.stop);
