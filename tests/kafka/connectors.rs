@@ -35,6 +35,11 @@ impl Workers {
         Self { blue, green, workers: [of_blue, of_green] }
     }
 
+    /// Where their REST interfaces are: blue's, and green's.
+    pub fn urls(&self) -> [String; 2] {
+        self.workers.each_ref().map(ConnectWorker::url)
+    }
+
     /// What a configuration says of them, with `more` lines of each.
     pub fn tables(&self, more: &str) -> String {
         let topics = ConnectWorker::TOPICS.map(|topic| format!("\"{topic}\"")).join(", ");

@@ -99,6 +99,18 @@ impl Deployed {
     /// # Panics
     /// If these make no sense.
     pub async fn start(&self, world: &TwoClusters, tables: &str, plan: &str) -> Running {
+        run(self.controller(world, tables, plan).await)
+    }
+
+    /// The same where the last cutover was rolled back: it sets out anew.
+    ///
+    /// # Panics
+    /// If these make no sense.
+    pub async fn start_again(&self, world: &TwoClusters, tables: &str, plan: &str) -> Running {
+        run(self.controller(world, tables, plan).await.again())
+    }
+
+    async fn controller(&self, world: &TwoClusters, tables: &str, plan: &str) -> Controller {
         let config = config(world, tables, plan);
         let workers =
             |colour| config.clusters.get(colour).connect.as_ref().map(|at| (colour, at.url.clone()));
@@ -116,15 +128,18 @@ impl Deployed {
             clusters: Arc::new(Connector { workers }),
             journal: Arc::new(FileJournal::open(journal).await.expect("a journal")),
         };
-        let controller = Controller::new(config.cutover_plan(), config.deployment(), backends);
-        let (operator, words) = mpsc::unbounded_channel();
-        let (tell, events) = mpsc::unbounded_channel();
-        let run = controller.run(words, move |event| {
-            // Nobody listens any more once the test has seen enough.
-            let _ = tell.send(event);
-        });
-        Running { operator, events, seen: Vec::new(), run: tokio::spawn(run) }
+        Controller::new(config.cutover_plan(), config.deployment(), backends)
     }
+}
+
+fn run(controller: Controller) -> Running {
+    let (operator, words) = mpsc::unbounded_channel();
+    let (tell, events) = mpsc::unbounded_channel();
+    let run = controller.run(words, move |event| {
+        // Nobody listens any more once the test has seen enough.
+        let _ = tell.send(event);
+    });
+    Running { operator, events, seen: Vec::new(), run: tokio::spawn(run) }
 }
 
 /// A controller under way. Dropped, it is ended where it stands, as by a crash.

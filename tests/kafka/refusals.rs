@@ -9,7 +9,7 @@ use std::time::Duration;
 use krafka::Kafka;
 use krafka::admin::{AclBinding, AclPermissionType, AclResourceType, CreateTopicsOptions, NewTopic};
 use kutover_admin::{AdminConfig, KafkaAdmin};
-use kutover_core::ports::{ClusterAdmin as _, Incarnation};
+use kutover_core::ports::{ClusterAdmin as _, ClusterIdentity, Incarnation};
 use kutover_core::words::Colour;
 use kutover_tests::{Run, kutover};
 use kutover_tests_kafka::clients::{add_rule, commit, make_topics, remove_rules, write};
@@ -92,10 +92,14 @@ async fn a_deny_of_greens_own(world: &TwoClusters, green: &Kafka) {
     remove_rules(green, "private").await;
 }
 
-async fn one_cluster_behind_both_colours(world: &TwoClusters) {
-    let bootstrap = world.blue.bootstrap.clone();
+async fn identity(of: &Incarnation) -> ClusterIdentity {
+    let bootstrap = of.bootstrap.clone();
     let admin = KafkaAdmin::connect(AdminConfig { bootstrap, ..AdminConfig::default() }).await;
-    let id = admin.expect("it answers").identity().await.expect("an identity").cluster_id;
+    admin.expect("it answers").identity().await.expect("an identity")
+}
+
+async fn one_cluster_behind_both_colours(world: &TwoClusters) {
+    let id = identity(&world.blue).await.cluster_id;
     // By another of its listeners: the same address twice is a slip of the pen, which no plan is made of.
     let (green, blue) = (&world.green.bootstrap[0], &world.blue.controller_bootstrap[0]);
     refused(&changed(world, &[(green, blue)]), "same-cluster", id.as_str(), "both colours lead to").await;
@@ -103,26 +107,30 @@ async fn one_cluster_behind_both_colours(world: &TwoClusters) {
 
 /// Where brokers tell their clients to connect to is another address than the controller comes by.
 fn by_two_ways(world: &TwoClusters) -> PathBuf {
-    let green = &world.green;
-    let told = json!({ "incarnation": {
-        "id": green.id, "bootstrap": green.bootstrap, "controller_bootstrap": green.controller_bootstrap,
-        "endpoint": { "addresses": ["127.8.8.2"] },
-    } });
-    let file = world.directory().join("green.json");
-    std::fs::write(&file, told.to_string()).expect("written");
-    let by_itself = format!(
-        "kind = \"static\"\nbootstrap = [\"{}\"]\nendpoint = {{ addresses = [\"127.8.8.2\"] }}",
-        green.bootstrap[0]
-    );
-    let by_command = format!("kind = \"exec\"\ncommand = [\"cat\", {:?}]", file.to_str().expect("UTF-8"));
-    changed(world, &[(&by_itself, &by_command)])
+    let path = changed(world, &[]);
+    world.by_two_ways(&path, Colour::Green);
+    path
+}
+
+/// Starts green anew, so that it sends its clients there.
+async fn sends_clients_to(world: &TwoClusters, address: &str) {
+    let internal = &world.green.controller_bootstrap[0];
+    let advertised = format!("CLIENTS://{address},INTERNAL://{internal}");
+    world.restart(Colour::Green, &[("advertised.listeners", advertised)]).await;
 }
 
 async fn brokers_that_nobody_reaches(world: &TwoClusters) {
-    let internal = &world.green.controller_bootstrap[0];
-    let advertised = format!("CLIENTS://{NOWHERE},INTERNAL://{internal}");
-    world.restart(Colour::Green, &[("advertised.listeners", advertised)]).await;
+    sends_clients_to(world, NOWHERE).await;
     refused(&by_two_ways(world), "unreachable-broker", NOWHERE, "green sends its clients to").await;
+}
+
+/// L5: the clusters are two, and green leads its clients to a broker of blue.
+async fn a_broker_that_both_clusters_lead_to(world: &TwoClusters) {
+    let ClusterIdentity { cluster_id, brokers, .. } = identity(&world.blue).await;
+    let shared = brokers.first().expect("a broker");
+    sends_clients_to(world, shared).await;
+    let said = format!("both clusters send clients to the broker {shared}");
+    refused(&by_two_ways(world), "same-cluster", cluster_id.as_str(), &said).await;
 }
 
 async fn a_green_that_makes_topics_by_itself(world: &TwoClusters) {
@@ -181,7 +189,17 @@ async fn groups_that_nobody_knows(world: &TwoClusters, blue: &Kafka) {
     let expected = [("unknown-group", "hidden"), ("unknown-groups", "groups")];
     assert!(found.is_superset(&expected.into()) && status == Some(3), "{refusals:#?}");
     assert!(refusals.iter().all(|[.., reason]| reason.contains("GroupAuthorizationFailed")), "{refusals:#?}");
+    // Where the plan names nobody, it is not even known whether the group reads anything.
+    refused(&changed(world, &[]), "unknown-groups", "groups", "GroupAuthorizationFailed").await;
     remove_rules(blue, "hidden").await;
+}
+
+/// L9: a group that has committed what the log does not have. Nobody knows what it has read.
+async fn a_group_whose_commits_lie_beyond_the_log(world: &TwoClusters, blue: &Kafka) {
+    commit(blue, "ahead", "orders", 1, 50).await;
+    let said = "group ahead, topic orders, partition 0: its commit 50 lies beyond the end of the log";
+    refused(&changed(world, &[]), "unknown-group", "ahead", said).await;
+    commit(blue, "ahead", "orders", 1, 5).await;
 }
 
 /// L11: a group reads, but so slowly that retention would delete before it what it has not read, on either cluster.
@@ -252,11 +270,13 @@ async fn which_clusters_who_is_let_in_and_whether_they_are_reached() {
     fewer_replicas(&world).await;
     commits_that_do_not_last(&world).await;
     groups_that_nobody_knows(&world, &blue).await;
+    a_group_whose_commits_lie_beyond_the_log(&world, &blue).await;
     a_group_slower_than_retention(&world, &blue).await;
     a_size_fence_beside_a_transactional_id(&world, &blue).await;
     a_deny_of_greens_own(&world, &green).await;
     one_cluster_behind_both_colours(&world).await;
     another_cluster_than_the_one_that_is_published(&world).await;
     brokers_that_nobody_reaches(&world).await;
+    a_broker_that_both_clusters_lead_to(&world).await;
     a_green_that_makes_topics_by_itself(&world).await;
 }

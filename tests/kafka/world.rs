@@ -7,6 +7,7 @@ use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
 use kutover_core::words::Colour;
 use kutover_lab::{ClusterSpec, KafkaVersion, LabOptions, LabProvisioner, MachineTurn};
 use kutover_tests::tools;
+use serde_json::json;
 use tempfile::TempDir;
 
 /// Two clusters. Dropped, it takes its processes and files with it.
@@ -106,6 +107,30 @@ impl TwoClusters {
         let path = self.directory.path().join("orders.toml");
         std::fs::write(&path, format!("{text}\n{tables}[plan]\n{plan}\n")).expect("written");
         path
+    }
+
+    /// Has a configuration say that the controller comes to a cluster by another address than its brokers send clients to.
+    ///
+    /// # Panics
+    /// If it cannot be read or written.
+    pub fn by_two_ways(&self, configuration: &Path, colour: Colour) {
+        let (cluster, last) = match colour {
+            Colour::Blue => (&self.blue, 1),
+            Colour::Green => (&self.green, 2),
+        };
+        let endpoint = format!("127.8.8.{last}");
+        let told = json!({ "incarnation": {
+            "id": cluster.id, "bootstrap": cluster.bootstrap,
+            "controller_bootstrap": cluster.controller_bootstrap, "endpoint": { "addresses": [endpoint] },
+        } });
+        let file = self.directory.path().join(format!("{colour}.json"));
+        std::fs::write(&file, told.to_string()).expect("written");
+        let text = std::fs::read_to_string(configuration).expect("read");
+        let section = format!("[clusters.{colour}.provisioner]\n");
+        let (before, rest) = text.split_once(&section).expect("its section");
+        let (_, after) = rest.split_once("] }\n").expect("its endpoint");
+        let command = format!("kind = \"exec\"\ncommand = [\"cat\", {:?}]\n", file.display().to_string());
+        std::fs::write(configuration, format!("{before}{section}{command}{after}")).expect("written");
     }
 }
 

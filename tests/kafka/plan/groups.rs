@@ -6,7 +6,7 @@ use krafka::consumer::{AutoOffsetReset, GroupProtocol};
 use kutover_tests_kafka::clients::{make_topics, write};
 use kutover_tests_kafka::world::{TwoClusters, client};
 
-use super::{named, plan, refusals};
+use super::{all, named, plan, refusals};
 
 /// From 4.3.1 the other way: groups of kinds that only a newer cluster has, and a super user.
 pub(super) async fn kinds_of_groups(world: &TwoClusters) {
@@ -48,6 +48,7 @@ pub(super) async fn kinds_of_groups(world: &TwoClusters) {
     for number in ["lag", "lost", "read", "drain_ms"] {
         assert!(sharing[number].is_null(), "it was not observed, and has no {number}: {sharing}");
     }
+    all::leaving_green(world, &kafka).await;
     modern.close().await.expect("closed");
     shares.close().await.expect("closed");
 }

@@ -1,6 +1,8 @@
 //! `kutover plan` on real Apache Kafka, with what makes a plan be refused.
 
+mod all;
 mod groups;
+mod traffic;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -21,7 +23,8 @@ use kutover_tests_kafka::clients::{add_rule, commit, make_topics, write};
 use kutover_tests_kafka::raw::RawBroker;
 use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::Value;
-use tokio::sync::oneshot;
+
+use self::traffic::Traffic;
 
 /// Runs the plan, and gives it with the exit status.
 async fn plan(file: &Path) -> (Value, Option<i32>) {
@@ -320,12 +323,11 @@ async fn from_3_9_2_to_4_3_1() {
     let paying = paying.build_transactional("pay-1").await.expect("a producer");
     paying.begin().expect("begin");
     let _stored = paying.send(Record::new("pay", "1").partition(0)).await.expect("stored");
-    // Somebody writes and a group reads while the plan looks.
-    let (stop, stopped) = oneshot::channel();
-    let writer = tokio::spawn(write_until(kafka.clone(), stopped));
-    let (refused, status) = plan(&world.configuration("")).await;
-    let _sent = stop.send(());
-    writer.await.expect("it wrote");
+    let traffic = Traffic::start(&kafka, 50).await;
+    let path = world.configuration("");
+    let ((refused, status), told) = tokio::join!(plan(&path), traffic::text(&path));
+    let (ready, ready_status) = plan(&world.configuration(WAIVED)).await;
+    traffic.stop().await;
 
     assert_eq!((refused["outcome"].as_str(), status), (Some("refused"), Some(3)), "{refused}");
     let listed = |pair: &&(&str, &str)| pair.1 != "transactions";
@@ -353,18 +355,22 @@ async fn from_3_9_2_to_4_3_1() {
     );
     assert!(unknown(&refused).is_empty(), "{refused}");
 
+    assert_eq!((refusals(&ready), ready_status), (named(&[]), Some(0)), "{ready}");
+    assert_eq!(ready["outcome"], "ready");
+    traffic::assert_figures(&refused, &ready);
+    assert_eq!(told.1, Some(3), "{}", told.0);
+    traffic::assert_told(&told.0, &refused);
+
     up_does_not_begin(&world).await;
-    let (ready, status) = plan(&world.configuration(WAIVED)).await;
-    assert_eq!((refusals(&ready), status), (named(&[]), Some(0)), "{ready}");
     each_alone(&world).await;
     a_hanging_transaction_is_no_drain(&world, &kafka).await;
-    assert_eq!(ready["outcome"], "ready");
     let blue = admin(&world.blue).await;
     looks_keep_their_contract(&kafka, &world.blue, &blue).await;
     groups::kinds_of_groups(&world).await;
     limits_of_one_side(&world, &kafka).await;
     let (unreachable, status) = plan(&unreachable(&world)).await;
     assert_eq!((unreachable["outcome"].as_str(), status), (Some("unreachable"), Some(4)), "{unreachable}");
+    all::leaving_blue(&world, &kafka).await;
 }
 
 /// L6: topics that green has already. What only one cluster sets is held against the other's default.
@@ -439,15 +445,6 @@ fn unreachable(world: &TwoClusters) -> std::path::PathBuf {
     let text = std::fs::read_to_string(&path).expect("read");
     std::fs::write(&path, text.replace(&world.green.bootstrap[0], "127.0.0.1:1")).expect("written");
     path
-}
-
-/// Writes to `orders`, one record after the other, until it is told to stop.
-async fn write_until(kafka: Kafka, mut stop: oneshot::Receiver<()>) {
-    let producer = kafka.producer().metrics_push(false).build().await.expect("a producer");
-    while stop.try_recv().is_err() {
-        let _stored = producer.send(Record::new("orders", "more").partition(0)).await.expect("stored");
-    }
-    producer.close().await.expect("closed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,8 @@ acls() {
 java=$0 jars=$1 tool=$2
 case $(text act) in
 raise)
-    acls --add --allow-principal 'User:*' --operation Read --operation Describe --operation DescribeConfigs
+    acls --add --allow-principal 'User:*' --operation Read --operation Describe --operation DescribeConfigs \
+        --operation AlterConfigs
     acls --add --deny-principal 'User:*' --operation Write
     ;;
 lift) acls --remove ;;

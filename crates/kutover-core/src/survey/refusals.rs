@@ -77,7 +77,9 @@ pub(super) fn gather(facets: &Facets<'_>) -> Found {
 /// L5: as the cutover's Verifying has it.
 fn identities(facets: &Facets<'_>, found: &mut Found) {
     let Facets { survey, plan, old, new, .. } = facets;
-    if let Some(Err(reason)) = new.map(|new| decide::distinct(&old.identity, &new.identity)) {
+    let distinct =
+        |new: &ClusterSeen| decide::distinct(&old.identity, &new.identity).and_then(|()| led_apart(old, new));
+    if let Some(Err(reason)) = new.map(distinct) {
         found.put(false, Code::SameCluster, old.identity.cluster_id.as_str(), reason, None);
     }
     let owners =
@@ -93,6 +95,19 @@ fn identities(facets: &Facets<'_>, found: &mut Found) {
             found.put(false, Code::WrongCluster, &name.to_string(), reason, None);
         }
     }
+}
+
+/// Where clients come by another path than the controller, its brokers' addresses say nothing of where they are sent.
+fn led_apart(old: &ClusterSeen, new: &ClusterSeen) -> Result<(), String> {
+    let shared = old.reach.keys().filter(|address| new.reach.contains_key(*address));
+    let shared: Vec<&str> = shared.map(String::as_str).collect();
+    if shared.is_empty() {
+        return Ok(());
+    }
+    Err(format!(
+        "both clusters send clients to the broker {}: set advertised.listeners of the new one to its own addresses",
+        shared.join(", ")
+    ))
 }
 
 fn brokers(facets: &Facets<'_>, found: &mut Found) {

@@ -45,6 +45,19 @@ fn troubles_of_clusters() -> Vec<Trouble> {
             waive: None,
         },
         Trouble {
+            code: Code::SameCluster,
+            subject: "cluster-blue",
+            field: None,
+            // The controller comes to each by a path of its own; clients are led to one broker of both.
+            spoil: |world| {
+                for colour in Colour::BOTH {
+                    let cluster = if colour == Colour::Blue { world.blue() } else { world.green() };
+                    cluster.reach.insert("proxy:9092".into(), Ok(()));
+                }
+            },
+            waive: None,
+        },
+        Trouble {
             code: Code::WrongCluster,
             subject: "kafka.orders.test",
             field: None,

@@ -1,6 +1,8 @@
 //! Kafka Connect on real Apache Kafka: the workers' REST interface as the port wants it, and a cutover with a source and a
 //! sink, 3.9.2 to 4.3.1.
 
+mod failures;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,14 +13,12 @@ use std::time::Duration;
 use krafka::consumer::AutoOffsetReset;
 use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_connect::HttpConnect;
-use kutover_core::ports::{
-    ClusterAdmin as _, ConnectAdmin as _, ConnectorConfig, ConnectorState, Incarnation, NewTopic,
-};
+use kutover_core::ports::{ClusterAdmin as _, ConnectAdmin as _, ConnectorConfig, Incarnation, NewTopic};
 use kutover_core::words::{Offset, TopicName};
 use kutover_testkit::conformance::connect;
 use kutover_testkit::until;
 use kutover_tests::{Planted, Run, command, run};
-use kutover_tests_kafka::connectors::{Workers, restart_failed, running, sink, source};
+use kutover_tests_kafka::connectors::{Workers, running, sink, source};
 use kutover_tests_kafka::world::{TwoClusters, client};
 use serde_json::{Value, json};
 
@@ -27,6 +27,9 @@ const GREEN: &str = "4.3.1";
 const PARTITIONS: i32 = 3;
 /// Patience with two workers and two brokers on two cores.
 const BOUND: Duration = Duration::from_secs(60);
+/// Everything that a plan would be refused over is waived, and nothing takes longer than it must.
+const PLAN: &str = "waive_history = \"*\"\nquiet_window = \"500ms\"\nconverge_deadline = \"2s\"\nsoak = \"1s\"\n\
+                    drain_poll = \"200ms\"\nwatch = \"1s\"\nseparation_head_room = 1000\nfence = \"required\"\n";
 /// Workers of these versions do not ask for any; they go along with every request.
 const CREDENTIALS: &str = "username = \"kutover\"\npassword = { env = \"CONNECT\" }\n";
 /// Lines a tick, at a hundred ticks a second at most.
@@ -150,6 +153,42 @@ fn quietly(arguments: &[&str]) -> Run {
     ran
 }
 
+/// Runs `plan`, and gives what it printed.
+async fn plan(file: &Path) -> (Run, Value) {
+    let file = file.to_str().expect("UTF-8").to_owned();
+    let run = tokio::task::spawn_blocking(move || quietly(&["plan", &file, "--watch", "1", "--json"]));
+    let run = run.await.expect("it ran");
+    let plan = serde_json::from_str(run.stdout.lines().last().unwrap_or_default()).expect("a plan");
+    (run, plan)
+}
+
+/// What is refused over connectors, each alone: workers that belong to the other colour's cluster, and a connector that nobody
+/// has. Beside the plan in this file nothing else is.
+async fn refused_alone(workers: &Workers, ready: &Path, blue: &KafkaAdmin) {
+    let text = std::fs::read_to_string(ready).expect("read");
+    let [of_blue, of_green] = workers.urls();
+    // By another name: the same address twice is a slip of the pen, which no plan is made of.
+    let of_blue = of_blue.replace("127.0.0.1", "localhost");
+    let id = blue.identity().await.expect("an identity").cluster_id;
+    let foreign = format!("the Connect workers of green belong to cluster {id}, not to ");
+    let missing = "plan.connectors names missing, which the old cluster's Connect does not have".to_owned();
+    for (from, to, subject, said) in [
+        (of_green.as_str(), of_blue.as_str(), "workers of green", foreign),
+        ("[plan]\n", "[plan]\nconnectors = [\"files-in\", \"missing\"]\n", "connectors", missing),
+    ] {
+        assert!(text.contains(from), "{from} is not in {text}");
+        let file = ready.with_file_name("refused.toml");
+        std::fs::write(&file, text.replace(from, to)).expect("written");
+        let (run, plan) = plan(&file).await;
+        let [refusal] = &plan["refusals"].as_array().expect("refusals")[..] else {
+            panic!("{}", run.shown())
+        };
+        let found = ["code", "subject"].map(|part| refusal[part].as_str().expect("text"));
+        assert_eq!((found, run.status), (["connect", subject], Some(3)), "{}", run.shown());
+        assert!(refusal["reason"].as_str().is_some_and(|reason| reason.starts_with(&said)), "{refusal}");
+    }
+}
+
 fn lines_of(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_owned).collect()
 }
@@ -177,17 +216,10 @@ async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order()
     }
     until("the sink's first lines", BOUND, async || (lines_of(&out).len() > 10).then_some(())).await;
 
-    let plan = "waive_history = \"*\"\nquiet_window = \"500ms\"\nconverge_deadline = \"2s\"\nsoak = \"1s\"\n\
-                drain_poll = \"200ms\"\nwatch = \"1s\"\nseparation_head_room = 1000\nfence = \"required\"\n";
-    let path = world.configuration_with(&workers.tables(CREDENTIALS), plan);
+    let path = world.configuration_with(&workers.tables(CREDENTIALS), PLAN);
     let file = path.to_str().expect("UTF-8").to_owned();
-    let planned = tokio::task::spawn_blocking({
-        let file = file.clone();
-        move || quietly(&["plan", &file, "--watch", "1", "--json"])
-    });
-    let planned = planned.await.expect("it ran");
-    let plan: Value =
-        serde_json::from_str(planned.stdout.lines().last().unwrap_or_default()).expect("a plan");
+    let (planned, ()) = tokio::join!(plan(&path), refused_alone(&workers, &path, &blue_admin));
+    let (planned, plan) = planned;
     assert_eq!(planned.status, Some(0), "{}", planned.shown());
     assert_eq!(
         plan["connect"]["connectors"],
@@ -224,62 +256,4 @@ async fn a_source_and_a_sink_go_along_and_each_record_is_written_once_in_order()
         assert_eq!(of_it, chain.iter().collect::<Vec<_>>(), "partition {partition}: once, in order");
     }
     assert!(blue.connectors().await.expect("blue's connectors").is_empty());
-}
-
-/// A sink that cannot write on green says that it runs, and its task fails a moment later: it has not moved, however often it
-/// is looked at, and blue's stays. Mended and restarted, it goes on.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_sink_that_cannot_write_on_green_is_not_passed_over() {
-    let test = "a_sink_that_cannot_write_on_green_is_not_passed_over";
-    let Some(world) = TwoClusters::start(test, BLUE, GREEN).await else { return };
-    let workers = Workers::start(&world, BLUE, GREEN).await;
-    let [blue, green] = [&workers.blue, &workers.green];
-    let topic = NewTopic { name: "lines".into(), partitions: 1, replication: 1, configs: [].into() };
-    admin(&world.blue).await.create_topic(&topic).await.expect("made");
-    let (into, folder) = (world.directory().join("in"), world.directory().join("folder"));
-    std::fs::create_dir(&folder).expect("a folder");
-    std::fs::write(&into, "a\nb\n").expect("written");
-    let out = folder.join("out");
-    for (name, config) in [("files-in", source(&into, "lines")), ("files-out", sink(&out, "lines"))] {
-        running(blue, name, &config).await;
-    }
-    until("the sink's lines", BOUND, async || (lines_of(&out) == ["a", "b"]).then_some(())).await;
-    // Blue's sink has its file open, and writes on; who opens it anew finds no folder.
-    let elsewhere = world.directory().join("elsewhere");
-    std::fs::rename(&folder, &elsewhere).expect("moved away");
-
-    let plan = "waive_history = \"*\"\nquiet_window = \"500ms\"\nconverge_deadline = \"2s\"\nsoak = \"1s\"\n\
-                drain_poll = \"200ms\"\nwatch = \"1s\"\nseparation_head_room = 1000\nfence = \"required\"\n\
-                hold_limit = \"20s\"\n";
-    let path = world.configuration_with(&workers.tables(CREDENTIALS), plan);
-    let up = async || {
-        let file = path.to_str().expect("UTF-8").to_owned();
-        let run =
-            tokio::task::spawn_blocking(move || quietly(&["up", "--json", &file])).await.expect("it ran");
-        let told: Value =
-            serde_json::from_str(run.stdout.lines().last().unwrap_or_default()).expect("a report");
-        (told["outcome"].as_str().map(str::to_owned), run)
-    };
-    let (outcome, run) = up().await;
-    assert_eq!((outcome.as_deref(), run.status), (Some("held"), Some(1)), "{}", run.shown());
-    assert!(
-        run.stderr.contains("connector files-out") && run.stderr.contains("has failed"),
-        "{}",
-        run.shown()
-    );
-    let there = blue.connectors().await.expect("blue's connectors");
-    assert_eq!(there[&"files-out".into()].state, ConnectorState::Stopped, "{there:?}");
-
-    std::fs::rename(&elsewhere, &folder).expect("moved back");
-    restart_failed(&workers, "files-out").await;
-    std::fs::OpenOptions::new()
-        .append(true)
-        .open(&into)
-        .and_then(|mut file| file.write_all(b"c\nd\n"))
-        .expect("written");
-    let (outcome, run) = up().await;
-    assert_eq!((outcome.as_deref(), run.status), (Some("complete"), Some(0)), "{}", run.shown());
-    until("green's lines", BOUND, async || (lines_of(&out).len() >= 4).then_some(())).await;
-    assert_eq!(lines_of(&out), ["a", "b", "c", "d"]);
-    assert!(green.connectors().await.expect("green's connectors").values().all(|one| !one.failed));
 }
