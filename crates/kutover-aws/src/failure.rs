@@ -35,6 +35,9 @@ const LATER: [&str; 11] = [
     "TooManyRequestsException",
 ];
 
+/// What AWS says where a request did not come through in time. It says nothing of what was done.
+const CUT_OFF: [&str; 2] = ["RequestTimeout", "RequestTimeoutException"];
+
 /// What the SDK's error means. A request that was sent and not answered, or answered with a server's failure, has an
 /// unknown outcome.
 pub(crate) fn failed<E>(what: &str, error: &SdkError<E, HttpResponse>) -> ProviderError
@@ -69,7 +72,7 @@ fn of_code(what: &str, code: &str, status: u16, reason: &str) -> ProviderError {
         ProviderError::new(ErrorKind::NotAuthorised, what, reason)
     } else if LATER.contains(&code) {
         ProviderError::new(ErrorKind::Unavailable, what, reason)
-    } else if status >= 500 {
+    } else if status >= 500 || CUT_OFF.contains(&code) {
         ProviderError::new(ErrorKind::Unavailable, what, reason).with_outcome(Outcome::Unknown)
     } else if code.starts_with("NoSuch") || status == 404 {
         ProviderError::new(ErrorKind::NotFound, what, reason)
@@ -139,6 +142,8 @@ mod tests {
             ("PriorRequestNotComplete", 400, ErrorKind::Unavailable, Outcome::NotDone),
             ("SlowDown", 503, ErrorKind::Unavailable, Outcome::NotDone),
             ("InternalFailure", 500, ErrorKind::Unavailable, Outcome::Unknown),
+            // Of S3, whose server got no more of the request for a while.
+            ("RequestTimeout", 400, ErrorKind::Unavailable, Outcome::Unknown),
             ("AccessDenied", 403, ErrorKind::NotAuthorised, Outcome::NotDone),
             ("NoSuchHostedZone", 404, ErrorKind::NotFound, Outcome::NotDone),
             ("ValidationError", 400, ErrorKind::Refused, Outcome::NotDone),

@@ -154,6 +154,12 @@ impl CloudFormation {
             .await;
         match made {
             Ok(_) => self.prepared(change_set, what).await,
+            // Its name is new: it is this one, whose reply got lost before the SDK asked again.
+            Err(error)
+                if error.as_service_error().is_some_and(|error| error.is_already_exists_exception()) =>
+            {
+                self.prepared(change_set, what).await
+            }
             // "... is in UPDATE_IN_PROGRESS state and can not be updated".
             Err(error)
                 if error

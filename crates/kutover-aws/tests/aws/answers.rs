@@ -40,13 +40,13 @@ async fn what_passes_is_asked_again() {
     assert_eq!(proxy.seen(CHANGE).len(), 6);
     bucket(server, "passing").await;
     let journal = S3Journal::new(&aws, "passing", KEY);
-    for (index, status, code) in
-        [(0, 503, "SlowDown"), (1, 409, "OperationAborted"), (2, 500, "InternalError")]
-    {
+    let passing =
+        [(503, "SlowDown"), (409, "OperationAborted"), (500, "InternalError"), (400, "RequestTimeout")];
+    for (index, (status, code)) in (0..).zip(passing) {
         proxy.then(Deed::Refuse(status, code), "PUT /passing/");
         journal.append(&entry(index, 1, "once")).await.expect(code);
     }
-    assert_eq!(journal.read().await.unwrap().len(), 3);
+    assert_eq!(journal.read().await.unwrap().len(), 4);
 }
 
 /// Every request counts against the account's quota: what looks, what changes, what asks how far a change is.

@@ -146,7 +146,9 @@ async fn what_became_of_a_request_is_found_out() {
     let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
     let mut losses = Vec::new();
     for part in [Lost::Reply, Lost::Request] {
-        for action in ["Action=CreateStack", "Action=ExecuteChangeSet", "Action=DeleteStack"] {
+        for action in
+            ["Action=CreateStack", "Action=CreateChangeSet", "Action=ExecuteChangeSet", "Action=DeleteStack"]
+        {
             proxy.lose(part, action);
             losses.push(part);
         }

@@ -11,7 +11,7 @@ use kutover_core::ports::{ClusterProvisioner as _, Incarnation};
 use kutover_core::words::{Colour, Nonce};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use crate::proxy::{Deed, Held, Proxy, reply};
+use crate::proxy::{Deed, Held, Lost, Proxy, reply};
 use crate::server::ministack;
 use crate::world::{CLUSTER, Ids, World};
 
@@ -157,6 +157,24 @@ async fn a_change_set_is_named_with_its_stack() {
         }
     }
     assert_eq!(world.isolation(&made.id).await, "nonce");
+}
+
+/// L14: the SDK asks again by itself, and AWS answers that there is one of that name. The emulator does not, where the stack is
+/// named by its id.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_set_whose_making_was_not_answered_is_ones_own() {
+    let Some(server) = ministack("a_change_set_whose_making_was_not_answered_is_ones_own").await else {
+        return;
+    };
+    let world = World::new(server, "Unanswered").await;
+    let proxy = Proxy::before(server.address).await;
+    let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
+    let made = made(&stacks, false).await;
+    proxy.lose(Lost::Reply, "Action=CreateChangeSet");
+    proxy.then(Deed::Refuse(400, "AlreadyExistsException"), "Action=CreateChangeSet");
+    stacks.isolate(&made.id, &"nonce".into()).await.unwrap();
+    assert_eq!(world.isolation(&made.id).await, "nonce");
+    assert_eq!(proxy.seen("Action=CreateChangeSet").len(), 2);
 }
 
 /// A stack that goes while its change set is looked at or carried out: nothing of it can be put back, nor need be.
