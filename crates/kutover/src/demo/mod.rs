@@ -25,7 +25,7 @@ use scene::Scene;
 /// What could not be carried out.
 pub(crate) async fn run(options: DemoOptions, ui: Arc<Ui>) -> Result<Report, Failure> {
     let limit = Duration::from_secs(options.limit.into());
-    tokio::time::timeout(limit, perform(options, ui)).await.unwrap_or_else(|_| {
+    tokio::time::timeout(limit, Box::pin(perform(options, ui))).await.unwrap_or_else(|_| {
         Err(Failure::Run(anyhow!(
             "the run had not ended after {} s; raise --limit if that is too short for this machine",
             limit.as_secs()
