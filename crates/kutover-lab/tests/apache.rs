@@ -196,4 +196,8 @@ async fn three_brokers_go_on_when_one_is_killed(test: &str, version: KafkaVersio
     served.await.expect("the others take over");
     cluster.restart_broker(2).await.expect("restart");
     assert_eq!(cluster.pids().len(), 3);
+    // And at once, while the others still take it for the one that is gone.
+    cluster.kill_broker(2).await;
+    cluster.restart_broker(2).await.expect("restart");
+    assert!(is_served(&[cluster.internal()[2].to_string()], "app").await, "it serves itself");
 }

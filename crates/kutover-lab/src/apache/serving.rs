@@ -14,13 +14,15 @@ use tokio::time::timeout;
 const LOOK: Duration = Duration::from_secs(10);
 
 /// Asks a cluster for its id, for all its brokers, for a producer id and for a group's coordinator. A broker just
-/// started answers the last two with "load in progress" for a while.
+/// started answers the last two with "load in progress" for a while. Each broker has to answer for itself as well: the others go
+/// on telling of one that was killed until its session has expired, while the one that was started in its place does not serve yet,
+/// or ends over that session (ZooKeeper).
 pub(crate) async fn look(
     bootstrap: &[SocketAddr],
     brokers: usize,
     auth: Option<AuthConfig>,
 ) -> Result<ClusterId, String> {
-    match timeout(LOOK, ask(bootstrap, brokers, auth)).await {
+    match timeout(LOOK, Box::pin(ask(bootstrap, brokers, auth))).await {
         Ok(Ok(id)) => Ok(id),
         Ok(Err(reason)) => Err(reason),
         Err(_) => Err(format!("no answer in {} s", LOOK.as_secs())),
@@ -52,6 +54,9 @@ async fn ask(
     auth: Option<AuthConfig>,
 ) -> Result<ClusterId, String> {
     let failed = |error: KrafkaError| error.to_string();
+    for broker in bootstrap {
+        connect(&[*broker], auth.clone()).await.map_err(failed)?;
+    }
     let kafka = connect(bootstrap, auth).await.map_err(failed)?;
     let admin = kafka.admin();
     let cluster = admin.describe_cluster(DescribeClusterOptions::default()).await.map_err(failed)?;
