@@ -1,5 +1,4 @@
-//! krafka's admin client on real Apache Kafka, through kutover-lab: one broker of 3.9.2 on ZooKeeper, one and three of
-//! 4.3.1.
+//! krafka's admin client on real Apache Kafka, through kutover-lab: one and three brokers of 3.9.2 on ZooKeeper and of 4.3.1.
 
 #[path = "support/aging.rs"]
 mod aging;
@@ -76,18 +75,17 @@ async fn everything_holds_on_kraft() {
 /// What one broker of three says is not what all say. L16: each gives ids out of a block of its own, and all of them must
 /// pass a mark. L8: a fence is up when every leader refuses. L9: what one coordinates the others do not list. L6: topics make
 /// themselves where one broker makes them, and are kept as each of them keeps them.
-#[tokio::test]
-async fn every_broker_is_asked() {
-    let Some((tools, _turn)) = ready("every_broker_is_asked", KRAFT).await else { return };
+async fn every_broker_is_asked(test: &str, version: KafkaVersion) {
+    let Some((tools, _turn)) = ready(test, version).await else { return };
     let dir = tempfile::tempdir().expect("a directory");
-    let spec = ClusterSpec::apache(KRAFT).brokers(3);
+    let spec = ClusterSpec::apache(version).brokers(3);
     let mut options = LabOptions::new(dir.path(), spec, ClusterSpec::embedded());
     options.tools = tools.clone();
     options.is_disposable = true;
     let lab = LabProvisioner::new(options).await.expect("a world");
     let cluster = lab.provision(Colour::Blue, &"r1".into()).await.expect("a cluster");
     scenarios::every_broker_passes_a_mark(&cluster).await;
-    let leaders = Leaders::new(&cluster, &lab, dir.path(), &tools, KRAFT).await;
+    let leaders = Leaders::new(&cluster, &lab, dir.path(), &tools, version).await;
     leaders.all_refuse().await;
     leaders.all_are_listed().await;
     leaders.one_is_silent().await;
@@ -101,4 +99,14 @@ async fn every_broker_is_asked() {
     leaders.topics_make_themselves(false).await;
     leaders.topics_are_kept_for(&["604800000"]).await;
     leaders.all_refuse_again_and_it_is_lifted().await;
+}
+
+#[tokio::test]
+async fn every_broker_is_asked_of_zookeepers_kafka() {
+    every_broker_is_asked("every_broker_is_asked_of_zookeepers_kafka", ON_ZOOKEEPER).await;
+}
+
+#[tokio::test]
+async fn every_broker_is_asked_of_kraft() {
+    every_broker_is_asked("every_broker_is_asked_of_kraft", KRAFT).await;
 }

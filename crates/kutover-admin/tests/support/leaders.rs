@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use krafka::Kafka;
 use krafka::admin::{AlterPartitionReassignmentsOptions, CreateTopicsOptions, DescribeTopicsOptions};
 use krafka::producer::Acks;
@@ -20,7 +21,7 @@ use kutover_testkit::until;
 
 use super::support::*;
 
-/// `sh -c`'s script, whose `$0` is the Java launcher and whose `$1` is the class path.
+/// `sh -c`'s script, whose `$0` is the Java launcher, whose `$1` is the class path and whose `$2` is `kafka-acls`' class.
 const COMMAND: &str = include_str!("fence.sh");
 
 /// A cluster of three brokers, a fence of each kind on it.
@@ -75,8 +76,10 @@ impl Leaders {
     ) -> Self {
         let config = config(&incarnation.bootstrap.join(","));
         let class_path = tools.class_path(version).await.expect("the tools");
-        let java = tools.java.to_str().expect("UTF-8").to_owned();
-        let command = ["sh".to_owned(), "-c".to_owned(), COMMAND.to_owned(), java, class_path];
+        let java = tools.java.to_str().expect("UTF-8");
+        let tool =
+            if version.major < 4 { "kafka.admin.AclCommand" } else { "org.apache.kafka.tools.AclCommand" };
+        let command = ["sh", "-c", COMMAND, java, &class_path, tool].map(str::to_owned);
         let subject = FenceSubject {
             deployment: "orders".into(),
             colour: Colour::Blue,
@@ -139,9 +142,11 @@ impl Leaders {
     /// One leader cannot be asked: what the other two say is no proof.
     pub async fn one_is_silent(&self) {
         self.cluster.kill_broker(ODD).await;
-        for kind in [FenceKind::Exec, FenceKind::Acl] {
-            let topics = topics(kind);
-            let error = self.admin(kind).prove_fence(&topics).await.expect_err("nobody answers for a third");
+        // Side by side, for each takes as long as it is allowed to.
+        let proofs = [FenceKind::Exec, FenceKind::Acl]
+            .map(async |kind| (kind, self.admin(kind).prove_fence(&topics(kind)).await));
+        for (kind, proof) in join_all(proofs).await {
+            let error = proof.expect_err("nobody answers for a third");
             assert!(
                 matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Unreachable),
                 "{kind:?}: {error}"
