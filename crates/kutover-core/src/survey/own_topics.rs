@@ -93,8 +93,9 @@ fn asked_of(
     let without = without_acls(cluster);
     let reads = lets_in(&control, "read");
     let writes = lets_in(&members, "write");
+    let is_told = controller.is_some() || waivers.controllers.contains_key(&colour);
     let found = [
-        open(&control, &writers, without),
+        open(&control, &writers, without, is_told),
         shut(CONTROL_TOPIC, &control, reads, without),
         shut(MEMBERS_TOPIC, &members, writes, without),
     ];
@@ -146,8 +147,9 @@ fn sole<'a>(control: &Rules<'a>, writers: &[&'a AclRule]) -> Option<&'a str> {
     (alters && ![EVERYONE, ANONYMOUS].contains(&name)).then_some(name)
 }
 
-/// `writers`: the ACLs that let others than the controller write.
-fn open(control: &Rules<'_>, writers: &[&AclRule], without: Option<bool>) -> Option<OwnTopic> {
+/// `writers`: the ACLs that let others than the controller write, and where nothing has told who that is, perhaps the one that
+/// lets itself: whoever deletes that shuts the controller out.
+fn open(control: &Rules<'_>, writers: &[&AclRule], without: Option<bool>, is_told: bool) -> Option<OwnTopic> {
     let (cause, who, by) = if control.0.is_empty() {
         (bare(without, true)?, "any client", String::new())
     } else if writers.is_empty() {
@@ -156,7 +158,13 @@ fn open(control: &Rules<'_>, writers: &[&AclRule], without: Option<bool>) -> Opt
         let shown: Vec<String> = writers.iter().take(SHOWN).map(ToString::to_string).collect();
         let more = writers.len().saturating_sub(SHOWN);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        let by = format!(". Narrow or delete what lets them: {}{more}", shown.join(", "));
+        let may_be_it = |rule: &&AclRule| ![EVERYONE, ANONYMOUS].contains(&rule.principal.as_str());
+        let whom = if is_told || !writers.iter().any(may_be_it) {
+            ". Narrow or delete what lets them"
+        } else {
+            ". The controller's properties do not tell which of these the controller is. Narrow or delete what lets the others"
+        };
+        let by = format!("{whom}: {}{more}", shown.join(", "));
         (String::new(), "others than the controller", by)
     };
     let reason = format!(
@@ -388,6 +396,10 @@ mod tests {
         assert!(world.assess().acls_asked[0].commands[0].contains("'User:kutover'"));
         let two = nameless(&[may(KUTOVER, "all", "*"), may(SHOP, "all", "*")]);
         assert_eq!(stand(&two), OPEN);
+        let others = "do not tell which of these the controller is. Narrow or delete what lets the others: ";
+        assert!(asked(&two)[0].reason.contains(others), "one of them is its own: {:?}", asked(&two));
+        let everyone = nameless(&[may(EVERYONE, "all", "*")]);
+        assert!(!asked(&everyone)[0].reason.contains(others), "{:?}", asked(&everyone));
         assert!(two.assess().acls_asked[0].commands[0].contains("'User:CONTROLLER'"));
         assert_eq!(stand(&nameless(&[may(SHOP, "write", "*")])), [OPEN[0], BOTH_SHUT[0]], "it is a producer");
         let mut anonymous = nameless(&[may(ANONYMOUS, "all", "*")]);
