@@ -22,7 +22,7 @@ pub(crate) async fn look(
     brokers: usize,
     auth: Option<AuthConfig>,
 ) -> Result<ClusterId, String> {
-    match timeout(LOOK, ask(bootstrap, brokers, auth)).await {
+    match timeout(LOOK, Box::pin(ask(bootstrap, brokers, auth))).await {
         Ok(Ok(id)) => Ok(id),
         Ok(Err(reason)) => Err(reason),
         Err(_) => Err(format!("no answer in {} s", LOOK.as_secs())),
