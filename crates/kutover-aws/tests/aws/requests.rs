@@ -160,9 +160,8 @@ fn is_not_removed(reply: &str, begun: usize) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_making_whose_remains_stay_says_so() {
     let Some(server) = ministack("a_making_whose_remains_stay_says_so").await else { return };
-    let cases: [(&str, fn(&str) -> String); 2] =
-        [("Stays", |reply| is_not_removed(reply, 0)), ("Stayed", |reply| is_not_removed(reply, 1))];
-    for (name, edit) in cases {
+    let edits: [fn(&str) -> String; 2] = [|reply| is_not_removed(reply, 0), |reply| is_not_removed(reply, 1)];
+    for (name, edit) in ["Stays", "Stayed"].into_iter().zip(edits) {
         let world = World::new(server, name).await;
         fails_and_is_given_up(server, &world).await;
         let proxy = Proxy::before(server.address).await;
