@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use krafka::admin::{
-    AdminClient, ConfigEntry, ConfigOp, ConfigResource, DescribeConfigsOptions,
+    AclOperation, AdminClient, ConfigEntry, ConfigOp, ConfigResource, DescribeConfigsOptions,
     IncrementalAlterConfigsOptions,
 };
 use krafka::error::ErrorCode;
@@ -131,7 +131,8 @@ impl KafkaAdmin {
         let topics: Vec<TopicName> = configs.keys().cloned().collect();
         match alter(&self.admin, WHAT, &changes).await {
             Err(denied) if denied.kind == ErrorKind::NotAuthorised => {
-                self.fence.let_through(&topics, denied, alter(&self.admin, WHAT, &changes)).await?;
+                let again = alter(&self.admin, WHAT, &changes);
+                self.fence.let_through(AclOperation::AlterConfigs, &topics, denied, again).await?;
             }
             altered => altered?,
         }

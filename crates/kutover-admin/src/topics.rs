@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use krafka::admin::{
-    AclResourceType, CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions,
+    AclOperation, AclResourceType, CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions,
     DescribeConfigsOptions, DescribeTopicsOptions, ListTopicsOptions,
 };
 use krafka::error::{ErrorCode, KrafkaError};
@@ -190,6 +190,18 @@ impl KafkaAdmin {
         if there.get(&topic.name).is_some_and(|found| count(found) >= topic.partitions) {
             return Ok(());
         }
+        match self.add_partitions(topic).await {
+            // A cluster that was left before stays fenced until it is led to.
+            Err(denied) if denied.kind == ErrorKind::NotAuthorised => {
+                let (topics, again) = (std::slice::from_ref(&topic.name), self.add_partitions(topic));
+                self.fence.let_through(AclOperation::Alter, topics, denied, again).await?;
+            }
+            added => added?,
+        }
+        self.wait_for_leaders(topic).await
+    }
+
+    async fn add_partitions(&self, topic: &NewTopic) -> ProviderResult<()> {
         let what = format!("raise topic {} to {} partitions", topic.name, topic.partitions);
         let totals = [(topic.name.as_str(), topic.partitions)];
         let answers = self
@@ -197,10 +209,7 @@ impl KafkaAdmin {
             .create_partitions(totals, CreatePartitionsOptions::default())
             .await
             .map_err(|error| provider(&what, &error))?;
-        for answer in answers.into_values() {
-            answer.map_err(|error| provider(&what, &error))?;
-        }
-        self.wait_for_leaders(topic).await
+        answers.into_values().try_for_each(|answer| answer.map_err(|error| provider(&what, &error)))
     }
 
     /// A topic is there once every partition has a leader: until then clients that ask for it are sent away.

@@ -20,16 +20,17 @@ use kutover_core::ports::{ClusterAdmin as _, MemberLink, MemberLinks as _, NewTo
 use kutover_core::words::{Colour, Generation, TopicName};
 use kutover_kafka::{ClientProperties, KafkaMemberLinks};
 use kutover_testkit::until;
-use kutover_tests_kafka::clients::{BOUND, commit, make_topics, read_as, try_write, write};
+use kutover_tests_kafka::clients::{BOUND, Topic, commit, make_topics, read_as, try_write, write};
 use kutover_tests_kafka::controller::{Deployed, Running};
 use kutover_tests_kafka::world::client;
 use tokio::task::JoinHandle;
 
+use super::claimed::{self, Both};
 use super::hint::{self, Till};
 use super::sinks::Connected;
 use super::{Stage, admin, stopped};
 
-const PLAN: &str = "approve = \"manual\"\nconverge_deadline = \"10s\"\nsoak = \"0s\"\nhold_limit = \"2m\"\n\
+const PLAN: &str = "approve = \"manual\"\nconverge_deadline = \"40s\"\nquiet_window = \"1s\"\nsoak = \"0s\"\nhold_limit = \"2m\"\n\
                     drain_poll = \"200ms\"\nseparation_head_room = 1000\nraise_retention = [\"orders\"]\n";
 
 /// What users have set on topic `orders`.
@@ -62,11 +63,14 @@ pub(super) struct Longer {
     pub(super) living: bool,
     /// There are connectors.
     pub(super) sinks: bool,
+    /// Somebody moves, and somebody else goes on to write.
+    pub(super) stragglers: bool,
 }
 
 /// A cutover whose every step is looked at from outside, and its rollback.
 pub(super) async fn there_and_back(stage: &Stage, longer: Longer) {
-    make_topics(&stage.kafka, &[("orders", 1, &[RETENTION]), (EMPTY, 1, &[]), (hint::TOPIC, 1, &[])]).await;
+    let bare = [EMPTY, hint::TOPIC, claimed::TOPIC].map(|topic| -> Topic<'_> { (topic, 1, &[]) });
+    make_topics(&stage.kafka, &[&[("orders", 1, &[RETENTION] as &[_])], &bare[..]].concat()).await;
     write(&stage.kafka, "orders", 1, 5).await;
     for group in ["billing", "sleeper"] {
         commit(&stage.kafka, group, "orders", 1, 0).await;
@@ -85,6 +89,7 @@ pub(super) async fn there_and_back(stage: &Stage, longer: Longer) {
     let is_raised = raised.iter().all(|own| *own == set(&without_limit));
     stopped(is_raised, Control::RetentionNotRaised, format!("blue and green keep {raised:?}"));
     let till = Till::open(&deployed).await;
+    let both = if longer.stragglers { Some(Both::start(stage, &deployed).await) } else { None };
     run.say(Operator::Approve(ApprovalGate::Redirect));
     assert!(run.event(|event| leads_to(event, Colour::Green)).await.is_some());
     let green = client(&stage.world.green).await;
@@ -92,6 +97,9 @@ pub(super) async fn there_and_back(stage: &Stage, longer: Longer) {
     // From classic to KIP-848, as a new cluster has it.
     let modern = ("billing", GroupProtocol::Consumer);
     assert_eq!(read_as(&green, modern, "orders", 2).await, [0, 1], "it starts where green's segment does");
+    if let Some(both) = both {
+        both.who_stays_alone_is_named(stage, &mut run).await;
+    }
     closed_is_closed(stage, &mut run).await;
     till.moves_when_it_is_refused(stage).await;
     early_is_named(&mut run).await;

@@ -97,19 +97,19 @@ impl Till {
         let moved = producer.report();
         assert_eq!(moved.switches.len(), 1, "{moved:?}");
         producer.close().await;
-        let stored = [stored(&stage.world.blue).await, stored(&stage.world.green).await];
+        let stored = [stored(&stage.world.blue, TOPIC).await, stored(&stage.world.green, TOPIC).await];
         assert_eq!(stored.map(|records| records.into_values().collect::<Vec<_>>()), [&sent[..3], &sent[3..]]);
     }
 }
 
-/// The records of a cluster, by offset.
-async fn stored(on: &Incarnation) -> BTreeMap<i64, String> {
+/// A topic's records on a cluster, by offset.
+pub(super) async fn stored(on: &Incarnation, topic: &str) -> BTreeMap<i64, String> {
     let (tell, told) = std::sync::mpsc::channel();
     let visit = move |record: kutover_kafka::StoredRecord| {
-        let text = String::from_utf8(record.payload.expect("a number")).expect("UTF-8");
+        let text = String::from_utf8(record.payload.expect("a text")).expect("UTF-8");
         let _ = tell.send((record.offset, text));
     };
     let properties = ClientProperties::default();
-    read_topic(&on.bootstrap, &properties, "audit", TOPIC, BOUND, visit).await.expect("it is read");
+    read_topic(&on.bootstrap, &properties, "audit", topic, BOUND, visit).await.expect("it is read");
     told.into_iter().collect()
 }

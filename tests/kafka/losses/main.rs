@@ -3,6 +3,7 @@
 //! With every defence in place all scenes are played on one world. `cargo xtask controls --kafka` takes out one defence
 //! after the other: then only that one's scene is played, and what it lets in has to show.
 
+mod claimed;
 mod cutovers;
 mod hint;
 mod observed;
@@ -80,6 +81,7 @@ async fn play(stage: &Stage, controls: &[Control]) {
             history: any(&[Control::HistoryIgnored]),
             living: any(&[Control::LivingIgnored]),
             sinks: any(&[Control::SinksEarly]),
+            stragglers: any(&[Control::StragglersIgnored]),
         };
         cutovers::there_and_back(stage, longer).await;
     }

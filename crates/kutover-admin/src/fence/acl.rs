@@ -53,10 +53,13 @@ const ALLOWANCES: [Rule; 2] = [
     Rule { operation: AclOperation::DescribeConfigs, permission: AclPermissionType::Allow },
 ];
 
-/// What is lent for as long as configs are altered under the fence: a controller that is no super user could do it before,
-/// where the topic had no ACL.
-const ALTER_CONFIGS: Rule =
-    Rule { operation: AclOperation::AlterConfigs, permission: AclPermissionType::Allow };
+/// What is lent for as long as configs are altered, or partitions added, under the fence: a controller that is no super user
+/// could do it before, where the topic had no ACL.
+const LENT: [Rule; 2] = [lent(AclOperation::AlterConfigs), lent(AclOperation::Alter)];
+
+const fn lent(right: AclOperation) -> Rule {
+    Rule { operation: right, permission: AclPermissionType::Allow }
+}
 
 impl Rule {
     fn binding(self, topic: &TopicName, principal: &str) -> AclBinding {
@@ -158,8 +161,9 @@ impl TopicAcls {
 
     /// What is ours on the topic, in an order that lets readers in at every step.
     fn ours(&self, topic: &TopicName) -> Vec<AclFilter> {
-        let ours: Vec<Rule> = [DENY_WRITE, ALTER_CONFIGS]
+        let ours: Vec<Rule> = [DENY_WRITE]
             .into_iter()
+            .chain(LENT)
             .chain(ALLOWANCES)
             .filter(|rule| self.is_ours(topic, *rule))
             .collect();
@@ -181,7 +185,7 @@ fn marker_filter(topic: &TopicName) -> AclFilter {
 }
 
 fn rules() -> impl Iterator<Item = Rule> {
-    ALLOWANCES.into_iter().chain([ALTER_CONFIGS, DENY_WRITE])
+    ALLOWANCES.into_iter().chain(LENT).chain([DENY_WRITE])
 }
 
 impl AclFence {
@@ -195,29 +199,32 @@ impl AclFence {
         Ok(topics.iter().filter(|topic| !acls.has(topic, DENY_WRITE, EVERYONE)).cloned().collect())
     }
 
-    /// Lets configs be altered on those of the topics on which the fence stands and nothing else does, and gives them. Who
-    /// dies before it is taken back leaves a trace, which goes with the fence.
-    pub(crate) async fn lend(&self, topics: &[TopicName]) -> ProviderResult<Vec<TopicName>> {
-        let acls = self.read().await?;
+    /// Gives a right on those of the topics on which the fence stands and nothing else does, and tells them. Who dies before it
+    /// is taken back leaves a trace, which goes with the fence.
+    pub(crate) async fn lend(
+        &self,
+        right: AclOperation,
+        topics: &[TopicName],
+    ) -> ProviderResult<Vec<TopicName>> {
+        let (acls, rule) = (self.read().await?, lent(right));
         let closed = |topic: &&TopicName| acls.is_ours(topic, DENY_WRITE) && !acls.has_foreign(topic);
         let closed: Vec<TopicName> = topics.iter().filter(closed).cloned().collect();
-        let lent = |topic: &TopicName| {
-            vec![ALTER_CONFIGS.binding(topic, EVERYONE), ALTER_CONFIGS.binding(topic, MARKER_PRINCIPAL)]
-        };
-        for chunk in chunks(closed.iter().map(lent)) {
+        let bindings =
+            |topic: &TopicName| vec![rule.binding(topic, EVERYONE), rule.binding(topic, MARKER_PRINCIPAL)];
+        for chunk in chunks(closed.iter().map(bindings)) {
             self.create(chunk).await?;
         }
-        let knows = |acls: &TopicAcls| closed.iter().all(|topic| acls.has(topic, ALTER_CONFIGS, EVERYONE));
-        self.settled("let configs be altered under the fence", knows).await?;
+        let knows = |acls: &TopicAcls| closed.iter().all(|topic| acls.has(topic, rule, EVERYONE));
+        self.settled("let topics be altered under the fence", knows).await?;
         Ok(closed)
     }
 
     /// Takes back what [`AclFence::lend`] gave.
-    pub(crate) async fn take_back(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        let lent = |topic: &TopicName| {
-            vec![ALTER_CONFIGS.filter(topic, EVERYONE), ALTER_CONFIGS.filter(topic, MARKER_PRINCIPAL)]
-        };
-        for chunk in chunks(topics.iter().map(lent)) {
+    pub(crate) async fn take_back(&self, right: AclOperation, topics: &[TopicName]) -> ProviderResult<()> {
+        let rule = lent(right);
+        let filters =
+            |topic: &TopicName| vec![rule.filter(topic, EVERYONE), rule.filter(topic, MARKER_PRINCIPAL)];
+        for chunk in chunks(topics.iter().map(filters)) {
             self.delete(chunk).await?;
         }
         Ok(())

@@ -8,7 +8,7 @@ use std::fmt;
 use std::future::Future;
 use std::sync::Arc;
 
-use krafka::admin::AdminClient;
+use krafka::admin::{AclOperation, AdminClient};
 use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
 use kutover_core::ports::FenceSwitch;
 use kutover_core::words::TopicName;
@@ -102,19 +102,20 @@ impl Fence {
         Ok(())
     }
 
-    /// Carries out a change of configs that was not authorised, if it was the ACL fence that took the right away.
+    /// Carries out a change of topics that was not authorised, if it was the ACL fence that took the right away.
     pub(crate) async fn let_through(
         &self,
+        right: AclOperation,
         topics: &[TopicName],
         denied: ProviderError,
         change: impl Future<Output = ProviderResult<()>>,
     ) -> ProviderResult<()> {
-        let lent = match self.acl.lend(topics).await {
+        let lent = match self.acl.lend(right, topics).await {
             Ok(lent) if !lent.is_empty() => lent,
             _ => return Err(denied),
         };
         let changed = change.await;
-        self.acl.take_back(&lent).await?;
+        self.acl.take_back(right, &lent).await?;
         changed
     }
 

@@ -352,10 +352,12 @@ async fn half_lifted(cluster: &Incarnation, admin: &KafkaAdmin, kafka: &Kafka) {
     let (left, theirs) = (make_topic(admin, "half-lifted", 1).await, make_topic(admin, "denied", 1).await);
     admin.raise_fence(std::slice::from_ref(&left)).await.expect("raised");
     let literal = AclPatternType::from_i8(3);
-    // A controller that is no super user may alter configs under its own fence, and leaves nothing behind.
+    // A controller that is no super user may alter configs and add partitions under its own fence, and leaves nothing behind.
     let before = acls(kafka, &left).await;
     let raised = BTreeMap::from([("retention.ms".to_owned(), Some("-1".to_owned()))]);
     admin.alter_configs(&[(left.clone(), raised)].into()).await.expect("altered under the fence");
+    let grown = NewTopic { name: left.clone(), partitions: 2, replication: 1, configs: BTreeMap::new() };
+    admin.create_topic(&grown).await.expect("raised to two partitions under the fence");
     let forgotten = async {
         while acls(kafka, &left).await.len() > before.len() {
             tokio::task::yield_now().await;
