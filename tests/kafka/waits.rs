@@ -83,22 +83,22 @@ async fn cut_members(kafka: &Kafka) {
     until("the members topic to be cut", BOUND, cut).await;
 }
 
-/// Gives `orders` another partition, in which an ordinary producer writes three records.
-async fn grow(world: &TwoClusters, to: i32) {
-    let kafka = client(&world.blue).await;
+/// Gives `orders` so many partitions, and has an ordinary producer write so many records to the last one.
+async fn grow(of: &Incarnation, to: i32, records: usize) {
+    let kafka = client(of).await;
     let options = CreatePartitionsOptions::default();
     let grown = kafka.admin().create_partitions([("orders", to)], options).await.expect("an answer");
     grown.into_values().for_each(|answer| answer.expect("it grows"));
-    let admin = admin(&world.blue).await;
+    let admin = admin(of).await;
     let led = async || {
         let ends = admin.ends(&["orders".into()]).await.ok()?;
         (ends.len() == usize::try_from(to).expect("a count")).then_some(())
     };
     until("its new leader", BOUND, led).await;
     // One that has not known the topic as it was.
-    let producer = client(&world.blue).await.producer().metrics_push(false).build().await;
+    let producer = client(of).await.producer().metrics_push(false).build().await;
     let producer = producer.expect("a producer");
-    for n in 0..3 {
+    for n in 0..records {
         let record = Record::new("orders", format!("{n}")).partition(to - 1);
         let _stored = producer.send(record).await.expect("stored");
     }
@@ -154,7 +154,7 @@ async fn head_room_is_used_up(world: &TwoClusters, up: &Program) -> u64 {
 /// L6: green was prepared before these came to blue. What it can be given it is given, over the rest the switch is held.
 async fn what_changes_before_the_switch(world: &TwoClusters, blue: &Kafka, up: &mut Program) {
     let_in_alice(blue).await;
-    grow(world, 2).await;
+    grow(&world.blue, 2, 3).await;
     set(blue, "orders", "max.message.bytes", LARGE).await;
     assert_eq!(knows_alice(&world.green).await, (false, false), "it was not prepared before");
     up.say("approve redirect");
@@ -198,7 +198,7 @@ async fn nobody_is_heard(world: &TwoClusters, blue: &Kafka, up: &mut Program) {
 /// L9, L12: after the switch, and before the fence, a topic is given another partition, and another topic is made. Ordinary
 /// producers write to both.
 async fn what_is_born_after_the_switch(world: &TwoClusters, blue: &Kafka) {
-    grow(world, 3).await;
+    grow(&world.blue, 3, 3).await;
     make_topics(blue, &[(BORN_LATE, 1, &[])]).await;
     write(blue, BORN_LATE, 1, 1).await;
 }
@@ -276,8 +276,12 @@ async fn what_comes_behind_the_closed_end(
     up.say("approve removal");
     up.wait_for("not removed: topic orders, partition 0: closed at 3, but the log goes on to 4");
     assert!(try_write(blue, "orders", 1, 1).await.is_err(), "the fence stands again");
+    // What green has by then blue is given under its fence.
+    grow(&world.green, 4, 0).await;
     up.say("rollback");
     up.wait_for("generation 3 is blue");
+    let ends = admin(&world.blue).await.ends(&["orders".into()]).await.expect("ends");
+    assert_eq!(ends.len(), 4, "{ends:?}");
     on_green.move_to(&world.blue, 3).await;
     let (status, _) = up.end();
     assert!(status == Some(1) && up.said.contains("rolled-back: asked for"), "{status:?}: {}", up.shown());
@@ -295,6 +299,8 @@ async fn there_once_more_without_a_fence(world: &TwoClusters, blue: &Kafka, asle
         (newest(&on_blue).await > highest).then_some(())
     };
     until("blue's ids to pass all others", BOUND, passed).await;
+    // Green stands fenced since it was left, and is given what blue has by now.
+    grow(&world.blue, 5, 0).await;
     let path = world.configuration(&format!("{PLAN}fence = \"waived\"\nwaive_members = [\"gone\"]\n"));
     let mut up = Program::start(command().args(["up", "--again", path.to_str().expect("UTF-8")]));
     let mark = mark(&up.wait_for("producer ids are separated: "));
@@ -313,7 +319,7 @@ async fn there_once_more_without_a_fence(world: &TwoClusters, blue: &Kafka, asle
     assert!(!up.said.contains("fencing:"), "{}", up.shown());
     asleep.move_to(&world.green, 4).await;
     up.wait_for("1 of 1 producers moved");
-    up.wait_for("generation 3 closed: 3 partitions, ");
+    up.wait_for("generation 3 closed: 5 partitions, ");
     up.wait_for("group billing, topic orders, partition 0: 1 records unread");
     let (classic, modern) = (("billing", GroupProtocol::Classic), ("billing", GroupProtocol::Consumer));
     assert_eq!(read_as(blue, classic, "orders", 1).await, [4], "what came to blue last");
@@ -325,7 +331,7 @@ async fn there_once_more_without_a_fence(world: &TwoClusters, blue: &Kafka, asle
     assert_eq!(read_as(&green, modern, "orders", 2).await, [0, 1], "and green from its start");
     let ends = on_blue.ends(&["orders".into()]).await.expect("ends");
     let ends: Vec<i64> = ends.iter().map(|end| end.high_watermark.0).collect();
-    assert_eq!(ends, [5, 3, 3], "all of it was read");
+    assert_eq!(ends, [5, 3, 3, 0, 0], "all of it was read");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
