@@ -206,6 +206,12 @@ fn removed(reason: &str, what: &str) -> ProviderError {
     ProviderError::new(ErrorKind::Refused, what, reason)
 }
 
+/// Why it is still to be removed, before what became of that.
+fn left_behind(reason: &str, error: ProviderError) -> ProviderError {
+    let reason = format!("{reason}; what had been made is not removed yet: {}", error.reason);
+    ProviderError { reason, ..error }
+}
+
 #[async_trait]
 impl ClusterProvisioner for CloudFormation {
     async fn provision(&self, colour: Colour, request: &Nonce) -> ProviderResult<Incarnation> {
@@ -234,14 +240,18 @@ impl ClusterProvisioner for CloudFormation {
                 // What this request made and lost is not made a second time behind the back of whoever removes it. What an
                 // earlier request has left is cleared away.
                 Standing::Going => {
-                    self.settled(&stack.id, &what).await?;
+                    let left = self.settled(&stack.id, &what).await?;
                     if stack.is_of(request) {
-                        return Err(removed(&self.failure_before(&stack, &what).await, &what));
+                        let reason = self.failure_before(&stack, &what).await;
+                        if left.standing() == Standing::Stuck {
+                            return Err(left_behind(&reason, left.stuck(&what)));
+                        }
+                        return Err(removed(&reason, &what));
                     }
                 }
                 Standing::Remains => {
                     let reason = self.failure(&stack, &what).await;
-                    self.remove(&stack.id, &what).await?;
+                    self.remove(&stack.id, &what).await.map_err(|error| left_behind(&reason, error))?;
                     if stack.is_of(request) {
                         return Err(removed(&reason, &what));
                     }

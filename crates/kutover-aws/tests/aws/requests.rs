@@ -2,7 +2,7 @@
 //! to whoever asks for it again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_cloudformation::types::{ResourceSignalStatus, StackStatus};
@@ -13,8 +13,8 @@ use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::{Colour, Nonce};
 use kutover_testkit::until;
 
-use crate::proxy::{Deed, Held, Proxy, reply};
-use crate::server::ministack;
+use crate::proxy::{Deed, Edit, Held, Proxy, reply};
+use crate::server::{MiniStack, ministack};
 use crate::world::{CLUSTER, Ids, LIMIT, World};
 
 const CREATE: &str = "Action=CreateStack";
@@ -106,6 +106,20 @@ async fn of_thirty_two_makers_one_makes_it() {
     );
 }
 
+/// Leaves behind what the request `one` has failed to make: whoever waited for it gave up before the removal was begun.
+async fn fails_and_is_given_up(server: &MiniStack, world: &World) {
+    let proxy = Proxy::before(server.address).await;
+    let given_up = world.provisioner(&server.aws(Some(proxy.address)).await);
+    world.brokers_say(ResourceSignalStatus::Failure);
+    let held = Held::default();
+    proxy.then(Deed::Hold(held.clone()), "Action=DeleteStack");
+    let one = Nonce::new("one");
+    tokio::select! {
+        made = given_up.provision(Colour::Green, &one) => panic!("it is held: {made:?}"),
+        () = held.arrived() => {}
+    }
+}
+
 /// A call that was given up on before it could say why a making failed: the next one says it, and makes no second one. What
 /// another request has left is cleared away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,17 +127,8 @@ async fn a_failure_that_nobody_was_told_is_told_to_the_next() {
     let Some(server) = ministack("a_failure_that_nobody_was_told_is_told_to_the_next").await else { return };
     for (name, next) in [("Again", "one"), ("Other", "two")] {
         let world = World::new(server, name).await;
-        let proxy = Proxy::before(server.address).await;
         let stacks = world.provisioner(&server.aws(None).await);
-        let given_up = world.provisioner(&server.aws(Some(proxy.address)).await);
-        world.brokers_say(ResourceSignalStatus::Failure);
-        let held = Held::default();
-        proxy.then(Deed::Hold(held.clone()), "Action=DeleteStack");
-        let one = Nonce::new("one");
-        tokio::select! {
-            made = given_up.provision(Colour::Green, &one) => panic!("it is held: {made:?}"),
-            () = held.arrived() => {}
-        }
+        fails_and_is_given_up(server, &world).await;
         world.brokers_say(ResourceSignalStatus::Success);
         let asked = stacks.provision(Colour::Green, &next.into()).await;
         if next == "two" {
@@ -135,6 +140,50 @@ async fn a_failure_that_nobody_was_told_is_told_to_the_next() {
         assert!(error.kind == ErrorKind::Refused && told, "{error}");
         assert_eq!(world.status(&format!("{name}B")).await, None);
     }
+}
+
+/// How often the stack that failed was looked at.
+static LOOKS: AtomicUsize = AtomicUsize::new(0);
+
+/// A removal that fails: begun by the first look already, or after it.
+fn is_not_removed(reply: &str, begun: usize) -> String {
+    const FAILED: &str = "<StackStatus>ROLLBACK_COMPLETE<";
+    if !reply.contains(FAILED) {
+        return reply.to_owned();
+    }
+    let look = LOOKS.fetch_add(1, Ordering::SeqCst);
+    let status = [["ROLLBACK_COMPLETE", "DELETE_IN_PROGRESS"][begun], "DELETE_FAILED"][look.min(1)];
+    reply.replace(FAILED, &format!("<StackStatus>{status}<"))
+}
+
+/// What could not be removed again is not said to be gone, and why it was not kept is said all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_making_whose_remains_stay_says_so() {
+    let Some(server) = ministack("a_making_whose_remains_stay_says_so").await else { return };
+    let cases: [(&str, Edit); 2] =
+        [("Stays", |reply| is_not_removed(reply, 0)), ("Stayed", |reply| is_not_removed(reply, 1))];
+    for (name, edit) in cases {
+        let world = World::new(server, name).await;
+        fails_and_is_given_up(server, &world).await;
+        let proxy = Proxy::before(server.address).await;
+        LOOKS.store(0, Ordering::SeqCst);
+        proxy.edit_replies(edit);
+        // The emulator would remove it.
+        proxy.answers(|request| request.contains("Action=DeleteStack").then(deleting));
+        let stacks = world.provisioner(&server.aws(Some(proxy.address)).await);
+        let error = stacks.provision(Colour::Green, &"one".into()).await.unwrap_err();
+        let stuck = ["is not removed yet", "is in DELETE_FAILED", "remove what it could not"];
+        assert!(error.kind == ErrorKind::Refused, "{error}");
+        assert!(stuck.iter().all(|part| error.reason.contains(part)), "{name}: {error}");
+        assert!(!error.reason.contains("removed again"), "{name}: {error}");
+        // What came before a removal is told by its events, of which there are none here.
+        assert_eq!(error.reason.contains("received failed message"), name == "Stays", "{name}: {error}");
+    }
+}
+
+fn deleting() -> String {
+    let document = "<DeleteStackResponse xmlns=\"http://cloudformation.amazonaws.com/doc/2010-05-15/\"/>";
+    reply("200 OK", document)
 }
 
 /// A stack takes longer than anybody waits for one answer: how far it is, is said meanwhile.
