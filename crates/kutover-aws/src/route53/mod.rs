@@ -161,8 +161,8 @@ impl Route53 {
         let holds = |zone: &&HostedZone| endpoint.normal().is_in_zone(&zone.apex);
         zones.iter().filter(holds).max_by_key(|zone| zone.apex.as_str().len()).ok_or_else(|| {
             let names: Vec<_> = zones.iter().map(|zone| format!("`{}`", zone.apex)).collect();
-            let field = if self.pinned.is_some() { "its `zone_id`" } else { "`dns.zone_ids`" };
-            let reason = format!("it lies in none of {}; correct it, or {field}", names.join(", "));
+            let reason =
+                format!("it lies in none of {}; correct it, or {}", names.join(", "), self.id_field());
             ProviderError::new(ErrorKind::NotFound, what, reason)
         })
     }
@@ -174,7 +174,8 @@ impl Route53 {
         let mut zones = Vec::new();
         for id in &self.options.zone_ids {
             let what = format!("look up hosted zone {id}");
-            let found = self.ask(&what, || self.client.get_hosted_zone().id(id).send()).await?;
+            let found = self.ask(&what, || self.client.get_hosted_zone().id(id).send()).await;
+            let found = found.map_err(|error| self.none_of_that_id(error))?;
             let Some(zone) = found.hosted_zone else {
                 return Err(ProviderError::new(ErrorKind::Invalid, what, "the answer holds no zone"));
             };
@@ -185,6 +186,19 @@ impl Route53 {
             zones.push(HostedZone { id: id.clone(), apex });
         }
         Ok(zones)
+    }
+
+    /// Says where the id stands that AWS knows nothing of.
+    fn none_of_that_id(&self, error: ProviderError) -> ProviderError {
+        if error.kind != ErrorKind::NotFound {
+            return error;
+        }
+        ProviderError { reason: format!("{}; correct {}", error.reason, self.id_field()), ..error }
+    }
+
+    /// The field that ids of hosted zones stand in.
+    fn id_field(&self) -> &'static str {
+        if self.pinned.is_some() { "its `zone_id`" } else { "`dns.zone_ids`" }
     }
 
     async fn zone_by_name(&self) -> ProviderResult<HostedZone> {

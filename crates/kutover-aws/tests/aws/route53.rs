@@ -159,6 +159,7 @@ async fn an_endpoint_is_kept_in_its_nearest_zone() {
     assert!(error.reason.contains("`outer.test`, `inner.outer.test`"), "{error}");
     let error = provider(&[&"ZNONE".to_owned()]).read(&outer.endpoint()).await.unwrap_err();
     assert!(error.kind == ErrorKind::NotFound && error.what.contains("ZNONE"), "{error}");
+    assert!(error.reason.ends_with("correct `dns.zone_ids`"), "{error}");
 }
 
 /// An alias may stand where a CNAME must not; it has the load balancer's own TTL.
