@@ -16,7 +16,7 @@ const LONGEST_TTL_S: u32 = 86_400;
 
 /// The first fault of each table.
 pub(super) fn check(config: &Config) -> Vec<Fault> {
-    let tables = [paths, endpoints, dns, clusters, super::connect::check, plan];
+    let tables = [paths, aws, endpoints, dns, clusters, super::connect::check, plan];
     tables.into_iter().filter_map(|table| table(config).err()).collect()
 }
 
@@ -34,6 +34,17 @@ fn paths(config: &Config) -> Result<(), Fault> {
             "is no file, and dns.kind = \"local\" keeps its zone beside it; name a file, or keep the records elsewhere",
         ),
         _ => Ok(()),
+    }
+}
+
+/// A region is a part of host names: what is none is refused by the SDK in words that name neither field nor fix.
+fn aws(config: &Config) -> Result<(), Fault> {
+    let is_label = |region: &str| {
+        !region.is_empty() && region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    match config.aws.region.as_deref().filter(|region| !is_label(region)) {
+        Some(region) => fault("aws.region", format!("`{region}` is no region; write it as in \"eu-west-1\"")),
+        None => Ok(()),
     }
 }
 
@@ -79,6 +90,11 @@ fn zone_id(config: &Config, index: usize, id: &str) -> Result<(), Fault> {
             "is for dns.kind = \"route53\" alone: others keep one zone, `dns.zone`; delete it",
         );
     }
+    is_zone_id(&field, id)
+}
+
+/// As Route 53 gives them, without the `/hostedzone/` that some of its answers put before them.
+fn is_zone_id(field: &str, id: &str) -> Result<(), Fault> {
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         return fault(field, format!("`{id}` is no hosted zone's id; write it as in \"Z0123456789ABC\""));
     }
@@ -103,6 +119,11 @@ fn dns(config: &Config) -> Result<(), Fault> {
                 "resolvers answer for `localhost` themselves (RFC 6761, 6.3); take another name",
             );
         }
+    }
+    if let DnsKind::Route53(at) = &config.dns.kind {
+        at.zone_ids.iter().try_for_each(|id| is_zone_id("dns.zone_ids", id))?;
+        // It would be found out when the first alias is made: at the switch.
+        at.alias_zone_id.iter().try_for_each(|id| is_zone_id("dns.alias_zone_id", id))?;
     }
     // An alias of a load balancer is answered with the balancer's own TTL, and no other.
     if let DnsKind::Route53(at) = &config.dns.kind
@@ -314,6 +335,31 @@ stack = "Kafka"
         Config::parse(&AT_THE_APEX.replace("ttl_s = 60", "ttl_s = 60\nalias_zone_id = \"Z3\"")).unwrap();
         Config::parse(&AT_THE_APEX.replace("name = \"orders.test\"", "name = \"kafka.orders.test\""))
             .unwrap();
+    }
+
+    /// What AWS would answer to with words of its own, at the switch in the worst case.
+    #[test]
+    fn what_is_no_id_region_or_role_is_named() {
+        let zone = "is no hosted zone's id";
+        for (after, line, field, says) in [
+            ("ttl_s = 60", "zone_ids = [\"Z1\", \"\"]", "dns.zone_ids", zone),
+            ("ttl_s = 60", "zone_ids = [\"/hostedzone/Z1\"]", "dns.zone_ids", zone),
+            ("ttl_s = 60", "alias_zone_id = \"\"", "dns.alias_zone_id", zone),
+            ("ttl_s = 60", "alias_zone_id = \"Z 3\"", "dns.alias_zone_id", zone),
+            ("ttl_s = 60", "[aws]\nregion = \"\"", "aws.region", "is no region"),
+            ("ttl_s = 60", "[aws]\nregion = \"eu west 1\"", "aws.region", "is no region"),
+            (
+                "stack = \"Kafka\"",
+                "role_arn = \"kutover\"",
+                "clusters.green.provisioner",
+                "`role_arn`: `kutover`",
+            ),
+        ] {
+            let text = AT_THE_APEX.replace(after, &format!("{after}\n{line}"));
+            let error = Config::parse(&text).unwrap_err();
+            assert_eq!(error.field(), Some(field), "{line}: {error}");
+            assert!(error.to_string().contains(says), "{line}: {error}");
+        }
     }
 
     /// One name in several zones is several endpoints, where the records are kept in hosted zones and each one's is named.

@@ -251,6 +251,13 @@ impl Raw {
         {
             return Err(format!("`parameters.{field}` is set by kutover; delete it"));
         }
+        // In any of AWS's partitions.
+        let is_role = |arn: &&String| arn.starts_with("arn:aws") && arn.contains(":role/");
+        if let Some(arn) = self.role_arn.as_ref().filter(|arn| !is_role(arn)) {
+            return Err(format!(
+                "`role_arn`: `{arn}` is no role's ARN; write it as in \"arn:aws:iam::111122223333:role/NAME\""
+            ));
+        }
         let (template, role_arn) = (self.template, self.role_arn);
         Ok(ProvisionerConfig::CloudFormation(StackConfig { stack, parameters, template, role_arn }))
     }
