@@ -223,7 +223,9 @@ async fn a_key_that_the_server_does_not_take_is_not_authorised(server: &NameServ
         let asked = provider.check_access().await.unwrap_err();
         for error in [refused, asked] {
             not_done(&error, ErrorKind::NotAuthorised, &["not authorised", "`dns.key_name`", "`dns.secret`"]);
-            assert!(!error.to_string().contains(SECRET) && !error.to_string().contains(wrong_secret));
+            for never in [SECRET, wrong_secret, "hickory"] {
+                assert!(!error.to_string().contains(never), "{error}");
+            }
         }
         assert_eq!(provider.read(&endpoint).await.unwrap(), Published::default());
     }

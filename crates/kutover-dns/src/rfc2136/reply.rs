@@ -28,10 +28,12 @@ impl Reply {
             // Servers differ in what they call a key that they do not know, a wrong secret and no key at all, and some
             // of it misleads (NOTAUTH, REFUSED, FORMERR). What it has in common is that nobody signed it.
             Err(NetError::Proto(error)) => {
+                // What the library says of it is for whoever mends the library.
+                tracing::debug!(%error, "the reply is not signed with the key");
                 return Self::Refused(
                     ErrorKind::NotAuthorised,
                     format!(
-                        "not authorised: the reply is not signed with the key ({error}). Either the server knows no key \
+                        "not authorised: the reply is not signed with the key. Either the server knows no key \
                          `{key}` for HMAC-SHA256 (`dns.key_name`), or `dns.secret` is not its secret, or the clocks \
                          are more than {FUDGE_S} s apart"
                     ),
