@@ -73,10 +73,14 @@ impl ConfigError {
     }
 }
 
+/// Lists of names or addresses, beside those of the plan, which all are.
+const LISTS: [&str; 5] = ["addresses", "bootstrap", "topics", "visible_at", "zone_ids"];
+
 /// Adds the fix to what serde says of a field by itself; texts of our own have it already.
 pub(super) fn with_fix(field: &str, message: &str) -> String {
-    // Of the lists that there are, those of the plan are lists of names.
-    let one = message.strip_prefix("invalid type: string \"").filter(|_| field.starts_with("plan."));
+    let is_names =
+        field.starts_with("plan.") || LISTS.contains(&field.rsplit('.').next().unwrap_or_default());
+    let one = message.strip_prefix("invalid type: string \"").filter(|_| is_names);
     if let Some(one) = one.and_then(|rest| rest.trim_end().strip_suffix("\", expected a sequence")) {
         return format!("`{one}` is no list; write `[\"{one}\"]`");
     }
@@ -84,6 +88,8 @@ pub(super) fn with_fix(field: &str, message: &str) -> String {
         "; correct its name or delete the line"
     } else if message.starts_with("missing field") {
         "; add it"
+    } else if field.ends_with(".command") && message.trim_end().ends_with("expected a sequence") {
+        "; write the program and each argument by itself, as in [\"sh\", \"cluster.sh\"]"
     } else if message.starts_with("invalid type") || message.starts_with("invalid value") {
         "; write it in that form"
     } else if message.starts_with("unknown variant") {
@@ -159,6 +165,17 @@ groups = ["billing"]
                 "groups = [\"billing\"]",
                 "groups = \"billing\"",
                 "line 15: field `plan.groups`: `billing` is no list; write `[\"billing\"]`",
+            ),
+            (
+                "kind = \"local\", zone = \"orders.test\", listen = \"127.0.0.1:0\"",
+                "kind = \"route53\", zone = \"orders.test\", zone_ids = \"Z1\"",
+                "line 5: field `dns.zone_ids`: `Z1` is no list; write `[\"Z1\"]`",
+            ),
+            (
+                "provisioner = { kind = \"lab\", kafka = \"embedded\" }\nfence",
+                "provisioner = { kind = \"exec\", command = \"sh cluster.sh\" }\nfence",
+                "line 8: field `clusters.blue.provisioner.command`: invalid type: string \"sh cluster.sh\", expected a sequence; \
+                 write the program and each argument by itself, as in [\"sh\", \"cluster.sh\"]",
             ),
             (
                 "fence = { kind = \"size\" }",
