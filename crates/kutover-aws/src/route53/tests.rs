@@ -134,6 +134,14 @@ fn what_route_53_would_refuse_is_refused_before() {
     assert_eq!(by_alias.fault_of(&cname(300, "lb.test").endpoint.unwrap()), None);
     aliases(&cname(60, BALANCER), &apex, true).unwrap();
     aliases(&cname(5, BALANCER), &endpoint(), false).unwrap();
+    let many = |count: u32| {
+        let addresses = (0..count).map(|at| std::net::Ipv4Addr::from(0x0a00_0000 + at).into()).collect();
+        let set = RecordSet { ttl_s: 5, data: RecordData::Addresses(addresses) };
+        Published { endpoint: Some(set), owner: None }
+    };
+    aliases(&many(400), &endpoint(), false).unwrap();
+    let reason = aliases(&many(401), &endpoint(), false).unwrap_err();
+    assert!(reason.contains("401 addresses"), "{reason}");
     let beside =
         Stored::new(vec![set("kafka.orders.test.", RrType::Mx, 5, &["1 m."]).build().unwrap()], &endpoint());
     let error = beside.check_room(&endpoint(), &cname(5, "lb.test"), false, "publish").unwrap_err();
