@@ -13,7 +13,7 @@ use kutover_core::ports::ClusterProvisioner as _;
 use kutover_core::words::{Colour, Nonce};
 use kutover_testkit::until;
 
-use crate::proxy::{Deed, Held, Proxy, reply};
+use crate::proxy::{Deed, Edit, Held, Proxy, reply};
 use crate::server::{MiniStack, ministack};
 use crate::world::{CLUSTER, Ids, LIMIT, World};
 
@@ -160,8 +160,9 @@ fn is_not_removed(reply: &str, begun: usize) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_making_whose_remains_stay_says_so() {
     let Some(server) = ministack("a_making_whose_remains_stay_says_so").await else { return };
-    let edits: [fn(&str) -> String; 2] = [|reply| is_not_removed(reply, 0), |reply| is_not_removed(reply, 1)];
-    for (name, edit) in ["Stays", "Stayed"].into_iter().zip(edits) {
+    let cases: [(&str, Edit); 2] =
+        [("Stays", |reply| is_not_removed(reply, 0)), ("Stayed", |reply| is_not_removed(reply, 1))];
+    for (name, edit) in cases {
         let world = World::new(server, name).await;
         fails_and_is_given_up(server, &world).await;
         let proxy = Proxy::before(server.address).await;
