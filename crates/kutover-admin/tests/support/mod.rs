@@ -17,8 +17,10 @@ use krafka::producer::{Producer, TransactionalProducer};
 use krafka::{Kafka, Record};
 use kutover_admin::{AdminConfig, KafkaAdmin, Timeouts};
 use kutover_core::drain::{GroupProgress, LogRange};
+use kutover_core::error::ErrorKind;
 use kutover_core::ports::{ClusterAdmin, LagBatch, LagQuery, LagSource, NewTopic};
 use kutover_core::words::{GroupId, Offset, TopicName, TopicPartition};
+use kutover_testkit::until;
 
 /// The bound on everything that is waited for.
 pub const BOUND: Duration = Duration::from_secs(60);
@@ -45,7 +47,13 @@ pub async fn ordinary(bootstrap: &str) -> Kafka {
 /// Makes a topic and gives its name.
 pub async fn make_topic(admin: &KafkaAdmin, name: &str, partitions: i32) -> TopicName {
     let topic = NewTopic { name: name.into(), partitions, replication: 3, configs: BTreeMap::new() };
-    admin.create_topic(&topic).await.expect("the topic is made");
+    // On a busy machine a broker may take longer than these time-outs.
+    let made = async || match admin.create_topic(&topic).await {
+        Ok(()) => Some(()),
+        Err(slow) if slow.kind == ErrorKind::Unreachable => None,
+        Err(error) => panic!("{}: {error}", topic.name),
+    };
+    until("the topic to be made", BOUND, made).await;
     topic.name
 }
 
