@@ -91,15 +91,7 @@ impl Fence {
 
     /// Takes all of it away, whatever kind it is of.
     pub(crate) async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
-        self.switch().lift(topics).await?;
-        for other in self.others() {
-            let left = have_it(other.traces().await)?;
-            let left: Vec<TopicName> = topics.iter().filter(|topic| left.contains(*topic)).cloned().collect();
-            if !left.is_empty() {
-                other.lift(&left).await?;
-            }
-        }
-        Ok(())
+        lift_each(self.switch(), self.others(), topics).await
     }
 
     /// Carries out a change of topics that was not authorised, if it was the ACL fence that took the right away.
@@ -130,6 +122,29 @@ impl Fence {
     }
 }
 
+/// Lifts the kind that is in use, and what is left of others. That the cluster has no such thing as the former says nothing of
+/// these: it may have been fenced by one of them before another was configured.
+async fn lift_each(
+    used: &dyn FenceSwitch,
+    others: impl Iterator<Item = &dyn FenceSwitch>,
+    topics: &[TopicName],
+) -> ProviderResult<()> {
+    let lifted = used.lift(topics).await;
+    if lifted.as_ref().is_err_and(|error| error.kind != ErrorKind::Unsupported) {
+        return lifted;
+    }
+    let mut found = false;
+    for other in others {
+        let left = have_it(other.traces().await)?;
+        let left: Vec<TopicName> = topics.iter().filter(|topic| left.contains(*topic)).cloned().collect();
+        if !left.is_empty() {
+            other.lift(&left).await?;
+            found = true;
+        }
+    }
+    if found { Ok(()) } else { lifted }
+}
+
 /// Traces of a kind of fence; none where the cluster has no such thing, or the controller may not ask.
 fn have_it(traces: ProviderResult<BTreeSet<TopicName>>) -> ProviderResult<BTreeSet<TopicName>> {
     match traces {
@@ -137,5 +152,75 @@ fn have_it(traces: ProviderResult<BTreeSet<TopicName>>) -> ProviderResult<BTreeS
             Ok(BTreeSet::new())
         }
         traces => traces,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use async_trait::async_trait;
+    use kutover_core::ports::FenceKind;
+
+    use super::*;
+
+    /// A kind of fence that stands on some topics, or that the cluster has not.
+    struct Kind(ProviderResult<Mutex<BTreeSet<TopicName>>>);
+
+    impl Kind {
+        fn standing_on(topics: &[&str]) -> Self {
+            Self(Ok(Mutex::new(topics.iter().map(|topic| TopicName::new(*topic)).collect())))
+        }
+
+        fn failing(kind: ErrorKind) -> Self {
+            Self(Err(ProviderError::new(kind, "test", "made to fail")))
+        }
+
+        fn stands_on(&self) -> usize {
+            self.0.as_ref().map_or(0, |topics| topics.lock().unwrap().len())
+        }
+    }
+
+    #[async_trait]
+    impl FenceSwitch for Kind {
+        fn kind(&self) -> FenceKind {
+            FenceKind::Hook
+        }
+
+        async fn raise(&self, _: &[TopicName]) -> ProviderResult<()> {
+            unreachable!()
+        }
+
+        async fn lift(&self, topics: &[TopicName]) -> ProviderResult<()> {
+            let stands = self.0.as_ref().map_err(Clone::clone)?;
+            stands.lock().unwrap().retain(|topic| !topics.contains(topic));
+            Ok(())
+        }
+
+        async fn traces(&self) -> ProviderResult<BTreeSet<TopicName>> {
+            Ok(self.0.as_ref().map_err(Clone::clone)?.lock().unwrap().clone())
+        }
+    }
+
+    async fn lift(used: &Kind, other: &Kind) -> ProviderResult<()> {
+        lift_each(used, [other as &dyn FenceSwitch].into_iter(), &["orders".into()]).await
+    }
+
+    /// A size fence is left over on a cluster without an authorizer, and the configuration says ACLs by now.
+    #[tokio::test]
+    async fn a_kind_that_the_cluster_has_not_keeps_no_other_up() {
+        let size = Kind::standing_on(&["orders", "ledger"]);
+        lift(&Kind::failing(ErrorKind::Unsupported), &size).await.expect("what stands is lifted");
+        assert_eq!(size.stands_on(), 1, "and on no other topic");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_lifted_is_told() {
+        for kind in [ErrorKind::Unsupported, ErrorKind::NotAuthorised, ErrorKind::Unreachable] {
+            let told = lift(&Kind::failing(kind), &Kind::standing_on(&[])).await;
+            assert_eq!(told.map_err(|error| error.kind), Err(kind), "there is nothing else");
+        }
+        let told = lift(&Kind::standing_on(&["orders"]), &Kind::failing(ErrorKind::Unreachable)).await;
+        assert_eq!(told.map_err(|error| error.kind), Err(ErrorKind::Unreachable));
     }
 }

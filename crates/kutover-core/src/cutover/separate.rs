@@ -44,7 +44,7 @@ impl Cutover {
         match self.judge_ids(&new, live.as_ref(), passed, room) {
             Separation::Separated { mark } => {
                 let from = if new.from == 0 { mark } else { new.from };
-                self.progress.given.insert(new.cluster_id.clone(), Given { from, ..new });
+                self.remember_ids(Given { from, ..new });
                 self.notify(Event::IdsSeparated { mark });
                 ControlFlow::Continue(Some(mark))
             }
@@ -66,8 +66,19 @@ impl Cutover {
             Given { cluster_id, from, newest }
         };
         let (old, new) = (given(&verified.old, old), given(&verified.new, new));
-        self.progress.given.insert(old.cluster_id.clone(), old);
+        self.remember_ids(old);
         new
+    }
+
+    /// A broker that is not there any more, or not just now, has given out what it gave.
+    fn remember_ids(&mut self, mut given: Given) {
+        if let Some(known) = self.progress.given.get(&given.cluster_id) {
+            let told = known.newest.iter().filter(|(_, id)| id.is_ok());
+            for (broker, id) in told {
+                given.newest.entry(*broker).or_insert_with(|| id.clone());
+            }
+        }
+        self.progress.given.insert(given.cluster_id.clone(), given);
     }
 
     fn judge_ids(

@@ -101,6 +101,33 @@ fn ids_are_looked_at_again_after_the_fence() {
     assert!(at("use up producer ids") < at("observe the drain"));
 }
 
+/// The broker of blue that has given out the highest ids is away after the fence: they are as high as they were, for this cutover
+/// and the next one.
+#[test]
+fn what_a_broker_gave_out_that_is_away_is_not_forgotten() {
+    let fenced = Cell::new(false);
+    let (stop, world) = World::new(plan(), vec![])
+        .but(|command, _| match command {
+            Command::RaiseFence { .. } => {
+                fenced.set(true);
+                None
+            }
+            Command::ProducerIds { mark, .. } => {
+                let mut old = crate::ports::NewestIds::from([(0, Ok(7)), (1, Ok(6_500))]);
+                old.retain(|broker, _| *broker == 0 || !fenced.get());
+                let new = [(0, Ok(mark.unwrap_or(3)))].into();
+                Some(Ok(Answer::ProducerIds { old, new, live: Some([].into()) }))
+            }
+            _ => None,
+        })
+        .run();
+    assert_eq!(stop, Stop::Complete);
+    assert_eq!(world.machine.progress().given[&"cluster-blue".into()].newest[&1], Ok(6_500));
+    // Up to 7,000, a block in advance of each broker, and the head-room.
+    let apart = |event: &&Event| matches!(event, Event::IdsSeparated { mark: 10_000 });
+    assert!(world.events.iter().find(apart).is_some(), "{:?}", world.events);
+}
+
 /// More than the plan allows, a broker that is silent, writers whom nobody can tell apart: nobody is pointed there.
 #[test]
 fn what_cannot_be_separated_holds_and_says_how_to_go_on() {

@@ -1,6 +1,6 @@
 //! Parity of what decides who may do what: rules, quotas and SCRAM users that the new cluster lacks would be refusals there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::ports::{Access, AclRule, NewAccess, QuotaEntity};
@@ -88,17 +88,19 @@ pub fn access_plan(old: &Access, new: &Access) -> AccessPlan {
     if new.auto_creates_topics == Some(true) {
         plan.differences.push(AccessDifference::AutoCreate);
     }
-    match (&old.acls, &new.acls) {
-        (Some(old), None) if !old.is_empty() => {
-            plan.differences.push(AccessDifference::NoAuthorizer { rules: old.len() });
+    // Without an authorizer everybody may do everything on the old cluster: there is nothing to copy, and nothing is denied.
+    let nobody = BTreeSet::new();
+    let ours = old.acls.as_ref().unwrap_or(&nobody);
+    match &new.acls {
+        None if !ours.is_empty() => {
+            plan.differences.push(AccessDifference::NoAuthorizer { rules: ours.len() });
         }
-        (Some(old), Some(new)) => {
-            plan.grant.acls = old.difference(new).cloned().collect();
-            let denies = new.difference(old).filter(|rule| rule.permission == "deny");
+        None => {}
+        Some(theirs) => {
+            plan.grant.acls = ours.difference(theirs).cloned().collect();
+            let denies = theirs.difference(ours).filter(|rule| rule.permission == "deny");
             plan.differences.extend(denies.cloned().map(AccessDifference::OnlyNewDenies));
         }
-        // Without an authorizer everybody may do everything on the old cluster: there is nothing to copy.
-        (None, _) | (Some(_), None) => {}
     }
     let none = BTreeMap::new();
     for (entity, quotas) in old.quotas.iter().flatten() {
@@ -122,7 +124,7 @@ pub fn access_plan(old: &Access, new: &Access) -> AccessPlan {
         let there = new.scram_users.as_ref().and_then(|new| new.get(user));
         let missing =
             mechanisms.iter().filter(|mechanism| !there.is_some_and(|there| there.contains(*mechanism)));
-        let missing: std::collections::BTreeSet<String> = missing.cloned().collect();
+        let missing: BTreeSet<String> = missing.cloned().collect();
         if !missing.is_empty() {
             plan.grant.scram_users.insert(user.clone(), missing);
         }
@@ -193,11 +195,14 @@ mod tests {
         );
         assert_eq!(plan.refusals().count(), 2);
         let new = Access { acls: Some([rule("User:*", "deny")].into()), ..Access::default() };
-        let plan = access_plan(&old, &new);
-        assert_eq!(plan.refusals().count(), 1);
-        let text = plan.differences[0].to_string();
-        assert!(text.contains("deny write on topic orders (literal) for User:* from *"), "{text}");
         let nothing = Access::default();
+        // The latter has no authorizer, and lets in everybody.
+        for old in [&old, &nothing] {
+            let plan = access_plan(old, &new);
+            assert_eq!(plan.refusals().count(), 1, "{old:?}");
+            let text = plan.differences[0].to_string();
+            assert!(text.contains("deny write on topic orders (literal) for User:* from *"), "{text}");
+        }
         assert_eq!(access_plan(&nothing, &nothing), AccessPlan::default());
     }
 }
