@@ -124,8 +124,8 @@ fn what_a_broker_gave_out_that_is_away_is_not_forgotten() {
     assert_eq!(stop, Stop::Complete);
     assert_eq!(world.machine.progress().given[&"cluster-blue".into()].newest[&1], Ok(6_500));
     // Up to 7,000, a block in advance of each broker, and the head-room.
-    let apart = |event: &&Event| matches!(event, Event::IdsSeparated { mark: 10_000 });
-    assert!(world.events.iter().find(apart).is_some(), "{:?}", world.events);
+    let apart = |event: &Event| matches!(event, Event::IdsSeparated { mark: 10_000 });
+    assert!(world.events.iter().any(apart), "{:?}", world.events);
 }
 
 /// More than the plan allows, a broker that is silent, writers whom nobody can tell apart: nobody is pointed there.
