@@ -28,16 +28,19 @@ const RAISED: &str = "raise_retention = \"*\"\n";
 const RETENTION: (&str, &str) = ("retention.ms", "1209600000");
 const WITHOUT_LIMIT: [(&str, &str); 2] = [("retention.bytes", "-1"), ("retention.ms", "-1")];
 
+/// Kafka's own tool for ACLs, as 4.3.1 has it.
+const ACL_TOOL: &str = "org.apache.kafka.tools.AclCommand";
+
 /// A user's, though its name begins as those of Kafka's own do.
 const LATE: &str = "__late";
 
-/// `sh -c`'s script, whose `$0` is the Java launcher and whose `$1` is the class path.
+/// `sh -c`'s script, whose `$0` is the Java launcher, whose `$1` is the class path and whose `$2` is `kafka-acls`' class there.
 const COMMAND: &str = include_str!("../../crates/kutover-admin/tests/support/fence.sh");
 
 async fn by_command(tools: &Tools) -> String {
     let class_path = tools.class_path("4.3.1".parse().expect("a version")).await.expect("the tools");
     let java = tools.java.to_str().expect("UTF-8");
-    let command = ["sh", "-c", COMMAND, java, &class_path].map(toml_text).join(", ");
+    let command = ["sh", "-c", COMMAND, java, &class_path, ACL_TOOL].map(toml_text).join(", ");
     format!("fence = {{ kind = \"exec\", command = [{command}] }}\n\n")
 }
 
@@ -130,8 +133,9 @@ async fn asked(world: &TwoClusters) -> Vec<(String, Vec<String>)> {
 /// Kafka's own tool, where a shell finds it by the name that commands call it by.
 fn kafka_acls(directory: &Path) -> String {
     let tool = directory.join("kafka-acls.sh");
-    let script = "#!/bin/sh\nexec \"$JAVA\" -Xmx96m -XX:TieredStopAtLevel=1 -cp \"$JARS\" \\\n\
-                  \x20   org.apache.kafka.tools.AclCommand \"$@\"\n";
+    let script = format!(
+        "#!/bin/sh\nexec \"$JAVA\" -Xmx96m -XX:TieredStopAtLevel=1 -cp \"$JARS\" {ACL_TOOL} \"$@\"\n"
+    );
     std::fs::write(&tool, script).expect("written");
     std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o755)).expect("it can be run");
     format!("{}:{}", directory.display(), std::env::var("PATH").unwrap_or_default())
