@@ -31,6 +31,9 @@ pub enum AccessDifference {
         /// How many rules the old cluster has.
         rules: usize,
     },
+    /// The new cluster has an authorizer and the old cluster has none, so that there is no rule to copy for those who are let in
+    /// by rules alone. Reported: whether anybody is, brokers do not tell.
+    NoRulesToCopy,
     /// The new cluster denies what the old cluster does not. Refused.
     OnlyNewDenies(AclRule),
     /// The new cluster has the quota already, with another value. Reported.
@@ -49,7 +52,7 @@ pub enum AccessDifference {
 impl AccessDifference {
     /// Whether the cutover must not go on with it.
     pub fn is_refusal(&self) -> bool {
-        !matches!(self, Self::Quota { .. })
+        !matches!(self, Self::Quota { .. } | Self::NoRulesToCopy)
     }
 }
 
@@ -62,6 +65,10 @@ impl fmt::Display for AccessDifference {
             Self::NoAuthorizer { rules } => write!(
                 f,
                 "the old cluster has {rules} ACLs and the new cluster has no authorizer; set authorizer.class.name on the new cluster's brokers"
+            ),
+            Self::NoRulesToCopy => f.write_str(
+                "the new cluster has an authorizer and the old cluster has none: unless allow.everyone.if.no.acl.found is true there, \
+                 it refuses every client that no ACL of its own lets in; add those that producers and groups need",
             ),
             Self::OnlyNewDenies(rule) => {
                 write!(f, "the new cluster has an ACL that the old cluster does not have: {rule}. Delete it on the new cluster or add it on the old cluster")
@@ -97,6 +104,9 @@ pub fn access_plan(old: &Access, new: &Access) -> AccessPlan {
         }
         None => {}
         Some(theirs) => {
+            if old.acls.is_none() {
+                plan.differences.push(AccessDifference::NoRulesToCopy);
+            }
             plan.grant.acls = ours.difference(theirs).cloned().collect();
             let denies = theirs.difference(ours).filter(|rule| rule.permission == "deny");
             plan.differences.extend(denies.cloned().map(AccessDifference::OnlyNewDenies));
@@ -200,9 +210,19 @@ mod tests {
         for old in [&old, &nothing] {
             let plan = access_plan(old, &new);
             assert_eq!(plan.refusals().count(), 1, "{old:?}");
-            let text = plan.differences[0].to_string();
+            let text = plan.refusals().next().unwrap().to_string();
             assert!(text.contains("deny write on topic orders (literal) for User:* from *"), "{text}");
         }
         assert_eq!(access_plan(&nothing, &nothing), AccessPlan::default());
+    }
+
+    /// What nobody had to be allowed before, somebody has to be there, most likely.
+    #[test]
+    fn an_authorizer_of_the_new_clusters_own_is_reported() {
+        let new = Access { acls: Some([rule("User:shop", "allow")].into()), ..Access::default() };
+        let plan = access_plan(&Access::default(), &new);
+        assert_eq!(plan.differences, [AccessDifference::NoRulesToCopy]);
+        assert_eq!((plan.refusals().count(), &plan.grant), (0, &NewAccess::default()));
+        assert_eq!(access_plan(&new, &new).differences, []);
     }
 }
