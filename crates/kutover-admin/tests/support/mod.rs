@@ -36,6 +36,11 @@ pub fn timeouts() -> Timeouts {
     }
 }
 
+/// Time-outs for scenes in which nobody is silent: whoever is slow there has a busy disk.
+pub fn patient() -> Timeouts {
+    Timeouts { connect: BOUND, request: BOUND, call: BOUND, tail: BOUND, ..timeouts() }
+}
+
 pub fn config(bootstrap: &str) -> AdminConfig {
     AdminConfig { bootstrap: vec![bootstrap.to_owned()], timeouts: timeouts(), ..AdminConfig::default() }
 }

@@ -9,7 +9,7 @@ use krafka::admin::{DeleteConsumerGroupOffsetsOptions, DeleteRecordsOptions, Top
 use krafka::consumer::AutoOffsetReset;
 use krafka::producer::{Producer, TransactionalProducer};
 use krafka::{Kafka, Record};
-use kutover_admin::KafkaAdmin;
+use kutover_admin::{AdminConfig, KafkaAdmin};
 use kutover_core::decisions::stragglers::Sign;
 use kutover_core::drain::{
     self, Coordinated, DrainVerdict, Estimate, NotDrained, Observation, OpenTransaction, Required,
@@ -45,7 +45,8 @@ fn asks_coordinators(version: KafkaVersion) -> bool {
 impl Scene {
     pub async fn new(cluster: &Incarnation, version: KafkaVersion, tools: Tools) -> Self {
         let bootstrap = cluster.bootstrap.join(",");
-        let admin = KafkaAdmin::connect(config(&bootstrap)).await.expect("connect");
+        let patient = AdminConfig { timeouts: patient(), ..config(&bootstrap) };
+        let admin = KafkaAdmin::connect(patient).await.expect("connect");
         let kafka = ordinary(&bootstrap).await;
         Self { version, tools, bootstrap, admin, kafka }
     }
