@@ -190,14 +190,9 @@ impl KafkaAdmin {
         if there.get(&topic.name).is_some_and(|found| count(found) >= topic.partitions) {
             return Ok(());
         }
-        match self.add_partitions(topic).await {
-            // A cluster that was left before stays fenced until it is led to.
-            Err(denied) if denied.kind == ErrorKind::NotAuthorised => {
-                let (topics, again) = (std::slice::from_ref(&topic.name), self.add_partitions(topic));
-                self.fence.let_through(AclOperation::Alter, topics, denied, again).await?;
-            }
-            added => added?,
-        }
+        // A cluster that was left before stays fenced until it is led to.
+        let topics = std::slice::from_ref(&topic.name);
+        self.fence.let_through(AclOperation::Alter, topics, || self.add_partitions(topic)).await?;
         self.wait_for_leaders(topic).await
     }
 

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use krafka::admin::{AclOperation, AdminClient};
-use kutover_core::error::{ErrorKind, ProviderError, ProviderResult};
+use kutover_core::error::{ErrorKind, ProviderResult};
 use kutover_core::ports::FenceSwitch;
 use kutover_core::words::TopicName;
 
@@ -94,19 +94,22 @@ impl Fence {
         lift_each(self.switch(), self.others(), topics).await
     }
 
-    /// Carries out a change of topics that was not authorised, if it was the ACL fence that took the right away.
-    pub(crate) async fn let_through(
+    /// Carries out a change of topics, once more with the right to it if it was the ACL fence that took that away.
+    pub(crate) async fn let_through<F: Future<Output = ProviderResult<()>>>(
         &self,
         right: AclOperation,
         topics: &[TopicName],
-        denied: ProviderError,
-        change: impl Future<Output = ProviderResult<()>>,
+        change: impl Fn() -> F,
     ) -> ProviderResult<()> {
+        let denied = match change().await {
+            Err(denied) if denied.kind == ErrorKind::NotAuthorised => denied,
+            done => return done,
+        };
         let lent = match self.acl.lend(right, topics).await {
             Ok(lent) if !lent.is_empty() => lent,
             _ => return Err(denied),
         };
-        let changed = change.await;
+        let changed = change().await;
         self.acl.take_back(right, &lent).await?;
         changed
     }
@@ -160,6 +163,7 @@ mod tests {
     use std::sync::Mutex;
 
     use async_trait::async_trait;
+    use kutover_core::error::ProviderError;
     use kutover_core::ports::FenceKind;
 
     use super::*;
