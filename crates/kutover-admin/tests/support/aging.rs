@@ -4,7 +4,6 @@
 
 use bytes::{BufMut as _, BytesMut};
 use krafka::__private::protocol::ApiKey;
-use krafka::__private::{kafka_metadata, kafka_pool};
 use krafka::Kafka;
 use krafka::admin::{ListConsumerGroupOffsetsOptions, TopicPartition as Place};
 use kutover_admin::KafkaAdmin;
@@ -47,31 +46,22 @@ impl Aging {
 
     /// Commits to the only broker as an older client does, which says itself how long that is kept.
     async fn commit_old(&self) {
-        let brokers = kafka_metadata(&self.kafka).brokers();
-        let [broker] = brokers.as_slice() else { panic!("{brokers:?}") };
-        let connection = kafka_pool(&self.kafka).get_connection(broker.address()).await.expect("connect");
         let encode = |buffer: &mut BytesMut| {
-            let text = |buffer: &mut BytesMut, text: &str| {
-                buffer.put_i16(i16::try_from(text.len()).expect("a short text"));
-                buffer.put_slice(text.as_bytes());
-            };
-            text(buffer, GROUP);
+            put_text(buffer, GROUP);
             buffer.put_i32(-1); // No generation,
-            text(buffer, ""); // and no member.
+            put_text(buffer, ""); // and no member.
             buffer.put_i64(KEPT_MS);
             buffer.put_i32(1);
-            text(buffer, self.places[0].topic.as_str());
+            put_text(buffer, self.places[0].topic.as_str());
             buffer.put_i32(2);
             for place in &self.places {
                 buffer.put_i32(place.partition);
                 buffer.put_i64(OFFSET);
-                text(buffer, "");
+                put_text(buffer, "");
             }
-            Ok(())
         };
         let committed = async || {
-            let answer = connection.send_request(ApiKey::OffsetCommit, COMMIT_VERSION, encode).await;
-            let answer = answer.expect("an answer");
+            let answer = ask(&self.kafka, ApiKey::OffsetCommit, COMMIT_VERSION, encode).await;
             // It ends with the last partition's error: a coordinator may still be loading.
             let none = [0, 0];
             answer.ends_with(&none).then_some(())

@@ -5,7 +5,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_util::StreamExt;
+use krafka::__private::protocol::ApiKey;
+use krafka::__private::{kafka_metadata, kafka_pool};
 use krafka::admin::{
     AclBinding, AclFilter, AclOperation, AclPatternType, AclResourceType, AlterConsumerGroupOffsetsOptions,
     CreateAclsOptions, DeleteAclsOptions, DescribeAclsOptions, ListTransactionsOptions,
@@ -47,6 +50,24 @@ pub fn config(bootstrap: &str) -> AdminConfig {
 
 pub async fn ordinary(bootstrap: &str) -> Kafka {
     Kafka::builder(bootstrap).client_id("ordinary").connect().await.expect("the cluster answers")
+}
+
+/// A text as Kafka's protocol has it.
+pub fn put_text(buffer: &mut BytesMut, text: &str) {
+    buffer.put_i16(i16::try_from(text.len()).expect("a short text"));
+    buffer.put_slice(text.as_bytes());
+}
+
+/// Asks the only broker by hand, for what no client does.
+pub async fn ask(kafka: &Kafka, api: ApiKey, version: i16, encode: impl Fn(&mut BytesMut)) -> Bytes {
+    let brokers = kafka_metadata(kafka).brokers();
+    let [broker] = brokers.as_slice() else { panic!("{brokers:?}") };
+    let connection = kafka_pool(kafka).get_connection(broker.address()).await.expect("connect");
+    let encode = |buffer: &mut BytesMut| {
+        encode(buffer);
+        Ok(())
+    };
+    connection.send_request(api, version, encode).await.expect("an answer")
 }
 
 /// Makes a topic and gives its name.

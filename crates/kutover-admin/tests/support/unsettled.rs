@@ -2,9 +2,8 @@
 
 #![allow(unreachable_pub)]
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, BytesMut};
 use krafka::__private::protocol::ApiKey;
-use krafka::__private::{kafka_metadata, kafka_pool};
 use krafka::Kafka;
 use kutover_admin::KafkaAdmin;
 use kutover_core::error::ErrorKind;
@@ -20,37 +19,21 @@ const TOPIC: &str = "unsettled";
 /// Nobody waits it out.
 const SESSION_MS: i32 = 60_000;
 
-fn text(buffer: &mut BytesMut, text: &str) {
-    buffer.put_i16(i16::try_from(text.len()).expect("a short text"));
-    buffer.put_slice(text.as_bytes());
-}
-
-async fn ask(kafka: &Kafka, api: ApiKey, encode: impl Fn(&mut BytesMut)) -> Bytes {
-    let brokers = kafka_metadata(kafka).brokers();
-    let [broker] = brokers.as_slice() else { panic!("{brokers:?}") };
-    let connection = kafka_pool(kafka).get_connection(broker.address()).await.expect("connect");
-    let encode = |buffer: &mut BytesMut| {
-        encode(buffer);
-        Ok(())
-    };
-    connection.send_request(api, VERSION, encode).await.expect("an answer")
-}
-
 /// Joins as the only member, and so as the leader, on whose assignment the group waits then. Gives the member's id.
 async fn join(kafka: &Kafka) -> String {
     let joined = async || {
-        let answer = ask(kafka, ApiKey::JoinGroup, |buffer| {
-            text(buffer, GROUP);
+        let answer = ask(kafka, ApiKey::JoinGroup, VERSION, |buffer| {
+            put_text(buffer, GROUP);
             buffer.put_i32(SESSION_MS);
             buffer.put_i32(SESSION_MS);
-            text(buffer, ""); // No member yet.
-            text(buffer, "consumer");
+            put_text(buffer, ""); // No member yet.
+            put_text(buffer, "consumer");
             buffer.put_i32(1);
-            text(buffer, "range");
+            put_text(buffer, "range");
             let mut subscription = BytesMut::new();
             subscription.put_i16(0);
             subscription.put_i32(1);
-            text(&mut subscription, TOPIC);
+            put_text(&mut subscription, TOPIC);
             subscription.put_i32(-1); // No data of its own.
             buffer.put_i32(i32::try_from(subscription.len()).expect("a short one"));
             buffer.put_slice(&subscription);
@@ -85,9 +68,9 @@ pub async fn is_not_known(cluster: &Incarnation) {
     let error = admin.groups().await.expect_err("nobody knows what it reads");
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     assert!(error.to_string().contains("group settling is rebalancing"), "{error}");
-    let left = ask(&kafka, ApiKey::LeaveGroup, |buffer| {
-        text(buffer, GROUP);
-        text(buffer, &member);
+    let left = ask(&kafka, ApiKey::LeaveGroup, VERSION, |buffer| {
+        put_text(buffer, GROUP);
+        put_text(buffer, &member);
     });
     assert!(left.await.ends_with(&[0, 0]), "it left");
     let listed = async || admin.groups().await.ok();
