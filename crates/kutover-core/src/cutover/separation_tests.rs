@@ -81,20 +81,26 @@ fn head_room_that_is_gone_moves_the_mark_before_the_switch() {
     );
 }
 
-/// The old cluster has overtaken the mark while it was left: what it takes to be apart again is done, and said.
-#[test]
-fn ids_are_looked_at_again_after_the_fence() {
+/// A cutover to which this is told of ids, by whether the fence stands and the mark that is asked for; what the fixture tells where
+/// it is nothing.
+fn told<'a>(tell: impl Fn(bool, Option<u64>) -> Option<Answer> + 'a) -> (Stop, World<'a>) {
     let fenced = Cell::new(false);
-    let (stop, world) = World::new(plan(), vec![])
-        .but(|command, _| match command {
+    World::new(plan(), vec![])
+        .but(move |command, _| match command {
             Command::RaiseFence { .. } => {
                 fenced.set(true);
                 None
             }
-            Command::ProducerIds { mark, .. } if fenced.get() => Some(Ok(ids(6_500, mark.unwrap_or(5_007)))),
+            Command::ProducerIds { mark, .. } => tell(fenced.get(), *mark).map(Ok),
             _ => None,
         })
-        .run();
+        .run()
+}
+
+/// The old cluster has overtaken the mark while it was left: what it takes to be apart again is done, and said.
+#[test]
+fn ids_are_looked_at_again_after_the_fence() {
+    let (stop, world) = told(|fenced, mark| fenced.then(|| ids(6_500, mark.unwrap_or(5_007))));
     assert_eq!(stop, Stop::Complete);
     let at = |name| world.commands.iter().position(|command| *command == name).unwrap();
     assert!(at("prove the fence") < at("use up producer ids"));
@@ -105,22 +111,12 @@ fn ids_are_looked_at_again_after_the_fence() {
 /// and the next one.
 #[test]
 fn what_a_broker_gave_out_that_is_away_is_not_forgotten() {
-    let fenced = Cell::new(false);
-    let (stop, world) = World::new(plan(), vec![])
-        .but(|command, _| match command {
-            Command::RaiseFence { .. } => {
-                fenced.set(true);
-                None
-            }
-            Command::ProducerIds { mark, .. } => {
-                let mut old = crate::ports::NewestIds::from([(0, Ok(7)), (1, Ok(6_500))]);
-                old.retain(|broker, _| *broker == 0 || !fenced.get());
-                let new = [(0, Ok(mark.unwrap_or(3)))].into();
-                Some(Ok(Answer::ProducerIds { old, new, live: Some([].into()) }))
-            }
-            _ => None,
-        })
-        .run();
+    let (stop, world) = told(|fenced, mark| {
+        let mut old = crate::ports::NewestIds::from([(0, Ok(7)), (1, Ok(6_500))]);
+        old.retain(|broker, _| *broker == 0 || !fenced);
+        let new = [(0, Ok(mark.unwrap_or(3)))].into();
+        Some(Answer::ProducerIds { old, new, live: Some([].into()) })
+    });
     assert_eq!(stop, Stop::Complete);
     assert_eq!(world.machine.progress().given[&"cluster-blue".into()].newest[&1], Ok(6_500));
     // Up to 7,000, a block in advance of each broker, and the head-room.
